@@ -1,0 +1,1 @@
+"""One file per chapter of the install guide; each declares what the chapter does."""

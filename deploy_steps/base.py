@@ -1,0 +1,49 @@
+"""Environment: names, time, repositories, client. Guide: 基础环境."""
+
+from __future__ import annotations
+
+import re
+
+from stackspec.inventory import Node
+from stackspec.resources import Command, File, Lines, Packages, Service
+from stackspec.site import Site
+from stackspec.step import Resources, Step, step
+
+__all__ = ["base", "chrony", "openstack_client"]
+
+
+@step(role="all")
+def base(site: Site, node: Node) -> Resources:
+    """Host names, which the guide uses and never sets (erratum E04), and the repository of the release."""
+    yield Command(("hostname", node.name), unless=("sh", "-c", f'test "$(hostname)" = {node.name}'))
+    yield File("/etc/hostname", f"{node.name}\n")
+    names = "|".join(re.escape(each) for each in site.nodes)
+    yield Lines(
+        "/etc/hosts",
+        tuple(f"{each.address} {each.name}" for each in site.nodes.values()),
+        replaces=rf"^\S+\s+({names})\s*$",
+    )
+    if archive := site.release.values.get("cloud_archive"):
+        yield Command(
+            ("add-apt-repository", "-y", f"cloud-archive:{archive}"),
+            creates=f"/etc/apt/sources.list.d/cloudarchive-{archive}.list",
+        )
+
+
+@step(role="all")
+def chrony(site: Site, node: Node, base: Step) -> Resources:
+    """Time: the controller serves the others. Its own sources are the inventory's time_servers (erratum E03)."""
+    yield Packages("chrony")
+    if "controller" in node.roles:
+        lines = [f"server {server} iburst" for server in site.inventory.time_servers]
+        lines += [f"allow {site.networks['management'].cidr}", "local stratum 10"]
+    else:
+        lines = [f"server {site.controller.name} iburst"]
+    yield Lines("/etc/chrony/chrony.conf", tuple(lines), replaces=r"^(pool|server|sourcedir|allow|local)\b")
+    yield Service("chrony")
+
+
+@step(role="all")
+def openstack_client(site: Site, base: Step) -> Resources:
+    """The command line client, for the operator."""
+    yield Packages("python3-openstackclient")

@@ -1,0 +1,183 @@
+"""Networking service: ML2 with Open vSwitch, VXLAN, L3. Guide: 安装openstack服务 / Neutron."""
+
+from __future__ import annotations
+
+from stackspec.inventory import Node
+from stackspec.openstack import (
+    Database,
+    DbSync,
+    Endpoint,
+    Network,
+    OsloConfig,
+    OvsBridge,
+    OvsSetting,
+    ServiceUser,
+    Subnet,
+    database_url,
+    keystone_auth,
+    keystone_authtoken,
+    transport_url,
+)
+from stackspec.resources import Answers, File, Packages, Resource, Service
+from stackspec.resources.ini import Value
+from stackspec.site import Site
+from stackspec.step import Resources, Step, step
+
+__all__ = ["neutron", "neutron_compute", "nova_networking"]
+
+CONF = "/etc/neutron/neutron.conf"
+ML2 = "/etc/neutron/plugins/ml2/ml2_conf.ini"
+CLEANUP = """\
+# Ports of routers and DHCP stay in Open vSwitch over a power cut and confuse the agents.
+[Unit]
+Description=Remove stale OpenStack ports from Open vSwitch
+After=openvswitch-switch.service
+Before=neutron-openvswitch-agent.service neutron-l3-agent.service neutron-dhcp-agent.service nova-compute.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+User=neutron
+ExecStart=/usr/bin/neutron-ovs-cleanup --config-file /etc/neutron/neutron.conf
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@step(role="controller", provides="network")
+def neutron(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: Step) -> Resources:
+    """The controller's part: API server, and the agents for bridges, routers, DHCP and metadata."""
+    controller = site.controller.name
+    yield Database("neutron")
+    yield ServiceUser("neutron")
+    # Neutron tells nova about ports with nova's own account, whose chapter may come later.
+    yield ServiceUser("nova")
+    yield Endpoint("network", name="neutron", description="OpenStack Networking", url=f"http://{controller}:9696")
+    yield Packages("neutron-server", "neutron-plugin-ml2", "neutron-openvswitch-agent")
+    yield Packages("neutron-l3-agent", "neutron-dhcp-agent", "neutron-metadata-agent")
+    yield OsloConfig(
+        CONF,
+        {
+            "database": {"connection": database_url(site, "neutron")},
+            "DEFAULT": {
+                "core_plugin": "ml2",
+                "service_plugins": "router",
+                "transport_url": transport_url(site),
+                "auth_strategy": "keystone",
+                "notify_nova_on_port_status_changes": "true",
+                "notify_nova_on_port_data_changes": "true",
+            },
+            "keystone_authtoken": {**keystone_authtoken(site, "neutron")},
+            "nova": {"region_name": site.region, **keystone_auth(site, "nova")},
+            "oslo_concurrency": {"lock_path": "/var/lib/neutron/tmp"},
+        },
+        own=("database", "keystone_authtoken", "nova"),
+    )
+    yield OsloConfig(
+        ML2,
+        {
+            "ml2": {
+                "type_drivers": "flat,vlan,vxlan",
+                "tenant_network_types": "vxlan",
+                "mechanism_drivers": "openvswitch,l2population",
+                "extension_drivers": "port_security",
+            },
+            "ml2_type_flat": {"flat_networks": "provider"},
+            "ml2_type_vxlan": {"vni_ranges": "1:1000"},
+        },
+    )
+    upgrade = ("neutron-db-manage", "--config-file", CONF, "--config-file", ML2, "upgrade", "head")
+    yield DbSync(upgrade, database="neutron", package="neutron-server", user="neutron")
+    yield from _switch(site, site.controller)
+    yield OsloConfig("/etc/neutron/l3_agent.ini", {"DEFAULT": {"interface_driver": "openvswitch"}})
+    yield OsloConfig(
+        "/etc/neutron/dhcp_agent.ini",
+        {
+            "DEFAULT": {
+                "interface_driver": "openvswitch",
+                "dhcp_driver": "neutron.agent.linux.dhcp.Dnsmasq",
+                "enable_isolated_metadata": "true",
+            }
+        },
+    )
+    yield OsloConfig(
+        "/etc/neutron/metadata_agent.ini",
+        {"DEFAULT": {"nova_metadata_host": controller, "metadata_proxy_shared_secret": site.password("metadata")}},
+    )
+    yield Service("neutron-server")
+    yield Service("neutron-openvswitch-agent", "neutron-dhcp-agent", "neutron-metadata-agent", "neutron-l3-agent")
+    yield Answers(f"http://{controller}:9696/", service="neutron-server")
+    network = site.networks["provider"]
+    yield Network("provider", physical_network="provider", shared=network.shared)
+    yield Subnet("provider", network="provider")
+
+
+@step(role="compute", provides="network")
+def neutron_compute(site: Site, node: Node, neutron: Step) -> Resources:
+    """A compute node's part: the bridges' agent; no database there (erratum E47)."""
+    yield Packages("neutron-openvswitch-agent")
+    yield OsloConfig(
+        CONF,
+        {
+            "database": {"connection": None},
+            "DEFAULT": {"transport_url": transport_url(site)},
+            "oslo_concurrency": {"lock_path": "/var/lib/neutron/tmp"},
+        },
+    )
+    yield from _switch(site, node)
+    yield Service("neutron-openvswitch-agent")
+
+
+@step(role=("controller", "compute"), provides="network")
+def nova_networking(site: Site, node: Node, nova: Step, nova_compute: Step, neutron: Step) -> Resources:
+    """Nova uses neutron. Guide: 配置计算服务使用网络服务; nova-compute is restarted, which the guide forgets (E48)."""
+    metadata: dict[str, Value] = {}
+    if "controller" in node.roles:
+        secret = site.password("metadata")
+        metadata = {"service_metadata_proxy": "true", "metadata_proxy_shared_secret": secret}
+    yield OsloConfig(
+        "/etc/nova/nova.conf",
+        {"neutron": {"region_name": site.region, **keystone_auth(site, "neutron"), **metadata}},
+        own=("neutron",),
+    )
+    if "controller" in node.roles:
+        yield Service("nova-api")
+        yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
+    if "compute" in node.roles:
+        yield Service("nova-compute")
+
+
+def _switch(site: Site, node: Node) -> list[Resource]:
+    """Open vSwitch with the provider's bridge, and the agent's configuration. One owner of the bridge (erratum E42)."""
+    network = site.networks["provider"]
+    address = f"{node.provider.address}/{network.cidr.prefixlen}"
+    port = node.provider.interface
+    userspace = site.inventory.datapath == "netdev"
+    tso = OvsSetting("userspace-tso-enable", "true")
+    agent: dict[str, dict[str, Value]] = {
+        "ovs": {"bridge_mappings": "provider:br-provider", "local_ip": site.tunnel_address(node)},
+        "agent": {"tunnel_types": "vxlan", "l2_population": "true"},
+        "securitygroup": {"enable_security_group": "true", "firewall_driver": "openvswitch"},
+    }
+    if userspace:
+        agent["ovs"]["datapath_type"] = "netdev"
+    links = (f"/etc/systemd/network/05-{port}.network", "/etc/systemd/network/05-br-provider.network")
+    switch: list[Resource] = [
+        # Files of our own sort before those of netplan and cloud-init and outlive them (errata E43-E45).
+        File(links[0], f"[Match]\nName={port}\n\n[Network]\nLinkLocalAddressing=no\nLLDP=no\n"),
+        File(links[1], f"[Match]\nName=br-provider\n\n[Network]\nAddress={address}\nLinkLocalAddressing=no\n"),
+        Service("systemd-networkd", reads=links),
+    ]
+    if userspace:
+        # Guests send checksums half done; without this, which must be set before a port exists, TCP fails.
+        switch += [Service("ovsdb-server", reads=()), tso]
+    switch += [
+        # A restart takes addresses off its bridges, so only what it reads at its start is a reason for one.
+        Service("openvswitch-switch", reads=(tso.title,)),
+        OvsBridge("br-provider", port, site.inventory.datapath, address),
+        OsloConfig("/etc/neutron/plugins/ml2/openvswitch_agent.ini", agent),
+        File("/etc/systemd/system/neutron-ovs-cleanup.service", CLEANUP),
+        Service("neutron-ovs-cleanup", reads=()),
+    ]
+    return switch

@@ -1,0 +1,16 @@
+"""Message queue. Guide: 安装消息队列."""
+
+from __future__ import annotations
+
+from stackspec.openstack.rabbitmq import RabbitUser
+from stackspec.resources import Packages, Service
+from stackspec.site import Site
+from stackspec.step import Resources, Step, step
+
+
+@step(role="controller")
+def rabbitmq(site: Site, base: Step) -> Resources:
+    """RabbitMQ with the user openstack, who may configure, write and read everything in /."""
+    yield Packages("rabbitmq-server")
+    yield Service("rabbitmq-server")
+    yield RabbitUser("openstack")

@@ -1,0 +1,1 @@
+"""What differs between releases and distributions: data, read by stackspec.release."""

@@ -1,0 +1,52 @@
+"""The catalog of a cloud: which services a validation can ask for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .site import Site
+
+
+class Catalog:
+    """Service types of the cloud that the run validates; read once.
+
+    :param site: the site, or None for the cloud that OS_CLOUD names
+    """
+
+    def __init__(self, site: Site | None) -> None:
+        self._site = site
+        self._types: set[str] | None = None
+
+    def check(self) -> None:
+        """See that OS_CLOUD names a cloud that admits its user.
+
+        :raises InputError: it does not
+        """
+        import openstack
+        from keystoneauth1.exceptions import ClientException
+
+        name = os.environ.get("OS_CLOUD", "")
+        try:
+            connection = openstack.connect(cloud=name)
+            entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
+        except openstack.exceptions.ConfigException as error:
+            raise InputError(f"OS_CLOUD={name}: {error}; name a cloud of your clouds.yaml") from None
+        except ClientException as error:
+            raise InputError(f"OS_CLOUD={name}: the cloud does not admit its user: {error}") from None
+        self._types = {entry["type"] for entry in entries}
+
+    def types(self) -> set[str]:
+        """The service types."""
+        if self._types is None and self._site is None:
+            self.check()
+        elif self._types is None and self._site is not None:
+            from .openstack.cloud import connect
+
+            connection = connect(self._site)
+            entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
+            self._types = {entry["type"] for entry in entries}
+        return self._types or set()

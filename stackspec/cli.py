@@ -1,0 +1,34 @@
+"""The command `stackspec`: the lab, the report of a run, and the cleanup of what runs left in a cloud."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .errors import StackspecError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
+    import lab.cli
+
+    from lab import LabError
+
+    from . import cleanup, report
+
+    parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    lab.cli.add_parser(commands)
+    report.add_parser(commands)
+    cleanup.add_parser(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.func(chosen) or 0)
+    except (StackspecError, LabError) as error:
+        print(f"stackspec: {error}", file=sys.stderr)
+        return 4
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The record of a run: one line of JSON an event, whole after a kill, without secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .masking import mask_tree
+from .site import state_directory
+
+FILE = "events.jsonl"
+
+
+class EventLog:
+    """Appends events to a file; nothing exists before the first one.
+
+    :param path: the file, usually ``<state of the site>/runs/<run id>/events.jsonl``
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Append `event`, masked, with the time when it has none. Safe from any thread and process.
+
+        :raises OSError: the file cannot be written
+        """
+        entry = mask_tree({"time": time.time(), **event})
+        line = (json.dumps(entry, default=str) + "\n").encode()
+        with self._lock:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                # A line that a kill has torn must not swallow this one.
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = b"\n" + line
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All events so far; none when the file does not exist."""
+        return read(self.path) if self.path.exists() else []
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The events in `path`, in order; lines that are torn or hold something else are passed over.
+
+    :raises OSError: the file cannot be read
+    """
+    return list(_parse(path))
+
+
+def _parse(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
+                yield event
+
+
+def run_file(state: Path | None, run: str) -> Path:
+    """Where the events of a run belong.
+
+    :param state: the state directory of the site; None when the run has no site
+    :param run: the run id
+    """
+    return (state or state_directory()) / "runs" / run / FILE
+
+
+def runs() -> list[Path]:
+    """The event files of all runs of all sites, the newest last."""
+    state = state_directory()
+    found = [*state.glob(f"runs/*/{FILE}"), *state.glob(f"sites/*/runs/*/{FILE}")]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def latest_run() -> Path | None:
+    """The event file that was written to last; None when no run has left one."""
+    return next(reversed(runs()), None)
+
+
+def find_run(name: str | None) -> Path:
+    """The event file of a run.
+
+    :param name: run id, or path of its file or folder; None for the latest run
+    :raises InputError: there is no such run
+    """
+    if name is None:
+        if (latest := latest_run()) is None:
+            raise InputError(f"no run has left events in {state_directory()}")
+        return latest
+    path = Path(name)
+    if path.is_file():
+        return path
+    if (path / FILE).is_file():
+        return path / FILE
+    for known in reversed(runs()):
+        if known.parent.name == name:
+            return known
+    raise InputError(f"no run {name}: neither a path nor one of the runs in {state_directory()}")

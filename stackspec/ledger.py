@@ -1,0 +1,54 @@
+"""The ledger: what ran, when, with which result. A hint for people and for the report; the check is the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+class Ledger:
+    """Lines of JSON in the site's state directory.
+
+    :param state: the directory; None keeps no ledger
+    """
+
+    ON_NODE: ClassVar[str] = "/var/lib/stackspec/ledger.jsonl"
+    """Where a node keeps what was done to it, whoever did it."""
+
+    def __init__(self, state: Path | None) -> None:
+        self._file = state / "ledger.jsonl" if state else None
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def line(event: dict[str, Any], digest: str) -> str:
+        """One entry: step, node, state, time, seconds, number of changes, hash of the declaration."""
+        entry = {key: event[key] for key in ("step", "node", "state", "time", "seconds", "error")}
+        return json.dumps({**entry, "changes": len(event["changes"]), "declaration": digest})
+
+    def write(self, event: dict[str, Any], digest: str) -> None:
+        """Append an entry; one write call, so that a kill leaves whole lines."""
+        if self._file is None:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        data = (self.line(event, digest) + "\n").encode()
+        with self._lock:
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+
+    def last(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The newest entry of each (step, node)."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        if self._file is not None and self._file.exists():
+            for line in self._file.read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                found[entry["step"], entry["node"]] = entry
+        return found

@@ -1,0 +1,130 @@
+"""The cloud of a site, read as administrator: each list once, until something was changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import openstack
+from keystoneauth1 import exceptions
+from keystoneauth1.identity import v3
+from keystoneauth1.session import Session
+from openstack.connection import Connection
+
+from ..site import Site
+
+CONNECT_RETRIES = 5
+"""API servers behind uWSGI answer a kept-alive connection and then reset it; the client tries again."""
+REACHED_FOR = 2.0
+"""Seconds for which an unreachable keystone is taken as unreachable."""
+
+
+def auth_url(site: Site) -> str:
+    """The identity endpoint of the guide."""
+    return f"http://{site.controller.name}:5000/v3"
+
+
+def connect(site: Site, *, user: str = "admin", project: str = "admin", password: str | None = None) -> Connection:
+    """A connection to the site's cloud.
+
+    :param user: user of the Default domain
+    :param project: project of the Default domain
+    :param password: the user's password; the site's secret of that name when it is not given
+    """
+    return openstack.connect(
+        auth_url=auth_url(site),
+        username=user,
+        password=site.password(user) if password is None else password,
+        project_name=project,
+        user_domain_name="Default",
+        project_domain_name="Default",
+        region_name=site.region,
+        connect_retries=CONNECT_RETRIES,
+        load_yaml_config=False,
+        load_envvars=False,
+    )
+
+
+class Cloud:
+    """What resources read of the cloud; shared by all steps of a run.
+
+    `lock` is held while an object is made, so that two steps do not make the same one.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._lists: dict[str, list[Any]] = {}
+        self._proved: set[tuple[str, str]] = set()
+        self._asked = 0.0
+        self._reachable = False
+
+    @property
+    def connection(self) -> Connection:
+        """The administrator's connection."""
+        with self.lock:
+            if self._connection is None:
+                self._connection = connect(self.site)
+            return self._connection
+
+    def reachable(self) -> bool:
+        """Whether keystone admits the administrator. Before the keystone step it does not, and nothing is there."""
+        with self.lock:
+            if self._reachable or time.monotonic() - self._asked < REACHED_FOR:
+                return self._reachable
+            self._reachable = self.admits("admin", self.site.password("admin"), "admin")
+            self._asked = time.monotonic()
+            return self._reachable
+
+    def admits(self, user: str, password: str, project: str) -> bool:
+        """Whether keystone gives `user` a token for `project`."""
+        if (user, project) in self._proved:
+            return True
+        auth = v3.Password(
+            auth_url(self.site),
+            username=user,
+            password=password,
+            user_domain_name="Default",
+            project_name=project,
+            project_domain_name="Default",
+        )
+        try:
+            auth.get_token(Session(auth=auth, timeout=30))
+        except (exceptions.ClientException, OSError):
+            return False
+        self._proved.add((user, project))
+        return True
+
+    def list(self, kind: str) -> list[Any]:
+        """All objects of a kind, such as ``identity.users`` or ``network.networks``; none when keystone is not there."""
+        if not self.reachable():
+            return []
+        service, name = kind.split(".")
+        with self.lock:
+            if kind not in self._lists:
+                try:
+                    self._lists[kind] = list(getattr(getattr(self.connection, service), name)())
+                except exceptions.EndpointNotFound:
+                    return []
+                except (exceptions.ConnectFailure, exceptions.HttpError, openstack.exceptions.SDKException):
+                    # The service of that kind is not up yet; what it holds will be read when its step runs.
+                    return []
+            return self._lists[kind]
+
+    def find(self, kind: str, **wanted: Any) -> Any | None:
+        """The object of `kind` whose attributes have the `wanted` values."""
+        for each in self.list(kind):
+            if all(getattr(each, name) == value for name, value in wanted.items()):
+                return each
+        return None
+
+    def forget(self, kind: str = "") -> None:
+        """Read `kind` (or everything) anew the next time."""
+        with self.lock:
+            if kind:
+                self._lists.pop(kind, None)
+            else:
+                self._lists.clear()
+                self._proved.clear()

@@ -1,0 +1,126 @@
+"""Databases of services, their users, and their schema. Guide: each service's chapter, its first paragraph."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..inventory import Node
+from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, file, package, run
+from ..site import Site
+
+CLIENT = ("mariadb", "--batch", "--skip-column-names")
+STAMPS = "/var/lib/stackspec/db"
+"""Where a node keeps for which package version a schema was made."""
+_SURVEY = (
+    "SELECT 'database', schema_name, '', '' FROM information_schema.schemata;"
+    "SELECT 'user', user, host, authentication_string FROM mysql.user;"
+    "SELECT 'grant', user, host, db FROM mysql.db WHERE Select_priv='Y' AND Create_priv='Y';"
+)
+
+
+def native_hash(password: str) -> str:
+    """The hash that mysql_native_password keeps, to compare a password without sending it."""
+    return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()
+
+
+@dataclass(frozen=True)
+class Database(Resource):
+    """A database and its user, with access from this node and from the management network.
+
+    The guide grants to every host ('%', erratum E10); services reach the database by the management address only.
+
+    :param name: the database
+    :param user: its user, whose password is the site's secret `<user> database`
+    """
+
+    name: str
+    user: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"database {self.name}"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [run(*CLIENT, stdin=_SURVEY)]
+
+    def hosts(self, site: Site) -> tuple[str, str]:
+        """From where the user may come."""
+        cidr = site.networks["management"].cidr
+        return "localhost", f"{cidr.network_address}/{cidr.netmask}"
+
+    def changes(self, context: Context) -> list[Change]:
+        found = context.facts[run(*CLIENT, stdin=_SURVEY)]
+        rows = {tuple(line.split("\t")) for line in str(found["out"]).splitlines()}
+        user = self.user or self.name
+        password = context.site.password(f"{user} database")
+        differences = []
+        if ("database", self.name, "", "") not in rows:
+            differences.append(Difference(f"database {self.name}", "there", "not there"))
+        for host in self.hosts(context.site):
+            if ("user", user, host, native_hash(password)) not in rows:
+                differences.append(Difference(f"user {user}@{host}", "there with the site's password", "not so"))
+            if ("grant", user, host, self.name) not in rows:
+                differences.append(Difference(f"grant on {self.name} to {user}@{host}", "ALL", "none"))
+        if not differences:
+            return []
+        sql = f"CREATE DATABASE IF NOT EXISTS `{self.name}`;\n"
+        for host in self.hosts(context.site):
+            account = f"'{user}'@'{host}'"
+            sql += f"CREATE USER IF NOT EXISTS {account}; ALTER USER {account} IDENTIFIED BY '{password}';\n"
+            sql += f"GRANT ALL PRIVILEGES ON `{self.name}`.* TO {account};\n"
+        action = {
+            "op": "command",
+            "argv": CLIENT,
+            "stdin": sql,
+            "what": f"make database {self.name}",
+            "units": ["mariadb"],
+        }
+        return [Change(f"make database {self.name}", tuple(differences), "", (action,))]
+
+
+@dataclass(frozen=True)
+class DbSync(Resource):
+    """The schema of a database, made or brought up to date by the service's own tool.
+
+    Whether it is due is read from the database and from the package version for which it was made last; the tool
+    itself takes seconds to say so.
+
+    :param argv: the tool
+    :param database: the database that it fills
+    :param package: the package, as the guide names it, whose version tells that the schema may have to follow
+    :param user: who runs it
+    """
+
+    argv: tuple[str, ...]
+    database: str
+    package: str
+    user: str
+
+    @property
+    def title(self) -> str:
+        return f"schema of {self.database}"
+
+    def _version(self) -> Query:
+        return run(*CLIENT, stdin=f"SELECT version_num FROM `{self.database}`.alembic_version")
+
+    def _package(self, site: Site) -> Query:
+        return package(site.release.package(self.package)[0])
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [self._version(), self._package(site), file(f"{STAMPS}/{self.database}")]
+
+    def changes(self, context: Context) -> list[Change]:
+        stamp = f"{STAMPS}/{self.database}"
+        made_for = str(context.facts[file(stamp)]["content"]).strip()
+        installed = context.facts[self._package(context.site)] or ""
+        found = context.facts[self._version()]
+        empty = found["status"] != 0 or not str(found["out"]).strip()
+        if not empty and made_for in ("", installed):
+            return []
+        difference = Difference(self.title, f"made for {installed or 'the package'}", made_for or "empty")
+        begin: NodeAction = {"op": "write", "path": stamp, "content": "unfinished\n", "mode": 0o644}
+        sync: NodeAction = {"op": "command", "argv": self.argv, "user": self.user, "timeout": 900.0}
+        end: NodeAction = {**begin, "content": f"{installed}\n"}
+        return [Change(" ".join(self.argv), (difference,), "", (begin, sync, end), (self.title,))]

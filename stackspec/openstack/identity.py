@@ -1,0 +1,289 @@
+"""Users, projects, roles, services, endpoints and limits. Guide: keystone, and each service's chapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..inventory import Node
+from ..resources.base import Change, Context, Difference, Query, Resource, file
+from ..site import Site
+from .api_object import ApiObject, compare
+from .cloud import Cloud, auth_url
+
+INTERFACES = ("public", "internal", "admin")
+
+
+@dataclass(frozen=True)
+class Bootstrap(Resource):
+    """The administrator, project admin, the roles and the identity endpoints (keystone-manage bootstrap).
+
+    The password goes by the environment, not the command line (erratum E11).
+    """
+
+    @property
+    def title(self) -> str:
+        return "keystone-manage bootstrap"
+
+    def changes(self, context: Context) -> list[Change]:
+        cloud = context.shared.get(Cloud)
+        service = cloud.find("identity.services", type="identity")
+        url = auth_url(context.site) + "/"
+        found = {e.interface: e.url for e in cloud.list("identity.endpoints") if service and e.service_id == service.id}
+        if all(found.get(interface) == url for interface in INTERFACES):
+            return []
+        argv = ["keystone-manage", "bootstrap", "--bootstrap-region-id", context.site.region]
+        for interface in INTERFACES:
+            argv += [f"--bootstrap-{interface}-url", url]
+        env = {"OS_BOOTSTRAP_PASSWORD": context.site.password("admin")}
+        action = {"op": "command", "argv": argv, "env": env}
+        difference = Difference("keystone", "admits admin, identity endpoints there", "not so")
+        return [Change("run keystone-manage bootstrap", (difference,), "", (action,))]
+
+
+@dataclass(frozen=True)
+class Project(ApiObject):
+    """A project of the default domain."""
+
+    name: str
+    description: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"project {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        found = cloud.find("identity.projects", name=self.name, domain_id="default")
+        return compare(found, {"description": self.description}, self.title)
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        identity = cloud.connection.identity
+        if found := cloud.find("identity.projects", name=self.name, domain_id="default"):
+            identity.update_project(found, description=self.description)
+        else:
+            identity.create_project(name=self.name, domain_id="default", description=self.description)
+
+
+@dataclass(frozen=True)
+class Role(ApiObject):
+    """A role."""
+
+    name: str
+
+    @property
+    def title(self) -> str:
+        return f"role {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        return compare(cloud.find("identity.roles", name=self.name), {}, self.title)
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        cloud.connection.identity.create_role(name=self.name)
+
+
+@dataclass(frozen=True)
+class ServiceUser(ApiObject):
+    """A service's user in project service.
+
+    Besides the guide's role admin it has the role service, without which the other services refuse its service
+    tokens (erratum E14; detaching a volume ends in 409).
+
+    :param name: the user; its password is the site's secret of that name
+    :param system_roles: roles on the whole system
+    """
+
+    name: str
+    roles: tuple[str, ...] = ("admin", "service")
+    system_roles: tuple[str, ...] = ()
+    project: str = "service"
+
+    @property
+    def title(self) -> str:
+        return f"user {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        user = cloud.find("identity.users", name=self.name, domain_id="default")
+        if user is None:
+            return compare(None, {}, self.title)
+        differences = [
+            Difference(f"role of {self.name} on {where}", role, "not given")
+            for role, where in self._missing(cloud, user)
+        ]
+        if not differences and not cloud.admits(self.name, context.site.password(self.name), self.project):
+            differences.append(Difference(f"password of {self.name}", "the site's", "another"))
+        return differences
+
+    def _missing(self, cloud: Cloud, user: Any) -> list[tuple[str, str]]:
+        project = cloud.find("identity.projects", name=self.project, domain_id="default")
+        given = set()
+        for each in cloud.list("identity.role_assignments"):
+            if each.user and each.user["id"] == user.id:
+                on_project = project is not None and each.scope.get("project", {}).get("id") == project.id
+                where = "project" if on_project else "system" if "system" in each.scope else ""
+                given.add((each.role["id"], where))
+        ids = {role.name: role.id for role in cloud.list("identity.roles")}
+        wanted = [(role, "project") for role in self.roles] + [(role, "system") for role in self.system_roles]
+        return [(role, where) for role, where in wanted if (ids.get(role), where) not in given]
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        identity = cloud.connection.identity
+        password = context.site.password(self.name)
+        user = cloud.find("identity.users", name=self.name, domain_id="default")
+        if user is None:
+            user = identity.create_user(name=self.name, domain_id="default", password=password)
+        elif not cloud.admits(self.name, password, self.project):
+            identity.update_user(user, password=password)
+        project = identity.find_project(self.project, ignore_missing=False, domain_id="default")
+        for role, where in self._missing(cloud, user):
+            found = cloud.find("identity.roles", name=role)
+            if where == "project":
+                identity.assign_project_role_to_user(project, user, found)
+            else:
+                identity.assign_system_role_to_user(user, found, "all")
+
+
+@dataclass(frozen=True)
+class MemberProject(ServiceUser):
+    """A project with an ordinary user of the same name (role member), which the guide forgets (erratum E24)."""
+
+    roles: tuple[str, ...] = ("member",)
+
+    @property
+    def title(self) -> str:
+        return f"project and user {self.name}"
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        if cloud.find("identity.projects", name=self.name, domain_id="default") is None:
+            cloud.connection.identity.create_project(name=self.name, domain_id="default", description="Demo project")
+            cloud.forget("identity.projects")
+        super().make(cloud, context)
+
+
+@dataclass(frozen=True)
+class Endpoint(ApiObject):
+    """A service and its three endpoints.
+
+    :param type: service type in the catalog
+    :param name: the service's name
+    :param description: as in the guide
+    :param url: URL of all three interfaces
+    """
+
+    type: str
+    name: str
+    description: str
+    url: str
+
+    @property
+    def title(self) -> str:
+        return f"endpoints of {self.type}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        service = cloud.find("identity.services", type=self.type)
+        differences = compare(service, {"name": self.name, "description": self.description}, f"service {self.type}")
+        found = self._endpoints(cloud, service)
+        for interface in INTERFACES:
+            url = found[interface].url if interface in found else None
+            if url != self.url:
+                differences.append(Difference(f"{interface} endpoint of {self.type}", self.url, str(url)))
+        return differences
+
+    def _endpoints(self, cloud: Cloud, service: Any) -> dict[str, Any]:
+        region = cloud.site.region
+        return {
+            each.interface: each
+            for each in cloud.list("identity.endpoints")
+            if service is not None and each.service_id == service.id and each.region_id == region
+        }
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        identity = cloud.connection.identity
+        wanted = {"name": self.name, "description": self.description}
+        service = cloud.find("identity.services", type=self.type)
+        if service is None:
+            service = identity.create_service(type=self.type, **wanted)
+        elif compare(service, wanted):
+            service = identity.update_service(service, **wanted)
+        found = self._endpoints(cloud, service)
+        for interface in INTERFACES:
+            if interface not in found:
+                identity.create_endpoint(
+                    service_id=service.id, interface=interface, url=self.url, region_id=context.site.region
+                )
+            elif found[interface].url != self.url:
+                identity.update_endpoint(found[interface], url=self.url)
+
+
+@dataclass(frozen=True)
+class RegisteredLimit(ApiObject):
+    """A default limit of a service that has its quotas in keystone. Guide: glance, `registered limit create`."""
+
+    service_type: str
+    name: str
+    default: int
+
+    @property
+    def title(self) -> str:
+        return f"registered limit {self.name}"
+
+    def _found(self, cloud: Cloud) -> tuple[Any, Any]:
+        service = cloud.find("identity.services", type=self.service_type)
+        limit = service and cloud.find(
+            "identity.registered_limits", service_id=service.id, resource_name=self.name, region_id=cloud.site.region
+        )
+        return service, limit
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        return compare(self._found(cloud)[1] or None, {"default_limit": self.default}, self.title)
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        service, limit = self._found(cloud)
+        identity = cloud.connection.identity
+        if limit:
+            identity.update_registered_limit(limit, default_limit=self.default)
+        else:
+            identity.create_registered_limit(
+                service_id=service.id,
+                resource_name=self.name,
+                default_limit=self.default,
+                region_id=context.site.region,
+            )
+
+
+@dataclass(frozen=True)
+class CloudsFile(Resource):
+    """A clouds.yaml with the clouds `<site>` (admin) and `<site>-demo`, 0600, on the controller."""
+
+    path: str
+
+    @property
+    def title(self) -> str:
+        return self.path
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(self.path)]
+
+    def changes(self, context: Context) -> list[Change]:
+        from ..resources.files import File
+
+        return File(self.path, clouds_yaml(context.site), 0o600).changes(context)
+
+
+def clouds_yaml(site: Site) -> str:
+    """The text of clouds.yaml (JSON is YAML)."""
+
+    def cloud(user: str) -> dict[str, Any]:
+        auth = {
+            "auth_url": auth_url(site),
+            "username": user,
+            "password": site.password(user),
+            "project_name": user,
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        }
+        return {"auth": auth, "region_name": site.region, "identity_api_version": 3}
+
+    clouds = {site.name: cloud("admin"), f"{site.name}-demo": cloud("demo")}
+    return json.dumps({"clouds": clouds}, indent=2) + "\n"

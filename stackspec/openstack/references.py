@@ -1,0 +1,31 @@
+"""Values that only the cloud knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..resources.base import Context, Reference
+from .cloud import Cloud
+
+
+@dataclass(frozen=True)
+class Id(Reference):
+    """Id of an API object.
+
+    :param kind: endpoint, network, subnet, project, image, flavor or security_group
+    :param name: its name; for an endpoint ``service type/interface``
+    """
+
+    kind: str
+    name: str
+
+    def resolve(self, context: Context) -> str | None:
+        cloud = context.shared.get(Cloud)
+        if self.kind == "endpoint":
+            service_type, interface = self.name.split("/")
+            service = cloud.find("identity.services", type=service_type)
+            found = service and cloud.find("identity.endpoints", service_id=service.id, interface=interface)
+        else:
+            service_of = {"project": "identity", "image": "image", "flavor": "compute"}.get(self.kind, "network")
+            found = cloud.find(f"{service_of}.{self.kind}s", name=self.name)
+        return str(found.id) if found else None

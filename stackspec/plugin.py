@@ -1,0 +1,165 @@
+"""The pytest plugin: options, the order of tests, and what a test waits for. The work is done by stackspec.session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .errors import InputError, StackspecError
+from .plugin_keys import RUN
+from .session import Run
+from .step import REQUIRE, STEPS, closure, load_steps
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("stackspec", "install OpenStack and prove that it works")
+    group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
+    group.addoption("--plan", action="store_true", help="print what --deploy would change, and touch nothing")
+    group.addoption("--inventory", metavar="PATH", help="the site (default: the embedded lab)")
+    group.addoption("--keep", action="store_true", help="keep what failed tests made in the cloud, for a look at it")
+    group.addoption("--guest-image", metavar="NAME", help="image of test servers (default: the smallest public one)")
+    group.addoption("--guest-user", metavar="NAME", default="cirros", help="user to log in to test servers")
+    group.addoption("--external-network", metavar="NAME", help="network of floating addresses (default: the first)")
+    group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "steps(*names): steps that a test needs beside those in its arguments")
+    for name in [*load_steps(), *_fixture_modules()]:
+        config.pluginmanager.import_plugin(name)
+    if config.option.deploy and config.option.plan:
+        raise pytest.UsageError("--deploy and --plan exclude each other: --plan touches nothing")
+    if config.option.deploy:
+        _refuse_with_deploy(config)
+    with _usage_errors():
+        run = Run(config)
+    config.stash[RUN] = run
+    config.stash[REQUIRE] = run.require
+    run.publish(config)
+
+
+def _fixture_modules() -> list[str]:
+    import importlib
+    import pkgutil
+
+    package = importlib.import_module("stackspec.fixtures")
+    return [f"stackspec.fixtures.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+
+
+def _refuse_with_deploy(config: pytest.Config) -> None:
+    """Options that would run the engine twice or lose it half way."""
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("-n with --deploy: one process deploys; run --deploy first, then validate with -n")
+    if getattr(config.option, "reruns", None):
+        raise pytest.UsageError(
+            "--reruns with --deploy: a failed step is tried again by the next --deploy, not by a rerun"
+        )
+
+
+class _usage_errors:
+    """Turn errors of the user's input into pytest's usage error, which ends the run with status 4."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InputError):
+            raise pytest.UsageError(str(error)) from None
+
+
+def wanted(item: pytest.Item) -> list[str]:
+    """The steps that a test asks for: its arguments, its parameter, its marks."""
+    names = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and "declared" in callspec.params:
+        names.append(callspec.params["declared"].task.step.name)
+    for mark in item.iter_markers("steps"):
+        names += mark.args
+    return list(dict.fromkeys(names))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "declared" in metafunc.fixturenames:
+        declared = metafunc.config.stash[RUN].declared()
+        metafunc.parametrize("declared", declared, ids=[each.id for each in declared])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Tests run as soon as their steps are there: those of early steps come first. Stable, so files stay together."""
+    yield
+    if config.option.deploy:
+        order = closure(STEPS)
+        ranks = {name: max((order.index(each) for each in closure([name])), default=0) for name in order}
+        items.sort(key=lambda item: max((ranks[name] for name in wanted(item)), default=-1))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The selection is final here, after -k, -m and --deselect: what it needs is planned, and the work begins."""
+    config = session.config
+    if config.option.collectonly or getattr(config.option, "setupplan", False) or hasattr(config, "workerinput"):
+        return
+    names = list(dict.fromkeys(name for item in session.items for name in wanted(item)))
+    with _usage_errors():
+        try:
+            config.stash[RUN].begin(names, session.items)
+        except InputError:
+            raise
+        except StackspecError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    return True if session.config.option.plan else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Wait for the test's steps before any timer starts, so that no test is billed for a deployment."""
+    item.config.stash[RUN].wait(wanted(item))
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The first test that needs a failed step fails with its cause; the others are skipped as blocked by it."""
+    item.config.stash[RUN].admit(wanted(item))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    config = session.config
+    if config.option.collectonly or hasattr(config, "workerinput"):
+        return
+    problems = config.stash[RUN].end(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+    if problems and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[RUN].summary():
+        terminalreporter.write_line(line)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return config.stash[RUN].header()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run = config.stash.get(RUN, None)
+    if run is not None:
+        run.close()
+
+
+def default_inventory() -> Path:
+    """The lab's inventory, which comes with stackspec."""
+    import stackspec.inventories
+
+    return Path(os.path.dirname(stackspec.inventories.__file__)) / "lab"

@@ -1,0 +1,24 @@
+"""Where the plugin leaves what fixtures and hooks share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .session import Run
+    from .site import Site
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""The run: mode, site, engine."""
+
+SITE: pytest.StashKey[Site | None] = pytest.StashKey()
+"""The site of the run; None when only an existing cloud was named."""
+
+RUN_ID: pytest.StashKey[str] = pytest.StashKey()
+"""Name that every object made by this run carries."""
+
+ENGINE: pytest.StashKey[Engine | None] = pytest.StashKey()
+"""The engine; None when no test asks for a step."""

@@ -1,0 +1,37 @@
+"""What is looked at on every node before anything is touched."""
+
+from __future__ import annotations
+
+import shlex
+
+from .errors import InputError
+from .resources.base import file
+from .site import Site
+from .transport import Connections
+
+
+def precheck(site: Site, connections: Connections) -> None:
+    """See that nodes run the distribution of the release and have the interfaces that the inventory names.
+
+    :raises InputError: naming every node and what is wrong there
+    """
+    errors = []
+    wanted = site.release.distribution
+    for node in site.nodes.values():
+        interfaces = {kind: getattr(node, kind).interface for kind in ("management", "provider")}
+        looks = {kind: file(f"/sys/class/net/{name}") for kind, name in interfaces.items()}
+        facts = connections[node.name].facts([file("/etc/os-release"), file("/usr/lib/os-release"), *looks.values()])
+        text = facts[file("/usr/lib/os-release")]["content"] or facts[file("/etc/os-release")]["content"]
+        found = dict(word.split("=", 1) for word in shlex.split(text) if "=" in word)
+        if (found.get("ID"), found.get("VERSION_ID")) != (wanted.id, wanted.version):
+            errors.append(
+                f"node {node.name}: runs {found.get('PRETTY_NAME', 'an unknown system')}, and the release "
+                f"{site.release.name} is for {wanted.id} {wanted.version}"
+            )
+        errors += [
+            f"node {node.name}: no interface {interfaces[kind]}, which the inventory names at nodes.{node.name}.{kind}"
+            for kind, look in looks.items()
+            if not facts[look]["exists"]
+        ]
+    if errors:
+        raise InputError("\n".join(errors))

@@ -1,0 +1,114 @@
+"""Engine events on the terminal, as they come, between pytest's own lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Any, TextIO
+
+import pytest
+from _pytest.config import create_terminal_writer
+
+from .masking import mask
+from .report_model import plural
+
+SAY_EVERY = 5.0
+"""Seconds between two lines about the same package transaction."""
+
+
+class Progress:
+    """Prints the events that it is called with.
+
+    It writes to the terminal itself, not to what pytest captures, from whichever thread. With `-q` only failures and
+    the last line are shown, with `-qq` nothing, with `-v` also steps that begin or had nothing to do.
+
+    :param config: the run's configuration; the terminal reporter must be there, so make it in `pytest_configure`, not
+        before
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._verbosity = config.get_verbosity()
+        self._reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._said: dict[str, float] = {}
+        if self._reporter is not None:
+            self._writer = create_terminal_writer(config, _uncaptured(self._reporter._tw._file))
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Print `event`, if it is of a kind and weight that the verbosity asks for."""
+        if self._reporter is None or self._verbosity < -1:
+            return
+        show = {"step": self._step, "packages": self._packages, "says": self._says, "deployed": self._deployed}
+        if (kind := show.get(str(event.get("event")))) is not None:
+            kind(event)
+
+    def _step(self, event: dict[str, Any]) -> None:
+        state, count = event["state"], len(event.get("changes") or [])
+        error = str(event.get("error") or "")
+        if state == "failed":
+            at = f"at: {event['failed_at']}\n" if event.get("failed_at") else ""
+            self._line(event["node"], event["step"], state, f"{event['seconds']:.1f} s", below=at + error)
+        elif state == "blocked":
+            self._line(event["node"], event["step"], state, error.splitlines()[0] if error else "", yellow=True)
+        elif state == "done" and (count or event["seconds"] or self._verbosity > 0):
+            done = f"{count} {plural(count, 'change')}" if count else "no change"
+            self._line(event["node"], event["step"], state, f"{done:<12} {event['seconds']:.1f} s", green=True)
+        elif state == "running" and self._verbosity > 0:
+            self._line(event["node"], event["step"], state, "")
+
+    def _packages(self, event: dict[str, Any]) -> None:
+        node, state, count = event["node"], event["state"], event.get("count", 0)
+        amount = f"{count} {plural(count, 'package')}"
+        if state == "failed":
+            self._line(node, "packages", state, f"{event['seconds']:.1f} s", below=str(event.get("error") or ""))
+        elif state == "done":
+            self._line(node, "packages", state, f"{amount:<12} {event['seconds']:.1f} s", green=True)
+        else:
+            self._said[node] = time.monotonic()
+            self._line(node, "packages", state, amount)
+
+    def _says(self, event: dict[str, Any]) -> None:
+        node, now = event["node"], time.monotonic()
+        if now - self._said.get(node, -SAY_EVERY) >= SAY_EVERY:
+            self._said[node] = now
+            self._line(node, "", "", str(event.get("text", "")).strip(), light=True)
+
+    def _deployed(self, event: dict[str, Any]) -> None:
+        count, states = event["changes"], list(event.get("states") or [])
+        bad = [f"{states.count(state)} {state}" for state in ("failed", "blocked") if state in states]
+        if count == 0 and not bad:
+            self._print("0 changes")
+            return
+        done = f"{count} {plural(count, 'change')}" if count else "no change"
+        self._print(", ".join([f"deployed: {done} in {time.monotonic() - self._began:.1f} s", *bad]))
+
+    def _line(self, node: str, step: str, state: str, text: str, *, below: str = "", **markup: bool) -> None:
+        if self._verbosity < 0 and state != "failed":
+            return
+        since = time.monotonic() - self._began
+        line = f"[{since:7.1f}s] {node:<11} {step:<13} {state:<8} {text}".rstrip()
+        width = self._writer.fullwidth
+        if not below:
+            line = line if len(line) < width or state else line[: width - 4] + "..."
+        rest = "".join(f"\n    {each}" for each in mask(below).splitlines())
+        self._print(line + rest, **({"red": True} if state == "failed" else markup))
+
+    def _print(self, text: str, **markup: bool) -> None:
+        with self._lock:
+            begin = ""
+            if self._reporter._tw.width_of_current_line:  # pytest is in the middle of a line of dots
+                begin = "\n"
+                self._reporter._tw._current_line = ""
+                self._reporter.currentfspath = None  # so that it names the file again
+            self._writer.write(begin + self._writer.markup(mask(text), **markup) + "\n", flush=True)
+
+
+def _uncaptured(stream: TextIO) -> TextIO:
+    """A stream to where `stream` writes now, which stays so when pytest redirects the file descriptor to capture it."""
+    with contextlib.suppress(OSError, AttributeError):  # not every stream has a descriptor
+        encoding = stream.encoding or "utf-8"
+        return os.fdopen(os.dup(stream.fileno()), "w", encoding=encoding, errors="replace")
+    return stream

@@ -1,0 +1,256 @@
+"""The parts of the report as HTML: every text escaped and masked, and cut where it would make the page too large."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from .masking import mask
+from .report_model import BAD_TESTS, Cause, Event, Run, is_blocked, number, plural
+from .timeline import timeline
+
+ERROR, DIFF, LOG, PICTURE = 16_000, 8_000, 32_000, 600_000
+"""The most characters of an error, a diff, a log tail; bytes of a picture in base64."""
+CELL = 500
+"""The most characters of a text in a table."""
+PAGE, ROWS = 3_000_000, 900_000
+"""Bytes for texts and pictures, and for tables without them; with the drawing that makes less than 5 MB."""
+BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+PRE = re.compile(r"(?s)<pre>.*?</pre>")
+
+
+class Page:
+    """Writes texts until the budget of the page is spent.
+
+    :param budget: bytes
+    """
+
+    def __init__(self, budget: int = PAGE) -> None:
+        self.left = budget
+        self.rows = ROWS
+
+    def text(self, text: Any, limit: int = ERROR, *, head: float = 0.25, diff: bool = False) -> str:
+        """A `<pre>` with `text`, cut to `limit` characters.
+
+        :param head: which part of what is kept comes from the beginning; the rest is from the end
+        :param diff: whether added and removed lines are coloured
+        """
+        kept, cut = clip(mask(str(text)), limit, head)
+        body = _diff(kept) if diff else html.escape(kept)
+        if not self._take(body):
+            return '<p class="cut">Left out: the page is full. The record of the run has it.</p>'
+        note = f'<p class="cut">{cut} characters were cut out.</p>' if cut else ""
+        return f"<pre>{body}</pre>{note}"
+
+    def picture(self, event: Event) -> str:
+        """A screenshot, unless it is too large."""
+        title, data = safe(event.get("title") or "screenshot"), str(event.get("png_base64") or "")
+        if not BASE64.fullmatch(data) or len(data) > PICTURE or not self._take(data):
+            return f'<p class="cut">{title}: left out, the picture is too large. The record of the run has it.</p>'
+        return f'<p>{title}</p><img alt="{title}" src="data:image/png;base64,{data}">'
+
+    def table(self, head: str, rows: list[str]) -> str:
+        """A table with as many of `rows` as the page has room for; texts in them are counted already."""
+        kept: list[str] = []
+        for row in rows:
+            self.rows -= len(PRE.sub("", row).encode(errors="replace"))
+            if self.rows < 0:
+                break
+            kept.append(row)
+        left = len(rows) - len(kept)
+        note = f'<p class="cut">{left} more rows are not shown.</p>' if left else ""
+        return f"<table>{head}{''.join(kept)}</table>{note}"
+
+    def _take(self, body: str) -> bool:
+        size = len(body.encode(errors="replace"))
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def safe(value: Any, limit: int = CELL) -> str:
+    """`value` as text that can stand in HTML, masked, and cut to `limit` characters."""
+    text = mask(str(value))
+    return html.escape(text if len(text) <= limit else text[:limit] + "...")
+
+
+def clip(text: str, limit: int, head: float) -> tuple[str, int]:
+    """`text` cut in the middle to about `limit` characters, and how many characters are gone."""
+    if len(text) <= limit:
+        return text, 0
+    first = int(limit * head)
+    last = limit - first
+    gone = len(text) - limit
+    return f"{text[:first]}\n[... {gone} characters cut ...]\n{text[len(text) - last :] if last else ''}", gone
+
+
+def verdict(run: Run) -> str:
+    """The verdict line and which run this is."""
+    word, line = run.verdict()
+    kind = "good" if word == "PASSED" else "bad" if run.causes or word in ("FAILED", "INTERNAL ERROR") else ""
+    about = run.about
+    facts = [str(about[key]) for key in ("mode", "site", "release") if about.get(key)]
+    if start := number(about.get("time")):
+        facts.append(time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(start)))
+        facts.append(f"{run.last - start:.1f} s")
+    title = f"stackspec run {about.get('run', '')}: {', '.join(facts)}" if about else "stackspec"
+    return f'<h1>{safe(title)}</h1><p class="verdict {kind}"><b>{word}</b>{safe(line, 2000)}</p>'
+
+
+def causes(run: Run, page: Page, attachments: bool) -> str:
+    """What failed, each with its error and, if `attachments`, its log tails and pictures."""
+    found = run.causes
+    if not found:
+        return ""
+    parts = [f"<h2>{'Cause' if len(found) == 1 else f'{len(found)} causes'}</h2>"]
+    parts += [_cause(run, cause, page, attachments) for cause in found[:50]]
+    if len(found) > 50:
+        parts.append(f'<p class="cut">{len(found) - 50} more are in the tables below.</p>')
+    return "".join(parts)
+
+
+def _cause(run: Run, cause: Cause, page: Page, attachments: bool) -> str:
+    parts = [f"<h3>{safe(cause.title)}</h3>"]
+    if cause.at:
+        parts.append(f'<p class="dim">at: {safe(cause.at)}</p>')
+    if cause.text:
+        parts.append(page.text(cause.text))
+    if cause.blocked:
+        names = "".join(f"<li>{safe(name)}</li>" for name in cause.blocked[:200])
+        count = len(cause.blocked)
+        title = f"kept {count} {plural(count, 'other')} from running"
+        parts.append(f"<details><summary>{title}</summary><ul>{names}</ul></details>")
+    if attachments:
+        owners = [cause.nodeid] if cause.nodeid else [name for name in cause.blocked if name in run.tests]
+        for nodeid in owners:
+            parts += [log_tail(item, page) for item in run.logs.get(nodeid, [])]
+            parts += [page.picture(event) for event in run.pictures.get(nodeid, [])]
+    return f'<div class="cause">{"".join(parts)}</div>'
+
+
+def log_tail(item: Event, page: Page) -> str:
+    """The end of a log, folded."""
+    title = str(item.get("title") or "log") + (f" on {item['node']}" if item.get("node") else "")
+    return f"<details><summary>{safe(title)}</summary>{page.text(item.get('text', ''), LOG, head=0)}</details>"
+
+
+def drawing(run: Run) -> str:
+    """The timeline with its legend."""
+    svg = timeline(run)
+    if not svg:
+        return ""
+    kinds = {
+        "done": "step",
+        "packages": "packages",
+        "passed": "test passed",
+        "failed": "failed",
+        "running": "unfinished",
+    }
+    legend = "".join(
+        f'<span><svg viewBox="0 0 12 12"><rect class="bar {kind}" width="12" height="12" rx="2"/></svg>{name}</span>'
+        for kind, name in kinds.items()
+    )
+    return f'<h2>Timeline</h2><p class="legend">{legend}</p><div class="scroll">{svg}</div>'
+
+
+def steps(run: Run, page: Page) -> str:
+    """A row for each step on each node."""
+    if not run.steps:
+        return ""
+    rows = []
+    for (step, node), event in run.steps.items():
+        changes = event.get("changes") or []
+        state = str(event.get("state"))
+        details = "".join(_change(change, page) for change in changes)
+        if details:
+            details = f"<details><summary>{len(changes)} {plural(len(changes), 'change')}</summary>{details}</details>"
+        if error := event.get("error"):
+            details = f"{safe(str(error).splitlines()[0])}{details}"
+        rows.append(
+            f'<tr><td>{safe(step)}</td><td>{safe(node)}</td><td class="state {safe(state)}">{safe(state)}</td>'
+            f'<td class="n">{len(changes)}</td><td class="n">{number(event.get("seconds")):.1f}</td>'
+            f"<td>{details}</td></tr>"
+        )
+    numbers = '<th class="n">changes</th><th class="n">seconds</th>'
+    head = f"<tr><th>step</th><th>node</th><th>state</th>{numbers}<th></th></tr>"
+    return f"<h2>Steps</h2>{page.table(head, rows)}"
+
+
+def _change(change: Any, page: Page) -> str:
+    if not isinstance(change, dict):
+        return f"<p>{safe(change)}</p>"
+    diff = str(change.get("diff") or "")
+    return f"<p>{safe(change.get('title', ''))}</p>{page.text(diff, DIFF, head=0.7, diff=True) if diff.strip() else ''}"
+
+
+def tests(run: Run, page: Page) -> str:
+    """A row for each test, the failed ones first."""
+    if not run.tests:
+        return ""
+    rank = {"failed": 0, "error": 0, "running": 1, "skipped": 2}
+    rows = []
+    for nodeid, event in sorted(run.tests.items(), key=lambda each: rank.get(str(each[1].get("outcome")), 3)):
+        outcome = "blocked" if is_blocked(event) else str(event.get("outcome"))
+        details = safe(event.get("reason") or "")
+        if outcome in BAD_TESTS and event.get("longrepr"):
+            details += f"<details><summary>traceback</summary>{page.text(event['longrepr'])}</details>"
+        needs = ", ".join(str(name) for name in event.get("steps") or [])
+        rows.append(
+            f'<tr><td>{safe(nodeid)}</td><td class="state {safe(outcome)}">{safe(outcome)}</td>'
+            f'<td class="n">{number(event.get("seconds")):.2f}</td><td class="dim">{safe(needs)}</td>'
+            f"<td>{details}</td></tr>"
+        )
+    head = '<tr><th>test</th><th>outcome</th><th class="n">seconds</th><th>steps</th><th></th></tr>'
+    return f"<h2>Tests</h2>{page.table(head, rows)}"
+
+
+def versions(run: Run, page: Page) -> str:
+    """What ran: the suite and its libraries, each node's system, and every package with where it differs."""
+    about, found = run.about, []
+    own = {"python": about.get("python"), **(about.get("versions") or {})}
+    names = [f"<tr><td>{safe(key)}</td><td>{safe(value)}</td></tr>" for key, value in own.items() if value]
+    if names:
+        found.append(f"<details><summary>this suite and its libraries</summary>{page.table('', names)}</details>")
+    if argv := about.get("argv"):
+        command = " ".join(map(str, argv)) if isinstance(argv, list) else argv
+        found.append(f'<p class="dim">started as: {safe(command, 2000)}</p>')
+    for node, event in run.versions.items():
+        found.append(f"<p>{safe(node)}: {safe(event.get('os', ''))}, kernel {safe(event.get('kernel', ''))}</p>")
+    packages: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for node, event in run.versions.items():
+        for name, version in (event.get("packages") or {}).items():
+            packages[name][str(version)].append(node)
+    if packages:
+        rows = [
+            f"<tr><td>{safe(name)}</td><td>{_where(which, len(run.versions))}</td></tr>"
+            for name, which in sorted(packages.items())
+        ]
+        found.append(f"<details><summary>{len(rows)} packages</summary>{page.table('', rows)}</details>")
+    return f"<h2>Versions</h2>{''.join(found)}" if found else ""
+
+
+def _where(found: dict[str, list[str]], nodes: int) -> str:
+    """The version, or each version with its nodes when they do not all have the same one."""
+    if len(found) == 1 and len(next(iter(found.values()))) == nodes:
+        return safe(next(iter(found)))
+    parts = [f'{safe(version)} <span class="dim">{safe(", ".join(where))}</span>' for version, where in found.items()]
+    return "<br>".join(parts)
+
+
+def _diff(text: str) -> str:
+    kinds = {"+": "add", "-": "del", "@": "at"}
+    return "".join(_diff_line(line, kinds.get(line[:1])) for line in text.splitlines())
+
+
+def _diff_line(line: str, kind: str | None) -> str:
+    return f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line) + "\n"
+
+
+def join(parts: Iterable[str]) -> list[str]:
+    """The parts that are not empty, each as a block of its own."""
+    return [f'<section class="stackspec">{part}</section>' for part in parts if part]

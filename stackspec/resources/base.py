@@ -1,0 +1,177 @@
+"""What a resource is: one desired fact, the facts it reads, the changes it makes."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ..site import Site
+
+if TYPE_CHECKING:
+    from ..inventory import Node
+
+NodeAction = dict[str, Any]
+"""An operation of the node agent: {"op": name, ...arguments}."""
+RunnerAction = Callable[[], None]
+"""An operation of the controlling machine, for example an API call."""
+_Shared = TypeVar("_Shared")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to a node. Equal queries are asked once.
+
+    :param op: the node agent's operation: file, unit, package, run, http
+    :param args: its arguments
+    """
+
+    op: str
+    args: tuple[Any, ...]
+
+
+def file(path: str) -> Query:
+    """Content, mode, owner and time of a file: {exists, content, mode, owner, group, mtime, kind}."""
+    return Query("file", (path,))
+
+
+def unit(name: str) -> Query:
+    """State of a systemd unit: {load, active, sub, enabled, started (s since epoch), pid}."""
+    return Query("unit", (name,))
+
+
+def package(name: str) -> Query:
+    """Installed version of a package, or None."""
+    return Query("package", (name,))
+
+
+def run(*argv: str, stdin: str = "", user: str = "") -> Query:
+    """A command that only reads: {status, out, err}."""
+    return Query("run", (argv, stdin, user))
+
+
+def http(url: str) -> Query:
+    """Status of an HTTP GET made on the node, or the error as text."""
+    return Query("http", (url,))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a check found: `what` (an option, a mode, a state), the wanted and the found value."""
+
+    what: str
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: wanted {self.wanted}, found {self.found}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """The way from found to wanted.
+
+    :param title: in words, for example ``write /etc/hosts``
+    :param differences: what is wanted and what was found
+    :param diff: unified diff of a file
+    :param actions: operations on the node (dicts) or on the controlling machine (callables)
+    :param touches: files that the actions write, so that services which read them restart
+    """
+
+    title: str
+    differences: tuple[Difference, ...] = ()
+    diff: str = ""
+    actions: tuple[NodeAction | RunnerAction, ...] = ()
+    touches: tuple[str, ...] = ()
+
+
+class Shared:
+    """Objects that resources of one run share, such as an API connection; made on first use."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._objects: dict[type, Any] = {}
+        self._lock = threading.RLock()
+
+    def get(self, kind: type[_Shared]) -> _Shared:
+        """The run's only `kind`, made from the site."""
+        with self._lock:
+            if kind not in self._objects:
+                self._objects[kind] = kind(self._site)  # type: ignore[call-arg]
+            found: _Shared = self._objects[kind]
+            return found
+
+
+@dataclass
+class Context:
+    """What a resource sees when it computes its changes.
+
+    :param site: the site
+    :param node: the node that the step runs on
+    :param facts: answers to the queries
+    :param shared: objects of the run, such as API connections
+    :param watched: files that earlier resources of the step manage
+    :param pending: what earlier changes of this pass are about to write
+    """
+
+    site: Site
+    node: Node
+    facts: Mapping[Query, Any]
+    shared: Shared
+    watched: tuple[str, ...] = ()
+    pending: set[str] = field(default_factory=set)
+
+
+class Resource(ABC):
+    """One desired fact. Subclasses are small frozen dataclasses."""
+
+    on_runner: ClassVar[bool] = False
+    """True when it is read and made from the controlling machine (an API object), not on the node."""
+    read_again: ClassVar[bool] = False
+    """True when what follows has to be read anew after it changed something (a package brings files)."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What it is, in a few words; names it in plans, reports and test ids."""
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        """Facts of the node that `changes` looks at."""
+        return ()
+
+    def paths(self, site: Site) -> tuple[str, ...]:
+        """Files that it manages, which services of the same step read."""
+        return ()
+
+    @abstractmethod
+    def changes(self, context: Context) -> list[Change]:
+        """What has to change; empty when found equals wanted."""
+
+
+@dataclass(frozen=True)
+class Reference(ABC):
+    """A value that is known only when the resource is applied, such as the id of an API object."""
+
+    @abstractmethod
+    def resolve(self, context: Context) -> str | None:
+        """The value, or None while it is not known."""
+
+
+def resolve(value: Any, context: Context) -> str | None:
+    """`value` as text; a reference is looked up, True and False become true and false, None stays None."""
+    if isinstance(value, Reference):
+        return value.resolve(context)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
+
+
+def unified_diff(path: str, before: str, after: str) -> str:
+    """Unified diff of a file, as `diff -u` prints it."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"{path} (found)", f"{path} (wanted)", n=1
+    )
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

@@ -1,0 +1,159 @@
+"""Files and directories."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..inventory import Node
+from ..site import Site
+from .base import Change, Context, Difference, Query, Resource, file, unified_diff
+
+
+@dataclass(frozen=True)
+class File(Resource):
+    """A file with exactly this content.
+
+    :param path: the file, as the guide names it
+    :param content: its text
+    :param mode: its mode
+    :param owner: its owner
+    :param group: its group
+    """
+
+    path: str
+    content: str
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def title(self) -> str:
+        return self.path
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(site.release.path(self.path))]
+
+    def paths(self, site: Site) -> tuple[str, ...]:
+        return (site.release.path(self.path),)
+
+    def changes(self, context: Context) -> list[Change]:
+        path = context.site.release.path(self.path)
+        found = context.facts[file(path)]
+        differences = _attributes(self, found)
+        before = str(found["content"])
+        diff = ""
+        if before != self.content or not found["exists"]:
+            diff = unified_diff(path, before, self.content)
+            differences.append(_first_line(before, self.content))
+        if not differences:
+            return []
+        action = {"op": "write", "path": path, "content": self.content, "mode": self.mode}
+        return [
+            Change(
+                f"write {path}",
+                tuple(differences),
+                diff,
+                ({**action, "owner": self.owner, "group": self.group},),
+                (path,),
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Directory(Resource):
+    """A directory with this mode and owner."""
+
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def title(self) -> str:
+        return self.path + "/"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(self.path)]
+
+    def changes(self, context: Context) -> list[Change]:
+        differences = _attributes(self, context.facts[file(self.path)])
+        if not differences:
+            return []
+        action = {"op": "directory", "path": self.path, "mode": self.mode, "owner": self.owner, "group": self.group}
+        return [Change(f"make {self.path}/", tuple(differences), "", (action,))]
+
+
+@dataclass(frozen=True)
+class Lines(Resource):
+    """Lines that a file must hold; the rest of the file stays.
+
+    :param path: the file
+    :param lines: the lines, in this order when they are added
+    :param replaces: regular expression of lines that must not stand beside them
+    """
+
+    path: str
+    lines: tuple[str, ...]
+    replaces: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.path
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(site.release.path(self.path))]
+
+    def paths(self, site: Site) -> tuple[str, ...]:
+        return (site.release.path(self.path),)
+
+    def changes(self, context: Context) -> list[Change]:
+        path = context.site.release.path(self.path)
+        found = context.facts[file(path)]
+        before = str(found["content"]).splitlines()
+        differences = [Difference("line", repr(line), "not there") for line in self.lines if line not in before]
+        unwanted = [
+            line for line in before if self.replaces and re.match(self.replaces, line) and line not in self.lines
+        ]
+        differences += [Difference("line", "not there", repr(line)) for line in unwanted]
+        if not differences:
+            return []
+        after = self._edit(before)
+        text = "\n".join(after) + "\n"
+        action: dict[str, Any] = {"op": "write", "path": path, "content": text}
+        diff = unified_diff(path, str(found["content"]), text)
+        return [Change(f"write {path}", tuple(differences), diff, (action,), (path,))]
+
+    def _edit(self, before: list[str]) -> list[str]:
+        matches = [bool(self.replaces and re.match(self.replaces, line)) for line in before]
+        if any(matches):
+            place = matches.index(True)
+            kept = [line for line, match in zip(before, matches, strict=True) if not match and line not in self.lines]
+            place -= sum(line in self.lines and not match for line, match in zip(before[:place], matches, strict=False))
+            return [*kept[:place], *self.lines, *kept[place:]]
+        return [*before, *(line for line in self.lines if line not in before)]
+
+
+def _attributes(wanted: File | Directory, found: dict[str, Any]) -> list[Difference]:
+    if not found["exists"]:
+        return [Difference(wanted.path, "present", "absent")]
+    differences = []
+    if found["mode"] != wanted.mode:
+        differences.append(Difference("mode", f"{wanted.mode:04o}", f"{found['mode']:04o}"))
+    for name in ("owner", "group"):
+        if found[name] != getattr(wanted, name):
+            differences.append(Difference(name, getattr(wanted, name), found[name]))
+    return differences
+
+
+def _first_line(before: str, after: str) -> Difference:
+    """The first line that differs: enough to name the cause, the diff has the rest."""
+    old, new = before.splitlines(), after.splitlines()
+    for number in range(max(len(old), len(new))):
+        left = old[number] if number < len(old) else "end of file"
+        right = new[number] if number < len(new) else "end of file"
+        if left != right:
+            return Difference(f"line {number + 1}", repr(right), repr(left))
+    return Difference("end of file", "a line feed" if after.endswith("\n") else "no line feed", "otherwise")

@@ -1,0 +1,43 @@
+"""Packages of the distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..inventory import Node
+from ..site import Site
+from .base import Change, Context, Difference, Query, Resource, package
+
+
+@dataclass(frozen=True, init=False)
+class Packages(Resource):
+    """Packages that must be installed; the engine installs those of all planned steps in one transaction.
+
+    :param names: as the guide names them; the release table translates
+    """
+
+    read_again: ClassVar[bool] = True
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+    @property
+    def title(self) -> str:
+        return f"packages {' '.join(self.names)}"
+
+    def real_names(self, site: Site) -> list[str]:
+        """Names in the release of `site`."""
+        return list(dict.fromkeys(real for name in self.names for real in site.release.package(name)))
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [package(name) for name in self.real_names(site)]
+
+    def changes(self, context: Context) -> list[Change]:
+        missing = [name for name in self.real_names(context.site) if context.facts[package(name)] is None]
+        if not missing:
+            return []
+        differences = tuple(Difference(f"package {name}", "installed", "not installed") for name in missing)
+        return [Change(f"install {' '.join(missing)}", differences, "", ({"op": "apt", "packages": missing},))]

@@ -1,0 +1,101 @@
+"""Secrets of a site: made once, kept in a 0600 file, and kept out of everything that is printed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets as _random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+MASK = "******"
+
+
+class Redactor:
+    """The one registry of secret values; every sink (console, log, report, exception) passes text through it."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, value: str) -> str:
+        """Register `value` as secret and return it."""
+        if value:
+            with self._lock:
+                self._values.add(value)
+        return value
+
+    def __call__(self, text: str) -> str:
+        """Return `text` with every registered secret replaced by ``******``."""
+        with self._lock:
+            values = sorted(self._values, key=len, reverse=True)
+        for value in values:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+    def values(self) -> list[str]:
+        """Every registered secret, for the test that greps reports for them."""
+        with self._lock:
+            return sorted(self._values)
+
+
+redact = Redactor()
+
+
+class Secrets:
+    """Passwords and keys of one site by name, generated on first use.
+
+    :param file: JSON file (0600) that holds them; None keeps them in memory only (a plan without a state directory)
+    :param fixed: when given, the value of every secret (the guide's ``000000``)
+    :param given: secrets named by the user, which win
+    """
+
+    def __init__(self, file: Path | None = None, *, fixed: str | None = None, given: dict[str, str] | None = None):
+        self._file = file
+        self._fixed = fixed
+        self._lock = threading.RLock()
+        self._kept = False
+        self._values: dict[str, str] = {}
+        if file is not None and file.exists():
+            self._values = json.loads(file.read_text())
+        self._values |= given or {}
+        for value in self._values.values():
+            redact.add(value)
+
+    def keep(self) -> None:
+        """From now on, and for what was generated so far, write new secrets to the file.
+
+        Before this a secret is in memory only: collecting tests or planning declares steps and must touch nothing.
+        """
+        with self._lock:
+            self._kept = True
+            self._save()
+
+    def password(self, name: str) -> str:
+        """The password called `name`: 24 letters and digits, so that it needs no quoting in URLs, ini files or SQL."""
+        return self._get(name, lambda: _random.token_hex(12))
+
+    def key(self, name: str, size: int = 32) -> str:
+        """The key called `name`: `size` random bytes, URL-safe base64."""
+        return self._get(name, lambda: base64.urlsafe_b64encode(_random.token_bytes(size)).decode())
+
+    def _get(self, name: str, make: Callable[[], str]) -> str:
+        with self._lock:
+            if name not in self._values:
+                value = self._fixed if self._fixed is not None else make()
+                self._values[name] = redact.add(value)
+                self._save()
+            return self._values[name]
+
+    def _save(self) -> None:
+        if self._file is None or not self._kept:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._file.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(self._values, stream, indent=1)
+        temporary.replace(self._file)

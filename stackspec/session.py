@@ -1,0 +1,295 @@
+"""A run: which site, which mode, the engine at work beside the tests, and what is said at the end."""
+
+from __future__ import annotations
+
+import os
+import secrets as random
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import plan_output
+from .catalog import Catalog
+from .engine import Engine, Event
+from .errors import InputError, StackspecError
+from .names import learn_names
+from .plugin_keys import ENGINE, RUN_ID, SITE
+from .resources.base import Resource
+from .secrets import redact
+from .site import Site, cache_directory, load_site, state_directory
+from .step import STEPS, closure
+from .task import Finding, Task
+
+if TYPE_CHECKING:
+    from lab import Lab
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A resource that a step declares for a node; the drift test's parameter."""
+
+    task: Task
+    index: int
+
+    @property
+    def resource(self) -> Resource:
+        """The resource itself."""
+        return self.task.resources[self.index]
+
+    @property
+    def id(self) -> str:
+        """Readable id of the test."""
+        return f"{self.task.node.name}-{self.task.step.name}-{self.resource.title.replace(' ', '_')}"
+
+
+class Run:
+    """One run of pytest.
+
+    :param config: pytest's configuration
+    :raises InputError: the inventory or an option cannot be used
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.id = f"ss-{time.strftime('%Y%m%d-%H%M%S')}-{random.token_hex(2)}"
+        workerinput = getattr(config, "workerinput", None)
+        if workerinput:
+            self.id = workerinput.get("stackspec_run", self.id)
+        self.deploying: bool = config.option.deploy
+        self.planning: bool = config.option.plan
+        self.site = self._find_site()
+        self.engine: Engine | None = None
+        self.catalog = Catalog(self.site)
+        self._lab: Lab | None = None
+        self._told: set[str] = set()
+        self._began = False
+        self._problems: list[str] = []
+        self._declared: list[Declared] | None = None
+
+    def _find_site(self) -> Site | None:
+        named = self.config.option.inventory or os.environ.get("STACKSPEC_INVENTORY")
+        if named:
+            return load_site(Path(named))
+        if os.environ.get("OS_CLOUD") and not (self.deploying or self.planning):
+            return None
+        from .plugin import default_inventory
+
+        return load_site(default_inventory())
+
+    @property
+    def mode(self) -> str:
+        """deploy, plan, check (a site) or validate (a cloud)."""
+        return "deploy" if self.deploying else "plan" if self.planning else "check" if self.site else "validate"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its events and report."""
+        base = self.site.state if self.site is not None and self.site.state is not None else state_directory()
+        return base / "runs" / self.id
+
+    def publish(self, config: pytest.Config) -> None:
+        """Leave in the stash what fixtures ask for."""
+        config.stash[SITE] = self.site
+        config.stash[RUN_ID] = self.id
+        config.stash[ENGINE] = None
+
+    def header(self) -> list[str]:
+        """Lines of pytest's header."""
+        if self.site is None:
+            return [f"stackspec: validate the cloud {os.environ.get('OS_CLOUD')}, run {self.id}"]
+        site = self.site
+        return [
+            f"stackspec: {self.mode} site {site.name} ({site.release.title}, {len(site.nodes)} nodes), run {self.id}"
+        ]
+
+    def declared(self) -> list[Declared]:
+        """Every resource of every step on every node of the site."""
+        if self._declared is None:
+            self._declared = []
+            if self.site is not None:
+                for name in closure(STEPS):
+                    for node in STEPS[name].nodes(self.site):
+                        task = Task(STEPS[name], node, STEPS[name].resources(self.site, node))
+                        self._declared += [Declared(task, index) for index in range(len(task.resources))]
+        return self._declared
+
+    # ---- begin
+
+    def begin(self, steps: Sequence[str], items: Sequence[pytest.Item]) -> None:
+        """Start what the selection needs.
+
+        :raises InputError: something that was given cannot be used; nothing was touched
+        """
+        if not steps:
+            return
+        self._began = True
+        if self.site is None:
+            self.catalog.check()
+            return
+        self._reach_site(self.site)
+        if not (
+            self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
+        ):
+            return
+        self.engine = self.config.stash[ENGINE] = Engine(self.site, steps, self._listen)
+        self.engine.check_nodes()
+        if self.planning:
+            self.engine.survey()
+            plan_output.show(self.engine.tasks, self.config)
+        elif self.deploying:
+            self.site.secrets.keep()
+            self.engine.start()
+
+    def _reach_site(self, site: Site) -> None:
+        """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
+        learn_names(site)
+        if site.inventory.lab is None:
+            return
+        from lab import Lab, LabError, load
+
+        try:
+            self._lab = Lab(load(site.folder / "site.yaml"))
+            if self.deploying:
+                with ThreadPoolExecutor(1) as beside:
+                    # Built outside of the lab's network, where packages can be had.
+                    guest = beside.submit(self._test_guest, site)
+                    self._lab.up(self._say)
+                    path = guest.result()
+                site.image_builders["test-guest"] = lambda: path
+            elif not self._lab.is_up():
+                raise InputError(
+                    f"the lab {site.inventory.lab.name} is not up; bring it up and install with: ./run --deploy tests/"
+                    " (or name your own site with --inventory)"
+                )
+            self._lab.enter()
+        except LabError as error:
+            raise InputError(str(error)) from None
+        site.use_ssh_config(self._lab.ssh_config)
+
+    def _test_guest(self, site: Site) -> Path:
+        """The test guest, if an image of the site is it."""
+        from lab.guest import build_test_guest
+
+        if all(image.source != "test-guest" for image in site.inventory.images.values()):
+            return Path()
+        return build_test_guest(cache_directory(), self._say)
+
+    def _say(self, text: str) -> None:
+        self._listen({"event": "says", "node": "lab", "text": text})
+
+    def _listen(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    @property
+    def listeners(self) -> Iterable[Any]:
+        """Who hears the engine's events: the terminal, the event log."""
+        return self.config.stash.get(LISTENERS, [])
+
+    # ---- tests
+
+    def wait(self, steps: Sequence[str]) -> None:
+        """Wait until the steps are done, failed or blocked."""
+        if self.engine is not None and self.deploying:
+            for name in steps:
+                self.engine.wait(name)
+
+    def admit(self, steps: Sequence[str]) -> None:
+        """Let a test run, or fail or skip it for a step that failed."""
+        if self.engine is None or not self.deploying:
+            return
+        for name in steps:
+            cause = self.engine.failure(name)
+            if cause is None:
+                continue
+            if cause.name not in self._told:
+                self._told.add(cause.name)
+                pytest.fail(describe(cause), pytrace=False)
+            pytest.skip(f"blocked by {cause.name}: {cause.error.splitlines()[0]}")
+
+    def require(self, step: str) -> None:
+        """What a step's fixture does: the engine has it done, or the cloud that exists has the service."""
+        if self.deploying:
+            return
+        provides = STEPS[step].provides
+        if self.site is None and provides is None:
+            pytest.skip(f"{step} can only be seen on nodes: name an inventory")
+        if provides is not None and self.engine is None and provides not in self.catalog.types():
+            pytest.skip(f"service {provides} is not in this cloud")
+
+    def finding(self, declared: Declared) -> Finding:
+        """What the engine found for a declared resource, after it was applied or on a check."""
+        assert self.engine is not None
+        if not self.deploying:
+            self.engine.survey()
+        wanted = declared.task
+        task = next(t for t in self.engine.tasks if (t.step, t.node) == (wanted.step, wanted.node))
+        return task.findings[declared.index]
+
+    # ---- end
+
+    def end(self, *, interrupted: bool) -> list[str]:
+        """Wait for the engine, look for leftovers, and return what makes the run fail."""
+        if not self._began:
+            return []
+        if self.engine is not None and self.deploying:
+            if interrupted:
+                self.engine.halt()
+            else:
+                self.engine.join()
+                failed = {t.cause.name for t in self.engine.tasks if t.cause is not None}
+                self._problems += [f"step failed: {name}" for name in sorted(failed - self._told)]
+        if not interrupted and not self.planning:
+            from .openstack import ownership
+
+            try:
+                self._problems += ownership.check_leftovers(self.config)
+            except StackspecError as error:
+                self._problems.append(str(error))
+        return self._problems
+
+    def summary(self) -> list[str]:
+        """Lines for the end of the run."""
+        lines = []
+        if self.engine is not None and self.deploying:
+            changes = sum(len(task.made) for task in self.engine.tasks)
+            states = [task.state for task in self.engine.tasks]
+            lines.append(
+                f"stackspec: {changes} changes; " + ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+            )
+            failed = [task for task in self.engine.tasks if task.state == "failed"]
+            lines += [line for task in failed for line in (f"FAILED {task.name}", *redact(task.error).splitlines()[:1])]
+        lines += [f"stackspec: {redact(problem)}" for problem in self._problems]
+        return lines
+
+    def close(self) -> None:
+        """Close connections to nodes."""
+        if self.engine is not None:
+            self.engine.connections.close()
+
+
+LISTENERS: pytest.StashKey[list[Any]] = pytest.StashKey()
+"""Callables that hear every event of the engine."""
+
+
+def describe(task: Task) -> str:
+    """The one failure of a step, with all that is known."""
+    where = f" at {task.failed_at}" if task.failed_at else ""
+    made = len(task.made)
+    return (
+        f"step {task.step.name} on {task.node.name} failed{where}\n{redact(task.error)}\n"
+        f"changes made before: {made}; the next --deploy goes on here"
+    )
+
+
+def _names(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+def _on_nodes(item: pytest.Item) -> bool:
+    return bool({"host", "nodes", "controller"} & set(_names(item)))

@@ -1,0 +1,130 @@
+"""A site: an inventory made concrete, with its release and its secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import InputError
+from .inventory import Inventory, Node, YamlSource, load_inventory, read_yaml
+from .release import Release, load_release
+from .secrets import Secrets
+
+
+def state_directory() -> Path:
+    """Where sites keep secrets, ledger and runs: $STACKSPEC_STATE, /var/lib/stackspec (root) or ~/.local/state/stackspec."""
+    if named := os.environ.get("STACKSPEC_STATE"):
+        return Path(named)
+    return Path("/var/lib/stackspec") if os.geteuid() == 0 else Path.home() / ".local/state/stackspec"
+
+
+def cache_directory() -> Path:
+    """Where things live that can be made again: $STACKSPEC_CACHE, /var/cache/stackspec (root) or ~/.cache/stackspec."""
+    if named := os.environ.get("STACKSPEC_CACHE"):
+        return Path(named)
+    return Path("/var/cache/stackspec") if os.geteuid() == 0 else Path.home() / ".cache/stackspec"
+
+
+class Site:
+    """What steps and tests know: nodes, networks, names, release and secrets.
+
+    :param inventory: the checked inventory
+    :param release: its release table
+    :param secrets: passwords and keys by name
+    :param state: folder of the site's own state; None for a plan without state
+
+    `folder` is where the inventory's relative paths start; `image_builders` make the images that are built, not fetched.
+    """
+
+    def __init__(self, inventory: Inventory, release: Release, secrets: Secrets, state: Path | None = None) -> None:
+        self.inventory = inventory
+        self.release = release
+        self.secrets = secrets
+        self.state = state
+        self.folder = Path.cwd()
+        self.image_builders: dict[str, Callable[[], Path]] = {}
+        self.name = inventory.site
+        self.region = inventory.region
+        self.nodes = inventory.nodes
+        self.networks = inventory.networks
+
+    @property
+    def controller(self) -> Node:
+        """The node with the role controller."""
+        return self.with_role("controller")[0]
+
+    def use_ssh_config(self, path: Path) -> None:
+        """Reach the nodes by another ssh configuration, as the lab makes one."""
+        ssh = self.inventory.ssh.model_copy(update={"config": path})
+        self.inventory = self.inventory.model_copy(update={"ssh": ssh})
+
+    def with_role(self, role: str) -> list[Node]:
+        """Nodes that have `role`, in the inventory's order."""
+        return [node for node in self.nodes.values() if role in node.roles]
+
+    def password(self, name: str) -> str:
+        """The site's password called `name`."""
+        return self.secrets.password(name)
+
+    def tunnel_address(self, node: Node) -> str:
+        """Where the node ends its VXLAN tunnels: on the network that the inventory's `tunnel` names."""
+        return str(node.provider.address if self.inventory.tunnel == "provider" else node.management.address)
+
+
+def load_site(path: Path) -> Site:
+    """Load the site that the inventory at `path` describes.
+
+    :raises InputError: with file:line and what would be right
+    """
+    inventory = load_inventory(path)
+    file = path / "site.yaml" if path.is_dir() else path
+    try:
+        release = load_release(inventory.release)
+    except InputError as error:
+        _, source = read_yaml(file)
+        raise InputError(f"{file}:{source.line(('release',))}: {error}") from None
+    _check_files(inventory, file)
+    state = state_directory() / "sites" / inventory.site
+    if inventory.secrets == "guide":
+        secrets = Secrets(fixed="000000")
+    elif isinstance(inventory.secrets, Path):
+        given = load_secrets(file.parent / inventory.secrets)
+        secrets = Secrets(state / "secrets.json", given=given)
+    else:
+        secrets = Secrets(state / "secrets.json")
+    site = Site(inventory, release, secrets, state)
+    site.folder = file.parent
+    return site
+
+
+def load_secrets(path: Path) -> dict[str, str]:
+    """Secrets that the user gives: a YAML mapping of name -> value in a file that only its owner can read.
+
+    :raises InputError: the file is missing, is readable by others, or holds something else
+    """
+    data, source = read_yaml(path)
+    if path.stat().st_mode & 0o077:
+        raise InputError(f"{path}: others can read this file of secrets; chmod 600 it")
+    for name, value in data.items():
+        if not isinstance(value, str):
+            raise InputError(f"{path}:{source.line((name,))}: {name}: a quoted string is expected")
+    return {str(name): str(value) for name, value in data.items()}
+
+
+def _check_files(inventory: Inventory, file: Path) -> None:
+    _, source = read_yaml(file)
+    for name, image in inventory.images.items():
+        if "://" not in image.source and image.source != "test-guest":
+            path = file.parent / image.source
+            if not path.is_file():
+                where = _line(source, ("images", name, "source"))
+                raise InputError(f"{where}: images.{name}.source: no file {path}; name a file, a URL or test-guest")
+    for key in ("key", "config"):
+        value = getattr(inventory.ssh, key)
+        if value is not None and not Path(value).expanduser().is_file():
+            raise InputError(f"{_line(source, ('ssh', key))}: ssh.{key}: no file {value}")
+
+
+def _line(source: YamlSource, location: tuple[str, ...]) -> str:
+    return f"{source.path}:{source.line(location)}"

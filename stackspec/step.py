@@ -1,0 +1,114 @@
+"""Steps: a chapter of the guide as a function that declares resources, registered as a fixture of the same name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .inventory import Node
+from .site import Site
+
+if TYPE_CHECKING:
+    from .resources import Resource
+
+Resources = Iterator["Resource"]
+DATA = ("site", "node")
+"""Arguments of a step that are data; every other argument is a step that it depends on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A registered step.
+
+    :param name: its name, which is its fixture's, too
+    :param role: which nodes it runs on: a role, several, or `all`
+    :param needs: the steps that it depends on
+    :param provides: the service type that the catalog of a cloud shows when this step is done there
+    :param declare: the function that yields the resources
+    """
+
+    name: str
+    role: str | tuple[str, ...]
+    needs: tuple[str, ...]
+    provides: str | None
+    declare: Callable[..., Iterable[Resource]] = field(compare=False)
+
+    def nodes(self, site: Site) -> list[Node]:
+        """The nodes of `site` that the step runs on."""
+        roles = {self.role} if isinstance(self.role, str) else set(self.role)
+        return [node for node in site.nodes.values() if roles & {"all", *node.roles}]
+
+    def resources(self, site: Site, node: Node) -> list[Resource]:
+        """What the step declares for `node`, with the options that release and inventory add for it."""
+        from .resources.site_options import with_site_options
+
+        given: dict[str, Any] = {"site": site, "node": node}
+        wanted = inspect.signature(self.declare).parameters
+        arguments = {name: given.get(name, self) for name in wanted}
+        return with_site_options(self.name, site, list(self.declare(**arguments)))
+
+
+STEPS: dict[str, Step] = {}
+
+
+def step(*, role: str | tuple[str, ...], provides: str | None = None) -> Callable[[Callable[..., Resources]], Any]:
+    """Register a function as a step and make it a session fixture that waits for the engine.
+
+    :param role: controller, compute, storage or all; or several of them
+    :param provides: service type in the catalog, by which the step's tests find it on a cloud that exists
+    """
+
+    def register(function: Callable[..., Resources]) -> Any:
+        name = function.__name__
+        parameters = inspect.signature(function).parameters
+        needs = tuple(parameter for parameter in parameters if parameter not in DATA)
+        STEPS[name] = Step(name, role, needs, provides, function)
+
+        def wait(request: pytest.FixtureRequest, **_needs: object) -> Step:
+            require: Callable[[str], None] = request.config.stash[REQUIRE]
+            require(name)
+            return STEPS[name]
+
+        wait.__doc__ = function.__doc__
+        wait.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in ("request", *needs)]
+        )
+        return pytest.fixture(scope="session", name=name)(wait)
+
+    return register
+
+
+REQUIRE: pytest.StashKey[Callable[[str], None]] = pytest.StashKey()
+"""Where the plugin leaves the function by which a step's fixture asks for its step."""
+
+
+def load_steps() -> list[str]:
+    """Import every file of deploy_steps/ and return the module names."""
+    package = importlib.import_module("stackspec.steps")
+    names = [f"stackspec.steps.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    for name in names:
+        importlib.import_module(name)
+    return names
+
+
+def closure(names: Iterable[str]) -> list[str]:
+    """`names` and all that they need, each after what it needs."""
+    order: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...] = ()) -> None:
+        if name in above:
+            raise ValueError(f"steps depend on each other: {' -> '.join((*above, name))}")
+        for need in STEPS[name].needs:
+            visit(need, (*above, name))
+        if name not in order:
+            order.append(name)
+
+    for name in names:
+        visit(name)
+    return order

@@ -1,0 +1,168 @@
+"""One step on one node: reading its facts, computing its changes, making them, and looking again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ActionError
+from .inventory import Node
+from .resources.base import Change, Context, NodeAction, Query, Resource, Shared
+from .resources.packages import Packages
+from .site import Site
+from .step import Step
+from .transport import Connection
+
+
+@dataclass
+class Finding:
+    """A resource and the changes that it needs; none when found equals wanted."""
+
+    resource: Resource
+    changes: list[Change]
+
+
+@dataclass(eq=False)
+class Task:
+    """A step on a node.
+
+    :param state: waiting, running, done, failed or blocked
+    :param findings: what the last look found, one entry a resource
+    :param made: changes that were made in this run
+    :param error: what failed, when it failed or is blocked
+    :param cause: the task whose failure blocks this one (itself, when it failed)
+    """
+
+    step: Step
+    node: Node
+    resources: list[Resource]
+    state: str = "waiting"
+    findings: list[Finding] = field(default_factory=list)
+    made: list[Change] = field(default_factory=list)
+    error: str = ""
+    failed_at: str = ""
+    cause: Task | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """`step on node`, as messages say it."""
+        return f"{self.step.name} on {self.node.name}"
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that the step declares here; the ledger tells by it whether the declaration has changed."""
+        return hashlib.sha256(repr(self.resources).encode()).hexdigest()[:16]
+
+    def queries(self, site: Site) -> list[Query]:
+        """Facts of the node that the resources look at."""
+        return [query for resource in self.resources for query in resource.queries(site, self.node)]
+
+    def look(self, site: Site, facts: Mapping[Query, Any], shared: Shared) -> list[Finding]:
+        """What has to change, by `facts`."""
+        context = Context(site, self.node, facts, shared)
+        findings = []
+        for resource in self.resources:
+            changes = resource.changes(context)
+            context.pending.update(path for change in changes for path in change.touches)
+            context.watched += resource.paths(site)
+            findings.append(Finding(resource, changes))
+        self.findings = findings
+        return findings
+
+    def apply(self, site: Site, connection: Connection, shared: Shared) -> None:
+        """Make what differs, then look again.
+
+        :raises ActionError: an operation failed, or something still differs after it was made
+        """
+        context = Context(site, self.node, {}, shared)
+        for segment in self._segments(site):
+            todo = list(segment)
+            while todo:
+                context.facts = connection.facts(q for each in todo for q in each.queries(site, self.node)) | dict(
+                    self._watched_facts(connection, context, todo)
+                )
+                todo = self._apply_until_stale(site, connection, context, todo)
+        facts = connection.facts(self.queries(site))
+        for finding in self.look(site, facts, shared):
+            for change in finding.changes:
+                self.failed_at = finding.resource.title
+                found = "; ".join(str(difference) for difference in change.differences) or change.title
+                raise ActionError(
+                    f"{finding.resource.title} still differs after it was applied: {found}",
+                    advice="something else on the node sets it back, or the value is not what the service reports",
+                )
+
+    def _watched_facts(self, connection: Connection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
+        """A service looks at files that an earlier segment managed."""
+        from .resources.base import file
+
+        if any(not each.on_runner for each in todo):
+            return connection.facts(file(path) for path in context.watched)
+        return {}
+
+    def _segments(self, site: Site) -> Iterator[list[Resource]]:
+        """Runs of resources that can be read at once: one place, and no file twice."""
+        segment: list[Resource] = []
+        paths: set[str] = set()
+        for resource in self.resources:
+            own = set(resource.paths(site))
+            if segment and (resource.on_runner != segment[0].on_runner or own & paths):
+                yield segment
+                segment, paths = [], set()
+            segment.append(resource)
+            paths |= own
+        if segment:
+            yield segment
+
+    def _apply_until_stale(
+        self, site: Site, connection: Connection, context: Context, todo: list[Resource]
+    ) -> list[Resource]:
+        """Apply resources of a segment in one message; return those that have to be read again first."""
+        actions: list[NodeAction] = []
+        owners: list[tuple[Resource, Change]] = []
+        done = 0
+        for resource in todo:
+            changes = resource.changes(context)
+            context.watched += resource.paths(site)
+            done += 1
+            for change in changes:
+                context.pending.update(change.touches)
+                for action in change.actions:
+                    if callable(action):
+                        self.failed_at = resource.title
+                        action()
+                    else:
+                        actions.append(action)
+                        owners.append((resource, change))
+                self.made.append(change)
+            if changes and resource.read_again:
+                break
+        self._send(connection, actions, owners)
+        return todo[done:]
+
+    def _send(self, connection: Connection, actions: list[NodeAction], owners: list[tuple[Resource, Change]]) -> None:
+        reached = 0
+
+        def count(event: str, payload: Any) -> None:
+            nonlocal reached
+            if event == "applied":
+                reached = int(payload) + 1
+
+        try:
+            connection.apply(actions, count)
+        except ActionError:
+            self.failed_at = owners[reached][0].title if reached < len(owners) else ""
+            raise
+
+    def packages(self, site: Site) -> list[str]:
+        """Packages that the step wants on the node."""
+        return [name for each in self.resources if isinstance(each, Packages) for name in each.real_names(site)]
+
+
+def changes_of(findings: list[Finding]) -> list[Change]:
+    """All changes in `findings`."""
+    return [change for finding in findings for change in finding.changes]

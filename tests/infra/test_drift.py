@@ -1,0 +1,23 @@
+"""Every resource that a step declares is as declared, on every node. Each difference is one failing test."""
+
+from __future__ import annotations
+
+import pytest
+
+from stackspec.plugin_keys import RUN
+from stackspec.secrets import redact
+
+
+def test_as_declared(declared, pytestconfig: pytest.Config) -> None:
+    """The node's state equals the declaration; the message names node, file, option, wanted and found value."""
+    finding = pytestconfig.stash[RUN].finding(declared)
+    task = declared.task
+    differences = [
+        f"{task.node.name}: {declared.resource.title}: {difference}"
+        for change in finding.changes
+        for difference in change.differences
+    ]
+    differences += [f"{task.node.name}: {change.title}" for change in finding.changes if not change.differences]
+    if differences:
+        text = f"{task.name}: {len(differences)} differences\n" + "\n".join(differences)
+        pytest.fail(redact(text) + "\nnext: --plan shows the diff, --deploy mends it", pytrace=False)
