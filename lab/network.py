@@ -1,0 +1,202 @@
+"""The lab's network namespace: a bridge per network, a way to every node, and no way out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from lab.error import LabError, run
+from lab.spec import LabSpec, Node
+
+T = TypeVar("T")
+
+NAMESPACES = Path("/run/netns")
+COUNTER = "left"
+_CLONE_NEWNET = 0x40000000
+
+
+def namespace(spec: LabSpec, node: Node | None = None) -> str:
+    """Name of the network namespace of the lab, or of one of its nodes."""
+    return f"{spec.prefix}-{node.name}" if node else spec.prefix
+
+
+def setns(path: Path) -> None:
+    """Move the calling thread into a network namespace.
+
+    :param path: the namespace's file
+    :raises LabError: when it is gone or this is not root
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LabError(f"Cannot enter the network namespace {path.name}: {error.strerror}. Is the lab up?") from error
+    try:
+        if libc.setns(handle, _CLONE_NEWNET) != 0:
+            raise LabError(f"Cannot enter the network namespace {path.name}: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(handle)
+
+
+def inside(path: Path, call: Callable[[], T]) -> T:
+    """Call a function in a thread of its own that stands in a network namespace (they are per thread).
+
+    :param path: the namespace's file
+    :param call: what to do there; its result or exception is handed on
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            setns(path)
+            results.append(call())
+        except BaseException as error:  # handed to the caller, who raises it
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name=f"in-{path.name}")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def bridge(index: int) -> str:
+    """Name of the bridge of the network with that position in the lab."""
+    return f"br{index}"
+
+
+def render_lab(spec: LabSpec) -> str:
+    """The `ip -batch` lines that fill the lab's empty namespace."""
+    lines = ["link set lo up"]
+    for index, network in enumerate(spec.networks):
+        name = bridge(index)
+        # Without a delay of 0 a port of a bridge forwards nothing for its first seconds.
+        lines += [
+            f"link add {name} type bridge stp_state 0 forward_delay 0",
+            f"link set {name} addrgenmode none",
+            f"address add {network.address} dev {name}",
+            f"link set {name} up",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def render_ports(spec: LabSpec, node: Node) -> str:
+    """The `ip -batch` lines that join a node's namespace to the lab's bridges (run in the lab's namespace)."""
+    order = {network.name: index for index, network in enumerate(spec.networks)}
+    number = spec.nodes.index(node)
+    lines = []
+    for port in node.ports:
+        here = f"n{number}-{port.interface}"
+        lines += [
+            f"link add {here} type veth peer name {port.interface} netns {namespace(spec, node)}",
+            f"link set {here} addrgenmode none master {bridge(order[port.network])}",
+            f"link set {here} up",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def render_firewall(spec: LabSpec) -> str:
+    """The nftables ruleset of the lab's namespace.
+
+    The namespace has no route out, so nothing could leave; the rules make that fast for who tries, and countable. They
+    stand before routing, as a packet without a route never reaches the forward hook.
+    """
+    names = ", ".join(f'"{bridge(index)}"' for index in range(len(spec.networks)))
+    cidrs = ", ".join(str(network.cidr) for network in spec.networks)
+    return f"""\
+table inet lab {{
+  counter {COUNTER} {{ }}
+  set bridges {{ type ifname; elements = {{ {names} }} }}
+  set networks {{ type ipv4_addr; flags interval; elements = {{ {cidrs} }} }}
+  chain prerouting {{
+    type filter hook prerouting priority filter; policy accept;
+    meta pkttype host iifname @bridges ip daddr != @networks counter name {COUNTER} goto refuse
+    meta pkttype host iifname @bridges ip6 daddr != {{ fe80::/10, ff00::/8 }} counter name {COUNTER} goto refuse
+  }}
+  chain refuse {{
+    meta l4proto tcp reject with icmpx type admin-prohibited
+    meta l4proto udp reject with icmpx type admin-prohibited
+    drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    iifname @bridges oifname @bridges accept
+  }}
+}}
+"""
+
+
+def make_lab(spec: LabSpec) -> None:
+    """Make the lab's namespace with bridges and firewall, unless it is complete already.
+
+    :raises LabError: when a step fails; what was made stays for `down` or the next `up`
+    """
+    name = namespace(spec)
+    if drops(spec) is not None:
+        return
+    delete(name)
+    run(["ip", "netns", "add", name], f"make the network namespace {name}")
+    _settle(name)
+    run(["ip", "-n", name, "-batch", "-"], f"make the networks of {name}", stdin=render_lab(spec))
+    run(_nft(name, "-f", "-"), f"load the firewall of {name}", stdin=render_firewall(spec))
+
+
+def make_node(spec: LabSpec, node: Node) -> None:
+    """Make a stopped node's namespace anew, joined to the lab's bridges.
+
+    :raises LabError: when a step fails
+    """
+    lab, name = namespace(spec), namespace(spec, node)
+    for port in node.ports:
+        # The far end goes when the kernel gets to it, which may be after its name is needed again.
+        link = f"n{spec.nodes.index(node)}-{port.interface}"
+        run(["ip", "-n", lab, "link", "delete", link], f"delete {link}", check=False)
+    delete(name)
+    run(["ip", "netns", "add", name], f"make the network namespace {name}")
+    _settle(name)
+    run(["ip", "-n", name, "link", "set", "lo", "up"], f"start the loopback of {name}")
+    run(["ip", "-n", lab, "-batch", "-"], f"join {node.name} to the networks", stdin=render_ports(spec, node))
+
+
+def drops(spec: LabSpec) -> int | None:
+    """Packets that tried to leave the lab, or None when its namespace is not complete."""
+    out = run(_nft(namespace(spec), "list", "counter", "inet", "lab", COUNTER), "read the counter", check=False)
+    words = out.split()
+    return int(words[words.index("packets") + 1]) if "packets" in words else None
+
+
+def delete(name: str) -> None:
+    """Delete a named network namespace and all that is in it; nothing happens if there is none."""
+    if (NAMESPACES / name).exists():
+        run(["ip", "netns", "delete", name], f"delete the network namespace {name}")
+
+
+def delete_all(spec: LabSpec) -> None:
+    """Delete every network namespace that carries the lab's prefix."""
+    for path in sorted(NAMESPACES.glob(f"{spec.prefix}*")):
+        if path.name == spec.prefix or path.name.startswith(f"{spec.prefix}-"):
+            delete(path.name)
+
+
+def _nft(name: str, *words: str) -> list[str]:
+    return ["nsenter", f"--net={NAMESPACES / name}", "nft", *words]
+
+
+def _settle(name: str) -> None:
+    """Route between the lab's networks; keep frames that stay on a bridge away from the firewall."""
+
+    def write() -> None:
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1" if name.count("-") == 1 else "0")
+        for family in ("ip", "ip6", "arp"):
+            # Absent without br_netfilter in the kernel, and shared by all namespaces before Linux 5.3.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables").write_text("0")
+
+    inside(NAMESPACES / name, write)
