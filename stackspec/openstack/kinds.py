@@ -1,0 +1,151 @@
+"""The kinds of objects that tests make: how each is made, listed and deleted, in the order in which they can go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .run_names import belongs
+
+Cloud: TypeAlias = Any
+"""An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot tell apart."""
+Listing: TypeAlias = Callable[[Cloud, bool], Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object that tests make.
+
+    :param name: as in messages, and in openstacksdk's `create_<name>`
+    :param service: attribute of a connection
+    :param list: lists what this user sees; with True what all projects have
+    :param delete: deletes one object by what `key` says
+    :param label: attribute that carries the run id
+    :param key: attribute by which it is deleted
+    """
+
+    name: str
+    service: str
+    list: Listing
+    delete: Callable[[Cloud, str], None]
+    label: str = "name"
+    key: str = "id"
+    create: str = ""
+
+    def make(self, connection: Cloud, label: str, **attributes: Any) -> Any:
+        """Create one, marked with `label`."""
+        proxy = getattr(connection, self.service)
+        return getattr(proxy, self.create or f"create_{self.name}")(**{self.label: label}, **attributes)
+
+
+def _delete_router(connection: Cloud, router: str) -> None:
+    for port in connection.network.ports(device_id=router):
+        # Also network:ha_router_replicated_interface and network:router_interface_distributed.
+        if "router" in port.device_owner and "interface" in port.device_owner and "gateway" not in port.device_owner:
+            connection.network.remove_interface_from_router(router, None, port.id)
+    connection.network.delete_router(router)
+
+
+def _delete_image(connection: Cloud, image: str) -> None:
+    found = connection.image.get_image(image)
+    if found.is_protected:
+        connection.image.update_image(found, is_protected=False)
+    connection.image.delete_image(image)
+
+
+def _delete_aggregate(connection: Cloud, aggregate: str) -> None:
+    found = connection.compute.get_aggregate(aggregate)
+    for host in found.hosts or ():
+        connection.compute.remove_host_from_aggregate(aggregate, host)
+    connection.compute.delete_aggregate(aggregate)
+
+
+def _delete_domain(connection: Cloud, domain: str) -> None:
+    connection.identity.update_domain(domain, is_enabled=False)
+    connection.identity.delete_domain(domain)
+
+
+def _keypairs(connection: Cloud, everyone: bool) -> Iterator[Any]:
+    yield from connection.compute.keypairs()
+    if everyone:
+        # Nova lists keypairs by user; a deleted user's stay behind unseen, so they go while their users are there.
+        for user in connection.identity.users():
+            if belongs(user.name):
+                yield from connection.compute.keypairs(user_id=user.id)
+
+
+def _delete_keypair(connection: Cloud, key: str) -> None:
+    name, _, user = key.partition("@")
+    connection.compute.delete_keypair(name, **({"user_id": user} if user else {}))
+
+
+def _ports(connection: Cloud, everyone: bool) -> Iterator[Any]:
+    # Ports of routers and of DHCP go with their router and network.
+    return (port for port in connection.network.ports() if not (port.device_owner or "").startswith("network:"))
+
+
+def _named_networks(connection: Cloud, everyone: bool) -> Iterator[Any]:
+    return (network for network in connection.network.networks() if not network.is_router_external)
+
+
+def _plain(service: str, plural: str, **query: Any) -> Listing:
+    return lambda connection, everyone: getattr(getattr(connection, service), plural)(**query)
+
+
+def _everyone(service: str, plural: str, **query: Any) -> Listing:
+    def listed(connection: Cloud, everyone: bool) -> Any:
+        everywhere = {"all_projects": True} if everyone else {}
+        return getattr(getattr(connection, service), plural)(**query, **everywhere)
+
+    return listed
+
+
+def _delete(service: str, name: str) -> Callable[[Cloud, str], None]:
+    return lambda connection, key: getattr(getattr(connection, service), f"delete_{name}")(key, ignore_missing=False)
+
+
+def _kind(service: str, name: str, plural: str = "", **more: Any) -> Kind:
+    settings = {"list": _plain(service, plural or f"{name}s"), "delete": _delete(service, name), **more}
+    return Kind(name, service, **settings)
+
+
+def _application_credentials(connection: Cloud, everyone: bool) -> Any:
+    return connection.identity.application_credentials(connection.current_user_id)
+
+
+def _delete_application_credential(connection: Cloud, key: str) -> None:
+    user = connection.current_user_id
+    connection.identity.delete_application_credential(user, key, ignore_missing=False)
+
+
+KINDS: tuple[Kind, ...] = (
+    # In the order in which they can be deleted: each stands before what it uses.
+    _kind("compute", "server", list=_everyone("compute", "servers")),
+    _kind("compute", "server_group", list=_everyone("compute", "server_groups")),
+    _kind("network", "floating_ip", "ips", delete=_delete("network", "ip"), label="description", create="create_ip"),
+    _kind("network", "router", delete=_delete_router),
+    _kind("network", "port", list=_ports),
+    _kind("network", "subnet"),
+    _kind("network", "network", list=_named_networks),
+    _kind("network", "security_group"),
+    Kind("keypair", "compute", _keypairs, _delete_keypair, key="name"),
+    _kind("image", "image", delete=_delete_image),
+    _kind("compute", "flavor", list=_plain("compute", "flavors", is_public=None)),
+    _kind("compute", "aggregate", delete=_delete_aggregate),
+    _kind("placement", "resource_provider"),
+    _kind("placement", "resource_class", "resource_classes", key="name"),
+    _kind("placement", "trait", key="name"),
+    _kind("identity", "limit", label="description"),
+    Kind("application_credential", "identity", _application_credentials, _delete_application_credential),
+    _kind("identity", "group"),
+    _kind("identity", "user"),
+    _kind("identity", "project"),
+    _kind("identity", "role"),
+    _kind("identity", "service"),
+    _kind("identity", "region", label="id"),
+    _kind("identity", "domain", delete=_delete_domain),
+)
+BY_NAME = {kind.name: kind for kind in KINDS}
+RANK = {kind.name: rank for rank, kind in enumerate(KINDS)}
+_TYPES = {"network": "network", "compute": "compute", "image": "image", "placement": "placement"}

@@ -1,0 +1,224 @@
+"""Compute, an ordinary user's side: flavors, keypairs, groups, limits, and servers as far as they need no guest."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.cloud import Tenant, Tenants
+from stackspec.fixtures.owned import Owned
+
+SMALL = {"ram": 64, "vcpus": 1, "disk": 1}
+
+
+def test_flavor_is_created_read_and_deleted(nova: object, cloud: Connection, member: Connection, owned: Owned) -> None:
+    """An administrator's flavor is there for everybody, and gone when it was deleted."""
+    made = owned(cloud, "flavor", "flavor", description="a test's", **SMALL)
+    found = member.compute.get_flavor(made.id)
+    assert (found.ram, found.vcpus, found.disk, found.is_public) == (64, 1, 1, True)
+    cloud.compute.delete_flavor(made, ignore_missing=False)
+    with pytest.raises(exceptions.NotFoundException):
+        member.compute.get_flavor(made.id)
+
+
+def test_flavor_of_some_projects_only(
+    nova: object, cloud: Connection, member: Connection, other_member: Connection, owned: Owned
+) -> None:
+    """A flavor that is not public is seen by the projects that were given it."""
+    made = owned(cloud, "flavor", "private", is_public=False, **SMALL)
+    cloud.compute.flavor_add_tenant_access(made, member.current_project_id)
+    assert made.id in {each.id for each in member.compute.flavors()}
+    assert made.id not in {each.id for each in other_member.compute.flavors()}
+    cloud.compute.flavor_remove_tenant_access(made, member.current_project_id)
+    assert made.id not in {each.id for each in member.compute.flavors()}
+
+
+def test_extra_specs_of_a_flavor(nova: object, cloud: Connection, owned: Owned) -> None:
+    """Set, changed, removed; a value that nova knows to be wrong is refused."""
+    made = owned(cloud, "flavor", "extra", **SMALL)
+    cloud.compute.create_flavor_extra_specs(made, {"hw:cpu_policy": "shared"})
+    assert cloud.compute.fetch_flavor_extra_specs(made).extra_specs == {"hw:cpu_policy": "shared"}
+    with pytest.raises(exceptions.BadRequestException):
+        cloud.compute.create_flavor_extra_specs(made, {"hw:cpu_policy": "nonsense"})
+    cloud.compute.delete_flavor_extra_specs_property(made, "hw:cpu_policy")
+    assert cloud.compute.fetch_flavor_extra_specs(made).extra_specs == {}
+
+
+def test_ordinary_user_makes_no_flavor(nova: object, member: Connection, cloud: Connection, owned: Owned) -> None:
+    """Flavors are an administrator's."""
+    with pytest.raises(exceptions.ForbiddenException):
+        owned(member, "flavor", "not-allowed", **SMALL)
+
+
+def test_keypair_made_by_nova(nova: object, member: Connection, owned: Owned) -> None:
+    """Nova makes a pair, gives the private key once, and never again."""
+    made = owned(member, "keypair", "made")
+    assert "PRIVATE KEY" in made.private_key
+    found = member.compute.get_keypair(made.name)
+    assert found.public_key == made.public_key
+    assert not found.private_key, "nova keeps and shows a private key"
+
+
+def test_keypair_of_ones_own(nova: object, member: Connection, owned: Owned, guest_key: Path) -> None:
+    """A public key is imported as it is, with its fingerprint; the second of a name is a conflict; then it is gone."""
+    public = guest_key.with_suffix(".pub").read_text()
+    made = owned(member, "keypair", "imported", public_key=public)
+    found = member.compute.get_keypair(made.name)
+    assert found.public_key.split()[:2] == public.split()[:2]
+    digest = hashlib.md5(b64decode(public.split()[1]), usedforsecurity=False).hexdigest()
+    assert found.fingerprint == ":".join(digest[at : at + 2] for at in range(0, 32, 2))
+    with pytest.raises(exceptions.ConflictException):
+        member.compute.create_keypair(name=made.name, public_key=public)
+    member.compute.delete_keypair(made.name, ignore_missing=False)
+    with pytest.raises(exceptions.NotFoundException):
+        member.compute.get_keypair(made.name)
+
+
+def test_keypair_that_is_none_is_refused(nova: object, member: Connection, owned: Owned) -> None:
+    """What is not a public key is a bad request."""
+    with pytest.raises(exceptions.BadRequestException):
+        owned(member, "keypair", "nonsense", public_key="ssh-rsa nonsense")
+
+
+def test_keypairs_are_each_users_own(
+    nova: object, member: Connection, other_member: Connection, owned: Owned, guest_key: Path
+) -> None:
+    """Another user does not see it."""
+    made = owned(member, "keypair", "mine", public_key=guest_key.with_suffix(".pub").read_text())
+    with pytest.raises(exceptions.NotFoundException):
+        other_member.compute.get_keypair(made.name)
+
+
+@pytest.mark.parametrize("policy", ["affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity"])
+def test_server_group(nova: object, member: Connection, owned: Owned, policy: str) -> None:
+    """A group of each policy: made, read, deleted."""
+    made = owned(member, "server_group", policy, policy=policy)
+    found = member.compute.get_server_group(made.id)
+    assert found.policy == policy
+    assert made.id in {each.id for each in member.compute.server_groups()}
+    member.compute.delete_server_group(made, ignore_missing=False)
+    with pytest.raises(exceptions.NotFoundException):
+        member.compute.get_server_group(made.id)
+
+
+def test_limits_of_a_project(nova: object, member: Connection) -> None:
+    """The absolute limits of the user's project, with what is used."""
+    limits = member.compute.get_limits().absolute
+    assert limits.instances is not None
+    assert limits.instances_used >= 0
+    assert limits.total_cores_used >= 0
+
+
+@pytest.fixture(scope="module")
+def quota_tenant(nova: object, tenants: Tenants) -> Tenant:
+    """A project whose limits a test may change."""
+    return tenants.get("compute-quota")
+
+
+@pytest.fixture
+def no_servers(nova: object, cloud: Connection, quota_tenant: Tenant, owned: Owned) -> Iterator[Connection]:
+    """A project that may have no server. Nova keeps the limit, or keystone where nova uses unified limits."""
+    project = quota_tenant.project_id
+    registered = [each for each in cloud.identity.registered_limits() if each.resource_name == "servers"]
+    for limit in registered:
+        owned(
+            cloud,
+            "limit",
+            "no-servers",
+            project_id=project,
+            service_id=limit.service_id,
+            region_id=limit.region_id,
+            resource_name="servers",
+            resource_limit=0,
+        )
+    if not registered:
+        cloud.compute.update_quota_set(project, instances=0)
+        found = cloud.compute.get_quota_set(project).instances
+        assert found == 0, f"quota of servers: set to 0, found {found}"
+    yield quota_tenant.connection
+    if not registered:
+        cloud.compute.revert_quota_set(project)
+
+
+def test_quota_of_servers_is_enforced(
+    glance: object, nova: object, no_servers: Connection, guest_image: Any, guest_flavor: Any, owned: Owned
+) -> None:
+    """The server over the quota is refused with 403, and the message says which quota it is."""
+    with pytest.raises(exceptions.ForbiddenException, match=r"(?i)quota|limit") as raised:
+        owned(
+            no_servers,
+            "server",
+            "over-quota",
+            image_id=guest_image.id,
+            flavor_id=guest_flavor.id,
+            networks="none",
+        )
+    assert "instances" in str(raised.value) or "servers" in str(raised.value), str(raised.value)
+
+
+def test_server_metadata_tags_and_name(
+    glance: object,
+    nova_discover: object,
+    neutron: object,
+    nova_networking: object,
+    member: Connection,
+    guest_image: Any,
+    guest_flavor: Any,
+    owned: Owned,
+) -> None:
+    """A server without network: its properties, tags and name are changed, and it is deleted while it still builds."""
+    made = owned(
+        member,
+        "server",
+        "properties",
+        image_id=guest_image.id,
+        flavor_id=guest_flavor.id,
+        networks="none",
+        metadata={"color": "red"},
+    )
+    compute = member.compute
+    compute.set_server_metadata(made.id, color="blue", shape="round")
+    assert compute.get_server(made.id).metadata == {"color": "blue", "shape": "round"}
+    compute.delete_server_metadata(made.id, ["shape"])
+    assert compute.get_server(made.id).metadata == {"color": "blue"}
+    renamed = owned.name("renamed")
+    compute.update_server(made.id, name=renamed)
+    assert [each.id for each in compute.servers(name=renamed)] == [made.id]
+    answer = compute.put(f"/servers/{made.id}/tags", json={"tags": ["one"]}, microversion="2.26")
+    assert answer.json()["tags"] == ["one"]
+    assert made.id in {each.id for each in compute.servers(tags="one")}
+
+
+def test_server_of_unknown_image_or_flavor_is_refused(
+    glance: object, nova: object, member: Connection, guest_image: Any, guest_flavor: Any, owned: Owned
+) -> None:
+    """400, before anything is made."""
+    nobody = "00000000-0000-0000-0000-000000000000"
+    for image, flavor in ((nobody, guest_flavor.id), (guest_image.id, nobody)):
+        with pytest.raises(exceptions.BadRequestException):
+            owned(member, "server", "refused", image_id=image, flavor_id=flavor, networks="none")
+
+
+def test_another_projects_server_is_not_found(
+    glance: object,
+    nova_discover: object,
+    nova_networking: object,
+    member: Connection,
+    other_member: Connection,
+    guest_image: Any,
+    guest_flavor: Any,
+    owned: Owned,
+) -> None:
+    """Neither read nor deleted by another project's user."""
+    made = owned(member, "server", "mine", image_id=guest_image.id, flavor_id=guest_flavor.id, networks="none")
+    with pytest.raises(exceptions.NotFoundException):
+        other_member.compute.get_server(made.id)
+    with pytest.raises(exceptions.NotFoundException):
+        other_member.compute.delete_server(made.id, ignore_missing=False)
+    assert member.compute.get_server(made.id).id == made.id

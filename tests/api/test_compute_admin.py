@@ -1,0 +1,98 @@
+"""Compute, the administrator's side: services, hypervisors, zones, aggregates."""
+
+from __future__ import annotations
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.owned import Owned
+
+from stackspec.plugin_keys import SITE
+
+
+def expected_nodes(request: pytest.FixtureRequest) -> set[str]:
+    """Compute nodes of the site; empty when the cloud is somebody else's."""
+    site = request.config.stash.get(SITE, None)
+    return {node.name for node in site.with_role("compute")} if site is not None else set()
+
+
+def test_services_are_up(request: pytest.FixtureRequest, nova_discover: object, cloud: Connection) -> None:
+    """Scheduler, conductor, and a compute service on each compute node: all enabled and up."""
+    services = list(cloud.compute.services())
+    found = {each.binary for each in services}
+    assert {"nova-scheduler", "nova-conductor", "nova-compute"} <= found, f"services of nova: {sorted(found)}"
+    down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
+    assert not down, f"down: {', '.join(down)}"
+    hosts = {each.host.split(".")[0] for each in services if each.binary == "nova-compute"}
+    wanted = expected_nodes(request)
+    assert not wanted or hosts == wanted, f"nova-compute: expected on {sorted(wanted)}, found on {sorted(hosts)}"
+
+
+def test_hypervisors_are_up_and_in_a_cell(
+    request: pytest.FixtureRequest, nova_discover: object, cloud: Connection
+) -> None:
+    """Each compute node is a hypervisor that is up: it was discovered into a cell."""
+    hypervisors = list(cloud.compute.hypervisors(details=True))
+    assert hypervisors, "no hypervisor: were the compute nodes discovered into a cell?"
+    down = [each.name for each in hypervisors if each.state != "up"]
+    assert not down, f"hypervisors that are not up: {down}"
+    found = {each.name.split(".")[0] for each in hypervisors}
+    wanted = expected_nodes(request)
+    assert not wanted or found == wanted, f"hypervisors: expected {sorted(wanted)}, found {sorted(found)}"
+
+
+def test_zone_holds_the_compute_nodes(nova_discover: object, cloud: Connection, member: Connection) -> None:
+    """An ordinary user sees a zone to choose, an administrator the hosts in it."""
+    assert any(zone.state.get("available") for zone in member.compute.availability_zones()), "no zone is available"
+    hosts: set[str] = set()
+    for zone in cloud.compute.availability_zones(details=True):
+        if zone.name != "internal":
+            hosts |= set(zone.hosts or ())
+    computes = {each.host for each in cloud.compute.services(binary="nova-compute")}
+    assert hosts == computes, f"hosts in zones: {sorted(hosts)}, compute services: {sorted(computes)}"
+
+
+def test_aggregate_with_metadata(nova: object, cloud: Connection, owned: Owned) -> None:
+    """An aggregate is made, renamed, given metadata, and deleted. No host is put in: other tests use the hosts."""
+    made = owned(cloud, "aggregate", "aggregate")
+    cloud.compute.set_aggregate_metadata(made, {"fast": "yes"})
+    assert cloud.compute.get_aggregate(made.id).metadata == {"fast": "yes"}
+    renamed = owned.name("renamed")
+    cloud.compute.update_aggregate(made, name=renamed)
+    assert cloud.compute.get_aggregate(made.id).name == renamed
+    with pytest.raises(exceptions.NotFoundException):
+        cloud.compute.add_host_to_aggregate(made, "no-such-host")
+    cloud.compute.delete_aggregate(made, ignore_missing=False)
+    with pytest.raises(exceptions.NotFoundException):
+        cloud.compute.get_aggregate(made.id)
+
+
+def test_host_of_an_aggregate(nova_discover: object, cloud: Connection, owned: Owned) -> None:
+    """A host enters an aggregate and leaves it; without zone or metadata that changes nothing for servers."""
+    host = next(iter(cloud.compute.services(binary="nova-compute"))).host
+    made = owned(cloud, "aggregate", "with-host")
+    assert cloud.compute.add_host_to_aggregate(made, host).hosts == [host]
+    assert cloud.compute.remove_host_from_aggregate(made, host).hosts == []
+
+
+def test_service_is_disabled_with_a_reason(nova_discover: object, cloud: Connection) -> None:
+    """An administrator takes a compute service out of scheduling, and puts it back."""
+    services = [each for each in cloud.compute.services(binary="nova-compute") if each.status == "enabled"]
+    if len(services) < 2:
+        pytest.skip("needs two enabled compute services: on the only one, other tests boot servers")
+    service = services[-1]
+    try:
+        cloud.compute.disable_service(service, disabled_reason="a test's")
+        found = next(each for each in cloud.compute.services(binary="nova-compute") if each.id == service.id)
+        assert (found.status, found.disabled_reason) == ("disabled", "a test's")
+    finally:
+        cloud.compute.enable_service(service)
+    found = next(each for each in cloud.compute.services(binary="nova-compute") if each.id == service.id)
+    assert found.status == "enabled"
+
+
+@pytest.mark.parametrize("path", ["/os-services", "/os-hypervisors", "/os-aggregates", "/servers/detail?all_tenants=1"])
+def test_ordinary_user_is_no_administrator(nova: object, cloud: Connection, member: Connection, path: str) -> None:
+    """What is an administrator's is refused with 403."""
+    status = member.compute.get(path).status_code
+    assert status == 403, f"GET {path} by an ordinary user: {status}, expected 403"

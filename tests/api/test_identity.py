@@ -1,0 +1,267 @@
+"""Identity: tokens, projects, users and roles, what an ordinary user may not, the catalog."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from keystoneauth1 import exceptions as auth_errors
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
+from stackspec.fixtures.owned import Owned
+
+from stackspec.plugin_keys import SITE
+
+INTERFACES = ("public", "internal", "admin")
+
+
+def fresh(tenant: Tenant, **auth: Any) -> Connection:
+    """A new login of the tenant's user, so that a test may revoke its token."""
+    given = {"user_id": tenant.user_id, "project_id": tenant.project_id, **auth}
+    return connect_as(tenant.connection, tenant.password, **given)
+
+
+@pytest.fixture(scope="module")
+def account(tenants: Tenants) -> Tenant:
+    """A throw-away user of whom the password is known."""
+    return tenants.get("account")
+
+
+def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -> None:
+    """A token is issued and validates as what it was issued for."""
+    token = fresh(account).auth_token
+    answer = cloud.identity.get("/auth/tokens", headers={"X-Subject-Token": token})
+    assert answer.status_code == 200, f"validation of a fresh token: {answer.status_code} {answer.text[:200]}"
+    found = answer.json()["token"]
+    assert found["user"]["id"] == account.user_id
+    assert found["project"]["id"] == account.project_id
+    assert "member" in {role["name"] for role in found["roles"]}
+
+
+def test_revoked_token_is_refused(cloud: Connection, account: Tenant) -> None:
+    """After its revocation a token neither validates nor opens anything."""
+    connection = fresh(account)
+    token = connection.auth_token
+    headers = {"X-Subject-Token": token}
+    assert cloud.identity.delete("/auth/tokens", headers=headers).status_code == 204
+    assert cloud.identity.get("/auth/tokens", headers=headers).status_code == 404
+    answer = connection.session.get(
+        f"{_identity(connection)}/auth/projects", headers={"X-Auth-Token": token}, authenticated=False, raise_exc=False
+    )
+    assert answer.status_code == 401, f"a revoked token is answered with {answer.status_code}, not 401"
+
+
+def _identity(connection: Connection) -> str:
+    return str(connection.session.get_endpoint(service_type="identity", interface="public", version=3)).rstrip("/")
+
+
+def test_wrong_password_is_refused(account: Tenant) -> None:
+    """401, and nothing that tells a user's name from a password."""
+    connection = connect_as(
+        account.connection, "wrong-password", user_id=account.user_id, project_id=account.project_id
+    )
+    with pytest.raises(auth_errors.Unauthorized) as raised:
+        connection.authorize()
+    assert raised.value.http_status == 401
+
+
+def test_unknown_user_is_refused_alike(account: Tenant) -> None:
+    """An unknown user gets the same answer as a wrong password."""
+    connection = connect_as(
+        account.connection, "wrong-password", user_id=secrets.token_hex(16), project_id=account.project_id
+    )
+    with pytest.raises(auth_errors.Unauthorized) as raised:
+        connection.authorize()
+    assert raised.value.http_status == 401
+
+
+def test_project_is_created_changed_and_deleted(cloud: Connection, owned: Owned) -> None:
+    """A project's life."""
+    project = owned(cloud, "project", "project", description="before")
+    assert cloud.identity.get_project(project.id).description == "before"
+    cloud.identity.update_project(project, description="after", is_enabled=False)
+    found = cloud.identity.get_project(project.id)
+    assert (found.description, found.is_enabled) == ("after", False)
+    cloud.identity.delete_project(project)
+    with pytest.raises(exceptions.NotFoundException):
+        cloud.identity.get_project(project.id)
+
+
+def test_project_name_is_unique_in_its_domain(cloud: Connection, owned: Owned) -> None:
+    """The second of a name is a conflict."""
+    project = owned(cloud, "project", "unique")
+    with pytest.raises(exceptions.ConflictException):
+        cloud.identity.create_project(name=project.name, domain_id=project.domain_id)
+
+
+def test_role_admits_and_its_removal_excludes(cloud: Connection, owned: Owned) -> None:
+    """A user enters a project with a role there, and not without."""
+    password = secrets.token_urlsafe(18)
+    project = owned(cloud, "project", "assigned")
+    user = owned(cloud, "user", "assigned", password=password, domain_id=project.domain_id)
+    role = cloud.identity.find_role("member", ignore_missing=False)
+
+    def enter() -> None:
+        connect_as(cloud, password, user_id=user.id, project_id=project.id).authorize()
+
+    with pytest.raises(auth_errors.Unauthorized):
+        enter()
+    cloud.identity.assign_project_role_to_user(project, user, role)
+    enter()
+    assigned = list(cloud.identity.role_assignments(user_id=user.id, scope_project_id=project.id))
+    assert [each.role["id"] for each in assigned] == [role.id]
+    cloud.identity.unassign_project_role_from_user(project, user, role)
+    with pytest.raises(auth_errors.Unauthorized):
+        enter()
+
+
+def test_group_gives_its_role_to_its_members(cloud: Connection, owned: Owned) -> None:
+    """A user has what the group has that it is in."""
+    password = secrets.token_urlsafe(18)
+    project = owned(cloud, "project", "grouped")
+    user = owned(cloud, "user", "grouped", password=password, domain_id=project.domain_id)
+    group = owned(cloud, "group", "group", domain_id=project.domain_id)
+    role = cloud.identity.find_role("member", ignore_missing=False)
+    cloud.identity.assign_project_role_to_group(project, group, role)
+    cloud.identity.add_user_to_group(user, group)
+    connect_as(cloud, password, user_id=user.id, project_id=project.id).authorize()
+    cloud.identity.remove_user_from_group(user, group)
+    with pytest.raises(auth_errors.Unauthorized):
+        connect_as(cloud, password, user_id=user.id, project_id=project.id).authorize()
+
+
+def test_disabled_user_is_refused(cloud: Connection, owned: Owned) -> None:
+    """A disabled user cannot log in; enabled again and with a new password, it can."""
+    old, new = secrets.token_urlsafe(18), secrets.token_urlsafe(18)
+    project = owned(cloud, "project", "disabled")
+    user = owned(cloud, "user", "disabled", password=old, domain_id=project.domain_id)
+    role = cloud.identity.find_role("member", ignore_missing=False)
+    cloud.identity.assign_project_role_to_user(project, user, role)
+    cloud.identity.update_user(user, is_enabled=False)
+    with pytest.raises(auth_errors.Unauthorized):
+        connect_as(cloud, old, user_id=user.id, project_id=project.id).authorize()
+    cloud.identity.update_user(user, is_enabled=True, password=new)
+    connect_as(cloud, new, user_id=user.id, project_id=project.id).authorize()
+
+
+def test_role_is_created_renamed_and_deleted(cloud: Connection, owned: Owned) -> None:
+    """A role of the cloud's own."""
+    role = owned(cloud, "role", "role")
+    other = owned.name("renamed")
+    cloud.identity.update_role(role, name=other)
+    assert cloud.identity.find_role(other, ignore_missing=False).id == role.id
+    cloud.identity.delete_role(role)
+    assert cloud.identity.find_role(other) is None
+
+
+def test_domain_keeps_its_projects_apart(cloud: Connection, owned: Owned) -> None:
+    """A name may be used again in another domain; an enabled domain is not deleted."""
+    domain = owned(cloud, "domain", "domain")
+    here = owned(cloud, "project", "same")
+    there = owned.adopt(cloud, "project", cloud.identity.create_project(name=here.name, domain_id=domain.id))
+    assert there.id != here.id
+    with pytest.raises(exceptions.ForbiddenException):
+        cloud.identity.delete_domain(domain)
+
+
+def test_application_credential_logs_in_and_expires_with_its_removal(account: Tenant, owned: Owned) -> None:
+    """A user's credential for programs opens the user's project until it is removed."""
+    connection = fresh(account)
+    made = owned(connection, "application_credential", "credential", user=account.user_id)
+
+    def enter() -> Connection:
+        program = connect_as(
+            connection,
+            "",
+            auth_type="v3applicationcredential",
+            application_credential_id=made.id,
+            application_credential_secret=made.secret,
+        )
+        program.authorize()
+        return program
+
+    assert enter().current_project_id == account.project_id
+    connection.identity.delete_application_credential(account.user_id, made.id)
+    with pytest.raises((auth_errors.Unauthorized, auth_errors.NotFound)):
+        enter()
+
+
+def test_credential_is_kept_as_it_was_given(cloud: Connection, account: Tenant) -> None:
+    """A credential (of EC2 kind) comes back as it was stored; keystone keeps it encrypted, so its keys are there."""
+    blob = '{"access": "a", "secret": "s"}'
+    made = cloud.identity.create_credential(
+        type="ec2", blob=blob, user_id=account.user_id, project_id=account.project_id
+    )
+    try:
+        assert cloud.identity.get_credential(made.id).blob == blob
+    finally:
+        cloud.identity.delete_credential(made.id)
+    with pytest.raises(exceptions.NotFoundException):
+        cloud.identity.get_credential(made.id)
+
+
+@pytest.mark.parametrize("what", ["projects", "users", "services", "roles"])
+def test_ordinary_user_is_no_administrator(member: Connection, cloud: Connection, what: str) -> None:
+    """What is an administrator's is refused with 403, reading and writing."""
+    assert member.identity.get(f"/{what}").status_code == 403
+    one = what.removesuffix("s")
+    answer = member.identity.post(f"/{what}", json={one: {"name": "not-allowed", "type": "none"}})
+    assert answer.status_code == 403, f"POST /{what} by an ordinary user: {answer.status_code}, expected 403"
+
+
+def test_service_and_endpoint_appear_in_the_catalog(cloud: Connection, owned: Owned, account: Tenant) -> None:
+    """A new endpoint is in the catalog of the next token, and gone with its service."""
+    kind = owned.name("kind")
+    service = owned(cloud, "service", "service", type=kind)
+    region = cloud.config.get_region_name() or next(iter(cloud.identity.regions())).id
+    url = "http://192.0.2.1/"
+    cloud.identity.create_endpoint(service_id=service.id, interface="public", url=url, region_id=region)
+    entry = next((each for each in _catalog(fresh(account)) if each["type"] == kind), None)
+    assert entry is not None, f"service {kind} is not in the catalog of a token that was issued after it was made"
+    assert [each["url"] for each in entry["endpoints"]] == [url]
+    cloud.identity.delete_service(service)
+    assert kind not in {each["type"] for each in _catalog(fresh(account))}
+
+
+def _catalog(connection: Connection) -> list[dict[str, Any]]:
+    access = connection.session.auth.get_access(connection.session)
+    return list(access.service_catalog.catalog)
+
+
+def test_every_service_of_the_catalog_answers(request: pytest.FixtureRequest, user_cloud: Connection) -> None:
+    """Each service has its endpoints in the region, and each of these answers.
+
+    On a site of ours all three interfaces. Of somebody else's cloud only the interface that this user is to use can be
+    asked for: the others are often kept from users, and an admin endpoint is not needed any more.
+    """
+    site = request.config.stash.get(SITE, None)
+    region = user_cloud.config.get_region_name()
+    wanted = INTERFACES if site is not None else (user_cloud.config.get_interface() or "public",)
+    problems = []
+    for service in _catalog(user_cloud):
+        urls = {
+            endpoint["interface"]: endpoint["url"]
+            for endpoint in service["endpoints"]
+            if not region or endpoint["region_id"] == region
+        }
+        for interface in wanted:
+            if interface not in urls:
+                problems.append(f"{service['type']}: no {interface} endpoint in region {region}")
+            elif problem := _silent(user_cloud, urls[interface]):
+                problems.append(f"{service['type']}: {interface} endpoint {urls[interface]}: {problem}")
+    assert not problems, "\n".join(problems)
+
+
+def _silent(connection: Connection, url: str) -> str | None:
+    # The root, without a token: versions are told to everybody, and 401 is an answer, too.
+    parts = urlsplit(url)
+    path = "/" + parts.path.strip("/").split("/")[0] if parts.port is None else "/"
+    root = f"{parts.scheme}://{parts.netloc}{path}"
+    try:
+        answer = connection.session.get(root, authenticated=False, raise_exc=False, timeout=30, connect_retries=3)
+    except auth_errors.ClientException as error:
+        return f"{type(error).__name__}: {error}"
+    return None if answer.status_code < 500 else f"status {answer.status_code} from {root}"

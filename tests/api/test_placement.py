@@ -1,0 +1,123 @@
+"""Placement: what the compute nodes offer, what is allocated, and the names for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.owned import Owned
+
+from stackspec.plugin_keys import SITE
+
+VERSION = "1.29"
+
+
+def providers_of_nodes(cloud: Connection) -> dict[str, Any]:
+    """Root providers by the name of their compute node."""
+    hypervisors = {each.name for each in cloud.compute.hypervisors()}
+    return {each.name: each for each in cloud.placement.resource_providers() if each.name in hypervisors}
+
+
+def test_every_compute_node_is_a_provider(
+    request: pytest.FixtureRequest, placement: object, nova_discover: object, cloud: Connection
+) -> None:
+    """Each compute node of the site, or each hypervisor that nova knows, reports to placement."""
+    found = {name.split(".")[0] for name in providers_of_nodes(cloud)}
+    site = request.config.stash.get(SITE, None)
+    nodes = [node.name for node in site.with_role("compute")] if site else []
+    expected = set(nodes) or {each.name.split(".")[0] for each in cloud.compute.hypervisors()}
+    assert found == expected, f"resource providers: expected {sorted(expected)}, found {sorted(found)}"
+    assert found, "no compute node is a resource provider"
+
+
+def test_providers_have_inventory(placement: object, nova_discover: object, cloud: Connection) -> None:
+    """Processors, memory and disk, with something in each, and the ratios at which they may be given out."""
+    for name, provider in providers_of_nodes(cloud).items():
+        inventories = {each.resource_class: each for each in cloud.placement.resource_provider_inventories(provider)}
+        missing = {"VCPU", "MEMORY_MB", "DISK_GB"} - set(inventories)
+        assert not missing, f"{name} offers no {', '.join(sorted(missing))}"
+        empty = [each for each, inventory in inventories.items() if inventory.total < 1]
+        assert not empty, f"{name} offers none of {', '.join(empty)}"
+        assert inventories["VCPU"].allocation_ratio >= 1
+
+
+def test_providers_have_traits(placement: object, nova_discover: object, cloud: Connection) -> None:
+    """Nova's driver says what a node can do, and each trait is one that placement knows."""
+    known = {each.name for each in cloud.placement.traits()}
+    for name, provider in providers_of_nodes(cloud).items():
+        answer = cloud.placement.get(f"/resource_providers/{provider.id}/traits", microversion="1.6").json()
+        traits = set(answer["traits"])
+        assert traits <= known
+        assert any(each.startswith("COMPUTE_") for each in traits), f"{name} has no COMPUTE_ trait: {sorted(traits)}"
+
+
+def test_candidates_for_a_small_server(placement: object, nova_discover: object, cloud: Connection) -> None:
+    """Every node with room is a candidate for a small request, none for an absurd one."""
+    answer = cloud.placement.get("/allocation_candidates?resources=VCPU:1,MEMORY_MB:64", microversion=VERSION)
+    assert answer.status_code == 200, answer.text[:300]
+    nodes = {provider.id for provider in providers_of_nodes(cloud).values()}
+    candidates = set(answer.json()["provider_summaries"])
+    assert nodes & candidates, "no compute node has room for a server of 1 VCPU and 64 MiB"
+    answer = cloud.placement.get("/allocation_candidates?resources=MEMORY_MB:999999999", microversion=VERSION)
+    assert answer.json()["allocation_requests"] == []
+
+
+def test_allocations_fit_the_usage(placement: object, nova_discover: object, cloud: Connection) -> None:
+    """What is allocated of a provider sums up to its usage."""
+    for name, provider in providers_of_nodes(cloud).items():
+        for _attempt in range(3):  # a server may come or go between the two readings
+            usages = _get(cloud, provider, "usages")["usages"]
+            allocations = _get(cloud, provider, "allocations")["allocations"]
+            summed = dict.fromkeys(usages, 0)
+            for each in allocations.values():
+                for resource, amount in each["resources"].items():
+                    summed[resource] = summed.get(resource, 0) + amount
+            if summed == usages:
+                break
+        assert summed == usages, f"{name}: usages {usages}, sum of allocations {summed}"
+
+
+def _get(cloud: Connection, provider: Any, what: str) -> Any:
+    return cloud.placement.get(f"/resource_providers/{provider.id}/{what}", microversion="1.9").json()
+
+
+def test_resource_class_is_created_and_deleted(placement: object, cloud: Connection, owned: Owned) -> None:
+    """A class of the cloud's own, which a provider can offer."""
+    made = owned(cloud, "resource_class", "widget")
+    assert made.name in {each.name for each in cloud.placement.resource_classes()}
+    with pytest.raises(exceptions.ConflictException):
+        cloud.placement.create_resource_class(name=made.name)
+    cloud.placement.delete_resource_class(made.name, ignore_missing=False)
+    assert made.name not in {each.name for each in cloud.placement.resource_classes()}
+
+
+def test_provider_with_inventory_is_a_candidate(placement: object, cloud: Connection, owned: Owned) -> None:
+    """A provider of one's own: inventory, trait, candidate, removal."""
+    widget = owned(cloud, "resource_class", "offered").name
+    trait = owned(cloud, "trait", "quality").name
+    provider = owned(cloud, "resource_provider", "provider")
+    cloud.placement.create_resource_provider_inventory(provider, widget, total=3)
+    generation = cloud.placement.get_resource_provider(provider.id).generation
+    body = {"resource_provider_generation": generation, "traits": [trait]}
+    answer = cloud.placement.put(f"/resource_providers/{provider.id}/traits", json=body, microversion="1.6")
+    assert answer.status_code == 200, answer.text[:300]
+
+    def candidates(amount: int, required: str = "") -> set[str]:
+        query = f"/allocation_candidates?resources={widget}:{amount}" + (f"&required={required}" if required else "")
+        return set(cloud.placement.get(query, microversion=VERSION).json()["provider_summaries"])
+
+    assert candidates(3, trait) == {provider.id}
+    assert candidates(4) == set(), "a request for 4 of 3 has a candidate"
+    # A class and a trait that are in use cannot be deleted.
+    with pytest.raises(exceptions.ConflictException):
+        cloud.placement.delete_resource_class(widget)
+    cloud.placement.delete_resource_provider(provider)
+    assert candidates(1) == set()
+
+
+def test_ordinary_user_is_kept_out(placement: object, member: Connection, cloud: Connection) -> None:
+    """Placement is for services and administrators."""
+    answer = member.placement.get("/resource_providers")
+    assert answer.status_code == 403, f"resource providers by an ordinary user: {answer.status_code}, expected 403"

@@ -1,0 +1,114 @@
+"""Servers reach each other over VXLAN and through routers, reach the outside, and not another project's."""
+
+from __future__ import annotations
+
+import pytest
+from openstack.connection import Connection
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.topology import NC_PORT, RED, STRANGER, Fleet
+
+from stackspec.openstack.waiting import wait_for
+
+BLOCKS = 64
+"""Of 64 KiB: 4 MiB are enough to see lost or damaged segments, and fit a guest's memory."""
+
+
+@pytest.fixture(scope="module")
+def on_two_nodes(web: Guest, peer: Guest, fleet: Fleet) -> tuple[Guest, Guest]:
+    """Web and peer, which run on different compute nodes."""
+    web.ready()
+    peer.ready()
+    # Nova shows ordinary users a hash of project and host: different hashes are different hosts.
+    if web.refresh().host_id == peer.refresh().host_id:
+        assert fleet.spread != "anti-affinity", (
+            f"{web.name} and {peer.name} are on one host in spite of their anti-affinity group"
+        )
+        pytest.skip("both servers are on one compute node: this cloud shows no second one")
+    return web, peer
+
+
+def test_ping_between_compute_nodes(on_two_nodes: tuple[Guest, Guest]) -> None:
+    """Two servers of a network on different compute nodes reach each other, both ways, with full packets."""
+    web, peer = on_two_nodes
+    assert web.pings(peer.fixed_address), (
+        f"{web.name} does not reach {peer.name} ({peer.fixed_address})\n{peer.state()}"
+    )
+    assert peer.pings(web.fixed_address), f"{peer.name} does not reach {web.name} ({web.fixed_address})\n{web.state()}"
+
+
+def test_full_size_packets_between_compute_nodes(on_two_nodes: tuple[Guest, Guest], fleet: Fleet) -> None:
+    """A packet as large as the network's MTU passes: encapsulation fits into the network beneath."""
+    web, peer = on_two_nodes
+    mtu = fleet.launch.connection.network.get_network(fleet.red.network.id).mtu
+    size = mtu - 28
+    done = web.run(f"ping -c 2 -W 3 -s {size} {peer.fixed_address}")
+    assert done.status == 0, f"packets of {mtu} bytes (the network's MTU) get lost: {done.output.strip()}"
+
+
+def test_tcp_between_compute_nodes(on_two_nodes: tuple[Guest, Guest]) -> None:
+    """Some megabytes arrive as they were sent."""
+    web, peer = on_two_nodes
+    # The listener's input stays open, else busybox's nc closes the connection when its own input ends.
+    peer.ssh(
+        f"rm -f /tmp/received; (sleep 120 | nc -l -p {NC_PORT} >/tmp/received) </dev/null >/dev/null 2>&1 & "
+        f"sleep 1; echo listening"
+    )
+    web.ssh(f"dd if=/dev/urandom of=/tmp/sent bs=65536 count={BLOCKS} 2>/dev/null")
+    web.ssh(f"timeout 100 nc {peer.fixed_address} {NC_PORT} </tmp/sent >/dev/null", seconds=110)
+    sent = web.ssh("sha256sum </tmp/sent")
+    received = peer.ssh("sha256sum </tmp/received; wc -c </tmp/received").splitlines()
+    assert received[0] == sent, f"of {BLOCKS * 65536} bytes {received[1].strip()} arrived, or they were damaged"
+    web.ssh("rm -f /tmp/sent")
+    peer.ssh("rm -f /tmp/received")
+
+
+def test_two_subnets_are_routed(web: Guest, patient: Guest, fleet: Fleet) -> None:
+    """The router carries packets between its subnets, and answers at its own addresses."""
+    web.ready()
+    patient.ready()
+    assert web.pings(str(RED[1])), f"the router's address {RED[1]} does not answer {web.name}"
+    assert web.pings(patient.fixed_address), (
+        f"{web.name} does not reach {patient.name} ({patient.fixed_address}) through the router\n{patient.state()}"
+    )
+
+
+def test_outside_is_reached_without_floating_address(peer: Guest, external_gateway: str) -> None:
+    """The router translates the address of a server that has no floating one."""
+    assert peer.pings(external_gateway, count=3), f"{peer.name} does not reach {external_gateway}\n{peer.state()}"
+
+
+def test_outside_is_reached_with_floating_address(web: Guest, external_gateway: str) -> None:
+    """So does a server that has one."""
+    assert web.pings(external_gateway, count=3), f"{web.name} does not reach {external_gateway}\n{web.state()}"
+
+
+def test_floating_address_moves_between_servers(patient: Guest, peer: Guest, member: Connection) -> None:
+    """The address leads to the server that it was given to, and back again."""
+    patient.ready()
+    peer.ready()
+    address = next(iter(member.network.ips(floating_ip_address=patient.address)))
+    via_address = patient.login()
+
+    def name() -> str:
+        return via_address.run("hostname", seconds=20).output.strip().split(".")[0]
+
+    try:
+        member.network.update_ip(address, port_id=peer.port.id)
+        wait_for(f"{patient.address} leads to {peer.name}", lambda: name() == peer.name, 60, every=2, detail=peer.state)
+    finally:
+        member.network.update_ip(address, port_id=patient.port.id)
+    wait_for(f"{patient.address} leads back to {patient.name}", lambda: name() == patient.name, 60, every=2)
+
+
+def test_projects_do_not_reach_each_other(web: Guest, peer: Guest, stranger: Guest) -> None:
+    """Two projects use the same addresses, and neither's packets come to the other."""
+    stranger.ready()
+    # Both sides are alive and can ping: what comes next is no accident.
+    assert web.pings(peer.fixed_address), f"{web.name} does not even reach {peer.name} in its own network"
+    assert stranger.pings(str(RED[1])), f"{stranger.name} does not even reach its own router"
+    assert not web.pings(STRANGER), (
+        f"{web.name} reaches {STRANGER}, which is {stranger.name} in another project's network"
+    )
+    assert not stranger.pings(web.fixed_address), (
+        f"{stranger.name} reaches {web.fixed_address}, {web.name} of another project"
+    )

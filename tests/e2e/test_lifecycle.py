@@ -1,0 +1,77 @@
+"""A server is stopped, started, rebooted and rebuilt, and is the same server afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openstack.connection import Connection
+from stackspec.fixtures.guests import Guest
+
+from stackspec.openstack.waiting import wait_for
+
+MARK = "$HOME/stackspec-mark"
+
+
+def addresses(guest: Guest) -> set[str]:
+    """All addresses that nova shows."""
+    return {address["addr"] for network in guest.refresh().addresses.values() for address in network}
+
+
+def mark(guest: Guest, text: str) -> None:
+    """Leave a file on the guest's disk."""
+    guest.ssh(f"echo {text} >{MARK} && sync")
+
+
+def marked(guest: Guest) -> str:
+    """The text of that file; empty when there is none."""
+    return guest.ssh(f"cat {MARK} 2>/dev/null", check=False)
+
+
+def test_stop_and_start(patient: Guest, member: Connection) -> None:
+    """A stopped server answers no more; started again it has its addresses and its disk."""
+    boot, before = patient.boot_id(), addresses(patient)
+    mark(patient, "before-stop")
+    member.compute.stop_server(patient.server)
+    patient.restarts()
+    patient.wait_status("SHUTOFF")
+    assert not patient.admits(), f"{patient.name} is SHUTOFF and still admits a login"
+    member.compute.start_server(patient.server)
+    patient.ready()
+    assert patient.boot_id() != boot, "the guest's kernel is the one from before the stop"
+    assert addresses(patient) == before, f"addresses: before {before}, after {addresses(patient)}"
+    assert marked(patient) == "before-stop", f"the disk lost a file over stop and start: {marked(patient)!r}"
+
+
+def test_soft_reboot(patient: Guest, member: Connection) -> None:
+    """The guest is asked to go down, and boots."""
+    _reboot(patient, member, "SOFT")
+
+
+def test_hard_reboot(patient: Guest, member: Connection) -> None:
+    """The guest is switched off and on."""
+    _reboot(patient, member, "HARD")
+
+
+def _reboot(patient: Guest, member: Connection, how: str) -> None:
+    boot, before = patient.boot_id(), addresses(patient)
+    mark(patient, how)
+    member.compute.reboot_server(patient.server, how)
+    patient.restarts()
+    patient.wait_status()
+    # A soft reboot may be ACTIVE again while the old kernel still answers.
+    wait_for("the guest has booted anew", lambda: patient.boot_id() != boot, 120, every=2, detail=patient.state)
+    assert addresses(patient) == before, f"addresses: before {before}, after {addresses(patient)}"
+    assert marked(patient) == how, f"the disk lost a file over a {how.lower()} reboot: {marked(patient)!r}"
+
+
+def test_rebuild_keeps_the_addresses(patient: Guest, member: Connection, guest_image: Any) -> None:
+    """A rebuilt server has a new disk from the image, and its name, key and addresses."""
+    boot, before = patient.boot_id(), addresses(patient)
+    mark(patient, "before-rebuild")
+    member.compute.rebuild_server(patient.server, guest_image.id)
+    patient.restarts()
+    patient.ready()
+    assert patient.boot_id() != boot, "the guest's kernel is the one from before the rebuild"
+    assert marked(patient) == "", "a file from before the rebuild is still on the disk"
+    assert addresses(patient) == before, f"addresses: before {before}, after {addresses(patient)}"
+    assert patient.ssh("hostname").split(".")[0] == patient.name
