@@ -1,0 +1,109 @@
+"""Nodes and clouds that are not there: what a bare machine answers, and a cloud that notes what is made in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from stackspec.inventory import Node
+from stackspec.openstack.cloud import Cloud
+from stackspec.resources.base import Change, Context, Query, Resource, Shared
+from stackspec.secrets import Secrets
+from stackspec.site import Site
+
+ABSENT = {"exists": False, "content": "", "mtime": 0.0}
+NO_UNIT = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0}
+ANSWERS: dict[str, Any] = {
+    "file": ABSENT,
+    "unit": NO_UNIT,
+    "package": None,
+    "run": {"status": 1, "out": "", "err": ""},
+    "http": "connection refused",
+}
+
+
+class BareNode(Mapping[Query, Any]):
+    """Facts of a machine with nothing on it, save what `known` says."""
+
+    def __init__(self, known: Mapping[Query, Any] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def __getitem__(self, query: Query) -> Any:
+        return self._known.get(query, ANSWERS[query.op])
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class FixedSecrets(Secrets):
+    """One value for every secret, in memory; it is not registered as secret, so other tests' output is not masked."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__()
+        self._value = value
+
+    def _get(self, name: str, make: Callable[[], str]) -> str:
+        return self._value
+
+
+class NotedCloud(Cloud):
+    """A cloud that has the roles of a bootstrap and nothing else; calls that would make something are noted."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    @property
+    def connection(self) -> Any:
+        return _Service(self.calls, depth=1)
+
+    def reachable(self) -> bool:
+        return False
+
+    def find(self, kind: str, **wanted: Any) -> Any | None:
+        return SimpleNamespace(id=wanted["name"], name=wanted["name"]) if kind == "identity.roles" else None
+
+
+class _Service:
+    """`connection.identity.create_user(...)`: the last name is the call; its result carries what it was given."""
+
+    def __init__(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], depth: int) -> None:
+        self._calls, self._depth = calls, depth
+
+    def __getattr__(self, name: str) -> Any:
+        if self._depth:
+            return _Service(self._calls, self._depth - 1)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._calls.append((name, args, kwargs))
+            return SimpleNamespace(**{"id": name, "name": args[0] if args else None, **kwargs})
+
+        return call
+
+
+class BareShared(Shared):
+    """Shared objects of a run with no cloud behind it."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._objects[Cloud] = NotedCloud(site)
+
+
+def context(site: Site, node: Node, known: Mapping[Query, Any] | None = None) -> Context:
+    """What a resource sees on a bare machine that answers as `known` says."""
+    return Context(site, node, BareNode(known), BareShared(site))
+
+
+def changes(resource: Resource, site: Site, node: Node, known: Mapping[Query, Any] | None = None) -> list[Change]:
+    """The resource's changes on such a machine."""
+    return resource.changes(context(site, node, known))
+
+
+def text_file(content: str, mtime: float = 0.0, **attributes: Any) -> dict[str, Any]:
+    """Facts of a file that is there, root's and 0644 unless said otherwise."""
+    common = {"exists": True, "kind": "file", "mode": 0o644, "owner": "root", "group": "root"}
+    return {**common, "content": content, "mtime": mtime, **attributes}

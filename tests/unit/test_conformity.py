@@ -1,0 +1,155 @@
+"""The steps do what the install guide says, fact by fact, or leave it for a reason that is written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import pytest
+
+from stackspec.resources import IniFile
+from stackspec.resources.base import resolve
+from stackspec.step import STEPS, closure, load_steps
+
+from . import conformity, guide_plan
+from .bare import context
+
+FACTS = conformity.load_facts()
+
+
+@pytest.fixture(scope="module")
+def deliberate() -> dict[str, dict[str, object]]:
+    """What is otherwise on purpose."""
+    return conformity.load_deliberate()
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=[fact["id"] for fact in FACTS])
+def test_fact(fact, deliberate):
+    """The fact is the same in the plan, or deliberately otherwise."""
+    verdict = conformity.judge(fact, deliberate)
+    if verdict.status == "missing":
+        wanted = {key: value for key, value in fact.items() if key not in ("id", "line", "step")}
+        pytest.fail(f"{fact['id']}: {verdict.why}\nthe guide: {wanted}", pytrace=False)
+
+
+def test_counts(deliberate, record_property):
+    """The table of a chapter's facts; `-rA` shows it."""
+    table = {name: Counter({"same": 0, "deliberate": 0, "missing": 0}) for name in guide_plan.CHAPTERS}
+    for fact in FACTS:
+        table[fact["step"]][conformity.judge(fact, deliberate).status] += 1
+    total: Counter[str] = sum(table.values(), Counter())
+    print(f"{'chapter':12}{'same':>6}{'deliberate':>12}{'missing':>9}")
+    for name, counts in [*table.items(), ("all", total)]:
+        print(f"{name:12}{counts['same']:>6}{counts['deliberate']:>12}{counts['missing']:>9}")
+    for status in ("same", "deliberate", "missing"):
+        record_property(status, total[status])
+    assert total["missing"] == 0
+
+
+def test_no_entry_without_a_fact(deliberate):
+    """An excuse for nothing would hide the next thing of that name."""
+    assert [name for name in deliberate if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
+
+
+def test_copy_of_the_facts_is_the_project_s():
+    """The facts beside a clone, where there are some, are those of the repository."""
+    origin = guide_plan.ROOT.parent / "shared/spec/facts.yaml"
+    if not origin.exists():
+        pytest.skip("no shared/ beside this clone")
+    assert conformity.FACTS.read_text() == origin.read_text(), f"cp {origin} {conformity.FACTS}"
+
+
+def test_no_option_has_two_values():
+    """Two steps that set an option of a node to different values would undo each other for ever."""
+    site = guide_plan.guide_site()
+    load_steps()
+    for node in site.nodes.values():
+        seen: dict[tuple[str, str, str], tuple[str, object]] = {}
+        here = context(site, node)
+        files = [
+            (name, each)
+            for name in closure(STEPS)
+            if node in STEPS[name].nodes(site)
+            for each in STEPS[name].resources(site, node)
+            if isinstance(each, IniFile)
+        ]
+        for name, each in files:
+            for section, options in each.options.items():
+                for key, value in options.items():
+                    place = (each.path, section, key)
+                    first, before = seen.setdefault(place, (name, value))
+                    assert resolve(before, here) == resolve(value, here), f"{place}: {first} and {name} differ"
+        for name, each in files:
+            for path, section, key in seen:
+                theirs = path == each.path and section in each.own and key not in each.options.get(section, {})
+                assert not theirs, f"{name} owns [{section}] of {path}, where {seen[path, section, key][0]} sets {key}"
+
+
+def altered(kind: str, **changes: object) -> dict[str, object]:
+    """The first fact of a kind that is the same, made to say something else."""
+    fact = next(
+        f for f in FACTS if f["kind"] == kind and not conformity.nodes_without(f) and changes.keys() <= f.keys()
+    )
+    return {**fact, **changes}
+
+
+WRONG: list[tuple[str, Callable[[], dict[str, object]]]] = [
+    ("package", lambda: altered("package", name="chrony2")),
+    ("ini value", lambda: altered("ini", value="something else")),
+    ("ini key", lambda: altered("ini", key="no_such_key")),
+    ("ini section", lambda: altered("ini", section="no_such_section")),
+    ("ini file", lambda: altered("ini", file="/etc/other.conf")),
+    ("ini absent", lambda: {**altered("ini"), "absent": True}),
+    ("line of a file", lambda: altered("file", contains=["allow 10.1.0.0/24"])),
+    ("unit", lambda: altered("unit", name="other")),
+    ("database", lambda: altered("database", name="other")),
+    ("grant host", lambda: altered("grant", host="127.0.0.1")),
+    ("grant password", lambda: altered("grant", password="1")),
+    ("queue password", lambda: altered("rabbit_user", password="1")),
+    ("queue permissions", lambda: altered("rabbit_permissions", read="x")),
+    ("command", lambda: altered("command", run="keystone-manage db_sync --expand")),
+    ("command user", lambda: altered("command", as_user="other")),
+    ("user", lambda: altered("keystone_user", name="other")),
+    ("project", lambda: altered("keystone_project", description="other")),
+    ("role", lambda: altered("role_assignment", assigned_role="owner")),
+    ("service", lambda: altered("service", description="other")),
+    ("endpoint", lambda: altered("endpoint", url="http://controller:1")),
+    ("endpoint region", lambda: altered("endpoint", region="RegionTwo")),
+    ("machine", lambda: altered("object", external_ip="192.168.35.11")),
+    ("limit", lambda: altered("object", default_limit=1)),
+    ("image", lambda: altered("object", disk_format="raw")),
+]
+
+
+@pytest.mark.parametrize("make", [make for _, make in WRONG], ids=[name for name, _ in WRONG])
+def test_a_wrong_fact_is_missing(make):
+    """The comparison can fail: a fact of each kind, altered, is not found."""
+    fact = make()
+    verdict = conformity.judge(fact, {})
+    assert verdict.status == "missing"
+    assert str(fact["line"]) in verdict.why
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        pytest.param({"why": "E99: no"}, "not touched by erratum E99", id="another fact's erratum"),
+        pytest.param({"why": "E21", "instead": {"contains": ["x"]}}, "instead is not declared", id="not so instead"),
+        pytest.param({"why": "so", "checked_by": "tests/infra/test_drift.py::test_no"}, "no test", id="no such test"),
+        pytest.param({"why": "so", "reason": ""}, "unknown keys", id="unknown key"),
+    ],
+)
+def test_an_excuse_must_hold(entry, problem):
+    """What deliberate.yaml says is checked, too."""
+    fact = next(each for each in FACTS if each["id"] == "etcd.default.ETCD_LISTEN_PEER_URLS")
+    verdict = conformity.judge(fact, {fact["id"]: entry})
+    assert verdict.status == "missing"
+    assert problem in verdict.why
+
+
+def test_an_excuse_for_what_is_the_same_fails():
+    """No dead excuses."""
+    fact = next(each for each in FACTS if each["id"] == "etcd.default.ETCD_NAME")
+    verdict = conformity.judge(fact, {"etcd.default.*": {"why": "so"}})
+    assert (verdict.status, "take 'etcd.default.*' out" in verdict.why) == ("missing", True)
