@@ -64,7 +64,7 @@ def test_wrong_password_is_refused(account: Tenant) -> None:
         account.connection, "wrong-password", user_id=account.user_id, project_id=account.project_id
     )
     with pytest.raises(auth_errors.Unauthorized) as raised:
-        connection.authorize()
+        connection.session.get_token()
     assert raised.value.http_status == 401
 
 
@@ -74,7 +74,7 @@ def test_unknown_user_is_refused_alike(account: Tenant) -> None:
         account.connection, "wrong-password", user_id=secrets.token_hex(16), project_id=account.project_id
     )
     with pytest.raises(auth_errors.Unauthorized) as raised:
-        connection.authorize()
+        connection.session.get_token()
     assert raised.value.http_status == 401
 
 
@@ -105,7 +105,7 @@ def test_role_admits_and_its_removal_excludes(cloud: Connection, owned: Owned) -
     role = cloud.identity.find_role("member", ignore_missing=False)
 
     def enter() -> None:
-        connect_as(cloud, password, user_id=user.id, project_id=project.id).authorize()
+        connect_as(cloud, password, user_id=user.id, project_id=project.id).session.get_token()
 
     with pytest.raises(auth_errors.Unauthorized):
         enter()
@@ -127,10 +127,10 @@ def test_group_gives_its_role_to_its_members(cloud: Connection, owned: Owned) ->
     role = cloud.identity.find_role("member", ignore_missing=False)
     cloud.identity.assign_project_role_to_group(project, group, role)
     cloud.identity.add_user_to_group(user, group)
-    connect_as(cloud, password, user_id=user.id, project_id=project.id).authorize()
+    connect_as(cloud, password, user_id=user.id, project_id=project.id).session.get_token()
     cloud.identity.remove_user_from_group(user, group)
     with pytest.raises(auth_errors.Unauthorized):
-        connect_as(cloud, password, user_id=user.id, project_id=project.id).authorize()
+        connect_as(cloud, password, user_id=user.id, project_id=project.id).session.get_token()
 
 
 def test_disabled_user_is_refused(cloud: Connection, owned: Owned) -> None:
@@ -142,9 +142,9 @@ def test_disabled_user_is_refused(cloud: Connection, owned: Owned) -> None:
     cloud.identity.assign_project_role_to_user(project, user, role)
     cloud.identity.update_user(user, is_enabled=False)
     with pytest.raises(auth_errors.Unauthorized):
-        connect_as(cloud, old, user_id=user.id, project_id=project.id).authorize()
+        connect_as(cloud, old, user_id=user.id, project_id=project.id).session.get_token()
     cloud.identity.update_user(user, is_enabled=True, password=new)
-    connect_as(cloud, new, user_id=user.id, project_id=project.id).authorize()
+    connect_as(cloud, new, user_id=user.id, project_id=project.id).session.get_token()
 
 
 def test_role_is_created_renamed_and_deleted(cloud: Connection, owned: Owned) -> None:
@@ -180,7 +180,7 @@ def test_application_credential_logs_in_and_expires_with_its_removal(account: Te
             application_credential_id=made.id,
             application_credential_secret=made.secret,
         )
-        program.authorize()
+        program.session.get_token()
         return program
 
     assert enter().current_project_id == account.project_id

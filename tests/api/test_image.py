@@ -131,7 +131,8 @@ def test_public_image_is_an_administrators(
 
 def test_protected_image_is_not_deleted(glance: object, member: Connection, owned: Owned) -> None:
     """Protection has to be taken off first; then the image is gone."""
-    made = owned(member, "image", "protected", is_protected=True, data=b"content", **RAW)
+    made = owned(member, "image", "protected", data=b"content", **RAW)
+    member.image.update_image(made.id, is_protected=True)
     assert member.image.delete(f"/images/{made.id}").status_code == 403
     member.image.update_image(made.id, is_protected=False)
     member.image.delete_image(made.id, ignore_missing=False)
