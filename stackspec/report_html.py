@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ CELL = 500
 """The most characters of a text in a table."""
 PAGE, ROWS = 3_000_000, 900_000
 """Bytes for texts and pictures, and for tables without them; with the drawing that makes less than 5 MB."""
+FULL = '<p class="cut">Left out: the page is full. The record of the run has it.</p>'
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 PRE = re.compile(r"(?s)<pre>.*?</pre>")
 
@@ -32,6 +34,7 @@ class Page:
     def __init__(self, budget: int = PAGE) -> None:
         self.left = budget
         self.rows = ROWS
+        self._refused = sys.maxsize
 
     def text(self, text: Any, limit: int = ERROR, *, head: float = 0.25, diff: bool = False) -> str:
         """A `<pre>` with `text`, cut to `limit` characters.
@@ -39,10 +42,16 @@ class Page:
         :param head: which part of what is kept comes from the beginning; the rest is from the end
         :param diff: whether added and removed lines are coloured
         """
-        kept, cut = clip(mask(str(text)), limit, head)
+        whole = str(text)
+        size = min(len(whole), limit)
+        if size >= self._refused:
+            return FULL
+        kept, cut = clip(mask(_near(whole, limit)), limit, head)
+        cut = max(cut, len(whole) - limit)
         body = _diff(kept) if diff else html.escape(kept)
         if not self._take(body):
-            return '<p class="cut">Left out: the page is full. The record of the run has it.</p>'
+            self._refused = size  # so that thousands of texts that do not fit are not even masked
+            return FULL
         note = f'<p class="cut">{cut} characters were cut out.</p>' if cut else ""
         return f"<pre>{body}</pre>{note}"
 
@@ -75,8 +84,17 @@ class Page:
 
 def safe(value: Any, limit: int = CELL) -> str:
     """`value` as text that can stand in HTML, masked, and cut to `limit` characters."""
-    text = mask(str(value))
+    text = mask(_near(str(value), limit))
     return html.escape(text if len(text) <= limit else text[:limit] + "...")
+
+
+def _near(text: str, limit: int) -> str:
+    """`text` without what is far from the part that `limit` leaves, so that masking does not read megabytes.
+
+    A secret at this cut is not kept in part: the mask knows what stands beside an ellipsis.
+    """
+    reach = limit + 1000
+    return text if len(text) <= 2 * reach else f"{text[:reach]}...{text[-reach:]}"
 
 
 def clip(text: str, limit: int, head: float) -> tuple[str, int]:
@@ -99,7 +117,7 @@ def verdict(run: Run) -> str:
         facts.append(time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(start)))
         facts.append(f"{run.last - start:.1f} s")
     title = f"stackspec run {about.get('run', '')}: {', '.join(facts)}" if about else "stackspec"
-    return f'<h1>{safe(title)}</h1><p class="verdict {kind}"><b>{word}</b>{safe(line, 2000)}</p>'
+    return f'<h1>{safe(title)}</h1><p class="verdict {kind}"><b>{word}:</b>{safe(line, 2000)}</p>'
 
 
 def causes(run: Run, page: Page, attachments: bool) -> str:
@@ -144,13 +162,9 @@ def drawing(run: Run) -> str:
     svg = timeline(run)
     if not svg:
         return ""
-    kinds = {
-        "done": "step",
-        "packages": "packages",
-        "passed": "test passed",
-        "failed": "failed",
-        "running": "unfinished",
-    }
+    kinds = {"done": "step", "packages": "packages", "passed": "test passed", "failed": "failed"}
+    if run.end is None:
+        kinds["running"] = "unfinished"
     legend = "".join(
         f'<span><svg viewBox="0 0 12 12"><rect class="bar {kind}" width="12" height="12" rx="2"/></svg>{name}</span>'
         for kind, name in kinds.items()

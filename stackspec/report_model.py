@@ -168,7 +168,7 @@ def is_blocked(test: Event) -> bool:
 
 def first_line(text: str) -> str:
     """The first line of `text` that says something."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return next((line.strip() for line in text[:5000].splitlines() if line.strip()), "")
 
 
 def plural(count: int, noun: str) -> str:

@@ -27,7 +27,8 @@ margin:6px 0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:32em;overflo
 .stackspec th,.stackspec td{text-align:left;vertical-align:top;padding:4px 10px 4px 0;
 border-bottom:1px solid var(--rule);overflow-wrap:anywhere}
 .stackspec th{color:var(--dim);font-weight:600}
-.stackspec td.n,.stackspec th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.stackspec td.n,.stackspec th.n{text-align:right;padding-right:22px;
+white-space:nowrap;font-variant-numeric:tabular-nums}
 .stackspec td.state{white-space:nowrap;font-weight:600}
 .stackspec .done,.stackspec .passed{color:var(--good)}
 .stackspec .failed,.stackspec .error,.stackspec .drift{color:var(--bad)}

@@ -102,11 +102,11 @@ def _rows(lane: list[Bar], least: float) -> list[list[Bar]]:
 
 def _bar(bar: Bar, first: float, scale: float, top: float) -> str:
     left = LABELS + (bar.start - first) * scale
-    width = max((bar.end - bar.start) * scale, 1.5)
+    width = max((bar.end - bar.start) * scale - 1, 1.5)  # one less, so that bars in a row can be told apart
     kind = "".join(letter for letter in bar.kind if letter.isalpha())
     rect = f'<rect class="bar {kind}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{ROW - 3}" rx="2"/>'
     room = int((width - 6) / 6.2)
-    label = bar.label if len(bar.label) <= room else ""
+    label = bar.label if len(bar.label) <= room else bar.label[: room - 1] + "\u2026" if room > 4 else ""
     text = f'<text class="in" x="{left + 4:.1f}" y="{top + 10.5:g}">{_safe(label)}</text>' if label else ""
     return f"<g><title>{_safe(bar.title)}</title>{rect}{text}</g>"
 

@@ -1,0 +1,87 @@
+"""Secrets in whatever form they stand in a text."""
+
+from __future__ import annotations
+
+import html
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from stackspec.masking import mask, mask_html_file, mask_tree, mask_xml_file
+from stackspec.secrets import redact
+
+PLAIN = "5f2b9c0d7e1a4f6b8c3d9e0a"
+NASTY = "x'q\"<s>&\\n\\é%{y}"
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_values", {PLAIN, NASTY})
+
+
+@pytest.mark.parametrize("secret", [PLAIN, NASTY])
+def test_escaped_forms(secret):
+    texts = [secret, repr(secret), json.dumps(secret), json.dumps({"a": json.dumps([secret])}), html.escape(secret)]
+    texts += [html.escape(json.dumps(secret)), json.dumps(html.escape(secret)), html.escape(html.escape(secret))]
+    for text in texts:
+        masked = mask(f"a {text} b")
+        assert "******" in masked
+        assert masked.replace("******", "").strip("ab \"{}[]\\:,'&quot;#39") == "", text
+
+
+def test_colours_inside_a_secret_do_not_save_it():
+    assert mask(f"\x1b[31m{PLAIN[:9]}\x1b[0m\x1b[32m{PLAIN[9:]}\x1b[0m") == "******"
+    assert mask(f"\x1b[31mred\x1b[0m {PLAIN}") == "\x1b[31mred\x1b[0m ******"
+
+
+@pytest.mark.parametrize("size", range(6, 24))
+def test_a_piece_at_a_cut_is_a_secret_too(size):
+    assert mask(f"key = {PLAIN[:size]}... and") == "key = ******... and"
+    assert mask(f"key = ...{PLAIN[-size:]} and") == "key = ...****** and"
+
+
+def test_ordinary_ellipses_stay():
+    assert mask("waiting ... done...\n...and") == "waiting ... done...\n...and"
+
+
+def test_lines_of_a_key_are_masked_apart(monkeypatch):
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
+    monkeypatch.setattr(redact, "_values", {key})
+    assert mask("E   MIIEvQIBADANBgkq\nE   hkiG9w0BAQEFAASC") == "E   ******\nE   ******"
+    assert mask("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
+
+
+def test_a_secret_that_comes_later_is_known():
+    assert mask("fresh-secret-1") == "fresh-secret-1"
+    redact.add("fresh-secret-1")
+    assert mask("fresh-secret-1") == "******"
+
+
+def test_trees_keep_their_shape():
+    tree = {"a": [1, 2.5, None, True, PLAIN], PLAIN: ("x", {"y": PLAIN})}
+    assert mask_tree(tree) == {"a": [1, 2.5, None, True, "******"], "******": ("x", {"y": "******"})}
+
+
+def test_a_finished_html_file_stays_whole(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(redact, "_values", {NASTY, "table"})
+    file = tmp_path / "a.html"
+    blob = html.escape(json.dumps({"log": html.escape(NASTY)}))
+    file.write_text(f'<style>table{{}}</style><table title="table"><td data-x="{blob}">a table</td></table>')
+    mask_html_file(file)
+    text = file.read_text()
+    assert text.startswith('<style>table{}</style><table title="******">')
+    assert text.endswith(">a ******</td></table>")
+    assert "%{y}" not in text
+
+
+def test_a_finished_xml_file_stays_valid(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(redact, "_values", {NASTY, "testcase"})
+    file = tmp_path / "a.xml"
+    root = ElementTree.Element("testsuites")
+    ElementTree.SubElement(root, "testcase", name=NASTY).text = f"testcase {NASTY}"
+    ElementTree.ElementTree(root).write(file)
+    mask_xml_file(file)
+    (case,) = ElementTree.parse(file).getroot()
+    assert (case.tag, case.get("name"), case.text) == ("testcase", "******", "****** ******")

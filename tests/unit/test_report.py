@@ -1,0 +1,301 @@
+"""The page: verdict and cause first, whole after a crash, small, without links and secrets."""
+
+from __future__ import annotations
+
+import argparse
+import html
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from stackspec import report
+from stackspec.events import EventLog, run_file
+from stackspec.report import render, sections
+from stackspec.report_model import Run
+from stackspec.secrets import redact
+
+BEGIN = 1764030000.0
+
+
+def step(name, node="controller", state="done", at=0.0, seconds=5.0, changes=0, error="", cause="", diff="+x\n"):
+    made = [{"title": f"change {number}", "diff": diff} for number in range(changes)]
+    event = {"event": "step", "step": name, "node": node, "state": state, "time": BEGIN + at, "seconds": seconds}
+    return {
+        **event,
+        "error": error,
+        "failed_at": "service nova" if state == "failed" else "",
+        "cause": cause,
+        "changes": made,
+    }
+
+
+def check(nodeid, outcome="passed", at=0.0, reason="", longrepr=""):
+    event = {"event": "test", "nodeid": nodeid, "outcome": outcome, "start": BEGIN + at, "seconds": 1.5}
+    return {**event, "time": BEGIN + at + 1.5, "reason": reason, "longrepr": longrepr, "steps": ["nova"]}
+
+
+def begin(**more):
+    return {
+        "event": "run",
+        "run": "r1",
+        "time": BEGIN,
+        "site": "lab",
+        "mode": "deploy",
+        "nodes": ["controller"],
+        **more,
+    }
+
+
+def end(status=0):
+    return {"event": "end", "exit_status": status, "time": BEGIN + 300}
+
+
+def verdict(*events):
+    return ": ".join(Run.of(events).verdict())
+
+
+class Balanced(HTMLParser):
+    """Fails where a tag is not closed, and collects what would be fetched."""
+
+    VOID = frozenset({"meta", "img", "br", "rect", "line"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.fetched += [value for name, value in attrs if name in ("src", "href") and not value.startswith("data:")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def parse(page: str) -> Balanced:
+    parser = Balanced()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_a_failed_step_is_named_once_with_what_it_blocked():
+    events = [
+        begin(),
+        step("nova", "compute01", "failed", error="restart nova-compute\nexit status: 1"),
+        step("magnum", state="blocked", error="blocked by nova on compute01", cause="nova on compute01"),
+        check("test_nova.py::test_runs", "failed", reason="Failed: nova on compute01: restart nova-compute"),
+        *(check(f"test_e2e.py::test_{n}", "skipped", reason="blocked by nova on compute01: restart") for n in range(3)),
+        *(check(f"test_keystone.py::test_{n}") for n in range(41)),
+        end(1),
+    ]
+    assert verdict(*events) == (
+        "FAILED: nova on compute01: restart nova-compute, 1 failed, 3 blocked, 41 passed, 1 step blocked, 0 changes"
+    )
+    (cause,) = Run.of(events).causes
+    assert cause.text == "restart nova-compute\nexit status: 1"
+    assert cause.blocked[:2] == ["magnum on controller", "test_nova.py::test_runs"]
+    assert len(cause.blocked) == 5
+    page = render(events)
+    assert (
+        page.index("restart nova-compute")
+        < page.index("<h2>Timeline")
+        < page.index("<h2>Steps")
+        < page.index("<h2>Tests")
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([begin(), step("nova", changes=2), check("a"), end(0)], "PASSED: 1 passed, 2 changes"),
+        ([begin(), check("a", "failed", reason="assert 1 == 2\nmore"), end(1)], "FAILED: a: assert 1 == 2, 1 failed"),
+        (
+            [begin(), check("a", "error", reason="boom"), check("b", "error"), end(1)],
+            "FAILED: a: boom (and 1 more), 2 errors",
+        ),
+        ([begin(), step("nova", state="failed", error="no"), end(0)], "FAILED: nova on controller: no, 0 changes"),
+        (
+            [begin(), step("nova", state="drift", error="2 changes"), end(0)],
+            "FAILED: nova on controller differs: 2 changes",
+        ),
+        ([begin(), check("a"), end(2)], "INTERRUPTED: 1 passed"),
+        ([begin(), end(5)], "NO TESTS: nothing ran"),
+        ([], "DID NOT FINISH: nothing ran"),
+    ],
+)
+def test_verdicts(events, expected):
+    assert verdict(*events).startswith(expected)
+
+
+def test_after_a_kill_the_page_says_what_was_running():
+    events = [
+        begin(),
+        step("base", changes=1),
+        {"event": "packages", "node": "controller", "count": 400, "state": "running", "time": BEGIN + 5},
+        step("nova", state="running", at=40, seconds=0),
+        check("test_e2e.py::test_boot", "running", at=41),
+    ]
+    assert verdict(*events) == (
+        "DID NOT FINISH: in the middle of nova on controller, packages on controller, test_e2e.py::test_boot, 1 change"
+    )
+    page = render(events)
+    parse(page)
+    assert 'class="bar running"' in page
+
+
+def test_newer_events_replace_older_ones():
+    events = [
+        step("nova", state="running", seconds=0),
+        step("nova", changes=3),
+        check("a", "running"),
+        check("a"),
+        end(),
+    ]
+    run = Run.of(events)
+    assert run.unfinished == []
+    assert verdict(*events) == "PASSED: 1 passed, 3 changes"
+
+
+def test_events_of_another_version_do_not_break_the_page():
+    odd = [{"event": "new kind"}, {"event": "step"}, {"event": "test"}, {"event": "packages", "seconds": "many"}]
+    odd += [
+        {"event": "logs", "nodeid": "a"},
+        {"event": "screenshot"},
+        {"event": "versions"},
+        {"event": "step", "changes": ["x"]},
+    ]
+    parse(render(odd))
+
+
+def test_every_text_is_escaped_and_the_page_asks_for_nothing():
+    evil = '<script>alert("x")</script><img src="http://example.com/x">&\''
+    texts = {"title": evil, "node": evil, "text": evil}
+    events = [
+        begin(site=evil, argv=["pytest", evil], versions={evil: evil}),
+        {**step(evil, evil, "failed", error=evil, changes=1, diff=f"+{evil}\n"), "failed_at": evil},
+        {"event": "packages", "node": evil, "count": 1, "state": "failed", "time": BEGIN, "seconds": 4, "error": evil},
+        check(evil, "failed", reason=evil, longrepr=evil),
+        {"event": "logs", "nodeid": evil, "items": [texts]},
+        {"event": "screenshot", "nodeid": evil, "title": evil, "png_base64": 'AAAA" onload="x'},
+        {"event": "screenshot", "nodeid": evil, "title": evil, "png_base64": "AAAA"},
+        {"event": "versions", "node": evil, "packages": {evil: evil}, "kernel": evil, "os": evil},
+        end(1),
+    ]
+    for page in (render(events), "".join(sections(events))):
+        assert parse(page).fetched == []
+        assert "<script" not in page
+        assert "onload" not in page
+        assert html.escape(evil) in page
+
+
+@pytest.mark.parametrize("secret", ["0f1e2d3c4b5a69788796a5b4", "a<b>&\"c'd\\e", "Pass wörd & more"])
+def test_no_secret_is_on_the_page(secret):
+    redact.add(secret)
+    text = f"password={secret} {secret!r}"
+    events = [
+        begin(argv=["pytest", text]),
+        step("nova", state="failed", error=text, changes=1, diff=f"-{text}\n+{text}\n"),
+        check(f"test[{secret}]", "failed", reason=text, longrepr=text),
+        {"event": "logs", "nodeid": f"test[{secret}]", "items": [{"title": text, "node": "n", "text": text}]},
+        {"event": "versions", "node": text, "packages": {text: text}, "kernel": text, "os": text},
+    ]
+    for page in (render(events), "".join(sections(events))):
+        for form in (secret, html.escape(secret), html.escape(repr(secret)[1:-1]), html.escape(secret, quote=False)):
+            assert form not in page
+        assert "password=******" in page
+
+
+def test_only_what_failed_has_logs_and_pictures():
+    events = [
+        begin(),
+        check("bad", "failed", reason="no"),
+        {
+            "event": "logs",
+            "nodeid": "bad",
+            "items": [{"title": "nova-compute.log", "node": "compute01", "text": "trace"}],
+        },
+        {"event": "screenshot", "nodeid": "bad", "title": "login page", "png_base64": "QUJD"},
+        check("good"),
+        {"event": "screenshot", "nodeid": "good", "title": "overview", "png_base64": "WFla"},
+        end(1),
+    ]
+    page = render(events)
+    assert "nova-compute.log on compute01" in page
+    assert "QUJD" in page
+    assert "WFla" not in page
+    assert "QUJD" not in "".join(sections(events))  # there they are in the row of the test
+
+
+def test_the_page_stays_small_and_says_what_was_cut():
+    text = '<"&ä>' * 30_000
+    events = [begin()]
+    events += [step(f"s{n}", f"node{n % 9}", at=n, changes=20, diff="+" + text) for n in range(200)]
+    events += [check(f"t{n}[{'x' * 900}]", "failed", at=n, reason=text, longrepr=text) for n in range(2500)]
+    events += [
+        {"event": "logs", "nodeid": events[-1]["nodeid"], "items": [{"title": "l", "node": "", "text": text}]}
+    ] * 30
+    packages = {f"package-{n}{'y' * 400}": "1" for n in range(4000)}
+    events += [{"event": "versions", "node": "controller", "packages": packages}, end(1)]
+    begun = time.monotonic()
+    page = render(events)
+    assert time.monotonic() - begun < 20
+    assert len(page.encode()) < 5_000_000
+    assert len("".join(sections(events)).encode()) < 5_000_000
+    for said in ("characters were cut out", "the page is full", "more rows are not shown", "are not drawn"):
+        assert said in page
+    parse(page)
+
+
+def test_a_diff_shows_what_came_and_went():
+    page = render([step("nova", changes=1, diff="@@ -1 +1 @@\n-old\n+new\n same\n"), end()])
+    assert '<span class="del">-old</span><span class="add">+new</span> same' in page
+
+
+def test_packages_say_where_versions_differ():
+    nodes = {"compute01": {"nova": "1", "ovs": "3"}, "compute02": {"nova": "2", "ovs": "3"}}
+    page = render([{"event": "versions", "node": node, "packages": which} for node, which in nodes.items()])
+    assert re.search(r"<td>ovs</td><td>3</td>", page)
+    assert '1 <span class="dim">compute01</span><br>2 <span class="dim">compute02</span>' in page
+
+
+def test_the_timeline_keeps_overlapping_bars_apart():
+    page = render(
+        [begin(), step("a", at=0, seconds=10), step("b", at=5, seconds=10), step("c", at=11, seconds=3), end()]
+    )
+    tops = dict(re.findall(r"<title>(\w) on controller.*?y=\"(\d+)\"", page))
+    assert tops["a"] == tops["c"] != tops["b"]
+
+
+def run_command(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    report.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["report", *words])
+    return arguments.call(arguments)
+
+
+def test_the_command_writes_the_page_of_the_latest_run(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
+    site = tmp_path / "sites" / "lab"
+    log = EventLog(run_file(site, "r1"))
+    log.write(begin())
+    log.write(step("nova", state="failed", error="it said tardy-secret-77"))
+    # A secret that became known after the event was written is kept from the page all the same.
+    (site / "secrets.json").write_text('{"late": "tardy-secret-77"}')
+    assert run_command() == 0
+    said = capsys.readouterr().out
+    page = log.path.with_name("report.html").read_text()
+    assert said.startswith("DID NOT FINISH: nova on controller: it said ******")
+    assert "it said ******" in page
+    assert "tardy-secret" not in page + said
+    assert run_command("r1", "--output", str(tmp_path / "x" / "page.html")) == 0
+    assert (tmp_path / "x" / "page.html").read_text() == page
+    capsys.readouterr()
+    assert run_command("--output", "-") == 0
+    assert capsys.readouterr().out == page

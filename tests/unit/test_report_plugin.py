@@ -1,0 +1,292 @@
+"""Runs with the report's hooks: what is recorded, what pytest-html and JUnit hold, and that no secret is there."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from stackspec.events import read
+
+PLAIN = "9d8c7b6a5f4e3d2c1b0a9f8e"
+NASTY = "t0p'<s>\"&\\%{x}-end"
+
+CONFTEST = """
+import pathlib
+import pytest
+from stackspec.events import EventLog
+from stackspec.progress import Progress
+from stackspec.report_plugin import ReportPlugin
+from stackspec.secrets import redact
+
+for secret in {secrets!r}:
+    redact.add(secret)
+
+def gather(nodeid, report):
+    return [{{"title": "nova.log", "node": "compute01", "text": "tail of " + {secrets!r}[0]}}]
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    log = EventLog(pathlib.Path({folder!r}) / "events.jsonl")
+    about = {{"run": "r1", "site": "lab", "mode": "deploy", "nodes": ["controller"]}}
+    config.plugin = ReportPlugin(config, log, about, gather)
+    config.pluginmanager.register(config.plugin)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        return
+    event = {{"event": "step", "step": "nova", "node": "controller", "state": "done", "time": 1.0, "seconds": 2.0}}
+    session.config.plugin.log.write({{**event, "changes": [{{"title": "a", "diff": "+b"}}]}})
+"""
+
+LEAKS = """
+import logging, sys, warnings
+import pytest
+
+SECRET = {secret!r}
+
+class Odd(Exception):
+    def __str__(self):
+        return "odd " + SECRET
+
+def test_message():
+    raise RuntimeError("url mysql://u:" + SECRET + "@db")
+
+def test_assertion():
+    config = "user = nova, password = " + SECRET
+    assert config == "user = nova, password = other"
+
+def test_assertion_of_containers():
+    assert {{"password": SECRET, "x": 1}} == {{"password": "", "x": 1}}
+
+def test_long_text():
+    assert "missing" in "a" * 95 + SECRET + "b" * 400 + SECRET + "c" * 100
+
+def test_chain():
+    try:
+        raise ValueError(SECRET)
+    except ValueError as error:
+        raise Odd() from error
+
+def test_group():
+    raise ExceptionGroup("many " + SECRET, [ValueError(SECRET), Odd()])
+
+def test_output():
+    print("out", SECRET)
+    print("err", SECRET, file=sys.stderr)
+    logging.getLogger().warning("log %s", SECRET)
+    warnings.warn("warning " + SECRET)
+    pytest.fail("plain " + SECRET, pytrace=False)
+
+def test_skip():
+    pytest.skip("skip " + SECRET)
+
+@pytest.mark.xfail(reason="expected " + SECRET)
+def test_xfail():
+    raise Odd()
+
+@pytest.fixture
+def broken():
+    print("in setup", SECRET)
+    yield
+    raise Odd()
+
+@pytest.fixture
+def broken_early(password=SECRET):
+    raise Odd()
+
+def test_teardown(broken, record_property):
+    record_property("password", SECRET)
+
+def test_setup(broken_early):
+    pass
+
+@pytest.mark.parametrize("password", [SECRET, "b"])
+def test_parameter(password):
+    print(SECRET)
+
+def test_extras(extras, record_testsuite_property):
+    import pytest_html
+    extras.append(pytest_html.extras.text(SECRET, name="n " + SECRET))
+    extras.append(pytest_html.extras.html("<b>" + SECRET + "</b>"))
+    extras.append(pytest_html.extras.json({{"password": SECRET}}))
+    record_testsuite_property("password", SECRET)
+"""
+
+
+@pytest.fixture
+def make(pytester: pytest.Pytester):
+    def make(tests: str, *secrets: str) -> Path:
+        folder = pytester.path / "run"
+        pytester.makeconftest(CONFTEST.format(secrets=secrets or ("none-of-these",), folder=str(folder)))
+        pytester.makepyfile(tests)
+        return folder
+
+    return make
+
+
+def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess("-p", "no:stackspec", "--html=out.html", "--junitxml=out.xml", *words)
+
+
+@pytest.mark.parametrize("secret", [PLAIN, NASTY])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-vv", "--color=yes", "-rA", "--showlocals"),
+        (
+            "--tb=short",
+            "-o",
+            "junit_logging=all",
+            "-o",
+            "log_cli=true",
+            "--log-file=out.log",
+            "--metadata",
+            "token",
+            PLAIN,
+        ),
+        ("--tb=native", "-n1", "-o", "junit_logging=all"),
+    ],
+    ids=["colours", "logs", "worker"],
+)
+def test_no_secret_in_any_file_or_on_the_terminal(pytester, make, secret, words):
+    folder = make(LEAKS.format(secret=secret), secret, PLAIN)
+    result = run(pytester, *words)
+    result.assert_outcomes(failed=7, errors=2, skipped=1, xfailed=1, passed=4)
+    files = [Path("out.html"), Path("out.xml"), *folder.iterdir(), *Path().glob("out.log")]
+    texts = {str(path): path.read_text() for path in files} | {"terminal": result.stdout.str() + result.stderr.str()}
+    assert {path.name for path in files} >= {"out.html", "out.xml", "events.jsonl", "report.html"}
+    source = re.escape(repr(secret))
+    for name, text in texts.items():
+        bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
+        bare = re.sub(source, "", bare)
+        for form in (
+            secret,
+            secret[:-3],
+            secret[3:],
+            repr(secret)[1:-1],
+            html.escape(secret),
+            json.dumps(secret)[1:-1],
+        ):
+            assert form not in bare, f"{form} in {name}"
+        assert "******" in text, name
+    suite = ElementTree.parse("out.xml").getroot()[0]
+    for element in suite.iter():
+        assert secret not in "".join([element.text or "", *element.attrib.values()])
+
+
+def test_outcomes_times_and_reasons_are_recorded(pytester, make):
+    folder = make(LEAKS.format(secret=PLAIN), PLAIN)
+    run(pytester)
+    events = read(folder / "events.jsonl")
+    first, last = events[0], events[-1]
+    assert (first["event"], first["run"], first["mode"], first["site"]) == ("run", "r1", "deploy", "lab")
+    assert first["versions"]["pytest"] == pytest.__version__
+    assert (last["event"], last["exit_status"]) == ("end", 1)
+    tests = {event["nodeid"].split("::")[1]: event for event in events if event["event"] == "test"}
+    assert {name: test["outcome"] for name, test in tests.items()} == {
+        **dict.fromkeys(["test_message", "test_assertion", "test_assertion_of_containers", "test_long_text"], "failed"),
+        **dict.fromkeys(["test_chain", "test_group", "test_output"], "failed"),
+        **dict.fromkeys(["test_skip", "test_xfail"], "skipped"),
+        **dict.fromkeys(["test_teardown", "test_setup"], "error"),
+        **dict.fromkeys(["test_parameter[******]", "test_parameter[b]", "test_extras"], "passed"),
+    }
+    assert tests["test_message"]["reason"] == "RuntimeError: url mysql://u:******@db"
+    assert tests["test_skip"]["reason"] == "skip ******"
+    assert tests["test_xfail"]["reason"] == "expected failure: expected ******"
+    assert tests["test_message"]["start"] > 1e9
+    assert "raise RuntimeError" in tests["test_message"]["longrepr"]
+    logs = {event["nodeid"].split("::")[1] for event in events if event["event"] == "logs"}
+    assert logs == {name for name, test in tests.items() if test["outcome"] in ("failed", "error")}
+    assert all(event["items"][0]["text"] == "tail of ******" for event in events if event["event"] == "logs")
+
+
+def test_junit_says_what_the_steps_did(pytester, make):
+    make("def test_a(): pass")
+    run(pytester).assert_outcomes(passed=1)
+    suite = ElementTree.parse("out.xml").getroot()[0]
+    found = {each.get("name"): each.get("value") for each in suite.find("properties")}
+    wanted = {"run": "r1", "site": "lab", "mode": "deploy", "changes": "1"}
+    wanted |= {"steps.done": "1", "steps.failed": "0", "steps.blocked": "0"}
+    assert found == {f"stackspec.{name}": value for name, value in wanted.items()}
+
+
+def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(pytester, make):
+    make(
+        """
+        def test_page(request):
+            print("x" * 1000)
+            request.config.plugin.screenshot(request.node.nodeid, "login page", b"picture")
+            assert 0
+        def test_good(request):
+            print("y" * 100_000)
+        """
+    )
+    run(pytester).assert_outcomes(failed=1, passed=1)
+    page = Path("out.html").read_text()
+    assert not Path("assets").exists()
+    assert '<title id="head-title">stackspec deploy lab r1</title>' in page
+    assert page.index("<b>FAILED:</b>") < page.index("<h2>Steps") < page.index("2 tests took")
+    blob = json.loads(html.unescape(re.search('data-jsonblob="([^"]*)"', page)[1]))
+    bad, good = (
+        blob["tests"][f"test_html_is_one_file_with_our_sections_and_what_failed_tests_attached.py::{name}"]
+        for name in ("test_page", "test_good")
+    )
+    (extra,) = bad[0]["extras"]
+    assert "nova.log on compute01" in extra["content"]
+    assert "data:image/png;base64,cGljdHVyZQ==" in extra["content"]
+    assert good[0]["extras"] == []
+    assert "characters cut" in good[0]["log"]
+    assert len(page) < 400_000
+
+
+def test_without_html_and_junit_the_record_is_kept(pytester, make):
+    folder = make("def test_a(): assert 0")
+    result = pytester.runpytest_subprocess("-p", "no:stackspec", "-p", "no:html", "-p", "no:metadata")
+    result.assert_outcomes(failed=1)
+    assert (folder / "report.html").exists()
+    result.stdout.fnmatch_lines(["report: */run/report.html"])
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])
+def test_a_look_leaves_no_trace(pytester, make, option):
+    folder = make("def test_a(): pass")
+    pytester.runpytest_subprocess("-p", "no:stackspec", option)
+    assert not (folder / "report.html").exists()
+    events = read(folder / "events.jsonl")  # the step that the conftest writes
+    assert [event["event"] for event in events] == ["step"]
+
+
+def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(pytester, make):
+    folder = make(f"raise RuntimeError('it is {PLAIN}')", PLAIN)
+    result = run(pytester)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    (test,) = (event for event in read(folder / "events.jsonl") if event["event"] == "test")
+    assert (test["outcome"], test["reason"]) == ("error", "cannot be collected")
+    for text in (Path("out.html").read_text(), Path("out.xml").read_text(), result.stdout.str()):
+        assert "it is ******" in text
+        assert PLAIN not in text
+
+
+def test_a_killed_run_leaves_what_it_did(pytester, make):
+    folder = make("import os\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), 9)")
+    run(pytester)
+    events = read(folder / "events.jsonl")
+    assert [event.get("outcome") for event in events if event["event"] == "test"] == ["running", "passed", "running"]
+    assert events[-1]["nodeid"].endswith("::test_b")
+
+
+def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester, make):
+    folder = make("def test_a(): assert 0")
+    conftest = Path("conftest.py")
+    conftest.write_text(
+        conftest.read_text().replace("    return [{", "    raise OSError('node is gone')\n    return [{")
+    )
+    run(pytester).assert_outcomes(failed=1)
+    (logs,) = (event for event in read(folder / "events.jsonl") if event["event"] == "logs")
+    assert logs["items"][0]["text"] == "cannot be read: OSError: node is gone"
