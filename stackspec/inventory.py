@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from .errors import InputError
 
@@ -125,23 +128,37 @@ class Inventory(_Strict):
         for role in ("controller", "compute"):
             if not any(role in node.roles for node in self.nodes.values()):
                 raise ValueError(f"nodes: no node has the role {role}; give it to at least one")
-        if sum("controller" in node.roles for node in self.nodes.values()) != 1:
-            raise ValueError("nodes: exactly one node can have the role controller, as in the guide")
+        first, *others = [node.name for node in self.nodes.values() if "controller" in node.roles]
+        if others:
+            raise ValueError(
+                f"nodes.{others[0]}.roles: {first} is the controller; as in the guide, exactly one node can be that"
+            )
+        self._check_networks()
         seen: dict[str, str] = {}
         for node in self.nodes.values():
             for kind in ("management", "provider"):
                 attachment: Attachment = getattr(node, kind)
-                network = self.networks[kind]  # type: ignore[index]
+                network = self.networks[kind]
+                where = f"nodes.{node.name}.{kind}.address: {attachment.address}"
                 if attachment.address not in network.cidr:
-                    raise ValueError(f"nodes.{node.name}.{kind}.address: {attachment.address} is not in {network.cidr}")
+                    raise ValueError(f"{where} is not in {network.cidr}, the {kind} network")
                 owner = seen.setdefault(str(attachment.address), node.name)
                 if owner != node.name:
-                    raise ValueError(f"nodes.{node.name}.{kind}.address: {attachment.address} is {owner}'s already")
-        provider = self.networks["provider"]
-        for field, address in [("gateway", provider.gateway), *(("pool", edge) for edge in provider.pool or ())]:
-            if address is not None and address not in provider.cidr:
-                raise ValueError(f"networks.provider.{field}: {address} is not in {provider.cidr}")
+                    raise ValueError(f"{where} is {owner}'s already; each node needs an address of its own")
+                if network.pool and network.pool[0] <= attachment.address <= network.pool[1]:
+                    raise ValueError(f"{where} is in networks.{kind}.pool, whose addresses are for servers")
         return self
+
+    def _check_networks(self) -> None:
+        management, provider = self.networks["management"].cidr, self.networks["provider"].cidr
+        if management.overlaps(provider):
+            raise ValueError(f"networks.provider.cidr: {provider} overlaps the management network, {management}")
+        for kind, network in self.networks.items():
+            for field, address in [("gateway", network.gateway), *(("pool", edge) for edge in network.pool or ())]:
+                if address is not None and address not in network.cidr:
+                    raise ValueError(f"networks.{kind}.{field}: {address} is not in {network.cidr}")
+            if network.pool and network.pool[0] > network.pool[1]:
+                raise ValueError(f"networks.{kind}.pool: {network.pool[0]} comes after {network.pool[1]}; swap them")
 
 
 def load_inventory(path: Path) -> Inventory:
@@ -151,6 +168,8 @@ def load_inventory(path: Path) -> Inventory:
     """
     if path.is_dir():
         path = path / "site.yaml"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; name an inventory with --inventory PATH")
     data, source = read_yaml(path)
     return parse(Inventory, data, source)
 
@@ -158,18 +177,25 @@ def load_inventory(path: Path) -> Inventory:
 def read_yaml(path: Path) -> tuple[Any, YamlSource]:
     """Read a YAML file and keep where each key stands.
 
-    :raises InputError: the file is missing or is not YAML (a key twice in one mapping is refused, too)
+    :raises InputError: the file cannot be read or is not YAML (a key twice in one mapping is refused, too)
     """
     try:
-        data = YAML().load(path.read_text())
+        data = YAML().load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; name an inventory with --inventory PATH") from None
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except DuplicateKeyError as error:
+        # The library's message quotes both values, which may be secrets, and names the second key's line.
+        key = str(error.problem).split('"')[1]
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}:{line}: {key!r} stands twice in this mapping; each name once") from None
     except MarkedYAMLError as error:
-        line = (error.problem_mark.line + 1) if error.problem_mark else 1
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = " ".join(str(error.problem).split())
         raise InputError(f"{path}:{line}: not valid YAML: {problem}") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise InputError(f"{path}:1: not a YAML file: it holds characters that no text has") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}:1: a mapping is expected here, see inventories/example/site.yaml")
+        raise InputError(f"{path}:1: a mapping (key: value) is expected here, see inventories/example/site.yaml")
     return data, YamlSource(path, data)
 
 
@@ -182,10 +208,12 @@ class YamlSource:
 
     def line(self, location: tuple[int | str, ...]) -> int:
         """1-based line of the key at `location`, or of its nearest parent that is in the file."""
-        line, here = 1, self._data
+        line = 1
+        here: Any = self._data
         for key in location:
             try:
-                line = here.lc.key(key)[0] + 1 if isinstance(here, dict) else here.lc.item(key)[0] + 1
+                marks = here.lc
+                line = (marks.key(key) if isinstance(here, dict) else marks.item(key))[0] + 1
                 here = here[key]
             except (KeyError, IndexError, AttributeError, TypeError):
                 break
@@ -197,31 +225,82 @@ def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
 
     :raises InputError: the first thing that is wrong, with file:line and, for an unknown key, the keys that exist
     """
+    plain = _plain(data)
     try:
-        return model.model_validate(_plain(data))
+        return model.model_validate(plain)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is unknown and leaves another one missing: say the former.
+        errors = error.errors()
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         location = tuple(part for part in first["loc"] if part != "[key]")
-        message = first["msg"].removeprefix("Value error, ")
-        dotted = ".".join(str(part) for part in location)
+        message = _explain(first, location)
         if first["type"] == "extra_forbidden":
-            message = f"unknown key {location[-1]!r}"
             known = _known_keys(model, location[:-1])
-            if known:
-                message += f"; known here: {', '.join(known)}"
-            dotted = ".".join(str(part) for part in location[:-1])
-        elif first["type"] == "missing":
-            message = f"{location[-1]!r} is missing"
-            dotted = ".".join(str(part) for part in location[:-1])
-        elif not location:
+            near = difflib.get_close_matches(str(location[-1]), known, 1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
+            message += f" (known here: {', '.join(known)})" if known else ""
+        shown = location[:-1] if first["type"] in ("extra_forbidden", "missing") else _existing(plain, location)
+        if not location:
             # A message of our own names the key that it is about: find its line.
             location = tuple(message.split(":")[0].split(" ")[0].split("."))
-        line = source.line(location)
-        raise InputError(f"{source.path}:{line}: {dotted + ': ' if dotted else ''}{message}") from None
+        dotted = ".".join(str(part) for part in shown)
+        raise InputError(f"{source.path}:{source.line(location)}: {dotted + ': ' if dotted else ''}{message}") from None
+
+
+def _existing(data: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """`location` as far as it is in the file: the checks of a union add names of types to it."""
+    for place, part in enumerate(location):
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            # The last part may be a key that has a wrong name, such as a network's.
+            return location[:place]
+    return location
+
+
+def _explain(error: Any, location: tuple[int | str, ...]) -> str:
+    """What is wrong and what would be right."""
+    kind, found = error["type"], error["input"]
+    if location[:1] == ("secrets",):
+        return "generated, guide or the path of a file is expected"
+    if location[:1] == ("config",):
+        return "step -> file -> section -> option -> value is expected; a value is text, a number, true, false or null"
+    if kind == "missing" and isinstance(location[-1], int):
+        return "two addresses are expected, the first and the last"
+    if kind == "string_pattern_mismatch" and location[-1] == "name":
+        return f"{found!r} is not a name: lower case letters, digits and hyphens, a letter first"
+    if kind == "ip_v4_network" and isinstance(found, str):
+        try:
+            return f"{found!r} is an address; the network is {ipaddress.IPv4Network(found, strict=False)}"
+        except ValueError:
+            return f"{found!r} is not a network such as 10.0.0.0/24"
+    messages: dict[str, Callable[[], str]] = {
+        "extra_forbidden": lambda: f"unknown key {location[-1]!r}",
+        "missing": lambda: f"{location[-1]!r} is missing, see inventories/example/site.yaml",
+        "ip_v4_address": lambda: f"{found!r} is not an address such as 10.0.0.10",
+        "literal_error": lambda: f"{found!r} is not known; {error['ctx']['expected']} is expected",
+        "string_pattern_mismatch": lambda: f"{found!r} does not match {error['ctx']['pattern']}",
+        "int_parsing": lambda: f"{found!r} is not a whole number",
+        "too_short": lambda: "the list is empty; name at least one",
+        "dict_type": lambda: "a mapping (key: value) is expected here",
+        "model_type": lambda: "a mapping (key: value) is expected here",
+        "tuple_type": lambda: "a list is expected here, such as [one, two]",
+    }
+    if kind in messages:
+        return messages[kind]()
+    text: str = error["msg"]
+    return text.removeprefix("Value error, ")
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    fields = {(): model, ("networks",): Network, ("nodes",): Node, ("ssh",): Ssh, ("images",): Image}
+    fields: dict[tuple[int | str, ...], type[BaseModel]] = {
+        (): model,
+        ("networks",): Network,
+        ("nodes",): Node,
+        ("ssh",): Ssh,
+        ("images",): Image,
+        ("flavors",): Flavor,
+    }
     if len(location) == 3:
         return sorted(Attachment.model_fields)
     found = fields.get(location[:1] if location else ())

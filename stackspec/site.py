@@ -13,7 +13,7 @@ from .secrets import Secrets
 
 
 def state_directory() -> Path:
-    """Where sites keep secrets, ledger and runs: $STACKSPEC_STATE, /var/lib/stackspec (root) or ~/.local/state/stackspec."""
+    """Where sites keep secrets and runs: $STACKSPEC_STATE, /var/lib/stackspec (root) or ~/.local/state/stackspec."""
     if named := os.environ.get("STACKSPEC_STATE"):
         return Path(named)
     return Path("/var/lib/stackspec") if os.geteuid() == 0 else Path.home() / ".local/state/stackspec"
@@ -34,7 +34,7 @@ class Site:
     :param secrets: passwords and keys by name
     :param state: folder of the site's own state; None for a plan without state
 
-    `folder` is where the inventory's relative paths start; `image_builders` make the images that are built, not fetched.
+    `folder` is where the inventory's relative paths start; `image_builders` make the images that are not fetched.
     """
 
     def __init__(self, inventory: Inventory, release: Release, secrets: Secrets, state: Path | None = None) -> None:
@@ -79,17 +79,23 @@ def load_site(path: Path) -> Site:
     """
     inventory = load_inventory(path)
     file = path / "site.yaml" if path.is_dir() else path
+    _, source = read_yaml(file)
     try:
         release = load_release(inventory.release)
     except InputError as error:
-        _, source = read_yaml(file)
-        raise InputError(f"{file}:{source.line(('release',))}: {error}") from None
-    _check_files(inventory, file)
+        raise InputError(f"{_line(source, ('release',))}: {error}") from None
+    inventory = _with_files(inventory, source)
     state = state_directory() / "sites" / inventory.site
     if inventory.secrets == "guide":
         secrets = Secrets(fixed="000000")
     elif isinstance(inventory.secrets, Path):
-        given = load_secrets(file.parent / inventory.secrets)
+        given_path = file.parent / inventory.secrets.expanduser()
+        if not given_path.is_file():
+            raise InputError(f"{_line(source, ('secrets',))}: secrets: no file {given_path}; name one, or generated")
+        try:
+            given = load_secrets(given_path)
+        except InputError as error:
+            raise InputError(f"{_line(source, ('secrets',))}: secrets: {error}") from None
         secrets = Secrets(state / "secrets.json", given=given)
     else:
         secrets = Secrets(state / "secrets.json")
@@ -103,27 +109,35 @@ def load_secrets(path: Path) -> dict[str, str]:
 
     :raises InputError: the file is missing, is readable by others, or holds something else
     """
+    if path.exists() and path.stat().st_mode & 0o077:
+        mode = path.stat().st_mode & 0o777
+        raise InputError(f"{path}: others can read this file of secrets (mode {mode:04o}); chmod 600 it")
     data, source = read_yaml(path)
-    if path.stat().st_mode & 0o077:
-        raise InputError(f"{path}: others can read this file of secrets; chmod 600 it")
     for name, value in data.items():
         if not isinstance(value, str):
-            raise InputError(f"{path}:{source.line((name,))}: {name}: a quoted string is expected")
+            raise InputError(f"{path}:{source.line((name,))}: {name}: a text in quotes is expected")
     return {str(name): str(value) for name, value in data.items()}
 
 
-def _check_files(inventory: Inventory, file: Path) -> None:
-    _, source = read_yaml(file)
+def _with_files(inventory: Inventory, source: YamlSource) -> Inventory:
+    """`inventory` with the files that ssh needs as absolute paths; all files that it names must be there."""
+    folder = source.path.parent
     for name, image in inventory.images.items():
         if "://" not in image.source and image.source != "test-guest":
-            path = file.parent / image.source
+            path = folder / image.source
             if not path.is_file():
                 where = _line(source, ("images", name, "source"))
                 raise InputError(f"{where}: images.{name}.source: no file {path}; name a file, a URL or test-guest")
-    for key in ("key", "config"):
-        value = getattr(inventory.ssh, key)
-        if value is not None and not Path(value).expanduser().is_file():
-            raise InputError(f"{_line(source, ('ssh', key))}: ssh.{key}: no file {value}")
+    found: dict[str, Path] = {}
+    for key, value in (("key", inventory.ssh.key), ("config", inventory.ssh.config)):
+        if value is not None:
+            found[key] = (folder / value.expanduser()).absolute()
+            if not found[key].is_file():
+                where = _line(source, ("ssh", key))
+                raise InputError(
+                    f"{where}: ssh.{key}: no file {found[key]}; without the key, ssh uses its own settings"
+                )
+    return inventory.model_copy(update={"ssh": inventory.ssh.model_copy(update=found)}) if found else inventory
 
 
 def _line(source: YamlSource, location: tuple[str, ...]) -> str:

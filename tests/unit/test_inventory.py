@@ -1,0 +1,281 @@
+"""Inventories: what is wrong is said with file:line, what it is and what would be right; examples are whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from stackspec.errors import InputError
+from stackspec.inventory import Inventory, LabSection, load_inventory
+from stackspec.site import load_secrets, load_site
+
+INVENTORIES = Path(__file__).parents[2] / "inventories"
+TEXT = """\
+site: small
+release: epoxy-trixie
+networks:
+  management: {cidr: 10.0.0.0/24}
+  provider:
+    cidr: 192.168.35.0/24
+    gateway: 192.168.35.2
+    pool: [192.168.35.100, 192.168.35.200]
+nodes:
+  controller:
+    roles: [controller]
+    management: {address: 10.0.0.10, interface: eth0}
+    provider: {address: 192.168.35.10, interface: eth1}
+  compute01:
+    roles: [compute]
+    management: {address: 10.0.0.20, interface: eth0}
+    provider: {address: 192.168.35.20, interface: eth1}
+ssh: {user: root}
+secrets: generated
+images:
+  cirros: {source: guest.img}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write an inventory, with its image beside it; state stays in the test's folder."""
+    monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
+    (tmp_path / "guest.img").touch()
+
+    def written(text: str = TEXT) -> Path:
+        path = tmp_path / "site.yaml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def line_of(text: str, part: str) -> int:
+    """The only line of `text` that holds `part`."""
+    (line,) = [number for number, line in enumerate(text.splitlines(), 1) if part in line]
+    return line
+
+
+def test_good_inventory(write, tmp_path):
+    """The inventory that the other tests spoil is right, by its path and by its folder; nothing is written for it."""
+    site = load_site(write())
+    assert [node.address for node in site.nodes.values()] == ["10.0.0.10", "10.0.0.20"]
+    assert site.controller.name == "controller"
+    assert load_site(tmp_path).inventory == site.inventory
+    assert site.password("glance") == site.password("glance") != site.password("nova")
+    assert not (tmp_path / "state").exists()
+
+
+BAD = {
+    "unknown key": ("release: epoxy", "relase: epoxy", "unknown key 'relase'; did you mean 'release'? (known here: "),
+    "unknown key of a node": ("roles: [compute]", "role: [compute]", "nodes.compute01: unknown key 'role'; did you"),
+    "unknown key of a network": (
+        "gateway:",
+        "gatway:",
+        "networks.provider: unknown key 'gatway'; did you mean 'gateway'?",
+    ),
+    "unknown network": (
+        "  management: {cidr",
+        "  mgmt: {cidr",
+        "'mgmt' is not known; 'management' or 'provider' is expected",
+    ),
+    "bad address": ("10.0.0.20,", "10.0.0.300,", "nodes.compute01.management.address: '10.0.0.300' is not an address"),
+    "address for a network": ("10.0.0.0/24", "10.0.0.1/24", "'10.0.0.1/24' is an address; the network is 10.0.0.0/24"),
+    "bad network": ("10.0.0.0/24", "ten", "networks.management.cidr: 'ten' is not a network such as 10.0.0.0/24"),
+    "address outside": ("10.0.0.20,", "10.0.1.20,", "10.0.1.20 is not in 10.0.0.0/24, the management network"),
+    "address twice": ("10.0.0.20,", "10.0.0.10,", "compute01.management.address: 10.0.0.10 is controller's already"),
+    "address in the pool": ("192.168.35.20,", "192.168.35.120,", "192.168.35.120 is in networks.provider.pool"),
+    "gateway outside": ("35.2\n", "36.2\n", "networks.provider.gateway: 192.168.36.2 is not in 192.168.35.0/24"),
+    "pool outside": ("[192.168.35.100", "[192.168.34.100", "networks.provider.pool: 192.168.34.100 is not in"),
+    "pool turned round": ("[192.168.35.100, ", "[192.168.35.201, ", "192.168.35.201 comes after 192.168.35.200; swap"),
+    "half a pool": ("[192.168.35.100, 192.168.35.200]", "[192.168.35.100]", "two addresses are expected"),
+    "networks overlap": ("cidr: 192.168.35.0/24", "cidr: 10.0.0.0/8", "10.0.0.0/8 overlaps the management network"),
+    "role unknown": ("[compute]", "[computer]", "'computer' is not known; 'controller', 'compute' or 'storage' is"),
+    "roles empty": ("[compute]", "[]", "nodes.compute01.roles: the list is empty; name at least one"),
+    "roles no list": ("[compute]", "compute", "nodes.compute01.roles: a list is expected here"),
+    "two controllers": (
+        "[compute]",
+        "[compute, controller]",
+        "controller is the controller; as in the guide, exactly one",
+    ),
+    "node name": ("  compute01:", "  Compute_1:", "'Compute_1' is not a name: lower case letters, digits and hyphens"),
+    "node name twice": ("  compute01:", "  controller:   # again", "'controller' stands twice in this mapping"),
+    "release": ("epoxy-trixie", "zed", "release: 'zed' is unknown; known releases: caracal-jammy, epoxy-trixie"),
+    "image file": ("guest.img", "none.img", "none.img; name a file, a URL or test-guest"),
+    "ssh key": ("user: root", "key: no/key", "no/key; without the key, ssh uses its own settings"),
+    "ssh configuration": ("user: root", "config: none", "ssh.config: no file "),
+    "ssh port": ("user: root", "port: ssh", "ssh.port: 'ssh' is not a whole number"),
+    "secrets file": ("secrets: generated", "secrets: none.yaml", "none.yaml; name one, or generated"),
+    "secrets no path": ("secrets: generated", "secrets: 5", "secrets: generated, guide or the path of a file is"),
+    "not YAML": ("  compute01:", "  compute01: ]", "not valid YAML: "),
+    "tab": ("ssh: {user: root}", "ssh:\n\tuser: root", "not valid YAML: "),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_value(case, write):
+    """The line is that of the value, and the message says what is wrong and what would be right."""
+    before, after, message = BAD[case]
+    assert TEXT.count(before) == 1, "the test itself"
+    text = TEXT.replace(before, after)
+    path = write(text)
+    with pytest.raises(InputError) as raised:
+        load_site(path)
+    line = text[: TEXT.index(before) + len(after.rstrip())].count("\n") + 1
+    assert str(raised.value).startswith(f"{path}:{line}: ")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("gone", "line", "message"),
+    [
+        pytest.param("site: small\n", "release", "'site' is missing", id="site"),
+        pytest.param(
+            "    roles: [compute]\n", "  compute01:", "nodes.compute01: 'roles' is missing", id="roles of a node"
+        ),
+        pytest.param("address: 10.0.0.20, ", "{interface: eth0}", "management: 'address' is missing", id="address"),
+        pytest.param(
+            TEXT[TEXT.index("  compute01") : TEXT.index("ssh:")], "nodes:", "no node has the role compute", id="role"
+        ),
+        pytest.param(
+            "  management: {cidr: 10.0.0.0/24}\n", "networks:", "networks.management is missing", id="network"
+        ),
+    ],
+)
+def test_missing(gone, line, message, write):
+    """What is missing is said where it should stand."""
+    text = TEXT.replace(gone, "")
+    path = write(text)
+    with pytest.raises(InputError) as raised:
+        load_site(path)
+    assert str(raised.value).startswith(f"{path}:{line_of(text, line)}: ")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "hello\n"], ids=["empty", "list", "word"])
+def test_not_a_mapping(text, write):
+    """A file that is something else points to the example."""
+    path = write(text)
+    with pytest.raises(InputError, match=rf"{re.escape(str(path))}:1: a mapping .*inventories/example/site.yaml"):
+        load_site(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"site: \x00\n"], ids=["not UTF-8", "control characters"])
+def test_not_text(content, write):
+    """An image, say, given as inventory by mistake."""
+    path = write()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r":1: not a YAML file"):
+        load_site(path)
+
+
+def test_no_file(tmp_path):
+    """A path or folder without an inventory."""
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(InputError, match=r"no such file; name an inventory with --inventory PATH"):
+            load_site(path)
+
+
+def test_first_line_is_the_file_s_only(write):
+    """Comments and blank lines count."""
+    path = write("# a\n\n" + TEXT.replace("10.0.0.20,", "10.0.0.300,"))
+    with pytest.raises(InputError) as raised:
+        load_site(path)
+    assert f"{path}:{line_of(TEXT, '10.0.0.20,') + 2}: " in str(raised.value)
+
+
+class TestSecretsFile:
+    """Secrets that the user gives."""
+
+    @pytest.fixture
+    def given(self, write, tmp_path):
+        """An inventory that names a file of secrets, and that file."""
+        path = tmp_path / "mine.yaml"
+        path.write_text('glance: "mine-0"\n')
+        path.chmod(0o600)
+        return write(TEXT.replace("secrets: generated", "secrets: mine.yaml")), path
+
+    def test_used(self, given):
+        """What it names is used; what it does not name is generated."""
+        site = load_site(given[0])
+        assert site.password("glance") == "mine-0"
+        assert len(site.password("nova")) == 24
+
+    @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+    def test_readable_by_others(self, given, mode):
+        """Refused, with the command that mends it."""
+        inventory, path = given
+        path.chmod(mode)
+        with pytest.raises(InputError) as raised:
+            load_site(inventory)
+        where = f"{inventory}:{line_of(inventory.read_text(), 'secrets:')}: secrets: {path}"
+        assert str(raised.value) == f"{where}: others can read this file of secrets (mode {mode:04o}); chmod 600 it"
+
+    def test_number(self, given):
+        """000000 is a number in YAML, and not the one that was meant."""
+        given[1].write_text('nova: "a"\nglance: 000000\n')
+        with pytest.raises(InputError, match=r"mine.yaml:2: glance: a text in quotes is expected"):
+            load_secrets(given[1])
+
+    def test_no_secret_in_a_message(self, given):
+        """A key that stands twice is named, its values are not."""
+        given[1].write_text('nova: "hidden-1"\nnova: "hidden-2"\n')
+        with pytest.raises(InputError) as raised:
+            load_site(given[0])
+        assert "mine.yaml:2: 'nova' stands twice" in str(raised.value)
+        assert "hidden" not in str(raised.value)
+
+
+def test_ssh_files_start_at_the_inventory(write, tmp_path, monkeypatch):
+    """A relative key is found from any working directory."""
+    (tmp_path / "key").touch()
+    path = write(TEXT.replace("user: root", "key: key"))
+    monkeypatch.chdir("/")
+    assert load_site(path).inventory.ssh.key == tmp_path / "key"
+
+
+@pytest.mark.parametrize("name", ["lab", "guide", "example"])
+def test_shipped_inventories(name):
+    """The inventories of the repository are right."""
+    assert load_inventory(INVENTORIES / name).site == name
+
+
+def test_guide_has_generated_secrets():
+    """The guide's one password for all has to be asked for."""
+    assert load_inventory(INVENTORIES / "guide").secrets == "generated"
+
+
+def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
+    """`model` and the models in its fields."""
+    for inner in get_args(model):
+        models(inner, seen)
+    if isinstance(model, type) and issubclass(model, BaseModel) and model not in seen:
+        seen.append(model)
+        for field in model.model_fields.values():
+            models(field.annotation, seen)
+    return seen
+
+
+def test_example_has_every_key():
+    """A key that the example does not show is one that nobody finds; each is explained by a comment above it."""
+    lines = (INVENTORIES / "example/site.yaml").read_text().splitlines()
+    keys = {(model, name) for model in models(Inventory, []) for name in model.model_fields}
+    # A node's name is its key; the lab's details are explained in its own inventory.
+    keys = {(model, name) for model, name in keys if name != "name" and model is not LabSection}
+    for model, name in keys:
+        shown = [line for line in lines if re.search(rf"(^|[{{,])\s*(# )?{name}:", line)]
+        assert shown, f"{model.__name__}.{name} is not in the example"
+
+
+def test_example_shows_defaults_that_are_so():
+    """Where the example names a default, it is the model's."""
+    text = (INVENTORIES / "example/site.yaml").read_text()
+    named = re.findall(r"Default: (\S+?)\.\n(?:#.*\n)*(?! )(\w+):", text)
+    assert len(named) >= 5
+    for default, key in named:
+        found = Inventory.model_fields[key].default
+        shown = {True: "true", False: "false", (): "none"}.get(found, found) if not isinstance(found, dict) else default
+        assert (shown or "none") == default, key
