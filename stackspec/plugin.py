@@ -15,6 +15,13 @@ from .session import Run
 from .step import REQUIRE, STEPS, closure, load_steps
 
 
+BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
+"""Node ids of the tests that were skipped for a step that failed."""
+
+SELECTED: pytest.StashKey[bool] = pytest.StashKey()
+"""True when collection came to its end: what is selected is what the user asked for."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("stackspec", "install OpenStack and prove that it works")
     group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
@@ -34,11 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin(name)
     if config.option.deploy and config.option.plan:
         raise pytest.UsageError("--deploy and --plan exclude each other: --plan touches nothing")
-    if config.option.deploy:
+    if config.option.deploy or config.option.plan:
         _refuse_with_deploy(config)
     with _usage_errors():
         run = Run(config)
     config.stash[RUN] = run
+    config.stash[BLOCKED] = []
     config.stash[REQUIRE] = run.require
     run.publish(config)
 
@@ -54,11 +62,23 @@ def _fixture_modules() -> list[str]:
 def _refuse_with_deploy(config: pytest.Config) -> None:
     """Options that would run the engine twice or lose it half way."""
     if getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("-n with --deploy: one process deploys; run --deploy first, then validate with -n")
-    if getattr(config.option, "reruns", None):
+        raise pytest.UsageError(
+            "-n with --deploy or --plan: one process deploys; run --deploy first, then validate with -n"
+        )
+    if _reruns(config):
         raise pytest.UsageError(
             "--reruns with --deploy: a failed step is tried again by the next --deploy, not by a rerun"
         )
+
+
+def _reruns(config: pytest.Config) -> bool:
+    """Whether pytest-rerunfailures is to run failed tests again, by an option or by the ini file."""
+    if getattr(config.option, "reruns", None) or getattr(config.option, "force_reruns", None):
+        return True
+    try:
+        return int(config.getini("reruns")) > 0
+    except (TypeError, ValueError):  # not set, or no such plugin
+        return False
 
 
 class _usage_errors:
@@ -93,6 +113,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Tests run as soon as their steps are there: those of early steps come first. Stable, so files stay together."""
     yield
+    config.stash[SELECTED] = True
     if config.option.deploy:
         order = closure(STEPS)
         ranks = {name: max((order.index(each) for each in closure([name])), default=0) for name in order}
@@ -102,16 +123,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """The selection is final here, after -k, -m and --deselect: what it needs is planned, and the work begins."""
     config = session.config
-    if config.option.collectonly or getattr(config.option, "setupplan", False) or hasattr(config, "workerinput"):
+    if config.option.collectonly or getattr(config.option, "setupplan", False):
+        return
+    # pytest calls this hook also when -k cannot be read or a file cannot be collected, and then ends the run.
+    if not config.stash.get(SELECTED, False):
+        return
+    if session.testsfailed and not config.option.continue_on_collection_errors:
         return
     names = list(dict.fromkeys(name for item in session.items for name in wanted(item)))
-    with _usage_errors():
-        try:
-            config.stash[RUN].begin(names, session.items)
-        except InputError:
-            raise
-        except StackspecError as error:
+    try:
+        config.stash[RUN].begin(names, session.items)
+    except StackspecError as error:
+        if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
+        # xdist takes a worker that ends for a crash, and starts it again.
+        config.stash[RUN].refuse(str(error))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -129,7 +155,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """The first test that needs a failed step fails with its cause; the others are skipped as blocked by it."""
-    item.config.stash[RUN].admit(wanted(item))
+    try:
+        item.config.stash[RUN].admit(wanted(item))
+    except pytest.skip.Exception:
+        item.config.stash[BLOCKED].append(item.nodeid)
+        raise
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,9 +167,21 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if config.option.collectonly or hasattr(config, "workerinput"):
         return
-    problems = config.stash[RUN].end(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+    problems = config.stash[RUN].end(
+        interrupted=exitstatus == pytest.ExitCode.INTERRUPTED, stopped=bool(session.shouldfail or session.shouldstop)
+    )
     if problems and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True, specname="pytest_sessionfinish")
+def pytest_keep_blocked(session: pytest.Session) -> None:
+    """Let --lf run blocked tests again, too: pytest takes a skipped test for one that is well."""
+    config = session.config
+    cache = getattr(config, "cache", None)
+    blocked = config.stash[BLOCKED]
+    if cache is not None and blocked and not hasattr(config, "workerinput"):
+        cache.set("cache/lastfailed", {**cache.get("cache/lastfailed", {}), **dict.fromkeys(blocked, True)})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

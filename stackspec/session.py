@@ -68,6 +68,7 @@ class Run:
         self._lab: Lab | None = None
         self._told: set[str] = set()
         self._began = False
+        self._refused = ""
         self._problems: list[str] = []
         self._declared: list[Declared] | None = None
 
@@ -136,8 +137,13 @@ class Run:
             self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
         ):
             return
-        self.engine = self.config.stash[ENGINE] = Engine(self.site, steps, self._listen)
-        self.engine.check_nodes()
+        engine = Engine(self.site, steps, self._listen)
+        try:
+            engine.check_nodes()
+        except StackspecError:
+            engine.connections.close()
+            raise
+        self.engine = self.config.stash[ENGINE] = engine
         if self.planning:
             self.engine.survey()
             plan_output.show(self.engine.tasks, self.config)
@@ -193,6 +199,10 @@ class Run:
 
     # ---- tests
 
+    def refuse(self, reason: str) -> None:
+        """Fail the first test that needs a step with `reason`, skip the others: where ending the run is not possible."""
+        self._refused = reason
+
     def wait(self, steps: Sequence[str]) -> None:
         """Wait until the steps are done, failed or blocked."""
         if self.engine is not None and self.deploying:
@@ -201,6 +211,11 @@ class Run:
 
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
+        if self._refused and steps:
+            if not self._told:
+                self._told.add("input")
+                pytest.fail(self._refused, pytrace=False)
+            pytest.skip(self._refused.splitlines()[0])
         if self.engine is None or not self.deploying:
             return
         for name in steps:
@@ -223,32 +238,40 @@ class Run:
             pytest.skip(f"service {provides} is not in this cloud")
 
     def finding(self, declared: Declared) -> Finding:
-        """What the engine found for a declared resource, after it was applied or on a check."""
+        """What the engine found for a declared resource, after it was applied or on a check.
+
+        A change that only follows from another is left out, so that one difference is one failure.
+        """
         assert self.engine is not None
         if not self.deploying:
             self.engine.survey()
         wanted = declared.task
         task = next(t for t in self.engine.tasks if (t.step, t.node) == (wanted.step, wanted.node))
-        return task.findings[declared.index]
+        found = task.findings[declared.index]
+        return Finding(found.resource, [change for change in found.changes if not change.follows])
 
     # ---- end
 
-    def end(self, *, interrupted: bool) -> list[str]:
-        """Wait for the engine, look for leftovers, and return what makes the run fail."""
+    def end(self, *, interrupted: bool, stopped: bool = False) -> list[str]:
+        """Wait for the engine, look for leftovers, and return what makes the run fail.
+
+        :param interrupted: the user wants the end now: what runs on nodes is not waited for
+        :param stopped: no more tests come (-x): what runs on nodes comes to its end, and nothing new begins
+        """
         if not self._began:
             return []
         if self.engine is not None and self.deploying:
-            if interrupted:
+            if interrupted or stopped:
                 self.engine.halt()
-            else:
+            if not interrupted:
                 self.engine.join()
-                failed = {t.cause.name for t in self.engine.tasks if t.cause is not None}
+                failed = {task.name for task in self.engine.tasks if task.state == "failed"}
                 self._problems += [f"step failed: {name}" for name in sorted(failed - self._told)]
-        if not interrupted and not self.planning:
-            from .openstack import ownership
-
+        # Looked up by name: fixtures import the engine, not the other way round.
+        cloud = self.config.pluginmanager.get_plugin("stackspec.fixtures.cloud")
+        if cloud is not None and not interrupted and not self.planning:
             try:
-                self._problems += ownership.check_leftovers(self.config)
+                self._problems += cloud.check_leftovers(self.config)
             except StackspecError as error:
                 self._problems.append(str(error))
         return self._problems

@@ -79,6 +79,7 @@ class Change:
     :param diff: unified diff of a file
     :param actions: operations on the node (dicts) or on the controlling machine (callables)
     :param touches: files that the actions write, so that services which read them restart
+    :param follows: True when it is due only because something before it changes
     """
 
     title: str
@@ -86,6 +87,7 @@ class Change:
     diff: str = ""
     actions: tuple[NodeAction | RunnerAction, ...] = ()
     touches: tuple[str, ...] = ()
+    follows: bool = False
 
 
 class Shared:

@@ -122,4 +122,5 @@ class Answers(Resource):
         action = {"op": "await_http", "url": self.url, "statuses": list(self.status), "units": units}
         wanted = "HTTP " + " or ".join(str(status) for status in self.status)
         difference = Difference(self.url, wanted, f"HTTP {found}" if isinstance(found, int) else str(found))
-        return [Change(f"wait for {self.url}", (difference,), "", ({**action, "timeout": self.timeout},))]
+        actions = ({**action, "timeout": self.timeout},)
+        return [Change(f"wait for {self.url}", (difference,), "", actions, follows=found in self.status)]

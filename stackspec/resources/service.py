@@ -44,6 +44,7 @@ class Service(Resource):
         differences: list[Difference] = []
         restart: list[str] = []
         enable: list[str] = []
+        follows = True
         watched = context.watched if self.reads is None else self.reads
         pending = context.pending if self.reads is None else context.pending & set(self.reads)
         for name in self.units(context.site):
@@ -54,6 +55,7 @@ class Service(Resource):
             if state["active"] != "active":
                 differences.append(Difference(name, "active", state["active"] or "no such unit"))
                 restart.append(name)
+                follows = False
                 continue
             files = (path for path in watched if path.startswith("/"))
             late = [path for path in files if context.facts[file(path)]["mtime"] > state["started"]]
@@ -61,6 +63,7 @@ class Service(Resource):
                 cause = (late or sorted(pending))[0]
                 differences.append(Difference(name, f"started after {cause} was written", "started before"))
                 restart.append(name)
+                follows = follows and pending.issuperset(late)
         if not differences:
             return []
         actions: list[NodeAction] = []
@@ -73,7 +76,8 @@ class Service(Resource):
             actions.append({"op": "await_active", "units": restart})
         words = [f"restart {' '.join(restart)}"] if restart else []
         words += [f"enable {' '.join(enable)}"] if enable else []
-        return [Change(", ".join(words), tuple(differences), "", tuple(actions))]
+        follows = follows and not enable
+        return [Change(", ".join(words), tuple(differences), "", tuple(actions), follows=follows)]
 
 
 @dataclass(frozen=True)

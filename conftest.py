@@ -1,0 +1,3 @@
+"""Tests of the suite itself run pytest inside pytest."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,239 @@
+"""Nodes of made-up data in place of machines: the engine's connections for tests of engine and plugin.
+
+With a folder each node is a JSON file there, so that it outlives a run and is the same for every process: a test
+prepares nodes and breaks them by editing these files, and reads from them what was done.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stackspec.errors import ActionError, InputError
+from stackspec.inventory import Node
+from stackspec.resources.base import Query
+
+SITE = """\
+site: made-up
+release: epoxy-trixie
+networks:
+  management: {cidr: 10.99.0.0/24}
+  provider: {cidr: 10.98.0.0/24}
+nodes:
+  one:
+    roles: [controller]
+    management: {address: 10.99.0.1, interface: eth0}
+    provider: {address: 10.98.0.1, interface: eth1}
+  two:
+    roles: [compute]
+    management: {address: 10.99.0.2, interface: eth0}
+    provider: {address: 10.98.0.2, interface: eth1}
+  three:
+    roles: [compute]
+    management: {address: 10.99.0.3, interface: eth0}
+    provider: {address: 10.98.0.3, interface: eth1}
+"""
+"""An inventory of three such nodes."""
+
+BARE: dict[str, Any] = {
+    "files": {
+        "/usr/lib/os-release": {"content": 'ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian 13"\n'},
+        "/sys/class/net/eth0": {"kind": "directory"},
+        "/sys/class/net/eth1": {"kind": "directory"},
+    },
+    "packages": {},
+    "units": {},
+    "effects": [],
+    "broken": {},
+    "seconds": {},
+    "ignored": [],
+    "unreachable": "",
+    "opened": 0,
+    "log": [],
+}
+"""A node as it is first. `broken`: operation (see `describe`) -> what its ActionError says; `seconds`: operation -> how
+long it takes; `ignored`: operations that succeed and change nothing; `log`: what was applied; `effects`: what commands
+have made."""
+
+WAIT = 10.0
+"""Seconds after which the operation `command await FILE` gives up."""
+
+
+def describe(action: dict[str, Any]) -> str:
+    """An operation in a few words, by which a node can be told to fail at it: `write /etc/hosts`, `apt keystone`."""
+    words = {
+        "write": lambda: [action["path"]],
+        "directory": lambda: [action["path"]],
+        "remove": lambda: [action["path"]],
+        "record": list,
+        "command": lambda: action["argv"],
+        "await_command": lambda: action["argv"],
+        "systemctl": lambda: [action["verb"], *action["units"]],
+        "await_active": lambda: action["units"],
+        "await_http": lambda: [action["url"]],
+        "apt": lambda: action["packages"],
+    }[action["op"]]()
+    return " ".join([action["op"], *words])
+
+
+class FakeConnection:
+    """A connection to a made-up node; stands in for `stackspec.transport.Connection`."""
+
+    def __init__(self, node: Node, folder: Path | None, state: dict[str, Any] | None = None) -> None:
+        self.node = node
+        self.batches: list[list[str]] = []
+        """What was applied, one list a message."""
+        self.asked = 0
+        """How many messages asked for facts."""
+        self._stored = folder / f"{node.name}.json" if folder is not None else None
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self.state = copy.deepcopy(BARE) | (state or {})
+        if self._stored is not None and self._stored.exists():
+            self.state |= json.loads(self._stored.read_text())
+        if self.state["unreachable"]:
+            raise InputError(f"node {node.name}: {self.state['unreachable']}")
+        self.state["opened"] += 1
+        self._store()
+
+    def _store(self) -> None:
+        if self._stored is not None:
+            self._stored.parent.mkdir(exist_ok=True)
+            self._stored.write_text(json.dumps(self.state, indent=1))
+
+    def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
+        """Answers from the node's data."""
+        with self._lock:
+            self.asked += 1
+            return {query: getattr(self, f"_{query.op}")(*query.args) for query in queries}
+
+    def _file(self, path: str) -> dict[str, Any]:
+        if path not in self.state["files"]:
+            return {"exists": False, "content": "", "mtime": 0.0}
+        default = {"exists": True, "kind": "file", "mode": 0o644, "owner": "root", "group": "root", "content": ""}
+        return {**default, "mtime": 1.0, **self.state["files"][path]}
+
+    def _unit(self, name: str) -> dict[str, Any]:
+        absent = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0}
+        return {**absent, **self.state["units"].get(name, {})}
+
+    def _package(self, name: str) -> str | None:
+        found: str | None = self.state["packages"].get(name)
+        return found
+
+    def _run(self, argv: Sequence[str], stdin: str, user: str) -> dict[str, Any]:
+        return {"status": 0 if argv[-1] in self.state["effects"] else 1, "out": "", "err": ""}
+
+    def _http(self, url: str) -> int | str:
+        return 200 if url in self.state["effects"] else "ConnectionRefusedError: nobody listens"
+
+    def apply(self, actions: Sequence[dict[str, Any]], on_event: Callable[[str, Any], None] | None = None) -> None:
+        """Change the node's data, one operation after the other."""
+        if not actions:
+            return
+        self.batches.append([describe(action) for action in actions])
+        for index, action in enumerate(actions):
+            name = describe(action)
+            if self._closed.wait(self.state["seconds"].get(name, 0)):
+                raise ActionError(f"the connection to {self.node.name} was lost")
+            if action["op"] == "command" and action["argv"][0] == "await":
+                self._await(Path(action["argv"][-1]))
+            with self._lock:
+                if action["op"] != "record":
+                    self.state["log"].append(name)
+                if name in self.state["broken"]:
+                    self._store()
+                    raise ActionError(**self.state["broken"][name])
+                if name not in self.state["ignored"]:
+                    self._change(**action)
+                self._store()
+            if on_event is not None:
+                on_event("applied", index)
+
+    @staticmethod
+    def _await(path: Path) -> None:
+        until = time.monotonic() + WAIT
+        while not path.exists():
+            if time.monotonic() > until:
+                raise ActionError(f"nobody made {path}")
+            time.sleep(0.01)
+
+    def _change(self, op: str, **arguments: Any) -> None:
+        if op == "write":
+            path = arguments.pop("path")
+            given = {key: value for key, value in arguments.items() if value is not None}
+            self.state["files"][path] = {**self.state["files"].get(path, {}), **given, "mtime": time.time()}
+        elif op == "record":
+            before = self._file(arguments["path"])["content"]
+            self.state["files"][arguments["path"]] = {"content": before + arguments["line"] + "\n", "mode": 0o600}
+        elif op == "apt":
+            self.state["packages"] |= dict.fromkeys(arguments["packages"], "1.0")
+        elif op in ("command", "await_command"):
+            self.state["effects"].append(arguments["argv"][-1])
+        elif op == "await_http":
+            self.state["effects"].append(arguments["url"])
+        elif op == "systemctl":
+            new: dict[str, Any] = {
+                "restart": {"load": "loaded", "active": "active", "sub": "running", "started": time.time()},
+                "enable": {"load": "loaded", "enabled": "enabled"},
+            }.get(arguments["verb"], {})
+            for name in arguments["units"]:
+                self.state["units"][name] = {**self.state["units"].get(name, {}), **new}
+
+    def close(self) -> None:
+        """What is under way there is as with a connection that was lost."""
+        self._closed.set()
+
+
+class FakeConnections:
+    """Stands in for `stackspec.transport.Connections`.
+
+    :cvar folder: where nodes are stored; None keeps them in memory
+    :cvar prepared: node -> data that differs from a bare node's
+    """
+
+    folder: Path | None = None
+    prepared: dict[str, dict[str, Any]] = {}  # noqa: RUF012  (a test sets it)
+
+    def __init__(self, ssh: object, nodes: Iterable[Node]) -> None:
+        self._nodes = list(nodes)
+        self._open: dict[str, FakeConnection] = {}
+
+    def __getitem__(self, name: str) -> FakeConnection:
+        return self._open[name]
+
+    def open(self) -> None:
+        """Read every node's data."""
+        errors = []
+        for node in self._nodes:
+            try:
+                if node.name not in self._open:
+                    self._open[node.name] = FakeConnection(node, self.folder, self.prepared.get(node.name))
+            except InputError as error:
+                errors.append(str(error))
+        if errors:
+            raise InputError("\n".join(sorted(errors)))
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in self._open.values():
+            connection.close()
+
+
+def install(folder: Path) -> None:
+    """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
+    from stackspec import engine, plugin, step
+
+    class Here(FakeConnections):
+        pass
+
+    Here.folder = folder
+    engine.Connections = Here  # type: ignore[assignment,misc]
+    step.STEPS.clear()
+    plugin.load_steps = list  # type: ignore[assignment]
+    plugin._fixture_modules = list  # type: ignore[assignment]

@@ -1,0 +1,113 @@
+"""Runs of pytest with the real plugin, on made-up steps and nodes."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import fake_nodes
+
+HERE = Path(__file__).parent
+STEPS = """\
+from pathlib import Path
+import fake_nodes
+fake_nodes.install(Path(__file__).with_name("nodes"))
+from stackspec.resources import Command, File, IniFile, Packages, Service
+from stackspec.step import step
+
+@step(role="all")
+def base(site, node):
+    yield File("/etc/name", node.name)
+
+@step(role="controller")
+def database(site, base):
+    yield Packages("database-server")
+    yield IniFile("/etc/database.conf", {"server": {"bind": site.controller.address, "limit": 4096}})
+    yield Service("database-server")
+
+@step(role="controller")
+def identity(site, database):
+    yield Packages("identity")
+    yield IniFile("/etc/identity.conf", {"DEFAULT": {"password": site.password("identity")}})
+    yield Command(("identity-manage", "identity-sync"), unless=("look", "identity-sync"))
+    yield Service("identity")
+
+@step(role="controller")
+def image(site, identity):
+    yield Packages("image")
+    yield Service("image")
+
+@step(role="controller")
+def compute(site, identity):
+    yield Command(("compute-manage", "compute-sync"), unless=("look", "compute-sync"))
+    yield Service("compute-api")
+
+@step(role="compute")
+def agent(site, node, compute):
+    yield Packages("agent")
+    yield Service("agent")
+"""
+TESTS = """\
+def test_agents(agent): pass
+def test_compute(compute): pass
+def test_compute_again(compute): pass
+def test_image(image): pass
+def test_identity(identity): pass
+def test_without_steps(): pass
+"""
+
+
+class Runs:
+    """A folder with an inventory, steps, tests and made-up nodes, and runs of pytest in it."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        (self.path / "site.yaml").write_text(fake_nodes.SITE)
+        (self.path / "conftest.py").write_text(STEPS)
+        self.tests(TESTS)
+
+    def pytest(self, *arguments: str, spawn: bool = False) -> pytest.RunResult:
+        """Run pytest with the plugin, in this process unless it has to be one of its own."""
+        if spawn:
+            return self.pytester.runpytest_subprocess("-ra", *arguments, timeout=30)
+        return self.pytester.runpytest_inprocess("-ra", *arguments)
+
+    def tests(self, text: str, name: str = "test_cloud.py") -> None:
+        """Write a file of tests."""
+        (self.path / name).write_text(textwrap.dedent(text))
+
+    def steps(self, text: str) -> None:
+        """Define more steps, behind those that are there."""
+        with (self.path / "conftest.py").open("a") as stream:
+            stream.write(textwrap.dedent(text))
+
+    def prepare(self, name: str, **data: Any) -> None:
+        """Change the data of a node: see `fake_nodes.BARE`."""
+        file = self.path / "nodes" / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        before = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(before | data))
+
+    def node(self, name: str) -> dict[str, Any]:
+        """The data of a node; none when nobody has connected to it."""
+        file = self.path / "nodes" / f"{name}.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def log(self) -> list[str]:
+        """What was applied to the nodes since the last call, in order for each node."""
+        found = []
+        for name in ("one", "two", "three"):
+            if node := self.node(name):
+                found += [f"{name}: {entry}" for entry in node.get("log", [])]
+                self.prepare(name, log=[])
+        return found
+
+    def files(self) -> set[str]:
+        """Every file below the folder, but not what pytest itself keeps."""
+        names = (str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
+        return {name for name in names if ".pytest_cache" not in name and "__pycache__" not in name}

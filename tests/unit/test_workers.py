@@ -1,0 +1,102 @@
+"""Beside pytest-xdist and pytest-rerunfailures, and what cannot be used: one message, status 4, nothing touched."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from .plugin_runs import Runs
+from .test_check import DRIFT
+
+USAGE = pytest.ExitCode.USAGE_ERROR
+
+
+def only_message(result: pytest.RunResult) -> str:
+    """The one message that a run with status 4 ends with."""
+    assert result.ret == USAGE
+    lines = [line for line in result.stderr.lines if line.strip()]
+    assert lines
+    assert all(line.startswith("ERROR: ") for line in lines[:1])
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
+    return "\n".join(lines).removeprefix("ERROR: ")
+
+
+def test_workers_validate(runs: Runs) -> None:
+    """Traps 7 and 8: workers collect the same, and each looks for itself."""
+    shutil.copy(DRIFT, runs.path)
+    runs.pytest("--deploy", "test_cloud.py")
+    runs.log()
+    result = runs.pytest("-n2", spawn=True)
+    result.assert_outcomes(passed=24)
+    assert runs.log() == []
+
+
+@pytest.mark.parametrize("mode", ["--deploy", "--plan"])
+def test_workers_do_not_deploy(runs: Runs, mode: str) -> None:
+    """Trap 6: each worker is a session, and would be a deployment."""
+    assert "one process deploys; run --deploy first, then validate with -n" in only_message(runs.pytest(mode, "-n2"))
+    assert runs.node("one") == {}
+    runs.pytest(mode, "-n0")
+    assert runs.node("one")["opened"]
+
+
+def test_a_node_that_a_worker_cannot_reach_is_one_failure_each(runs: Runs) -> None:
+    """A worker that ended would be started again and again."""
+    shutil.copy(DRIFT, runs.path)
+    runs.prepare("two", unreachable="not reachable by ssh")
+    result = runs.pytest("-n1", "test_drift.py", spawn=True)
+    result.assert_outcomes(errors=1, skipped=17)
+    result.stdout.fnmatch_lines(["node two: not reachable by ssh"])
+
+
+def test_reruns_do_not_deploy(runs: Runs) -> None:
+    """Trap 9: a rerun throws failed fixtures away, of whatever scope, and would deploy again."""
+    message = only_message(runs.pytest("--deploy", "--reruns", "1"))
+    assert "a failed step is tried again by the next --deploy" in message
+    (runs.path / "pytest.ini").write_text("[pytest]\nreruns = 1\n")
+    assert "--deploy" in only_message(runs.pytest("--deploy"))
+    assert runs.node("one") == {}
+
+
+def test_reruns_validate(runs: Runs) -> None:
+    runs.tests("runs = []\ndef test_flaky(identity):\n    runs.append(1)\n    assert len(runs) > 1\n")
+    result = runs.pytest("--reruns", "1")
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"passed": 1, "rerun": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({"site.yaml": "site: made-up\nsiet: x\n"}, [], "unknown key 'siet'"),
+        ({}, ["--inventory", "nowhere.yaml"], "nowhere.yaml: no such file; name an inventory with"),
+        ({}, ["--plan"], "--deploy and --plan exclude each other"),
+        ({"nodes/two.json": '{"unreachable": "not reachable by ssh"}'}, [], "node two: not reachable by ssh"),
+        ({"nodes/two.json": '{"files": {}}'}, [], "node two: runs an unknown system"),
+    ],
+)
+@pytest.mark.parametrize("tests", ["all", "drift"])
+def test_what_cannot_be_used_ends_the_run(
+    runs: Runs, change: dict[str, str], arguments: list[str], message: str, tests: str
+) -> None:
+    if tests == "drift":
+        shutil.copy(DRIFT, runs.path)
+    for name, text in change.items():
+        file = runs.path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    shown = only_message(runs.pytest("--deploy", *arguments))
+    assert message in shown
+    assert runs.log() == []
+    assert not (runs.path / "state").exists()
+
+
+def test_a_difference_that_a_release_brings_is_told_before_anything_is_touched(runs: Runs) -> None:
+    files = {"/usr/lib/os-release": {"content": 'ID=ubuntu\nVERSION_ID="22.04"\nPRETTY_NAME="Ubuntu 22.04"\n'}}
+    for name in ("one", "three"):
+        runs.prepare(name, files=files)
+    message = only_message(runs.pytest("--deploy"))
+    assert "node one: runs Ubuntu 22.04, and the release epoxy-trixie is for debian 13" in message
+    assert "node three: no interface eth1, which the inventory names at nodes.three.provider" in message
+    assert "node two" not in message
