@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 _SECTION = re.compile(r"^\s*\[([^\]]+)\]")
 _OPTION = re.compile(r"^([^\s#;=:\[][^=:]*?)\s*(?:[=:]\s*(.*?))?\s*$")
+_HINT = re.compile(r"^#\s?([\w.-]+)\s*=")
+"""A comment that shows an option and its default."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line and what it is: section, option, more (of the option above) or other.
+
+    :param name: the option; the option that a comment hints at, when it is other
+    :param value: the line's part of the option's value
+    """
+
+    text: str
+    kind: str
+    section: str
+    name: str = ""
+    value: str = ""
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """The lines of `text` as oslo.config reads them: an indented line continues the option above, whatever it looks
+    like; a blank line or a comment ends that."""
+    section, last = "", ""
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        if last and line[:1].isspace() and line.strip():
+            comment = line.strip().startswith(("#", ";"))
+            yield _Line(line, "more", section, last, "" if comment else "\n" + line.strip())
+        elif header := _SECTION.match(line):
+            section, last = header[1], ""
+            yield _Line(line, "section", section)
+        elif option := _OPTION.match(line):
+            last = option[1]
+            yield _Line(line, "option", section, last, option[2] or "")
+        else:
+            last = ""
+            hint = _HINT.match(line)
+            yield _Line(line, "other", section, hint[1] if hint else "")
 
 
 def read(text: str) -> dict[str, dict[str, str]]:
@@ -15,18 +53,13 @@ def read(text: str) -> dict[str, dict[str, str]]:
     Options before any section are in the section ``""``; indented lines continue the value above.
     """
     found: dict[str, dict[str, str]] = {}
-    section, last = "", ""
-    for line in text.splitlines():
-        if header := _SECTION.match(line):
-            section, last = header[1], ""
-            found.setdefault(section, {})
-        elif line[:1].isspace() and line.strip() and last and not line.strip().startswith(("#", ";")):
-            found[section][last] += "\n" + line.strip()
-        elif option := _OPTION.match(line):
-            last = option[1]
-            found.setdefault(section, {})[last] = option[2] or ""
-        elif not line.strip():
-            last = ""
+    for line in _lines(text):
+        if line.kind == "section":
+            found.setdefault(line.section, {})
+        elif line.kind == "option":
+            found.setdefault(line.section, {})[line.name] = line.value
+        elif line.kind == "more":
+            found[line.section][line.name] += line.value
     return found
 
 
@@ -40,7 +73,10 @@ def edit(text: str, wanted: Mapping[str, Mapping[str, str | None]], own: Iterabl
     :param own: sections that hold what `wanted` says and nothing else
     """
     own = set(own)
+    lines = list(_lines(text))
     active = read(text)
+    hinted = {(line.section, line.name) for line in lines if line.kind == "other" and line.name}
+    # Options that no line sets yet; each is taken out when it is written.
     new = {
         section: {
             name: value for name, value in options.items() if value is not None and name not in active.get(section, {})
@@ -48,59 +84,59 @@ def edit(text: str, wanted: Mapping[str, Mapping[str, str | None]], own: Iterabl
         for section, options in wanted.items()
     }
     result: list[str] = []
-    section, continues = "", ""
+    start: int | None = None
     done: set[tuple[str, str]] = set()
+    fate = ""
+    added = -1
 
-    def add(names: Iterable[str]) -> None:
-        result.extend(_line(section, name, str(new[section].pop(name))) for name in list(names))
+    def add(section: str, names: Iterable[str]) -> None:
+        nonlocal added
+        for name in names:
+            result.append(_line(section, name, str(new[section].pop(name))))
+            added = len(result)
 
-    for line in text.splitlines():
-        option = _OPTION.match(line) if not line[:1].isspace() else None
-        if header := _SECTION.match(line):
-            section, continues = header[1], ""
-            result.append(line)
-            if section in new:
-                commented = set(re.findall(r"^#\s?([\w.-]+)\s*=", _section_text(text, section), re.MULTILINE))
-                add(name for name in new[section] if name not in commented)
-        elif option:
-            name, wants = option[1], wanted.get(section, {})
-            if name in wants and wants[name] is not None:
-                continues = "drop"
-                if (section, name) not in done:
-                    same = (option[2] or "") == wants[name]
-                    result.append(line if same else _line(section, name, str(wants[name])))
-                done.add((section, name))
-            elif name in wants or section in own:
-                continues = "comment"
-                result.append("#" + line)
-            else:
-                continues = ""
-                result.append(line)
-        elif line[:1].isspace() and line.strip() and continues:
-            if continues == "comment":
-                result.append("#" + line)
-        else:
-            continues = ""
-            result.append(line)
-            hint = re.match(r"^#\s?([\w.-]+)\s*=", line)
-            if hint and hint[1] in new.get(section, {}):
-                add([hint[1]])
+    for line in lines:
+        place, wants = (line.section, line.name), wanted.get(line.section, {})
+        if line.kind == "option":
+            value = wants.get(line.name)
+            fate = "keep" if line.name not in wants else "drop"
+            if value is None and (line.name in wants or line.section in own):
+                fate = "comment"
+            elif value is not None and place not in done:
+                done.add(place)
+                # A value that is right so far keeps its spelling; what follows it is dropped in any case.
+                result.append(line.text if line.value == value else _line(line.section, line.name, value))
+        if line.kind in ("option", "more"):
+            if fate != "drop":
+                result.append(line.text if fate == "keep" else "#" + line.text)
+            continue
+        if line.text[:1].isspace() and len(result) == added:
+            # An indented line after no option is not oslo.config's way; it must not continue what was added.
+            result.append("")
+        if line.kind == "section" and start is None:
+            start = len(result)
+        result.append(line.text)
+        if line.section not in new:
+            continue
+        if line.kind == "section":
+            add(line.section, [name for name in new[line.section] if (line.section, name) not in hinted])
+        elif line.kind == "other" and line.name in new[line.section]:
+            add(line.section, [line.name])
+
+    if rest := new.pop("", {}):
+        # Options of no section have to stand before the first one.
+        place_of_rest = len(result) if start is None else start
+        gap = [""] if result[place_of_rest:] and result[place_of_rest][:1].isspace() else []
+        result[place_of_rest:place_of_rest] = [*(_line("", name, str(value)) for name, value in rest.items()), *gap]
     for section in new:
         if new[section]:
-            if section:
-                result += ["", f"[{section}]"] if result and result[-1].strip() else [f"[{section}]"]
-                add(new[section])
-            else:
-                result += [_line("", name, str(value)) for name, value in new[""].items()]
+            result += ["", f"[{section}]"] if result and result[-1].strip() else [f"[{section}]"]
+            add(section, list(new[section]))
     return "\n".join(result) + "\n" if result else ""
 
 
 def _line(section: str, name: str, value: str) -> str:
     """An option as it is written; a file without sections is read by a shell, which allows no blanks."""
-    return f"{name} = {value}" if section else f"{name}={value}"
-
-
-def _section_text(text: str, section: str) -> str:
-    """The lines of `section`, wherever its header stands."""
-    parts = re.split(r"(?m)^\s*\[([^\]]+)\].*$", text)
-    return "\n".join(parts[place + 1] for place in range(1, len(parts), 2) if parts[place] == section)
+    if not section:
+        return f"{name}={value}"
+    return f"{name} = {value}".rstrip(" ").replace("\n", "\n    ")
