@@ -5,10 +5,26 @@
 set -eu
 stage=${1:-wait}
 
+# Loop devices are the machine's and outlive the node, and each keeps the node's file system in use.
+detach() {
+  [ -s "$NODE/device" ] || return 0
+  device=$(cat "$NODE/device")
+  losetup --list --noheadings --output NAME,BACK-MAJ:MIN | while read -r name backing; do
+    [ "$backing" != "$device" ] || losetup --detach "$name" || true
+  done
+  rm -f "$NODE/device"
+}
+
+if [ "$stage" = detach ]; then
+  detach
+  exit 0
+fi
+
 if [ "$stage" = wait ]; then
   while :; do
     status=0
     nsenter --net="$NETNS" unshare --pid --fork --kill-child sh "$0" group || status=$?
+    detach
     # The kernel ends the init of a process namespace with SIGHUP for a reboot, with SIGINT for a poweroff.
     [ "$status" -eq 129 ] || exit "$status"
   done
@@ -28,6 +44,7 @@ mkdir -p "$NODE/work" "$NODE/root"
 # page cache, so it only suffers when the machine itself goes down.
 options=lowerdir=$LOWER,upperdir=$NODE/upper,workdir=$NODE/work,redirect_dir=on,index=off,metacopy=off
 mount -t overlay overlay -o "$options,volatile" "$NODE/root" || mount -t overlay overlay -o "$options" "$NODE/root"
+mountpoint -d "$NODE/root" > "$NODE/device"
 cd "$NODE/root"
 
 mount -t proc proc proc

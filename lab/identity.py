@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import uuid
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def render_ssh_config(spec: LabSpec, folder: Path) -> str:
 
     From outside the lab's network namespace, connections go through it.
     """
-    dial = r"exec 3<>/dev/tcp/$0/$1; cat <&3 & cat >&3; kill $!"
+    dial = f"{sys.executable} -I {Path(__file__).with_name('dial.py')} %h %p"
     names = [f"{node.name} {node.management.address}" for node in spec.nodes]
     hosts = [f"Host {name}\n  HostName {name.split()[1]}\n" for name in names]
     everyone = " ".join(names)
@@ -45,7 +46,8 @@ def render_ssh_config(spec: LabSpec, folder: Path) -> str:
         "".join(hosts)
         + f"""\
 Match originalhost {everyone.replace(" ", ",")} exec "test ! /proc/self/ns/net -ef /run/netns/{spec.prefix}"
-  ProxyCommand nsenter --net=/run/netns/{spec.prefix} bash -c '{dial}' %h %p
+  ProxyCommand nsenter --net=/run/netns/{spec.prefix} {dial}
+  ProxyUseFdpass yes
 Host {everyone}
   User root
   IdentityFile {folder / "id_ed25519"}

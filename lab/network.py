@@ -121,9 +121,7 @@ table inet lab {{
     meta pkttype host iifname @bridges ip6 daddr != {{ fe80::/10, ff00::/8 }} counter name {COUNTER} goto refuse
   }}
   chain refuse {{
-    meta l4proto tcp reject with icmpx type admin-prohibited
-    meta l4proto udp reject with icmpx type admin-prohibited
-    drop
+    reject with icmpx type admin-prohibited
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -16,9 +15,12 @@ from lab.error import LabError, run
 from lab.spec import LabSpec, Node
 
 
+_BOOT = Path(__file__).with_name("boot.sh")
+
+
 @dataclass(frozen=True)
 class NodeStatus:
-    """What a node does: state is `running` (ssh answers), `starting` or `stopped`; memory in MiB, uptime in seconds."""
+    """What a node does: state is `running`, `starting` (no ssh yet) or `stopped`; memory in MiB, uptime in s."""
 
     name: str
     address: str
@@ -70,11 +72,15 @@ class NodeProcess:
             "LOWER": lower,
         }
         self.console.unlink(missing_ok=True)
-        script = Path(__file__).with_name("boot.sh")
-        cgroup.spawn(self.group.with_name("helpers"), ["sh", script], self.console, env)
+        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT], self.console, env)
 
     def ready(self) -> bool:
-        """Whether its ssh server answers; to be called inside the lab's network namespace."""
+        """Whether its ssh server listens: read from the kernel, as a connection would be noise in its log."""
+        pid = self.init
+        return pid is not None and any(_listens(pid, table) for table in ("tcp", "tcp6"))
+
+    def answers(self) -> bool:
+        """Whether its ssh server greets; to be called inside the lab's network namespace."""
         try:
             with socket.create_connection((str(self.node.management.address), 22), timeout=2) as connection:
                 return connection.recv(4) == b"SSH-"
@@ -89,7 +95,7 @@ class NodeProcess:
         """
         begun = time.monotonic()
         seen = False
-        while not self.ready():
+        while not (self.ready() and self.answers()):
             alive = self.init is not None
             seen = seen or alive
             waited = time.monotonic() - begun
@@ -116,36 +122,24 @@ class NodeProcess:
 
     def kill(self) -> None:
         """Make it gone at once, as without power, with the loop devices that it leaves."""
-        pid = self.init
-        device = _device(pid) if pid else None
         cgroup.kill(self.group)
-        if device:
-            _detach(device)
+        # What waits for the node does this too, unless it was killed as well.
+        if (self.folder / "device").exists():
+            run(["env", f"NODE={self.folder}", "sh", _BOOT, "detach"], f"detach the loop devices of {self.node.name}")
 
-    def status(self, ready: bool) -> NodeStatus:
-        """Its state.
-
-        :param ready: whether its ssh server answers
-        """
+    def status(self) -> NodeStatus:
+        """Its state."""
         address, pid = str(self.node.management.address), self.init
         if pid is None:
             return NodeStatus(self.node.name, address, "stopped")
-        state = "running" if ready else "starting"
+        state = "running" if self.ready() else "starting"
         return NodeStatus(self.node.name, address, state, pid, cgroup.memory(self.group), cgroup.uptime(pid))
 
 
-def _device(pid: int) -> str | None:
-    """The device number of a process's root file system, as `major:minor`."""
+def _listens(pid: int, table: str) -> bool:
+    """Whether something listens on port 22 (0016), state 0A, in the network namespace of a process."""
     try:
-        number = os.stat(f"/proc/{pid}/root/").st_dev
+        rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
     except OSError:
-        return None
-    return f"{os.major(number)}:{os.minor(number)}"
-
-
-def _detach(device: str) -> None:
-    """Detach the loop devices whose files are on a node's root: devices are the machine's and outlive the node."""
-    out = run(["losetup", "--list", "--json", "--output", "NAME,BACK-MAJ:MIN"], "list loop devices", check=False)
-    for row in json.loads(out)["loopdevices"] if out.strip() else []:
-        if str(row["back-maj:min"]).strip() == device:
-            run(["losetup", "--detach", row["name"]], f"detach {row['name']}", check=False)
+        return False
+    return any(row.split()[1].endswith(":0016") and row.split()[3] == "0A" for row in rows)

@@ -14,10 +14,11 @@ from pathlib import Path
 from lab.error import LabError, require, run
 from lab.mirror import SUITE, Mirror, pick, read_sources
 
-PACKAGES = (
-    "apt-utils bash-completion ca-certificates dbus debian-archive-keyring iproute2 iputils-ping kmod less netbase "
-    "nftables openssh-client openssh-server procps python3 sudo systemd systemd-sysv udev vim-tiny"
-).split()
+PACKAGES = [
+    *("apt-utils", "bash-completion", "ca-certificates", "dbus", "debian-archive-keyring", "iproute2", "iputils-ping"),
+    *("kmod", "less", "netbase", "nftables", "openssh-client", "openssh-server", "procps", "python3", "sudo"),
+    *("systemd", "systemd-sysv", "udev", "vim-tiny"),
+]
 
 OPTIONS = (
     '--aptopt=APT::Install-Recommends "false"',

@@ -18,6 +18,14 @@ Storage=volatile
 RuntimeMaxUse=128M
 EOF
 
+# Tests open and drop many connections from the one address of the lab; sshd would lock it out for minutes.
+cat > "$root/etc/ssh/sshd_config.d/lab.conf" <<EOF
+PerSourcePenalties no
+MaxStartups 100:30:200
+MaxSessions 100
+UseDNS no
+EOF
+
 # What a deployment adds to routes and rules is not networkd's to remove.
 cat > "$root/etc/systemd/networkd.conf.d/lab.conf" <<EOF
 [Network]

@@ -78,12 +78,11 @@ class Lab:
 
     def status(self) -> list[NodeStatus]:
         """The state of every node."""
-        answers = self._ready()
-        return [process.status(ready) for process, ready in zip(self.nodes, answers, strict=True)]
+        return [process.status() for process in self.nodes]
 
     def is_up(self) -> bool:
         """Whether every node runs, and packages can be had."""
-        return service.alive(self.group) and all(self._ready())
+        return service.alive(self.group) and all(process.ready() for process in self.nodes)
 
     def shell(self, node: str, command: Sequence[str] = ()) -> int:
         """Run a command, or a login shell, on a node as root, without ssh.
@@ -99,7 +98,9 @@ class Lab:
         env = ["env", "-i", "HOME=/root", "USER=root", "LOGNAME=root", f"TERM={os.environ.get('TERM', 'dumb')}"]
         env.append("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         words = list(command) or ["bash", "--login"]
-        return subprocess.run(["nsenter", "-t", str(pid), "-a", "--wd=/root", *env, *words]).returncode
+        return subprocess.run(
+            ["nsenter", "-t", str(pid), "-a", *env, "sh", "-c", 'cd && exec "$@"', "sh", *words]
+        ).returncode
 
     def snapshot(self, name: str, say: Callable[[str], None] = print) -> None:
         """Keep the state of all nodes under a name, without copying: they are shut down, and boot again.
@@ -212,11 +213,6 @@ class Lab:
         if processes:
             with ThreadPoolExecutor(len(processes)) as pool:
                 list(pool.map(call, processes))
-
-    def _ready(self) -> list[bool]:
-        if not self.namespace.exists():
-            return [False] * len(self.nodes)
-        return network.inside(self.namespace, lambda: [process.ready() for process in self.nodes])
 
 
 def _remove(folder: Path, keep: Sequence[str]) -> None:
