@@ -64,13 +64,13 @@ def write(events: Iterable[Event], path: Path) -> None:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add `stackspec report [RUN] [--output FILE]`; the parsed arguments carry the function to call as `call`."""
+    """Add `stackspec report [RUN] [--output FILE]`; the parsed arguments carry the function to call as `func`."""
     parser = subparsers.add_parser("report", help="write the HTML report of a run, also of one that was killed")
     parser.add_argument("run", nargs="?", metavar="RUN", help="run id, or its folder or file (default: the latest run)")
     parser.add_argument(
         "--output", metavar="FILE", help="where to write it, - for stdout (default: beside the run's events)"
     )
-    parser.set_defaults(call=command)
+    parser.set_defaults(func=command)
 
 
 def command(arguments: argparse.Namespace) -> int:

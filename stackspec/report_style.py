@@ -59,7 +59,7 @@ main{max-width:1240px;margin:0 auto;padding:20px}
 """
 
 FRAME_STYLE = """
-.summary{display:block}.summary__data,.summary__spacer{flex:none}
+body{display:flex;flex-direction:column}#title,#title+p{order:-2}.summary{order:-1;display:block}.summary__data,.summary__spacer{flex:none}
 .stackspec{padding:12px 14px;margin:8px 0 16px;border:1px solid #d5dae0}
 .extraHTML .stackspec{border:0;padding:0;margin:4px 0}
 @media (prefers-color-scheme:dark){:root{color-scheme:dark}body{background:#14181d;color:#98a3af}
@@ -67,4 +67,4 @@ body h1,body h2,body p,.logwrapper .log{color:#dde3ea}.logwrapper,.logwrapper .l
 #environment tr:nth-child(odd){background:#1e242b}#environment td,#results-table,#results-table th,#results-table td,
 .logwrapper .log,div.media{border-color:#38414b}.stackspec{border-color:#38414b}}
 """
-"""Makes pytest-html's own page follow the reader's colours, and its summary as wide as the page."""
+"""Makes pytest-html's own page follow the reader's colours, and its summary come first and as wide as the page."""

@@ -13,6 +13,7 @@ WIDTH, LABELS, ROW, GAP = 1200, 110, 17, 10
 """Measures in units of the drawing: all of it, the lane names, a row of bars, the space between lanes."""
 MOST_BARS = 1500
 """More bars than this are not drawn: the shortest go first."""
+BAD = ("failed", "error", "drift")
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200)
 
 
@@ -57,7 +58,7 @@ def bars(run: Run) -> list[Bar]:
 def timeline(run: Run) -> str:
     """The drawing, or an empty text when nothing took time."""
     every = bars(run)
-    drawn = sorted(every, key=lambda bar: (bar.kind in ("failed", "error"), bar.end - bar.start))[-MOST_BARS:]
+    drawn = sorted(every, key=lambda bar: (bar.kind in BAD, bar.end - bar.start))[-MOST_BARS:]
     if not drawn:
         return ""
     first, last = min(bar.start for bar in drawn), max(bar.end for bar in drawn)
@@ -67,7 +68,7 @@ def timeline(run: Run) -> str:
     parts: list[str] = []
     top = 24
     for lane in lanes:
-        rows = _rows([bar for bar in drawn if bar.lane == lane], 2 / scale)
+        rows = _rows([bar for bar in drawn if bar.lane == lane])
         if not rows:
             continue
         parts.append(f'<text class="lane" x="0" y="{top + 12}">{_safe(lane[:16])}</text>')
@@ -87,17 +88,18 @@ def _nodes(drawn: Iterable[Bar]) -> list[str]:
     return [bar.lane for bar in sorted(drawn, key=lambda bar: bar.start) if bar.lane != "tests"]
 
 
-def _rows(lane: list[Bar], least: float) -> list[list[Bar]]:
-    """Bars of a lane in as few rows as hold them side by side; `least` is how long a bar lasts at least, in seconds."""
+def _rows(lane: list[Bar]) -> list[list[Bar]]:
+    """Bars of a lane in as few rows as hold what went on at once side by side; failures are drawn over the others."""
     rows: list[list[Bar]] = []
+    ends: list[float] = []
     for bar in sorted(lane, key=lambda each: (each.start, -each.end)):
-        for row in rows:
-            if max(row[-1].end, row[-1].start + least) <= bar.start + least / 2:
-                row.append(bar)
-                break
-        else:
-            rows.append([bar])
-    return rows
+        free = next((index for index, end in enumerate(ends) if end <= bar.start + 0.02), len(rows))
+        if free == len(rows):
+            rows.append([])
+            ends.append(0.0)
+        rows[free].append(bar)
+        ends[free] = bar.end
+    return [sorted(row, key=lambda bar: bar.kind in BAD) for row in rows]
 
 
 def _bar(bar: Bar, first: float, scale: float, top: float) -> str:

@@ -273,11 +273,21 @@ def test_the_timeline_keeps_overlapping_bars_apart():
     assert tops["a"] == tops["c"] != tops["b"]
 
 
+def test_many_short_tests_share_a_row():
+    short = [{**check(f"t{n}", "failed" if n == 50 else "passed", at=n / 10), "seconds": 0.05} for n in range(100)]
+    page = render([begin(), step("a", seconds=3600), *short, end(1)])
+    bars = re.findall(r'<rect class="bar (\w+)" x="[^"]*" y="(\d+)"', page)
+    tests = [top for kind, top in bars if kind in ("passed", "failed")]
+    assert len(tests) == 100
+    assert len(set(tests)) == 1
+    assert bars[-1][0] == "failed"  # drawn last, so that none of the others hides it
+
+
 def run_command(*words: str) -> int:
     parser = argparse.ArgumentParser()
     report.add_parser(parser.add_subparsers())
     arguments = parser.parse_args(["report", *words])
-    return arguments.call(arguments)
+    return arguments.func(arguments)
 
 
 def test_the_command_writes_the_page_of_the_latest_run(tmp_path: Path, monkeypatch, capsys):
