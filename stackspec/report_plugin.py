@@ -119,7 +119,9 @@ class ReportPlugin:
             self.log.write({"event": "screenshot", "nodeid": report.nodeid, **picture})
         self._phases.setdefault(report.nodeid, []).append(report)
         if report.when == "teardown":
-            self.log.write(_test_event(self._phases.pop(report.nodeid)))
+            phases = self._phases.pop(report.nodeid)
+            if not any(str(phase.outcome) == "rerun" for phase in phases):  # another attempt follows, which counts
+                self.log.write(_test_event(phases))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that cannot be collected."""

@@ -290,3 +290,11 @@ def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester, make):
     run(pytester).assert_outcomes(failed=1)
     (logs,) = (event for event in read(folder / "events.jsonl") if event["event"] == "logs")
     assert logs["items"][0]["text"] == "cannot be read: OSError: node is gone"
+
+
+def test_of_a_repeated_test_the_last_attempt_counts(pytester, make):
+    pytest.importorskip("pytest_rerunfailures")
+    folder = make("tries = []\ndef test_a():\n    tries.append(1)\n    assert len(tries) > 1")
+    run(pytester, "--reruns=1").assert_outcomes(passed=1)
+    outcomes = [event["outcome"] for event in read(folder / "events.jsonl") if event["event"] == "test"]
+    assert outcomes == ["running", "running", "passed"]
