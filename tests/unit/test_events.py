@@ -19,6 +19,7 @@ NASTY = "p\"w\\d'<&>\tend-of-it"
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(redact, "_values", set())
 
 
 def test_nothing_exists_before_the_first_event(tmp_path):

@@ -20,6 +20,11 @@ from stackspec.secrets import redact
 BEGIN = 1764030000.0
 
 
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_values", set())
+
+
 def step(name, node="controller", state="done", at=0.0, seconds=5.0, changes=0, error="", cause="", diff="+x\n"):
     made = [{"title": f"change {number}", "diff": diff} for number in range(changes)]
     event = {"event": "step", "step": name, "node": node, "state": state, "time": BEGIN + at, "seconds": seconds}
