@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 
@@ -31,7 +31,7 @@ class Catalog:
 
         name = os.environ.get("OS_CLOUD", "")
         try:
-            connection = openstack.connect(cloud=name)
+            connection: Any = openstack.connect(cloud=name)
             entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
         except openstack.exceptions.ConfigException as error:
             raise InputError(f"OS_CLOUD={name}: {error}; name a cloud of your clouds.yaml") from None
@@ -46,7 +46,7 @@ class Catalog:
         elif self._types is None and self._site is not None:
             from .openstack.cloud import connect
 
-            connection = connect(self._site)
+            connection: Any = connect(self._site)
             entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
             self._types = {entry["type"] for entry in entries}
         return self._types or set()

@@ -12,7 +12,6 @@ from .errors import StackspecError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
     import lab.cli
-
     from lab import LabError
 
     from . import cleanup, report

@@ -29,14 +29,18 @@ class Ledger:
         return json.dumps({**entry, "changes": len(event["changes"]), "declaration": digest})
 
     def write(self, event: dict[str, Any], digest: str) -> None:
-        """Append an entry; one write call, so that a kill leaves whole lines."""
+        """Append an entry; one write call, so that a kill hardly leaves half a line."""
         if self._file is None:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         data = (self.line(event, digest) + "\n").encode()
         with self._lock:
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
+                # Half a line of a run that was killed must not swallow this one.
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    data = b"\n" + data
                 os.write(descriptor, data)
             finally:
                 os.close(descriptor)
@@ -45,10 +49,11 @@ class Ledger:
         """The newest entry of each (step, node)."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         if self._file is not None and self._file.exists():
-            for line in self._file.read_text().splitlines():
+            for line in self._file.read_text(errors="replace").splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:
-                    continue
-                found[entry["step"], entry["node"]] = entry
+                    continue  # torn by a kill
+                if isinstance(entry, dict) and "step" in entry and "node" in entry:
+                    found[entry["step"], entry["node"]] = entry
         return found

@@ -4,6 +4,7 @@ Standard library only, Python 3.9 or newer: nothing is installed on the node. Th
 (id, "facts", queries) or (id, "apply", actions); each is answered on its own thread.
 """
 
+import contextlib
 import datetime
 import grp
 import http.client
@@ -22,6 +23,7 @@ UNIT_PROPERTIES = (
 )
 APT_LOG = "/var/log/stackspec-apt.log"
 POLICY = "/usr/sbin/policy-rc.d"
+APT_LOCK = threading.Lock()
 # The policy holds starts back only while the apt that wrote it lives, so a killed run leaves nothing behind.
 POLICY_TEXT = '#!/bin/sh\n# stackspec\nkill -0 %s 2>/dev/null && exit 101\nrm -f "$0"\nexit 0\n'
 
@@ -53,17 +55,16 @@ def execute(argv, stdin="", user="", env=None, timeout=600.0):
         done = subprocess.run(
             list(argv),
             input=stdin.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env=environment,
             timeout=timeout,
             **options,
         )
     except FileNotFoundError:
-        return {"status": 127, "out": "", "err": "%s: no such command" % argv[0]}
+        return {"status": 127, "out": "", "err": f"{argv[0]}: no such command"}
     except subprocess.TimeoutExpired as error:
         text = (error.stdout or b"") + (error.stderr or b"")
-        return {"status": 124, "out": "", "err": "no end after %d s\n%s" % (timeout, text.decode(errors="replace"))}
+        return {"status": 124, "out": "", "err": f"no end after {timeout:g} s\n{text.decode(errors='replace')}"}
     return {
         "status": done.returncode,
         "out": done.stdout.decode(errors="replace"),
@@ -165,7 +166,7 @@ def get(url, timeout=10.0):
         connection.request("GET", (parts.path or "/") + ("?" + parts.query if parts.query else ""))
         return connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return "%s: %s" % (type(error).__name__, error)
+        return f"{type(error).__name__}: {error}"
     finally:
         connection.close()
 
@@ -191,7 +192,7 @@ def facts(queries):
         elif op == "run":
             answers.append(execute(args[0], stdin=args[1], user=args[2], timeout=60.0))
         else:
-            raise Failed("unknown query %s" % op)
+            raise Failed(f"unknown query {op}")
     return answers
 
 
@@ -245,11 +246,11 @@ def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what=
 def systemctl(verb, units, timeout=120.0):
     """One systemctl call for all `units`; restart and start wait until they are active."""
     if verb in ("start", "restart"):
-        execute(["systemctl", "reset-failed", "--"] + list(units))
-    done = execute(["systemctl", verb, "--"] + list(units), timeout=timeout)
+        execute(["systemctl", "reset-failed", "--", *units])
+    done = execute(["systemctl", verb, "--", *units], timeout=timeout)
     if done["status"]:
-        show = "systemctl %s %s" % (verb, " ".join(units))
-        raise Failed("%s %s" % (verb, ", ".join(units)), done["status"], done["err"] + done["out"], show, units)
+        show = f"systemctl {verb} {' '.join(units)}"
+        raise Failed(f"{verb} {', '.join(units)}", done["status"], done["err"] + done["out"], show, units)
 
 
 def await_active(units, timeout=60.0):
@@ -261,8 +262,8 @@ def await_active(units, timeout=60.0):
         if not waiting:
             return
         if time.monotonic() > until:
-            found = ", ".join("%s is %s (%s)" % (n, states[n]["active"], states[n]["sub"]) for n in waiting)
-            raise Failed("no %s after %d s: %s" % (", ".join(waiting), timeout, found), units=waiting)
+            found = ", ".join(f"{name} is {states[name]['active']} ({states[name]['sub']})" for name in waiting)
+            raise Failed(f"no {', '.join(waiting)} after {timeout:g} s: {found}", units=waiting)
         time.sleep(0.1)
 
 
@@ -274,7 +275,7 @@ def await_http(url, statuses, timeout=90.0, units=()):
         if answer in statuses:
             return
         if time.monotonic() > until:
-            raise Failed("%s answers %r after %d s, wanted %s" % (url, answer, timeout, statuses), units=units)
+            raise Failed(f"{url} answers {answer!r} after {timeout:g} s, wanted {statuses}", units=units)
         time.sleep(0.2)
 
 
@@ -293,22 +294,29 @@ def await_command(argv, stdin="", user="", timeout=60.0, what="", units=()):
 
 def apt(packages, update=False, say=None):
     """Install in one transaction with service starts held back, then do what the held-back scripts would have done."""
+    with APT_LOCK:
+        _apt(packages, update, say)
+
+
+def _apt(packages, update, say):
     options = ["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Options::=--force-confdef"]
     options += ["-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"]
     script = (
-        f'printf \'%s\' "$POLICY" | sed "s/PID/$$/" >{POLICY}.new && chmod 755 {POLICY}.new && mv {POLICY}.new {POLICY} && exec "$@"'
+        f'printf %s "$POLICY" | sed "s/PID/$$/" >{POLICY}.new && chmod 755 {POLICY}.new'
+        f' && mv {POLICY}.new {POLICY} && exec "$@"'
     )
     env = dict(
         ENVIRONMENT, DEBIAN_FRONTEND="noninteractive", POLICY=POLICY_TEXT % "PID", APT_LISTCHANGES_FRONTEND="none"
     )
-    calls = [["apt-get", "update"] + options[:4]] if update else []
-    calls.append(["apt-get", "install"] + options + list(packages))
+    # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
+    calls = [["apt-get", "update", "-o", "APT::Update::Error-Mode=any", *options[:4]]] if update else []
+    calls.append(["apt-get", "install", *options, *packages])
     for argv in calls:
         with open(APT_LOG, "ab") as log:
             start = log.tell()
             # A session of its own: when the connection dies, apt finishes what it began.
             child = subprocess.Popen(
-                ["sh", "-c", script, "sh"] + argv,
+                ["sh", "-c", script, "sh", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -333,10 +341,8 @@ def follow(child, start, say):
     """Report apt's own progress lines while it runs."""
     position, last = start, 0.0
     while child.poll() is None:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(0.5)
-        except subprocess.TimeoutExpired:
-            pass
         with open(APT_LOG, "rb") as log:
             log.seek(position)
             text = log.read()
@@ -394,7 +400,7 @@ def serve(channel):
         except Failed as error:
             send(number, "failed", error.answer)
         except Exception as error:
-            send(number, "failed", {"what": "%s: %s" % (type(error).__name__, error), "output": ""})
+            send(number, "failed", {"what": f"{type(error).__name__}: {error}", "output": ""})
 
     for message in channel:
         threading.Thread(target=answer, args=message, daemon=True).start()

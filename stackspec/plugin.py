@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import importlib
+import importlib.resources
+import pkgutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from .errors import InputError, StackspecError
 from .plugin_keys import RUN
 from .session import Run
 from .step import REQUIRE, STEPS, closure, load_steps
-
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Node ids of the tests that were skipped for a step that failed."""
@@ -52,9 +53,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _fixture_modules() -> list[str]:
-    import importlib
-    import pkgutil
-
     package = importlib.import_module("stackspec.fixtures")
     return [f"stackspec.fixtures.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
 
@@ -202,6 +200,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def default_inventory() -> Path:
     """The lab's inventory, which comes with stackspec."""
-    import stackspec.inventories
-
-    return Path(os.path.dirname(stackspec.inventories.__file__)) / "lab"
+    return Path(str(importlib.resources.files("stackspec.inventories"))) / "lab"

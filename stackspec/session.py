@@ -200,7 +200,7 @@ class Run:
     # ---- tests
 
     def refuse(self, reason: str) -> None:
-        """Fail the first test that needs a step with `reason`, skip the others: where ending the run is not possible."""
+        """Fail the first test that needs a step with `reason` and skip the others, where the run cannot be ended."""
         self._refused = reason
 
     def wait(self, steps: Sequence[str]) -> None:

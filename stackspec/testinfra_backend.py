@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from testinfra.backend import base
+from testinfra.backend import base  # type: ignore[import-untyped]
 
 from .resources.base import run
 from .transport import Connection
 
 
-class ConnectionBackend(base.BaseBackend):
+class ConnectionBackend(base.BaseBackend):  # type: ignore[misc]
     """A testinfra backend that runs commands through a node's interpreter.
 
     :param connection: the node's connection

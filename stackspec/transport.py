@@ -38,26 +38,25 @@ class Connection:
 
     :param node: the node
     :param ssh: how it is reached
+    :param spec: execnet's address of another interpreter than the one that ssh finds there
     :raises InputError: the node cannot be reached, or ssh or sudo ask for something
     """
 
-    def __init__(self, node: Node, ssh: Ssh) -> None:
+    def __init__(self, node: Node, ssh: Ssh, spec: str | None = None) -> None:
         self.node = node
         self._lock = threading.Lock()
         self._answers: dict[int, queue.SimpleQueue[Any]] = {}
         self._number = 0
-        arguments = ssh_arguments(ssh, node)
-        python = self._probe(arguments)
         self._group = execnet.Group()
         try:
-            self._gateway = self._group.makegateway(f"ssh={shlex.join(arguments)}//python={python}")
+            self._gateway = self._group.makegateway(spec or self._ssh_spec(ssh_arguments(ssh, node)))
             self._channel = self._gateway.remote_exec(node_agent)
         except (execnet.HostNotFound, EOFError, OSError) as error:
             raise InputError(f"node {node.name}: {error}") from None
         self._channel.setcallback(self._receive, endmarker=None)
 
-    def _probe(self, arguments: Sequence[str]) -> str:
-        """The interpreter's command line there: as root, else through sudo."""
+    def _ssh_spec(self, arguments: Sequence[str]) -> str:
+        """The interpreter there, run by root or else through sudo, as execnet writes it."""
         probe = "test $(id -u) = 0 && echo root || { sudo -n true && echo sudo; }; command -v python3"
         done = subprocess.run(["ssh", *arguments, probe], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         lines = done.stdout.split()
@@ -69,7 +68,8 @@ class Connection:
             raise InputError(f"{where}: the user is not root and has no sudo without a password: {error}")
         if len(lines) < 2:
             raise InputError(f"{where}: no python3 on the node; install it (apt install python3)")
-        return "python3" if lines[0] == "root" else "sudo -n python3"
+        python = "python3" if lines[0] == "root" else "sudo -n python3"
+        return f"ssh={shlex.join(arguments)}//python={python}"
 
     def _receive(self, message: Any) -> None:
         if message is None:
@@ -77,7 +77,7 @@ class Connection:
                 waiting = list(self._answers.values())
                 self._number = -1
             for answers in waiting:
-                answers.put(("failed", {"what": f"the connection to {self.node.name} was lost"}))
+                answers.put(("lost", None))
             return
         number, kind, payload = message
         with self._lock:
@@ -89,16 +89,21 @@ class Connection:
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with self._lock:
             if self._number < 0:
-                raise NodeError(f"the connection to {self.node.name} was lost")
+                raise self._lost()
             self._number += 1
             number = self._number
             self._answers[number] = answers
-            self._channel.send((number, kind, items))
         try:
+            try:
+                self._channel.send((number, kind, items))
+            except OSError:
+                raise self._lost() from None
             while True:
                 event, payload = answers.get()
                 if event == "done":
                     return payload
+                if event == "lost":
+                    raise self._lost()
                 if event == "failed":
                     raise ActionError(
                         payload["what"],
@@ -112,6 +117,9 @@ class Connection:
         finally:
             with self._lock:
                 self._answers.pop(number, None)
+
+    def _lost(self) -> NodeError:
+        return NodeError(f"the connection to {self.node.name} was lost; the next --deploy goes on here")
 
     def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
         """Answers to `queries`, each asked once, in one round trip.

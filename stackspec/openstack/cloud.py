@@ -62,8 +62,8 @@ class Cloud:
         self._reachable = False
 
     @property
-    def connection(self) -> Connection:
-        """The administrator's connection."""
+    def connection(self) -> Any:
+        """The administrator's connection; its proxies are unions over API versions, which mypy cannot tell apart."""
         with self.lock:
             if self._connection is None:
                 self._connection = connect(self.site)
@@ -98,7 +98,7 @@ class Cloud:
         return True
 
     def list(self, kind: str) -> list[Any]:
-        """All objects of a kind, such as ``identity.users`` or ``network.networks``; none when keystone is not there."""
+        """All objects of a kind, such as ``identity.users`` or ``network.networks``; none when keystone is not up."""
         if not self.reachable():
             return []
         service, name = kind.split(".")
@@ -119,6 +119,11 @@ class Cloud:
             if all(getattr(each, name) == value for name, value in wanted.items()):
                 return each
         return None
+
+    def renew(self) -> None:
+        """Log in anew the next time: a token carries the catalog as it was when it was issued."""
+        with self.lock:
+            self._connection = None
 
     def forget(self, kind: str = "") -> None:
         """Read `kind` (or everything) anew the next time."""

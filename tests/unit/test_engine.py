@@ -1,0 +1,317 @@
+"""The engine's schedule, its pool of packages, its look after the work, and its ledger, on made-up nodes in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stackspec import engine as engine_module
+from stackspec.engine import Engine, Event
+from stackspec.errors import InputError
+from stackspec.inventory import Inventory
+from stackspec.ledger import Ledger
+from stackspec.release import load_release
+from stackspec.resources import Command, File, Packages, Resource, Service
+from stackspec.secrets import Secrets
+from stackspec.site import Site
+from stackspec.step import STEPS, Step, closure
+
+from .fake_nodes import BARE, SITE, FakeConnections
+
+pytestmark = pytest.mark.usefixtures("no_traces")
+
+
+class Prepared(FakeConnections):
+    """Nodes in memory."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A made-up site of one controller and two compute nodes, all in memory, and no step."""
+    Prepared.prepared = {}
+    monkeypatch.setattr(engine_module, "Connections", Prepared)
+    STEPS.clear()
+    inventory = Inventory.model_validate(YAML(typ="safe").load(SITE))
+    return Site(inventory, load_release("epoxy-trixie"), Secrets(), tmp_path / "state")
+
+
+def declare(name: str, *resources: Resource, needs: tuple[str, ...] = (), role: str = "controller") -> None:
+    """Register a step."""
+    STEPS[name] = Step(name, role, needs, None, lambda: resources)
+
+
+def deploy(site: Site, *names: str, listen: Callable[[Event], None] = lambda event: None) -> Engine:
+    """Deploy steps, all by default, to the end."""
+    engine = Engine(site, names or STEPS, listen)
+    engine.check_nodes()
+    engine.start()
+    engine.join()
+    return engine
+
+
+def states(engine: Engine) -> dict[str, str]:
+    return {task.name: task.state for task in engine.tasks}
+
+
+def log(engine: Engine, node: str = "one") -> list[str]:
+    found: list[str] = engine.connections[node].state["log"]
+    return found
+
+
+def command(word: str) -> Command:
+    """A command that the made-up node knows to have run."""
+    return Command(("do", word), unless=("look", word))
+
+
+# ---- the schedule
+
+
+def test_a_step_begins_when_what_it_needs_is_done_on_all_nodes(site: Site) -> None:
+    declare("base", command("base"), role="compute")
+    declare("next", command("next"), needs=("base",))
+    Prepared.prepared = {"three": {"seconds": {"command do base": 0.3}}}
+    events: list[Event] = []
+    deploy(site, listen=events.append)
+    ends = {(e["step"], e["node"]): i for i, e in enumerate(events) if e["event"] == "step" and e["state"] == "done"}
+    begins = {(e["step"], e["node"]): i for i, e in enumerate(events) if e.get("state") == "running"}
+    assert begins["next", "one"] > max(ends["base", "two"], ends["base", "three"])
+    assert events[-1] == {"event": "deployed", "changes": 3, "states": ["done"] * 3}
+
+
+def test_steps_that_do_not_need_each_other_overlap(site: Site, tmp_path: Path) -> None:
+    """Each waits for the other's beginning: one after the other they could not end."""
+    left, right = (str(tmp_path / name) for name in ("left", "right"))
+    declare("base", command("base"))
+    declare("left", Command(("await", right), unless=("look", right)), needs=("base",))
+    declare("right", Command(("await", left), unless=("look", left)), needs=("base",))
+
+    def touch(event: Event) -> None:
+        if event.get("state") == "running" and event["step"] in ("left", "right"):
+            (tmp_path / event["step"]).touch()
+
+    assert set(states(deploy(site, listen=touch)).values()) == {"done"}
+
+
+def test_nodes_work_at_once(site: Site) -> None:
+    declare("base", command("base"), role="all")
+    Prepared.prepared = {name: {"seconds": {"command do base": 0.5}} for name in site.nodes}
+    began = time.monotonic()
+    deploy(site)
+    assert time.monotonic() - began < 1.2
+
+
+def test_only_what_was_asked_for_and_what_it_needs(site: Site) -> None:
+    for name, needs in {"a": (), "b": ("a",), "c": ("b",), "d": ("a",)}.items():
+        declare(name, command(name), needs=needs)
+    assert list(states(deploy(site, "c"))) == ["a on one", "b on one", "c on one"]
+
+
+def test_steps_that_need_each_other_are_refused() -> None:
+    declare("a", needs=("b",))
+    declare("b", needs=("a",))
+    with pytest.raises(ValueError, match="a -> b -> a"):
+        closure(["a"])
+
+
+def test_a_failure_blocks_what_needs_it_and_names_the_cause(site: Site) -> None:
+    declare("a", command("a"))
+    declare("b", command("b"), needs=("a",))
+    declare("c", command("c"), needs=("b",))
+    declare("d", command("d"), needs=("a",))
+    Prepared.prepared = {"one": {"broken": {"command do b": {"what": "do b", "exit_status": 1}}}}
+    engine = deploy(site)
+    assert states(engine) == {"a on one": "done", "b on one": "failed", "c on one": "blocked", "d on one": "done"}
+    cause = engine.failure("c")
+    assert cause is not None
+    assert (cause.name, cause.failed_at, cause.error) == ("b on one", "do b", "do b\nexit status: 1")
+    assert engine.failure("d") is None
+
+
+def test_a_broken_resource_is_a_failure_of_its_step(site: Site) -> None:
+    """Nobody waits for ever for a step whose code has an error."""
+
+    class Broken(File):
+        def changes(self, context: Any) -> Any:
+            raise RuntimeError("not thought of")
+
+    declare("a", Broken("/etc/a", ""))
+    declare("b", command("b"), needs=("a",))
+    engine = deploy(site)
+    assert engine.failure("b") is not None
+    assert engine.tasks[0].error == "RuntimeError: not thought of"
+
+
+# ---- packages
+
+
+def test_packages_of_all_steps_are_one_transaction_after_the_root_steps(site: Site) -> None:
+    """Root steps make repositories and names; they bring their own packages, if any."""
+    declare("base", command("base"), Packages("curl"), role="all")
+    declare("a", Packages("a", "common"), Service("a"), needs=("base",))
+    declare("b", Packages("b", "common"), Service("b"), needs=("a",))
+    declare("agent", Packages("agent"), needs=("b",), role="compute")
+    engine = deploy(site)
+    assert [entry for entry in log(engine) if "apt" in entry] == ["apt curl", "apt a common b"]
+    assert [entry for entry in log(engine, "two") if "apt" in entry] == ["apt curl", "apt agent"]
+    assert log(engine).index("command do base") < log(engine).index("apt a common b")
+
+
+def test_a_failed_pool_is_left_to_the_step_that_wants_the_package(site: Site) -> None:
+    declare("base", command("base"))
+    declare("a", Packages("a"), needs=("base",))
+    declare("b", Packages("b"), needs=("base",))
+    broken = {"what": "install packages", "exit_status": 100, "output": "E: Unable to locate package b"}
+    Prepared.prepared = {"one": {"broken": {"apt a b": broken, "apt b": broken}}}
+    events: list[Event] = []
+    engine = deploy(site, listen=events.append)
+    assert states(engine) == {"base on one": "done", "a on one": "done", "b on one": "failed"}
+    cause = engine.failure("b")
+    assert cause is not None
+    assert cause.failed_at == "packages b"
+    assert "Unable to locate package b" in cause.error
+    pools = [(event["state"], event["count"]) for event in events if event["event"] == "packages"]
+    assert pools == [("running", 2), ("failed", 2)]
+
+
+def test_a_node_that_has_its_packages_gets_no_transaction(site: Site) -> None:
+    declare("base", command("base"))
+    declare("a", Packages("a"), needs=("base",))
+    Prepared.prepared = {"one": {"packages": {"a": "1.0"}}}
+    assert log(deploy(site)) == ["command do base"]
+
+
+# ---- looking
+
+
+def test_what_is_as_declared_is_read_once_and_not_touched(site: Site) -> None:
+    declare("base", File("/etc/a", "text"))
+    declare("next", command("next"), needs=("base",))
+    Prepared.prepared = {"one": {"files": {"/etc/a": {"content": "text"}}, "effects": ["next"]}}
+    Prepared.prepared["one"]["files"] |= BARE["files"]
+    engine = deploy(site)
+    assert engine.connections["one"].batches == []
+    assert site.state is not None
+    assert not (site.state / "ledger.jsonl").exists()
+
+
+def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> None:
+    """Something on the node sets it back: the same run finds out."""
+    declare("base", File("/etc/a", "wanted"))
+    Prepared.prepared = {"one": {"ignored": ["write /etc/a"]}}
+    engine = deploy(site)
+    cause = engine.failure("base")
+    assert cause is not None
+    assert cause.failed_at == "/etc/a"
+    assert "/etc/a still differs after it was applied: /etc/a: wanted present, found absent" in cause.error
+    assert "next: something else on the node sets it back" in cause.error
+
+
+def test_a_service_restarts_once_when_its_files_change(site: Site) -> None:
+    declare("a", File("/etc/a", "1"), File("/etc/b", "2"), Service("a"))
+    engine = deploy(site)
+    assert log(engine).count("systemctl restart a") == 1
+    assert log(engine).index("write /etc/b") < log(engine).index("systemctl restart a")
+    again = engine.connections["one"].state
+    Prepared.prepared = {"one": again | {"log": []}}
+    assert log(deploy(site)) == []
+
+
+def test_a_service_that_started_before_its_file_was_written_restarts(site: Site) -> None:
+    """A run that was killed between the two leaves this, and the next one sees it."""
+    declare("a", File("/etc/a", "1"), Service("a"))
+    state = deploy(site).connections["one"].state
+    state["units"]["a"]["started"] -= 100
+    Prepared.prepared = {"one": state | {"log": []}}
+    assert log(deploy(site)) == ["systemctl restart a", "await_active a"]
+
+
+def test_a_survey_reads_each_node_once(site: Site) -> None:
+    declare("base", command("base"), File("/etc/a", ""), role="all")
+    declare("next", File("/etc/b", ""), needs=("base",), role="all")
+    engine = Engine(site, ["next"])
+    engine.survey()
+    engine.survey()
+    assert [engine.connections[name].asked for name in site.nodes] == [1, 1, 1]
+    assert [len(finding.changes) for task in engine.tasks for finding in task.findings] == [1] * 9
+
+
+def test_a_node_of_another_release_is_refused_before_anything_is_touched(site: Site) -> None:
+    declare("base", command("base"), role="all")
+    Prepared.prepared = {"two": {"files": {}}, "three": {"unreachable": "not reachable by ssh"}}
+    with pytest.raises(InputError, match="node three: not reachable by ssh"):
+        deploy(site)
+    Prepared.prepared["three"] = {}
+    with pytest.raises(InputError, match="node two: runs an unknown system") as caught:
+        deploy(site)
+    assert "no interface eth0, which the inventory names at nodes.two.management" in str(caught.value)
+
+
+# ---- ending
+
+
+def test_halting_begins_nothing_more(site: Site) -> None:
+    declare("a", command("a"))
+    declare("b", command("b"), needs=("a",))
+    engines: list[Engine] = []
+
+    def halt(event: Event) -> None:
+        if event.get("step") == "a" and event["state"] == "running":
+            engines[0].halt()
+
+    engines.append(Engine(site, ["b"], halt))
+    engines[0].start()
+    engines[0].join()
+    assert states(engines[0]) == {"a on one": "done", "b on one": "blocked"}
+    assert engines[0].tasks[1].error == "the run was stopped"
+
+
+# ---- secrets and ledger
+
+
+def test_errors_events_and_ledger_hold_no_secret(site: Site) -> None:
+    secret = site.password("nova")
+    declare("a", File("/etc/a", f"password = {secret}\n"), command("a"))
+    broken = {"what": "do a", "output": f"access denied for nova with {secret}"}
+    Prepared.prepared = {"one": {"broken": {"command do a": broken}}}
+    events: list[Event] = []
+    engine = deploy(site, listen=events.append)
+    assert "access denied for nova with ******" in engine.tasks[0].error
+    diffs = [change["diff"] for event in events if event["event"] == "step" for change in event["changes"]]
+    assert any("+password = ******" in diff for diff in diffs)
+    assert site.state is not None
+    assert secret not in repr(events) + (site.state / "ledger.jsonl").read_text()
+
+
+def test_the_ledger_keeps_the_newest_of_each_task_and_bears_a_torn_line(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "state")
+    assert ledger.last() == {}
+    event = {"step": "a", "node": "one", "time": 1.0, "seconds": 0.5, "error": "", "changes": [{}]}
+    ledger.write({**event, "state": "running"}, "abc")
+    file = tmp_path / "state" / "ledger.jsonl"
+    with file.open("a") as stream:
+        stream.write('{"step": "a", "no')
+    ledger.write({**event, "state": "done"}, "abc")
+    assert ledger.last()["a", "one"] == {**event, "state": "done", "changes": 1, "declaration": "abc"}
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open("a") as stream:
+        stream.write('{}\n"text"\n[1]\n')
+    assert ledger.last()["a", "one"]["state"] == "done"
+
+
+def test_no_ledger_without_a_state_directory(tmp_path: Path) -> None:
+    ledger = Ledger(None)
+    ledger.write({}, "")
+    assert ledger.last() == {}
+
+
+def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
+    declare("a", File("/etc/a", "1"))
+    first = Engine(site, ["a"]).tasks[0].digest
+    assert Engine(site, ["a"]).tasks[0].digest == first
+    declare("a", File("/etc/a", "2"))
+    assert Engine(site, ["a"]).tasks[0].digest != first

@@ -1,0 +1,82 @@
+"""Secrets are made once, kept in a file of their owner's, and masked wherever text goes out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from stackspec.secrets import MASK, Redactor, Secrets, redact
+
+pytestmark = pytest.mark.usefixtures("no_traces")
+
+
+def test_a_secret_is_made_once(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "secrets.json")
+    first = secrets.password("nova")
+    assert secrets.password("nova") == first
+    assert secrets.password("glance") != first
+    assert first.isalnum()
+    assert len(first) == 24
+    assert len(base64.urlsafe_b64decode(secrets.key("fernet"))) == 32
+
+
+def test_nothing_is_written_until_it_is_to_be_kept(tmp_path: Path) -> None:
+    """Collecting tests and planning need values, and must touch nothing."""
+    file = tmp_path / "site" / "secrets.json"
+    secrets = Secrets(file)
+    before = secrets.password("nova")
+    assert not file.parent.exists()
+    secrets.keep()
+    after = secrets.password("glance")
+    assert json.loads(file.read_text()) == {"nova": before, "glance": after}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [each.name for each in file.parent.iterdir()] == ["secrets.json"]
+    assert Secrets(file).password("nova") == before
+
+
+def test_the_file_is_only_its_owner_s_also_when_an_older_one_was_not(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.json"
+    for name in ("secrets.json", "secrets.new"):
+        (tmp_path / name).write_text("{}")
+        (tmp_path / name).chmod(0o644)
+    secrets = Secrets(file)
+    secrets.keep()
+    secrets.password("nova")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_guide_s_value_and_given_ones(tmp_path: Path) -> None:
+    secrets = Secrets(fixed="000000", given={"admin": "chosen"})
+    assert secrets.password("nova") == "000000"
+    assert secrets.key("fernet") == "000000"
+    assert secrets.password("admin") == "chosen"
+    secrets.keep()
+
+
+def test_what_the_user_gives_wins_over_what_was_generated(tmp_path: Path) -> None:
+    first = Secrets(tmp_path / "secrets.json")
+    first.keep()
+    first.password("nova")
+    assert Secrets(tmp_path / "secrets.json", given={"nova": "chosen"}).password("nova") == "chosen"
+
+
+def test_every_secret_is_masked(tmp_path: Path) -> None:
+    """A generated one, one from the file, a given one."""
+    (tmp_path / "secrets.json").write_text(json.dumps({"old": "kept-before"}))
+    secrets = Secrets(tmp_path / "secrets.json", given={"admin": "chosen"})
+    made = secrets.password("nova")
+    assert redact(f"mysql://nova:{made}@one kept-before chosen") == f"mysql://nova:{MASK}@one {MASK} {MASK}"
+
+
+def test_the_longest_secret_is_masked_first() -> None:
+    """Else the rest of a secret that begins with another would be shown."""
+    redactor = Redactor()
+    for value in ("abc", "abcdef", "def", ""):
+        redactor.add(value)
+    assert redactor("abcdef abc xdefx") == f"{MASK} {MASK} x{MASK}x"
+    assert redactor("nothing here") == "nothing here"
+    assert redactor.values() == ["abc", "abcdef", "def"]

@@ -1,0 +1,308 @@
+"""The node agent in an interpreter of its own on this machine, over the connection that nodes have, but without ssh."""
+
+from __future__ import annotations
+
+import ast
+import grp
+import http.server
+import os
+import pwd
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stackspec import node_agent
+from stackspec.errors import ActionError, InputError, NodeError
+from stackspec.inventory import Attachment, Node, Ssh
+from stackspec.resources.base import Query, file, package, run, unit
+from stackspec.resources.base import http as answer_of
+from stackspec.transport import Connection, Connections, ssh_arguments
+
+USER = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+
+
+def make_node(name: str = "here") -> Node:
+    management = Attachment(address="192.0.2.1", interface="eth0")
+    return Node(name=name, roles=("controller",), management=management, provider=management)
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    """A connection to the agent on this machine."""
+    made = Connection(make_node(), Ssh(), spec="popen")
+    yield made
+    made.close()
+
+
+def ask(connection: Connection, query: Query) -> object:
+    return connection.facts([query])[query]
+
+
+def test_the_agent_reads_as_python_3_9() -> None:
+    """Nodes may have an older Python than the controlling machine."""
+    ast.parse(Path(node_agent.__file__).read_text(), feature_version=(3, 9))
+
+
+# ---- facts
+
+
+def test_file(connection: Connection, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("grüße\n")
+    path.chmod(0o640)
+    os.utime(path, (5, 7))
+    (tmp_path / "link").symlink_to(path)
+    queries = [file(str(each)) for each in (path, tmp_path, tmp_path / "link", tmp_path / "none")]
+    found, folder, link, none = connection.facts(queries).values()
+    wanted = {"exists": True, "kind": "file", "mode": 0o640, "mtime": 7.0, "content": "grüße\n", **USER}
+    assert found == wanted
+    assert (folder["kind"], folder["content"]) == ("directory", "")
+    assert (link["kind"], link["content"]) == ("link", str(path))
+    assert none == {"exists": False, "content": "", "mtime": 0.0}
+
+
+def test_package(connection: Connection) -> None:
+    facts = connection.facts([package("no-such-package"), package("dpkg")])
+    assert facts[package("no-such-package")] is None
+    if Path("/var/lib/dpkg/status").exists():
+        assert facts[package("dpkg")]
+
+
+def test_unit(connection: Connection) -> None:
+    """Also where no systemd runs: every key is there, and nothing is active."""
+    for state in connection.facts([unit("no-such-unit"), unit("neither-this.socket")]).values():
+        assert state["active"] in ("", "inactive")
+        assert state["load"] in ("", "not-found", "unknown")
+        assert state["enabled"] == ""
+        assert state["started"] == 0.0
+
+
+def test_run(connection: Connection) -> None:
+    found = ask(connection, run("sh", "-c", "cat; echo oops >&2; exit 3", stdin="a secret"))
+    assert found == {"status": 3, "out": "a secret", "err": "oops\n"}
+    assert ask(connection, run("no-such-command"))["status"] == 127
+    environment = ask(connection, run("env"))["out"].splitlines()
+    assert {line.split("=")[0] for line in environment} <= {"PATH", "LC_ALL", "HOME", "PWD", "SHLVL", "_"}
+
+
+@needs_root
+def test_run_as_another_user(connection: Connection) -> None:
+    assert ask(connection, run("id", "-un", user="nobody"))["out"] == "nobody\n"
+
+
+def test_http(connection: Connection) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response({"/": 300, "/a?b=1": 201}.get(self.path, 404))
+            self.send_header("Location", "http://192.0.2.1/")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        answers = connection.facts([answer_of(url), answer_of(f"{url}/a?b=1"), answer_of(f"{url}/none")])
+        assert list(answers.values()) == [300, 201, 404]
+        server.shutdown()
+    assert "refused" in str(ask(connection, answer_of(url)))
+
+
+def test_equal_questions_are_asked_once(connection: Connection, tmp_path: Path) -> None:
+    count = run("sh", "-c", f"echo >> {tmp_path}/count")
+    assert len(connection.facts([count, count, file("/")])) == 2
+    assert (tmp_path / "count").read_text() == "\n"
+    assert connection.facts([]) == {}
+
+
+# ---- operations
+
+
+def test_operations_are_carried_out_in_order(connection: Connection, tmp_path: Path) -> None:
+    def echo(text: str) -> dict[str, object]:
+        return {"op": "command", "argv": ["sh", "-c", f"echo {text} >> {tmp_path}/log"]}
+
+    seen = []
+    connection.apply([echo("a"), echo("b"), echo("c")], lambda *event: seen.append(event))
+    assert (tmp_path / "log").read_text() == "a\nb\nc\n"
+    assert seen == [("applied", 0), ("applied", 1), ("applied", 2)]
+
+
+def test_a_failure_ends_the_rest_and_says_all(connection: Connection, tmp_path: Path) -> None:
+    actions = [
+        {"op": "command", "argv": ["true"]},
+        {"op": "command", "argv": ["sh", "-c", "echo out; echo err >&2; exit 7"], "stdin": "secret", "what": "try it"},
+        {"op": "command", "argv": ["touch", str(tmp_path / "later")]},
+    ]
+    seen = []
+    with pytest.raises(ActionError) as caught:
+        connection.apply(actions, lambda *event: seen.append(event))
+    error = caught.value
+    assert (error.what, error.exit_status, error.output) == ("try it", 7, "err\nout\n")
+    assert error.command == "sh -c echo out; echo err >&2; exit 7"
+    assert "secret" not in str(error)
+    assert seen == [("applied", 0)]
+    assert not (tmp_path / "later").exists()
+
+
+def test_only_the_end_of_a_long_output_is_sent(connection: Connection) -> None:
+    with pytest.raises(ActionError) as caught:
+        connection.apply([{"op": "command", "argv": ["sh", "-c", "seq 100000; exit 1"]}])
+    assert caught.value.output.endswith("99999\n100000\n")
+    assert len(caught.value.output) <= 6000
+
+
+def test_an_error_of_the_agent_itself_is_told(connection: Connection) -> None:
+    with pytest.raises(ActionError, match="FileExistsError"):
+        connection.apply([{"op": "write", "path": "/dev/null/file", "content": "", **USER}])
+    with pytest.raises(ActionError, match="KeyError: 'nonsense'"):
+        connection.apply([{"op": "nonsense"}])
+    assert ask(connection, run("true"))["status"] == 0
+
+
+def test_write_makes_a_file_and_its_folder(connection: Connection, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    connection.apply([{"op": "write", "path": str(path), "content": "text\n", "mode": 0o600, **USER}])
+    assert path.read_text() == "text\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_write_keeps_the_mode_and_never_shows_half_a_file(connection: Connection, tmp_path: Path) -> None:
+    """The new file takes the old one's place: whoever has it open reads on in the old one."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o604)
+    with path.open() as reader:
+        connection.apply([{"op": "write", "path": str(path), "content": "new"}])
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@needs_root
+def test_write_keeps_the_owner(connection: Connection, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    os.chown(path, 65534, 0)
+    connection.apply([{"op": "write", "path": str(path), "content": "new"}])
+    assert path.stat().st_uid == 65534
+    connection.apply([{"op": "write", "path": str(path), "content": "new", "owner": "root"}])
+    assert path.stat().st_uid == 0
+
+
+def test_write_follows_a_link(connection: Connection, tmp_path: Path) -> None:
+    """An administrator who put the file elsewhere keeps it there."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    (tmp_path / "link").symlink_to(path)
+    connection.apply([{"op": "write", "path": str(tmp_path / "link"), "content": "new"}])
+    assert (tmp_path / "link").is_symlink()
+    assert path.read_text() == "new"
+
+
+def test_directory_remove_and_record(connection: Connection, tmp_path: Path) -> None:
+    folder, log = tmp_path / "folder", tmp_path / "log"
+    log.write_text("".join(f"{number}\n" for number in range(5)))
+    actions = [{"op": "directory", "path": str(folder), "mode": 0o750, **USER}]
+    actions += [
+        {"op": "record", "path": str(log), "line": "new", "limit": 3},
+        {"op": "remove", "path": str(folder / "none")},
+    ]
+    connection.apply(actions)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert log.read_text() == "2\n3\n4\nnew\n"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_waiting_ends_with_what_was_waited_for(connection: Connection, tmp_path: Path) -> None:
+    look = {"op": "await_command", "argv": ["test", "-e", str(tmp_path / "file")], "what": "a file"}
+    threading.Timer(0.3, (tmp_path / "file").touch).start()
+    connection.apply([{**look, "timeout": 20.0}])
+    (tmp_path / "file").unlink()
+    with pytest.raises(ActionError, match="a file"):
+        connection.apply([{**look, "timeout": 0.1}])
+    with pytest.raises(ActionError, match=r"http://127.0.0.1:1/ answers '.*refused' after 0.1 s, wanted \[200\]"):
+        connection.apply([{"op": "await_http", "url": "http://127.0.0.1:1/", "statuses": [200], "timeout": 0.1}])
+
+
+def test_a_command_has_a_deadline(connection: Connection) -> None:
+    with pytest.raises(ActionError) as caught:
+        connection.apply([{"op": "command", "argv": ["sleep", "20"], "timeout": 0.2}])
+    assert caught.value.exit_status == 124
+
+
+# ---- the connection
+
+
+def test_requests_overlap(connection: Connection) -> None:
+    """Twenty threads wait for the node at the same time, and a question is answered meanwhile."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        slow = [pool.submit(ask, connection, run("sh", "-c", f"sleep 0.5; echo {number}")) for number in range(20)]
+        assert ask(connection, run("true"))["status"] == 0
+        assert [future.result()["out"] for future in slow] == [f"{number}\n" for number in range(20)]
+    assert time.monotonic() - began < 5
+
+
+def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connection) -> None:
+    agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(connection.apply, [{"op": "command", "argv": ["sleep", "5"]}])
+        time.sleep(0.2)
+        os.kill(agent, signal.SIGKILL)
+        with pytest.raises(NodeError, match="the connection to here was lost"):
+            waiting.result(timeout=4)
+    with pytest.raises(NodeError, match="the connection to here was lost"):
+        connection.facts([run("true")])
+
+
+def test_after_closing_nothing_is_asked(connection: Connection) -> None:
+    connection.close()
+    with pytest.raises(NodeError):
+        connection.facts([run("true")])
+
+
+def test_ssh_gets_what_the_inventory_says_and_no_more(tmp_path: Path) -> None:
+    node = make_node()
+    assert ssh_arguments(Ssh(), node)[-1] == "192.0.2.1"
+    assert not {"-F", "-i", "-p"} & set(ssh_arguments(Ssh(), node))
+    ssh = Ssh(user="admin", port=2222, key=tmp_path / "key", config=tmp_path / "config")
+    arguments = ssh_arguments(ssh, node.model_copy(update={"ssh_host": "jump-to-it"}))
+    assert arguments[-7:] == ["-F", f"{tmp_path}/config", "-i", f"{tmp_path}/key", "-p", "2222", "admin@jump-to-it"]
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo connect to host: no route >&2; exit 255", "not reachable by ssh: connect to host: no route; try: ssh"),
+        (
+            "echo sudo: a password is required >&2; echo /usr/bin/python3",
+            "no sudo without a password: sudo:",
+        ),
+        ("echo root", "no python3 on the node; install it"),
+    ],
+)
+def test_every_node_that_cannot_be_used_is_named(
+    script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\n{script}\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    connections = Connections(Ssh(), [make_node("one"), make_node("two")])
+    with pytest.raises(InputError) as caught:
+        connections.open()
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("node one (192.0.2.1): ")
+    assert second.startswith("node two (192.0.2.1): ")
+    assert message in first
