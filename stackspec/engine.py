@@ -163,7 +163,10 @@ class Engine:
     def _install_pool(self, node: str) -> None:
         """Install what all tasks of the node want in one transaction; a failure is left to the step that meets it."""
         wanted = [name for task in self.tasks if task.node.name == node for name in task.packages(self.site)]
-        found = self.connections[node].facts(package(name) for name in wanted)
+        try:
+            found = self.connections[node].facts(package(name) for name in wanted)
+        except StackspecError:
+            return  # a lost node fails its own steps, not those of the others
         missing = [name for name in dict.fromkeys(wanted) if found[package(name)] is None]
         if not missing:
             return

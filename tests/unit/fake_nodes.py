@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stackspec.errors import ActionError, InputError
+from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node
 from stackspec.resources.base import Query
 
@@ -108,6 +108,8 @@ class FakeConnection:
 
     def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
         """Answers from the node's data."""
+        if self._closed.is_set():
+            raise NodeError(f"the connection to {self.node.name} was lost")
         with self._lock:
             self.asked += 1
             return {query: getattr(self, f"_{query.op}")(*query.args) for query in queries}
@@ -140,7 +142,7 @@ class FakeConnection:
         for index, action in enumerate(actions):
             name = describe(action)
             if self._closed.wait(self.state["seconds"].get(name, 0)):
-                raise ActionError(f"the connection to {self.node.name} was lost")
+                raise NodeError(f"the connection to {self.node.name} was lost")
             if action["op"] == "command" and action["argv"][0] == "await":
                 self._await(Path(action["argv"][-1]))
             with self._lock:

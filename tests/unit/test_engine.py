@@ -99,10 +99,10 @@ def test_steps_that_do_not_need_each_other_overlap(site: Site, tmp_path: Path) -
 
 def test_nodes_work_at_once(site: Site) -> None:
     declare("base", command("base"), role="all")
-    Prepared.prepared = {name: {"seconds": {"command do base": 0.5}} for name in site.nodes}
+    Prepared.prepared = {name: {"seconds": {"command do base": 0.8}} for name in site.nodes}
     began = time.monotonic()
     deploy(site)
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 2.0
 
 
 def test_only_what_was_asked_for_and_what_it_needs(site: Site) -> None:
@@ -144,6 +144,25 @@ def test_a_broken_resource_is_a_failure_of_its_step(site: Site) -> None:
     engine = deploy(site)
     assert engine.failure("b") is not None
     assert engine.tasks[0].error == "RuntimeError: not thought of"
+
+
+def test_a_node_that_is_lost_fails_its_own_steps_only(site: Site) -> None:
+    declare("base", command("base"), role="all")
+    declare("server", Packages("server"), needs=("base",))
+    declare("agent", Packages("agent"), needs=("base",), role="compute")
+    engines: list[Engine] = []
+
+    def lose(event: Event) -> None:
+        if (event.get("step"), event.get("node"), event.get("state")) == ("base", "two", "done"):
+            engines[0].connections["two"].close()
+
+    engines.append(Engine(site, STEPS, lose))
+    engines[0].start()
+    engines[0].join()
+    found = states(engines[0])
+    assert found.pop("agent on two") == "failed"
+    assert set(found.values()) == {"done"}
+    assert engines[0].failure("agent").error == "the connection to two was lost"
 
 
 # ---- packages
