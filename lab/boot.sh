@@ -7,8 +7,8 @@ stage=${1:-wait}
 
 # Loop devices are the machine's and outlive the node, and each keeps the node's file system in use.
 detach() {
-  [ -s "$NODE/device" ] || return 0
-  device=$(cat "$NODE/device")
+  # Whoever ends the node and what waits for it may both be here; the first to come does it.
+  device=$(cat "$NODE/device" 2>/dev/null) || return 0
   losetup --list --noheadings --output NAME,BACK-MAJ:MIN | while read -r name backing; do
     [ "$backing" != "$device" ] || losetup --detach "$name" || true
   done

@@ -14,7 +14,6 @@ from lab import cgroup, network
 from lab.error import LabError, run
 from lab.spec import LabSpec, Node
 
-
 _BOOT = Path(__file__).with_name("boot.sh")
 
 
