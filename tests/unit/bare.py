@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stackspec.inventory import Node
+from stackspec.inventory import Node, load_inventory
 from stackspec.openstack.cloud import Cloud
-from stackspec.resources.base import Change, Context, Query, Resource, Shared
+from stackspec.release import load_release
+from stackspec.resources.base import Change, Context, Query, Resource, Shared, file, package, unit
 from stackspec.secrets import Secrets
 from stackspec.site import Site
+from stackspec.step import Step
+from stackspec.task import Finding, Task
 
+Known = Mapping[Query, Any]
+"""What a machine answers where it is not bare."""
 ABSENT = {"exists": False, "content": "", "mtime": 0.0}
 NO_UNIT = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0}
+RUNNING = {"load": "loaded", "active": "active", "sub": "running", "enabled": "enabled", "started": 100.0, "pid": 1}
 ANSWERS: dict[str, Any] = {
     "file": ABSENT,
     "unit": NO_UNIT,
@@ -26,7 +33,7 @@ ANSWERS: dict[str, Any] = {
 class BareNode(Mapping[Query, Any]):
     """Facts of a machine with nothing on it, save what `known` says."""
 
-    def __init__(self, known: Mapping[Query, Any] | None = None) -> None:
+    def __init__(self, known: Known | None = None) -> None:
         self._known = dict(known or {})
 
     def __getitem__(self, query: Query) -> Any:
@@ -93,17 +100,60 @@ class BareShared(Shared):
         self._objects[Cloud] = NotedCloud(site)
 
 
-def context(site: Site, node: Node, known: Mapping[Query, Any] | None = None) -> Context:
+def context(site: Site, node: Node, known: Known | None = None) -> Context:
     """What a resource sees on a bare machine that answers as `known` says."""
     return Context(site, node, BareNode(known), BareShared(site))
 
 
-def changes(resource: Resource, site: Site, node: Node, known: Mapping[Query, Any] | None = None) -> list[Change]:
-    """The resource's changes on such a machine."""
-    return resource.changes(context(site, node, known))
+def lab_site() -> Site:
+    """The lab, planned without state; every secret is pass-1."""
+    inventory = load_inventory(Path(__file__).parents[2] / "inventories/lab")
+    return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
+
+
+def change_of(resource: Resource, site: Site, known: Known | None = None) -> Change | None:
+    """What the resource changes on the controller, given what is known of it; None when nothing."""
+    found = resource.changes(context(site, site.controller, known))
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def look(site: Site, resources: Iterable[Resource], known: Known) -> list[Finding]:
+    """A step of these resources on the controller, looked at as the engine does."""
+    step = Step("s", "controller", (), None, lambda: resources)
+    return Task(step, site.controller, list(resources)).look(site, BareNode(known), BareShared(site))
+
+
+def differences(change: Change | None) -> list[str]:
+    """A change's differences in words."""
+    return [str(each) for each in change.differences] if change else []
 
 
 def text_file(content: str, mtime: float = 0.0, **attributes: Any) -> dict[str, Any]:
     """Facts of a file that is there, root's and 0644 unless said otherwise."""
     common = {"exists": True, "kind": "file", "mode": 0o644, "owner": "root", "group": "root"}
     return {**common, "content": content, "mtime": mtime, **attributes}
+
+
+def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
+    """What a node answers after the change: files, directories, packages and units are simulated."""
+    after = dict(known)
+    for action in change.actions:
+        assert isinstance(action, dict)
+        if action["op"] in ("write", "directory"):
+            query = file(action["path"])
+            before = {key: value for key, value in known.get(query, {}).items() if key in ("mode", "owner", "group")}
+            given = {key: action[key] for key in ("mode", "owner", "group") if key in action}
+            after[query] = text_file(action.get("content", ""), now, **(before | given))
+        elif action["op"] == "apt":
+            after |= {package(name): "1.0" for name in action["packages"]}
+        elif action["op"] == "systemctl":
+            verbs = {
+                "restart": {"active": "active", "started": now},
+                "enable": {"enabled": "enabled"},
+                "stop": {"active": "inactive"},
+                "mask": {"enabled": "masked"},
+            }
+            for name in action["units"]:
+                after[unit(name)] = {**after[unit(name)], **verbs.get(action["verb"], {})}
+    return after

@@ -1,0 +1,298 @@
+"""Databases, schemas, the switch and the queue: what is read of them, and what is changed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stackspec.openstack import Database, DbSync, Endpoint, OvsBridge, OvsSetting, Project, ServiceUser
+from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.database import native_hash
+from stackspec.openstack.rabbitmq import RabbitUser
+from stackspec.resources import Service
+from stackspec.resources.base import file, package, unit
+from stackspec.site import Site
+
+from .bare import RUNNING, change_of, context, differences, lab_site, look, made, text_file
+
+
+def answer(out: str = "", status: int = 0) -> dict[str, object]:
+    """What a command gives."""
+    return {"status": status, "out": out, "err": ""}
+
+
+@pytest.fixture
+def site() -> Site:
+    """The lab, planned without state."""
+    return lab_site()
+
+
+@pytest.fixture
+def change(site):
+    """The change of a resource on the controller, given what is known of it; or None."""
+    return lambda resource, known=None: change_of(resource, site, known)
+
+
+class TestDatabase:
+    """A database and its user."""
+
+    right = (
+        "database\tglance\t\t",
+        f"user\tglance\tlocalhost\t{native_hash('pass-1')}",
+        f"user\tglance\t10.0.0.0/255.255.255.0\t{native_hash('pass-1')}",
+        "grant\tglance\tlocalhost\tglance",
+        "grant\tglance\t10.0.0.0/255.255.255.0\tglance",
+    )
+
+    def known(self, site, rows):
+        """A server that has these rows."""
+        (survey,) = Database("glance").queries(site, site.controller)
+        return {survey: answer("".join(f"{row}\n" for row in rows))}
+
+    def test_hash_is_the_server_s(self):
+        """As `SELECT PASSWORD('password')` gives it: two rounds of SHA-1."""
+        assert native_hash("password") == "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"
+
+    def test_right(self, site, change):
+        """All rows are there; those of other services do not matter."""
+        rows = ("user\tnova\t%\t*0", *self.right, "database\tnova\t\t")
+        assert change(Database("glance"), self.known(site, rows)) is None
+
+    def test_nothing(self, site, change):
+        """No server, no rows: everything is made, in one call."""
+        sql = change(Database("glance")).actions[0]["stdin"]
+        assert "CREATE DATABASE IF NOT EXISTS `glance`;" in sql
+        for host in ("localhost", "10.0.0.0/255.255.255.0"):
+            assert f"GRANT ALL PRIVILEGES ON `glance`.* TO 'glance'@'{host}';" in sql
+
+    @pytest.mark.parametrize("gone", range(len(right)))
+    def test_one_row_is_missing(self, site, change, gone):
+        """One difference, about that."""
+        rows = [row for place, row in enumerate(self.right) if place != gone]
+        assert len(differences(change(Database("glance"), self.known(site, rows)))) == 1
+
+    def test_other_password(self, site, change):
+        """It is set to the site's, and neither of them is shown or put on the command line."""
+        rows = [row.replace(native_hash("pass-1"), native_hash("other")) for row in self.right]
+        found = change(Database("glance"), self.known(site, rows))
+        assert differences(found) == [
+            "user glance@localhost: wanted there with the site's password, found not so",
+            "user glance@10.0.0.0/255.255.255.0: wanted there with the site's password, found not so",
+        ]
+        assert "pass-1" not in found.title + " ".join(found.actions[0]["argv"])
+        assert "IDENTIFIED BY 'pass-1'" in found.actions[0]["stdin"]
+
+    def test_grant_to_everybody_is_not_enough(self, site, change):
+        """The guide's '%' (erratum E10) is another account."""
+        rows = [row.replace("10.0.0.0/255.255.255.0", "%") for row in self.right]
+        assert len(differences(change(Database("glance"), self.known(site, rows)))) == 2
+
+    def test_user_of_another_name(self, site, change):
+        """Nova has three databases and one user."""
+        assert "ON `nova_api`.* TO 'nova'@'localhost'" in change(Database("nova_api", user="nova")).actions[0]["stdin"]
+
+
+class TestDbSync:
+    """A schema: due when it is empty, unfinished, or made for another version of the package."""
+
+    resource = DbSync(("glance-manage", "db_sync"), database="glance", package="glance", user="glance")
+    stamp = file("/var/lib/stackspec/db/glance")
+
+    def known(self, site, *, version="", made_for="", installed="2:29.0"):
+        """A node whose database has the schema `version`, made for a package of `made_for`."""
+        schema, installed_query, _ = self.resource.queries(site, site.controller)
+        assert installed_query == package("glance-api")
+        return {
+            schema: answer(f"{version}\n") if version else answer(status=1),
+            installed_query: installed,
+            self.stamp: text_file(f"{made_for}\n") if made_for else {"exists": False, "content": "", "mtime": 0.0},
+        }
+
+    @pytest.mark.parametrize(
+        ("state", "due"),
+        [
+            pytest.param({}, True, id="no schema"),
+            pytest.param({"made_for": "2:29.0"}, True, id="schema was dropped"),
+            pytest.param({"version": "glance_1", "made_for": "2:29.0"}, False, id="made for this package"),
+            pytest.param({"version": "glance_1", "made_for": "2:28.0"}, True, id="package is newer"),
+            pytest.param({"version": "glance_1", "made_for": "unfinished"}, True, id="killed half way"),
+            pytest.param({"version": "glance_1"}, False, id="made by hand"),
+        ],
+    )
+    def test_due(self, site, change, state, due):
+        """The tool itself takes seconds to say it."""
+        assert (change(self.resource, self.known(site, **state)) is not None) == due
+
+    def test_empty_table_is_no_schema(self, site, change):
+        """A tool that was killed after its first statement."""
+        known = self.known(site, version="x")
+        schema, *_ = self.resource.queries(site, site.controller)
+        assert change(self.resource, {**known, schema: answer("\n")}) is not None
+
+    def test_order(self, site, change):
+        """Marked as unfinished first, as finished last: a kill in between is seen by the next run."""
+        known = self.known(site)
+        found = change(self.resource, known)
+        begin, sync, end = found.actions
+        assert (begin["content"], end["content"]) == ("unfinished\n", "2:29.0\n")
+        assert (sync["argv"], sync["user"]) == (("glance-manage", "db_sync"), "glance")
+        after = made(known, found) | {next(iter(known)): answer("glance_1\n")}
+        assert change(self.resource, after) is None
+
+    def test_services_start_again(self, site):
+        """They have read the old schema."""
+        _, service = look(site, [self.resource, Service("etcd")], {**self.known(site), unit("etcd"): RUNNING})
+        assert len(service.changes) == 1
+
+
+class TestOvsSetting:
+    """A key of the switch's other_config."""
+
+    resource = OvsSetting("userspace-tso-enable", "true")
+
+    @pytest.mark.parametrize(
+        ("config", "due"),
+        [
+            ([], True),
+            ([["userspace-tso-enable", "false"]], True),
+            ([["a", "b"], ["userspace-tso-enable", "true"]], False),
+        ],
+    )
+    def test_due(self, site, change, config, due):
+        """By the switch's own table."""
+        (table,) = self.resource.queries(site, site.controller)
+        out = json.dumps({"data": [[["map", config]]], "headings": ["other_config"]})
+        assert (change(self.resource, {table: answer(out)}) is not None) == due
+
+    def test_not_running(self, change):
+        """Set without waiting for the switch, which reads it when it starts."""
+        assert "--no-wait" in change(self.resource).actions[0]["argv"]
+
+    def test_switch_restarts(self, site):
+        """It reads the key at its start only; the service names the setting."""
+        service = Service("etcd", reads=(self.resource.title,))
+        assert len(look(site, [self.resource, service], {unit("etcd"): RUNNING})[1].changes) == 1
+
+
+class TestOvsBridge:
+    """A bridge with a port and an address."""
+
+    resource = OvsBridge("br-provider", "eth1", "netdev", "192.168.35.10/24")
+
+    def known(self, site, *, bridges=(("br-provider", "netdev"),), ports="eth1\n", address="192.168.35.10"):
+        """A switch with these bridges."""
+        table, listed, shown = self.resource.queries(site, site.controller)
+        addresses = [{"addr_info": [{"family": "inet", "local": address, "prefixlen": 24}]}]
+        return {
+            table: answer(json.dumps({"data": [list(each) for each in bridges]})),
+            listed: answer(ports),
+            shown: answer(json.dumps(addresses)),
+        }
+
+    def test_right(self, site, change):
+        """Other bridges and ports do not matter."""
+        known = self.known(site, bridges=(("br-int", "system"), ("br-provider", "netdev")), ports="eth1\nphy-br\n")
+        assert change(self.resource, known) is None
+
+    @pytest.mark.parametrize(
+        ("state", "message"),
+        [
+            ({"bridges": ()}, "datapath of br-provider: wanted netdev, found absent"),
+            ({"bridges": (("br-provider", ""),)}, "datapath of br-provider: wanted netdev, found system"),
+            ({"ports": ""}, "port of br-provider: wanted eth1, found none"),
+            ({"ports": "eth10\n"}, "port of br-provider: wanted eth1, found eth10"),
+            ({"address": "192.168.35.11"}, "address of br-provider: wanted 192.168.35.10/24, found 192.168.35.11/24"),
+        ],
+    )
+    def test_one_thing_is_wrong(self, site, change, state, message):
+        """It is named, and one call that may be repeated mends it (erratum E42)."""
+        found = change(self.resource, self.known(site, **state))
+        assert differences(found) == [message]
+        argv = found.actions[0]["argv"]
+        assert argv.count("--may-exist") == 2
+        assert "datapath_type=netdev" in argv
+
+    def test_kernel_datapath_has_no_name(self, site, change):
+        """The switch's table says nothing for it."""
+        resource = OvsBridge("br-provider", "eth1", "system", "192.168.35.10/24")
+        assert change(resource, self.known(site, bridges=(("br-provider", ""),))) is None
+
+    def test_no_switch(self, change):
+        """Not installed yet: everything is to be made."""
+        assert len(differences(change(self.resource))) == 3
+
+
+class TestRabbitUser:
+    """A user of the queue."""
+
+    resource = RabbitUser("openstack")
+
+    def known(self, site, *, rows=("openstack\t.*\t.*\t.*",), login=0):
+        """A broker with these permissions, where logging in ends with `login`."""
+        listed, tried = self.resource.queries(site, site.controller)
+        return {listed: answer("".join(f"{row}\n" for row in rows)), tried: answer(status=login)}
+
+    def test_right(self, site, change):
+        """The password is tried, not read."""
+        assert change(self.resource, self.known(site, rows=("guest\t.*\t.*\t.*", "openstack\t.*\t.*\t.*"))) is None
+
+    @pytest.mark.parametrize(
+        ("state", "count"),
+        [
+            pytest.param({"rows": ()}, 2, id="no user"),
+            pytest.param({"login": 1}, 1, id="another password"),
+            pytest.param({"rows": ("openstack\t.*\t.*\t",)}, 1, id="may not read"),
+        ],
+    )
+    def test_wrong(self, site, change, state, count):
+        """Made or mended."""
+        found = change(self.resource, self.known(site, **state))
+        assert len(differences(found)) == count
+        assert "set_permissions" in " ".join(found.actions[0]["argv"])
+
+    def test_password_goes_by_stdin(self, site, change):
+        """Not on a command line: neither that which looks nor that which makes."""
+        found = change(self.resource)
+        words = [
+            *found.actions[0]["argv"],
+            *(w for q in self.resource.queries(site, site.controller) for w in q.args[0]),
+        ]
+        assert "pass-1" not in " ".join(words)
+        assert found.actions[0]["stdin"] == "pass-1\n"
+
+
+class TestApiObjects:
+    """Objects of an empty cloud: all of it is made, in the site's region and with its secrets."""
+
+    def calls(self, site, resource):
+        """The calls that making it sends."""
+        here = context(site, site.controller)
+        resource.make(here.shared.get(Cloud), here)
+        return here.shared.get(Cloud).calls
+
+    def test_missing(self, site, change):
+        """Said in words; the plan's title is the change's."""
+        found = change(Project("service", "Service Project"))
+        assert (found.title, differences(found)) == (
+            "make project service",
+            ["project service: wanted there, found not there"],
+        )
+
+    def test_endpoints(self, site):
+        """A service and three endpoints."""
+        made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
+        assert [name for name, _, _ in made_calls] == ["create_service"] + ["create_endpoint"] * 3
+        assert {kwargs["region_id"] for _, _, kwargs in made_calls[1:]} == {"RegionOne"}
+
+    def test_service_user(self, site):
+        """Role admin as in the guide, and service, which it forgets (erratum E14)."""
+        made_calls = self.calls(site, ServiceUser("glance", system_roles=("reader",)))
+        roles = [
+            (name, args[-1] if args[-1] != "all" else args[1].name) for name, args, _ in made_calls if "assign" in name
+        ]
+        assert [(name, getattr(role, "name", role)) for name, role in roles] == [
+            ("assign_project_role_to_user", "admin"),
+            ("assign_project_role_to_user", "service"),
+            ("assign_system_role_to_user", "reader"),
+        ]

@@ -1,0 +1,220 @@
+"""Files, packages and commands: what is found, what is changed, and that nothing is left to change after that."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from stackspec.openstack import Id
+from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Service
+from stackspec.resources.base import file, package, unit
+from stackspec.site import Site
+
+from .bare import RUNNING, change_of, differences, lab_site, look, made, text_file
+
+
+@pytest.fixture
+def site() -> Site:
+    """The lab, planned without state."""
+    return lab_site()
+
+
+@pytest.fixture
+def change(site):
+    """The change of a resource on the controller, given what is known of it; or None."""
+    return lambda resource, known=None: change_of(resource, site, known)
+
+
+class TestFile:
+    """A file with exactly this content."""
+
+    resource = File("/etc/a", "one\ntwo\n", mode=0o600)
+
+    def test_absent(self, change):
+        """It is written whole, with mode and owner, and services that read it will start again."""
+        found = change(self.resource)
+        assert found.actions[0]["content"] == "one\ntwo\n"
+        assert (found.actions[0]["mode"], found.actions[0]["owner"]) == (0o600, "root")
+        assert found.touches == ("/etc/a",)
+        assert change(self.resource, made({}, found)) is None
+
+    def test_other_content(self, change):
+        """The diff shows both."""
+        known = {file("/etc/a"): text_file("one\n2\n", mode=0o600)}
+        found = change(self.resource, known)
+        assert {"-2\n", "+two\n"} <= set(found.diff.splitlines(keepends=True))
+        assert change(self.resource, made(known, found)) is None
+
+    @pytest.mark.parametrize(
+        ("attribute", "message"),
+        [
+            ({"mode": 0o644}, "mode: wanted 0600, found 0644"),
+            ({"owner": "nova"}, "owner: wanted root, found nova"),
+            ({"group": "nova"}, "group: wanted root, found nova"),
+        ],
+    )
+    def test_other_attribute(self, change, attribute, message):
+        """Only that differs."""
+        known = {file("/etc/a"): text_file(self.resource.content, **{"mode": 0o600, **attribute})}
+        found = change(self.resource, known)
+        assert differences(found) == [message]
+        assert found.diff == ""
+        assert change(self.resource, made(known, found)) is None
+
+    def test_path_of_the_release(self, site, change):
+        """The guide's path is another one in some release."""
+        site.release = site.release.model_copy(update={"paths": {"/etc/a": "/etc/b"}})
+        assert change(self.resource).actions[0]["path"] == "/etc/b"
+
+
+class TestDirectory:
+    """A directory with mode and owner."""
+
+    def test_absent_then_there(self, change):
+        """Made, and found."""
+        found = change(Directory("/srv/a", 0o750, "nova", "nova"))
+        assert found.actions == (
+            {"op": "directory", "path": "/srv/a", "mode": 0o750, "owner": "nova", "group": "nova"},
+        )
+        assert change(Directory("/srv/a", 0o750, "nova", "nova"), made({}, found)) is None
+
+    def test_mode(self, change):
+        """A directory that others can read."""
+        known = {file("/srv/a"): text_file("", kind="directory", mode=0o755)}
+        assert differences(change(Directory("/srv/a", 0o700), known)) == ["mode: wanted 0700, found 0755"]
+
+
+class TestLines:
+    """Lines that must be in a file."""
+
+    def test_replaced_where_the_old_one_was(self, change):
+        """Comments around it stay."""
+        known = {file("/etc/m"): text_file("# a\n-l 127.0.0.1\n# b\n")}
+        resource = Lines("/etc/m", ("-l 10.0.0.10",), replaces=r"^-l\s")
+        found = change(resource, known)
+        assert found.actions[0]["content"] == "# a\n-l 10.0.0.10\n# b\n"
+        assert differences(found) == [
+            "line: wanted '-l 10.0.0.10', found not there",
+            "line: wanted not there, found '-l 127.0.0.1'",
+        ]
+        assert change(resource, made(known, found)) is None
+
+    def test_appended(self, change):
+        """Where nothing is replaced."""
+        known = {file("/etc/m"): text_file("# a\n")}
+        assert change(Lines("/etc/m", ("x", "y")), known).actions[0]["content"] == "# a\nx\ny\n"
+
+    def test_mode_of_the_file_stays(self, change):
+        """The package's file keeps its mode and owner."""
+        known = {file("/etc/m"): text_file("", mode=0o640, group="nova")}
+        assert not {"mode", "owner", "group"} & change(Lines("/etc/m", ("x",)), known).actions[0].keys()
+
+    def test_any_file(self, change):
+        """All lines are there, no other that is replaced, everything else in its order; and once is enough."""
+        for seed in range(500):
+            chance = random.Random(seed)
+            text = "".join(
+                f"{line}\n" for line in chance.choices(["a", "b", "# x", "k 1", "k 2", ""], k=chance.randint(0, 9))
+            )
+            wanted = tuple(chance.sample(["a", "c", "k 1", "k 3"], chance.randint(1, 3)))
+            resource = Lines("/etc/m", wanted, replaces=chance.choice(["", r"^k\b"]))
+            known = {file("/etc/m"): text_file(text)}
+            found = change(resource, known)
+            if found is None:
+                continue
+            after = found.actions[0]["content"].splitlines()
+            before = text.splitlines()
+            assert set(wanted) <= set(after)
+            kept = [line for line in before if line not in wanted and not (resource.replaces and line[:1] == "k")]
+            assert [line for line in after if line not in wanted] == kept
+            assert change(resource, made(known, found)) is None
+
+
+class TestIniFile:
+    """Options of an ini file."""
+
+    text = "[DEFAULT]\nlog_dir = /var/log\n\n[auth]\nregion = regionOne\n"
+
+    def test_options(self, change):
+        """Each difference names the option; the rest of the file stays; the mode stays, too."""
+        known = {file("/etc/c"): text_file(self.text, mode=0o640)}
+        resource = IniFile("/etc/c", {"DEFAULT": {"log_dir": None, "n": 3}, "auth": {"url": "http://c"}}, own=("auth",))
+        found = change(resource, known)
+        assert differences(found) == [
+            "[DEFAULT] log_dir: wanted not set, found '/var/log'",
+            "[DEFAULT] n: wanted '3', found not set",
+            "[auth] url: wanted 'http://c', found not set",
+            "[auth] region: wanted not set, found 'regionOne'",
+        ]
+        assert "mode" not in found.actions[0]
+        assert change(resource, made(known, found)) is None
+
+    def test_true_is_written_as_oslo_has_it(self, change):
+        """Python's True is not what a file says."""
+        assert change(IniFile("/etc/c", {"a": {"x": True}})).actions[0]["content"] == "[a]\nx = true\n"
+
+    def test_new_file(self, change):
+        """Not for everybody: it may hold passwords."""
+        found = change(IniFile("/etc/c", {"a": {"x": 1}}))
+        assert found.actions[0]["mode"] == 0o640
+        assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
+
+    def test_reference(self, change):
+        """What the cloud does not have yet is said so, and nothing wrong is written for it."""
+        found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
+        assert "[a] id: wanted (known after apply), found not set" in differences(found)
+        assert found.actions[0]["content"] == "[a]\nx = 1\n"
+
+
+class TestPackages:
+    """Packages of the release."""
+
+    def test_missing_ones(self, change):
+        """Under the release's names, and only those that are not there."""
+        resource = Packages("glance", "neutron-server")
+        known = {package("neutron-api"): "1.0"}
+        found = change(resource, known)
+        assert found.actions == ({"op": "apt", "packages": ["glance-api", "neutron-rpc-server"]},)
+        assert change(resource, made(known, found)) is None
+
+    def test_what_follows_is_read_again(self):
+        """Files that a package brings are not there before."""
+        assert Packages.read_again
+
+
+class TestCommand:
+    """A command that runs until its effect is there."""
+
+    def test_creates(self, change):
+        """Due while the file is not there."""
+        resource = Command(("make", "keys"), creates="/etc/keys/0", user="keystone")
+        found = change(resource)
+        assert (found.actions[0]["argv"], found.actions[0]["user"]) == (("make", "keys"), "keystone")
+        assert change(resource, {file("/etc/keys/0"): text_file("")}) is None
+
+    def test_unless(self, change, site):
+        """Due while the look does not end with 0."""
+        resource = Command(("hostname", "a"), unless=("test", "a"), unless_stdin="x")
+        (query,) = resource.queries(site, site.controller)
+        assert change(resource, {query: {"status": 1, "out": "", "err": ""}}) is not None
+        assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
+
+    def test_without_an_effect(self):
+        """It would run at every deployment."""
+        with pytest.raises(ValueError, match="creates= or unless="):
+            Command(("date",))
+
+    def test_secrets_are_not_shown(self, change):
+        """Neither input nor environment is in what is printed of it."""
+        resource = Command(("a",), creates="/b", stdin="hidden", env={"PASSWORD": "hidden"})
+        found = change(resource)
+        assert "hidden" not in repr(resource) + found.title + repr(found.differences)
+        assert (found.actions[0]["stdin"], found.actions[0]["env"]) == ("hidden", {"PASSWORD": "hidden"})
+
+    @pytest.mark.parametrize(("restarts", "expected"), [(True, 1), (False, 0)])
+    def test_restarts(self, site, restarts, expected):
+        """Services of the step start again after it, when it says so."""
+        resource = Command(("a",), creates="/b", restarts=restarts)
+        _, service = look(site, [resource, Service("etcd")], {unit("etcd"): RUNNING})
+        assert len(service.changes) == expected

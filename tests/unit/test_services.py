@@ -1,0 +1,163 @@
+"""Services, and what is waited for: which state is a difference, and what a change of a file means for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from stackspec.resources import Answers, Await, IniFile, Service
+from stackspec.resources.base import file, http, unit
+from stackspec.resources.service import Unwanted
+from stackspec.site import Site
+
+from .bare import NO_UNIT, RUNNING, change_of, differences, lab_site, look, made, text_file
+
+
+@pytest.fixture
+def site() -> Site:
+    """The lab, planned without state."""
+    return lab_site()
+
+
+@pytest.fixture
+def change(site):
+    """The change of a resource on the controller, given what is known of it; or None."""
+    return lambda resource, known=None: change_of(resource, site, known)
+
+
+class TestService:
+    """Units that run, start at boot, and have read their files."""
+
+    conf = IniFile("/etc/c", {"a": {"x": 1}})
+    right = text_file("[a]\nx = 1\n", mtime=50.0)
+
+    def test_right(self, change):
+        """Running, enabled, started."""
+        assert change(Service("etcd"), {unit("etcd"): RUNNING}) is None
+
+    def test_not_there(self, change):
+        """Enabled and started, under the release's names."""
+        found = change(Service("neutron-server"))
+        verbs = [(a.get("verb"), a["units"]) for a in found.actions]
+        both = ["neutron-api", "neutron-rpc-server"]
+        assert verbs == [("unmask", both), ("enable", both), ("restart", both), (None, both)]
+        known = {unit(name): NO_UNIT for name in both}
+        assert change(Service("neutron-server"), made(known, found)) is None
+
+    @pytest.mark.parametrize(
+        ("state", "verbs"),
+        [
+            pytest.param({"active": "failed"}, ["restart"], id="failed"),
+            pytest.param({"active": "activating"}, ["restart"], id="starting over and over"),
+            pytest.param({"enabled": "disabled"}, ["unmask", "enable"], id="not at boot"),
+            pytest.param({"enabled": "masked", "active": "inactive"}, ["unmask", "enable", "restart"], id="masked"),
+            pytest.param({"enabled": "static"}, [], id="needs no enabling"),
+        ],
+    )
+    def test_state(self, change, state, verbs):
+        """Only what is wrong is mended: a unit that runs is not restarted to be enabled."""
+        known = {unit("etcd"): {**RUNNING, **state}}
+        found = change(Service("etcd"), known)
+        assert [a["verb"] for a in (found.actions if found else ()) if a["op"] == "systemctl"] == verbs
+        assert found is None or change(Service("etcd"), made(known, found)) is None
+
+    def test_file_that_changes_restarts(self, site):
+        """The file is about to be written."""
+        known = {file("/etc/c"): text_file("", mtime=50.0), unit("etcd"): RUNNING}
+        _, service = look(site, [self.conf, Service("etcd")], known)
+        assert differences(service.changes[0]) == [
+            "etcd: wanted started after /etc/c was written, found started before"
+        ]
+
+    def test_file_that_was_written_after_the_start_restarts(self, site):
+        """A run was killed between the file and the restart; the next one sees it."""
+        known = {file("/etc/c"): {**self.right, "mtime": 150.0}, unit("etcd"): RUNNING}
+        conf, service = look(site, [self.conf, Service("etcd")], known)
+        assert conf.changes == []
+        assert [a["verb"] for a in service.changes[0].actions if a["op"] == "systemctl"] == ["restart"]
+        after = made(known, service.changes[0])
+        assert [each.changes for each in look(site, [self.conf, Service("etcd")], after)] == [[], []]
+
+    def test_file_of_before_the_start_does_not_restart(self, site):
+        """Nothing to do."""
+        known = {file("/etc/c"): self.right, unit("etcd"): RUNNING}
+        assert [each.changes for each in look(site, [self.conf, Service("etcd")], known)] == [[], []]
+
+    def test_file_below_the_service_does_not_restart(self, site):
+        """A service reads what the step wrote before it."""
+        known = {file("/etc/c"): text_file(""), unit("etcd"): RUNNING}
+        service, conf = look(site, [Service("etcd"), self.conf], known)
+        assert (service.changes, len(conf.changes)) == ([], 1)
+
+    def test_reads(self, site):
+        """Only what it says that it reads: a switch must not be restarted for its agent's file."""
+        known = {
+            file("/etc/c"): text_file("", mtime=150.0),
+            file("/etc/links"): text_file("", mtime=150.0),
+            unit("etcd"): RUNNING,
+        }
+        findings = look(site, [self.conf, Service("etcd", reads=())], known)
+        assert findings[1].changes == []
+        (service,) = look(site, [Service("etcd", reads=("/etc/links",))], known)
+        assert "/etc/links" in differences(service.changes[0])[0]
+
+
+class TestUnwanted:
+    """Units that a package brings and nobody wants."""
+
+    @pytest.mark.parametrize(
+        ("state", "due"),
+        [
+            pytest.param(NO_UNIT, False, id="not there"),
+            pytest.param({**RUNNING}, True, id="running"),
+            pytest.param({**RUNNING, "active": "inactive"}, True, id="starts at boot"),
+            pytest.param({**RUNNING, "active": "inactive", "enabled": "disabled"}, False, id="off"),
+            pytest.param({**RUNNING, "active": "inactive", "enabled": "masked"}, False, id="masked"),
+        ],
+    )
+    def test_state(self, change, state, due):
+        """Stopped and masked where it runs or would run."""
+        known = {unit("haproxy"): state}
+        found = change(Unwanted(("haproxy",)), known)
+        assert (found is not None) == due
+        if found:
+            assert [a["verb"] for a in found.actions] == ["stop", "mask"]
+            assert change(Unwanted(("haproxy",)), made(known, found)) is None
+
+
+class TestAwait:
+    """A state that comes by itself."""
+
+    def test_waits(self, change, site):
+        """Until the look ends with 0; the journal shown is that of the release's units."""
+        resource = Await(("test", "x"), what="all there", service="nova-api", timeout=5.0)
+        found = change(resource)
+        assert (found.actions[0]["op"], found.actions[0]["timeout"]) == ("await_command", 5.0)
+        assert found.actions[0]["units"] == ["nova-api", "nova-api-metadata"]
+        (query,) = resource.queries(site, site.controller)
+        assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
+
+
+class TestAnswers:
+    """A URL that must answer."""
+
+    url = "http://controller:9292/"
+
+    @pytest.mark.parametrize(("found", "due"), [(200, False), (300, False), (503, True), ("connection refused", True)])
+    def test_status(self, change, found, due):
+        """One of those that count."""
+        known = {http(self.url): found}
+        assert (change(Answers(self.url, (200, 300)), known) is not None) == due
+
+    def test_message(self, change):
+        """Wanted and found."""
+        assert differences(change(Answers(self.url, (200, 300)), {http(self.url): 503})) == [
+            f"{self.url}: wanted HTTP 200 or 300, found HTTP 503"
+        ]
+
+    def test_asked_again_after_a_restart(self, site):
+        """An answer from before the change says nothing about after it."""
+        known = {http(self.url): 200, unit("etcd"): RUNNING}
+        resources = [IniFile("/etc/c", {"a": {"x": 1}}), Service("etcd"), Answers(self.url)]
+        assert [len(each.changes) for each in look(site, resources, known)] == [1, 1, 1]
+        after = {**known, file("/etc/c"): text_file("[a]\nx = 1\n", mtime=50.0)}
+        assert [len(each.changes) for each in look(site, resources, after)] == [0, 0, 0]
