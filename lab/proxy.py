@@ -274,7 +274,7 @@ class Server(ThreadingHTTPServer):
 def serving(settings: Settings) -> Iterator[Server]:
     """A proxy that serves while the block runs."""
     server = inside(Path(settings.namespace), lambda: Server(settings)) if settings.namespace else Server(settings)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:
         yield server

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,6 @@ class Folder:
     """The directories and files of a lab below its state directory."""
 
     root: Path
-    name: str = field(default="lab")
 
     @property
     def nodes(self) -> Path:

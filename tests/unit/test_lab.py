@@ -1,0 +1,223 @@
+"""The parts of the lab that are pure: no root, no network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from lab import LabError, identity, mirror, network, snapshots, spec
+from lab.mirror import Mirror
+from lab.spec import LabSpec
+from lab.state import Folder, Snapshot, State
+
+SITE = """\
+networks:
+  provider: {cidr: 192.0.2.0/24, gateway: 192.0.2.2}
+  management: {cidr: 10.0.0.0/24}
+nodes:
+  controller:
+    management: {address: 10.0.0.10, interface: eth0}
+    provider: {address: 192.0.2.10, interface: eth1}
+  compute01:
+    management: {address: 10.0.0.20, interface: eth0}
+lab: {name: lab}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> LabSpec:
+    return load(tmp_path, SITE)
+
+
+def load(tmp_path: Path, text: str, name: str | None = None) -> LabSpec:
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    return spec.load(path, name)
+
+
+class TestSpec:
+    def test_reads_what_the_lab_needs(self, site: LabSpec) -> None:
+        assert [str(net.address) for net in site.networks] == ["10.0.0.1/24", "192.0.2.2/24"]
+        assert site.node("controller").management.address == IPv4Address("10.0.0.10")
+        assert site.prefix == "ss-lab"
+
+    def test_name_can_be_overridden(self, tmp_path: Path) -> None:
+        assert load(tmp_path, SITE, "two").prefix == "ss-two"
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("lab: {name: lab}", "", r"site.yaml: lab: there is no such section"),
+            ("{name: lab}", "{name: a-b}", r"lab.name: 'a-b' is no name"),
+            ("10.0.0.10", "10.0.1.10", r"nodes.controller.management.address: 10.0.1.10 must be in 10.0.0.0/24"),
+            ("10.0.0.10", "10.0.0.1", r"which is the lab's own"),
+            ("10.0.0.10", "ten", r"nodes.controller.management.address: .*'ten'"),
+            ("10.0.0.20", "10.0.0.10", r"nodes.compute01: 10.0.0.10 is the address of controller"),
+            ("interface: eth1", "interface: eth0", r"nodes.controller: two networks share an interface"),
+            ("192.0.2.2}", "198.51.100.2}", r"networks.provider.gateway: 198.51.100.2 is not in"),
+            ("10.0.0.0/24", "10.0.0.7/24", r"networks.management: .*host bits"),
+            ("  management: {cidr", "  other: {cidr", r"networks.management: is missing"),
+            ("{name: lab}", "{name: lab, mirror: ftp://x}", r"lab.mirror: 'ftp://x' is not an http"),
+            ("nodes:", "nodes: [", r"is not YAML"),
+        ],
+    )
+    def test_error_names_the_key(self, tmp_path: Path, old: str, new: str, message: str) -> None:
+        with pytest.raises(LabError, match=message):
+            load(tmp_path, SITE.replace(old, new, 1))
+
+    def test_unknown_node_names_the_nodes(self, site: LabSpec) -> None:
+        with pytest.raises(LabError, match="controller, compute01"):
+            site.node("compute9")
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(LabError, match="Cannot read"):
+            spec.load(tmp_path / "none.yaml")
+
+
+class TestNetwork:
+    def test_names_fit_the_kernel(self, tmp_path: Path) -> None:
+        site = load(tmp_path, SITE.replace("eth0", "abcdefghij"), "abcdefghijkl")
+        words = " ".join(network.render_ports(site, node) for node in site.nodes).split()
+        assert all(len(word) <= 15 for word in words if word.startswith("n0-"))
+
+    def test_ports_join_their_bridges(self, site: LabSpec) -> None:
+        lines = network.render_ports(site, site.nodes[0])
+        assert "link add n0-eth1 type veth peer name eth1 netns ss-lab-controller" in lines
+        assert "link set n0-eth1 addrgenmode none master br1" in lines
+        assert "eth1" not in network.render_ports(site, site.nodes[1])
+
+    def test_lab_has_its_addresses_and_no_route(self, site: LabSpec) -> None:
+        text = network.render_lab(site)
+        assert "address add 10.0.0.1/24 dev br0" in text
+        assert "route" not in text
+
+    def test_firewall_counts_what_would_leave(self, site: LabSpec) -> None:
+        text = network.render_firewall(site)
+        assert "elements = { 10.0.0.0/24, 192.0.2.0/24 }" in text
+        assert "ip daddr != @networks counter name left goto refuse" in text
+        assert "policy drop" in text
+
+
+class TestMirror:
+    def test_lines(self) -> None:
+        text = "# deb http://a/x y main\ndeb [arch=amd64] http://a/debian/ stable main contrib #\ndeb-src x y z"
+        assert mirror.parse_sources(text, deb822=False) == [
+            mirror.Source(("http://a/debian",), ("stable",), ("main", "contrib"))
+        ]
+
+    def test_stanzas(self) -> None:
+        text = (
+            "Types: deb deb-src\n# note\nURIs: http://a/debian\nSuites: s\n s-updates\nComponents: main\n\n"
+            "Types: deb\nEnabled: no\nURIs: http://b/\nSuites: s\nComponents: main\n"
+        )
+        assert mirror.parse_sources(text, deb822=True) == [
+            mirror.Source(("http://a/debian",), ("s", "s-updates"), ("main",))
+        ]
+
+    def test_machine_is_read_and_third_parties_are_not(self, tmp_path: Path) -> None:
+        apt = tmp_path / "etc/apt/sources.list.d"
+        apt.mkdir(parents=True)
+        (tmp_path / "etc/os-release").write_text('ID=debian\nVERSION_CODENAME="s"\n')
+        (apt / "a.list").write_text("deb https://third.test/apt other main\ndeb cdrom:[x]/ s main\n")
+        (apt / "b.sources").write_text(
+            "Types: deb\nURIs: https://m.test/debian\nSuites: s s-updates\nComponents: main\n"
+        )
+        (apt / "c.list").write_text("deb http://sec.test/debian-security s-security main\n")
+        assert mirror.of_machine(tmp_path) == Mirror("https://m.test/debian", "http://sec.test/debian-security")
+        (tmp_path / "etc/os-release").write_text("ID=ubuntu\n")
+        assert mirror.of_machine(tmp_path) is None
+
+    def test_order_of_choice(self, site: LabSpec, tmp_path: Path) -> None:
+        named = replace(site, mirror="https://inv.test/debian")
+        environ = {"STACKSPEC_MIRROR": "http://env.test/debian/"}
+        assert mirror.choose(named, environ, tmp_path) == Mirror(
+            "https://inv.test/debian", "https://inv.test/debian-security"
+        )
+        chosen = mirror.choose(site, environ, tmp_path)
+        assert chosen is not None
+        assert chosen.archive == "http://env.test/debian"
+        assert mirror.choose(site, {}, tmp_path) is None
+
+    def test_nodes_ask_plainly_and_the_proxy_as_configured(self) -> None:
+        found = Mirror("https://M.test/debian")
+        assert found.lines(plain=True)[0].startswith("deb http://M.test/debian ")
+        assert found.hosts() == {"m.test": "https"}
+
+
+class TestIdentity:
+    def test_provider_interface_gets_no_address(self, site: LabSpec) -> None:
+        files = identity.render_files(site, site.nodes[0], Mirror("http://m.test/debian"))
+        assert "Address=10.0.0.10/24\nGateway=10.0.0.1" in files["etc/systemd/network/50-eth0.network"]
+        assert "Address=" not in files["etc/systemd/network/50-eth1.network"]
+        assert '"http://10.0.0.1:3142"' in files["etc/apt/apt.conf.d/90lab"]
+
+    def test_ssh_config_leaves_the_users_files_alone(self, site: LabSpec) -> None:
+        text = identity.render_ssh_config(site, Path("/state/ssh"))
+        assert "Host controller 10.0.0.10\n  HostName 10.0.0.10\n" in text
+        assert "UserKnownHostsFile /state/ssh/known_hosts" in text
+        assert "GlobalKnownHostsFile /dev/null" in text
+
+
+class TestLayers:
+    def folder(self, tmp_path: Path, site: LabSpec) -> Folder:
+        folder = Folder(tmp_path / "lab")
+        for node in site.nodes:
+            folder.upper(node.name).mkdir(parents=True)
+            (folder.upper(node.name) / "mark").write_text(node.name)
+        return folder
+
+    def test_state_survives_and_starts_empty(self, tmp_path: Path) -> None:
+        folder = Folder(tmp_path)
+        assert folder.read() == State()
+        state = folder.write(State("root", ("a", "b"), saving="c"))
+        assert folder.read() == state
+
+    def test_newest_layer_comes_first(self, tmp_path: Path) -> None:
+        lower = Folder(tmp_path).lower(State("r", ("a", "b")), "n", Path("/rootfs"))
+        assert lower == f"{tmp_path}/snapshots/b/n:{tmp_path}/snapshots/a/n:/rootfs"
+
+    @pytest.mark.parametrize("moved", [0, 1, 2])
+    def test_killed_snapshot_is_finished(self, tmp_path: Path, site: LabSpec, moved: int) -> None:
+        folder = self.folder(tmp_path, site)
+        for node in site.nodes[:moved]:
+            folder.layer("one", node.name).parent.mkdir(parents=True, exist_ok=True)
+            folder.upper(node.name).rename(folder.layer("one", node.name))
+        halted: list[bool] = []
+        state = snapshots.finish(folder, site, State("r", saving="one"), lambda: halted.append(True))
+        assert state == folder.read() == State("r", ("one",))
+        assert halted == [True]
+        assert folder.snapshot("one") == Snapshot("one", "r", ("one",))
+        for node in site.nodes:
+            assert (folder.layer("one", node.name) / "mark").read_text() == node.name
+            assert not list(folder.upper(node.name).iterdir())
+
+    def test_restore_discards_and_may_be_repeated(self, tmp_path: Path, site: LabSpec) -> None:
+        folder = self.folder(tmp_path, site)
+        folder.write_snapshot(Snapshot("one", "old", ("one",)))
+        begun = State("new", ("one", "two"), restoring="one")
+        for _ in range(2):
+            assert snapshots.finish(folder, site, begun, lambda: None) == State("old", ("one",))
+        assert not list(folder.upper("controller").iterdir())
+
+    def test_nothing_under_way_stops_no_node(self, tmp_path: Path, site: LabSpec) -> None:
+        state = State("r", ("one",))
+        assert snapshots.finish(Folder(tmp_path), site, state, lambda: pytest.fail("stopped")) == state
+
+    def test_names_and_missing_parts(self, tmp_path: Path, site: LabSpec) -> None:
+        folder = self.folder(tmp_path, site)
+        snapshot = Snapshot("one", "r", ("one",))
+        folder.write_snapshot(snapshot)
+        with pytest.raises(LabError, match="already"):
+            snapshots.check_new(folder, "one")
+        with pytest.raises(LabError, match="no name"):
+            snapshots.check_new(folder, "../x")
+        with pytest.raises(LabError, match="there are: one"):
+            folder.snapshot("two")
+        with pytest.raises(LabError, match="root file system r, which is gone"):
+            snapshots.check_usable(folder, site, snapshot, tmp_path)
+        (tmp_path / "rootfs/r").mkdir(parents=True)
+        with pytest.raises(LabError, match="no layer 'one' of the node controller"):
+            snapshots.check_usable(folder, site, snapshot, tmp_path)
