@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stackspec.openstack import Bootstrap, Id, Image, RegisteredLimit
+from stackspec.openstack.rabbitmq import password_hash
 from stackspec.resources import File, IniFile, Lines, Packages, Reference, Service
 from stackspec.resources.base import resolve
 
@@ -74,22 +77,27 @@ def _grant(fact: Fact, part: Part) -> bool:
     return login and _sql(part, f"GRANT {fact['privileges']} PRIVILEGES ON `{fact['database']}`.* TO {account};")
 
 
-def _rabbit(part: Part, name: str, *needles: str) -> dict[str, Any] | None:
+def _definitions(part: Part) -> dict[str, Any]:
+    """What the queue is given: the file that is written and then imported."""
+    written = {each["path"]: each["content"] for each in part.actions if each["op"] == "write"}
     for each in part.commands:
-        script = " ".join(each["argv"])
-        if "rabbitmqctl" in script and each["argv"][-1] == name and all(needle in script for needle in needles):
-            return each
-    return None
+        if list(each["argv"][:1]) == ["rabbitmqctl"] and "import_definitions" in each["argv"]:
+            found: dict[str, Any] = json.loads(written[each["argv"][-1]])
+            return found
+    return {}
 
 
 def _rabbit_user(fact: Fact, part: Part) -> bool:
-    found = _rabbit(part, fact["name"], 'add_user "$1"')
-    return found is not None and found["stdin"] == fact["password"] + "\n"
+    for each in _definitions(part).get("users", ()):
+        salt = base64.b64decode(each["password_hash"])[:4]
+        if each["name"] == fact["name"]:
+            return each["password_hash"] == password_hash(fact["password"], salt)
+    return False
 
 
 def _rabbit_permissions(fact: Fact, part: Part) -> bool:
-    rights = " ".join(f'"{fact[right]}"' for right in ("configure", "write", "read"))
-    return _rabbit(part, fact["user"], f'set_permissions -p {fact["vhost"]} "$1" {rights}') is not None
+    wanted = {key: fact[key] for key in ("user", "vhost", "configure", "write", "read")}
+    return wanted in _definitions(part).get("permissions", ())
 
 
 def _command(fact: Fact, part: Part) -> bool:

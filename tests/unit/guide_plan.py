@@ -49,10 +49,15 @@ class Part:
         return [each for each in self.resources if isinstance(each, kinds)]
 
     @cached_property
-    def commands(self) -> list[dict[str, Any]]:
-        """The commands that a bare node is sent."""
+    def actions(self) -> list[dict[str, Any]]:
+        """The operations that a bare node is sent."""
         found = [c for r in self.resources if not r.on_runner for c in r.changes(context(self.site, self.node))]
-        return [a for change in found for a in change.actions if isinstance(a, dict) and a["op"] == "command"]
+        return [action for change in found for action in change.actions if isinstance(action, dict)]
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """The commands among them."""
+        return [action for action in self.actions if action["op"] == "command"]
 
     @cached_property
     def calls(self) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:

@@ -9,7 +9,7 @@ import pytest
 from stackspec.openstack import Database, DbSync, Endpoint, OvsBridge, OvsSetting, Project, ServiceUser
 from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import native_hash
-from stackspec.openstack.rabbitmq import RabbitUser
+from stackspec.openstack.rabbitmq import RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.base import file, package, unit
 from stackspec.site import Site
@@ -224,42 +224,55 @@ class TestOvsBridge:
 
 
 class TestRabbitUser:
-    """A user of the queue."""
+    """A user of the queue, by the broker's definitions."""
 
     resource = RabbitUser("openstack")
+    permissions = {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}  # noqa: RUF012
 
-    def known(self, site, *, rows=("openstack\t.*\t.*\t.*",), login=0):
-        """A broker with these permissions, where logging in ends with `login`."""
-        listed, tried = self.resource.queries(site, site.controller)
-        return {listed: answer("".join(f"{row}\n" for row in rows)), tried: answer(status=login)}
+    def known(self, site, *, password="pass-1", permissions=None):
+        """A broker with the user guest and, unless its password is None, this one."""
+        (exported,) = self.resource.queries(site, site.controller)
+        users = [{"name": "guest", "password_hash": password_hash("guest", b"salt")}]
+        if password is not None:
+            users.append({"name": "openstack", "password_hash": password_hash(password, b"\0\1\2\3")})
+        given = self.permissions if permissions is None else permissions
+        return {exported: answer(json.dumps({"users": users, "permissions": [given]}))}
+
+    def test_hash_is_the_broker_s(self):
+        """The example of RabbitMQ's documentation: password test12, salt 908D C60A."""
+        salt = bytes.fromhex("908DC60A")
+        assert password_hash("test12", salt) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
     def test_right(self, site, change):
-        """The password is tried, not read."""
-        assert change(self.resource, self.known(site, rows=("guest\t.*\t.*\t.*", "openstack\t.*\t.*\t.*"))) is None
+        """Whatever the salt is; other users do not matter."""
+        assert change(self.resource, self.known(site)) is None
 
     @pytest.mark.parametrize(
         ("state", "count"),
         [
-            pytest.param({"rows": ()}, 2, id="no user"),
-            pytest.param({"login": 1}, 1, id="another password"),
-            pytest.param({"rows": ("openstack\t.*\t.*\t",)}, 1, id="may not read"),
+            pytest.param({"password": None, "permissions": {}}, 2, id="no user"),
+            pytest.param({"password": "other"}, 1, id="another password"),
+            pytest.param({"permissions": {**permissions, "read": ""}}, 1, id="may not read"),
+            pytest.param({"permissions": {**permissions, "vhost": "/other"}}, 1, id="elsewhere"),
         ],
     )
     def test_wrong(self, site, change, state, count):
-        """Made or mended."""
+        """What is imported is what is looked for."""
         found = change(self.resource, self.known(site, **state))
         assert len(differences(found)) == count
-        assert "set_permissions" in " ".join(found.actions[0]["argv"])
+        (exported,) = self.resource.queries(site, site.controller)
+        assert change(self.resource, {exported: answer(found.actions[0]["content"])}) is None
 
-    def test_password_goes_by_stdin(self, site, change):
-        """Not on a command line: neither that which looks nor that which makes."""
-        found = change(self.resource)
-        words = [
-            *found.actions[0]["argv"],
-            *(w for q in self.resource.queries(site, site.controller) for w in q.args[0]),
-        ]
-        assert "pass-1" not in " ".join(words)
-        assert found.actions[0]["stdin"] == "pass-1\n"
+    def test_no_broker(self, change):
+        """Not installed yet."""
+        assert len(differences(change(self.resource))) == 2
+
+    def test_password_is_nowhere(self, site, change):
+        """Only its hash goes to the node, in a file that is the broker's alone and gone afterwards."""
+        write, load, remove = change(self.resource).actions
+        assert "pass-1" not in repr((write, load, remove))
+        assert (write["mode"], write["owner"], write["path"]) == (0o600, "rabbitmq", remove["path"])
+        assert (load["argv"][-1], remove["op"]) == (write["path"], "remove")
 
 
 class TestApiObjects:
