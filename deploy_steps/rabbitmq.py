@@ -12,5 +12,6 @@ from stackspec.step import Resources, Step, step
 def rabbitmq(site: Site, base: Step) -> Resources:
     """RabbitMQ with the user openstack, who may configure, write and read everything in /."""
     yield Packages("rabbitmq-server")
-    yield Service("rabbitmq-server")
+    # Erlang's port mapper is started by its socket; started by the server instead, the socket fails for ever.
+    yield Service("epmd.socket", "rabbitmq-server")
     yield RabbitUser("openstack")

@@ -31,7 +31,7 @@ class Catalog:
 
         name = os.environ.get("OS_CLOUD", "")
         try:
-            connection: Any = openstack.connect(cloud=name)
+            connection: Any = openstack.connect(cloud=name, connect_retries=5)
             entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
         except openstack.exceptions.ConfigException as error:
             raise InputError(f"OS_CLOUD={name}: {error}; name a cloud of your clouds.yaml") from None

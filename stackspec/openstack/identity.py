@@ -214,6 +214,7 @@ class Endpoint(ApiObject):
                 )
             elif found[interface].url != self.url:
                 identity.update_endpoint(found[interface], url=self.url)
+        cloud.renew()
 
 
 @dataclass(frozen=True)

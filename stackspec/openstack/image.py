@@ -48,11 +48,11 @@ class Image(ApiObject):
             disk_format=wanted.disk_format,
             container_format="bare",
             visibility=wanted.visibility,
-            wait=True,
-            timeout=600,
         )
-        if image.status != "active":
-            raise ActionError(f"upload {path.name} as image {self.name}", output=f"status {image.status}")
+        # What create_image returns was read before the data was there.
+        status = cloud.connection.image.get_image(image.id).status
+        if status != "active":
+            raise ActionError(f"upload {path.name} as image {self.name}", output=f"status {status}")
 
 
 def image_file(site: Site, name: str) -> Path:

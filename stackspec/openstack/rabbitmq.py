@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..inventory import Node
 from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, run
 from ..site import Site
 
-_PERMISSIONS = run("rabbitmqctl", "-q", "--no-table-headers", "list_permissions", "-p", "/")
+_DEFINITIONS = run("rabbitmqctl", "-q", "export_definitions", "-", "--format", "json")
+_FILE = "/var/lib/rabbitmq/stackspec-definitions.json"
+_PERMISSIONS = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+
+
+def password_hash(password: str, salt: bytes) -> str:
+    """RabbitMQ's hash: four bytes of salt, then SHA-256 over salt and password (rabbitmq.com, Passwords)."""
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)
 class RabbitUser(Resource):
-    """A user with all permissions in /; its password is the site's secret `<name> rabbitmq`."""
+    """A user with all permissions in /; its password is the site's secret `<name> rabbitmq`.
+
+    Read and written as definitions: a hash needs no password on a command line, and each start of rabbitmqctl boots
+    an Erlang machine. (`rabbitmqctl add_user` would read it from stdin, and hangs there when that is a pipe.)
+    """
 
     name: str
 
@@ -22,38 +38,41 @@ class RabbitUser(Resource):
     def title(self) -> str:
         return f"RabbitMQ user {self.name}"
 
-    def _login(self, site: Site) -> Query:
-        # The password goes by stdin; `authenticate_user` asks for it when it is not an argument.
-        return run(
-            "rabbitmqctl", "-q", "authenticate_user", self.name, stdin=site.password(f"{self.name} rabbitmq") + "\n"
-        )
-
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [_PERMISSIONS, self._login(site)]
+        return [_DEFINITIONS]
 
     def changes(self, context: Context) -> list[Change]:
-        rows = [line.split("\t") for line in str(context.facts[_PERMISSIONS]["out"]).splitlines()]
-        found = next((row[1:] for row in rows if row[0] == self.name), None)
+        password = context.site.password(f"{self.name} rabbitmq")
+        found = _parse(str(context.facts[_DEFINITIONS]["out"]))
+        hashes = [each["password_hash"] for each in found.get("users", ()) if each["name"] == self.name]
+        salts = [base64.b64decode(each)[:4] for each in hashes]
         differences = []
-        if found is None or context.facts[self._login(context.site)]["status"] != 0:
+        if [password_hash(password, salt) for salt in salts] != hashes or not hashes:
             differences.append(Difference(self.title, "there with the site's password", "not so"))
-        if found != [".*", ".*", ".*"]:
-            differences.append(Difference(f"permissions of {self.name}", ".* .* .*", " ".join(found or ["none"])))
+        permissions = {"user": self.name, **_PERMISSIONS}
+        if permissions not in found.get("permissions", ()):
+            differences.append(Difference(f"permissions of {self.name} in /", ".* .* .*", "not so"))
         if not differences:
             return []
-        password = context.site.password(f"{self.name} rabbitmq") + "\n"
-        # One shell call: each start of rabbitmqctl boots an Erlang machine. The user may be there from a killed run.
-        script = (
-            'read -r password; printf "%s\\n" "$password" | rabbitmqctl -q add_user "$1" ||'
-            ' printf "%s\\n" "$password" | rabbitmqctl -q change_password "$1" &&'
-            ' rabbitmqctl -q set_permissions -p / "$1" ".*" ".*" ".*"'
-        )
-        action: NodeAction = {
-            "op": "command",
-            "argv": ["sh", "-c", script, "sh", self.name],
-            "stdin": password,
-            "what": f"make {self.title}",
-            "show": "rabbitmqctl add_user, set_permissions",
-            "units": ["rabbitmq-server"],
+        user = {
+            "name": self.name,
+            "password_hash": password_hash(password, os.urandom(4)),
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": [],
         }
-        return [Change(f"make {self.title}", tuple(differences), "", (action,))]
+        definitions = json.dumps({"users": [user], "permissions": [permissions]})
+        owner = {"mode": 0o600, "owner": "rabbitmq", "group": "rabbitmq"}
+        actions: tuple[NodeAction, ...] = (
+            {"op": "write", "path": _FILE, "content": definitions, **owner},
+            {"op": "command", "argv": ["rabbitmqctl", "-q", "import_definitions", _FILE], "units": ["rabbitmq-server"]},
+            {"op": "remove", "path": _FILE},
+        )
+        return [Change(f"make {self.title}", tuple(differences), "", actions)]
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {}
+    return found

@@ -1,0 +1,138 @@
+"""The services' own checks of themselves, their ports, files and secrets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+APIS = {"keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696}
+
+
+@pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])
+def test_api_answers_on_every_node(service, site, node_host):
+    """The endpoint's name and port answer from wherever a service may run."""
+    for name in site.nodes:
+        script = f"import socket; socket.create_connection(('{site.controller.name}', {APIS[service]}), 10)"
+        reached = node_host(name).run("python3 -c %s", script)
+        assert reached.rc == 0, f"{service} is not reached from {name}: {reached.stderr}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("keystone-status upgrade check", marks=pytest.mark.steps("keystone"), id="keystone"),
+        pytest.param("placement-status upgrade check", marks=pytest.mark.steps("placement"), id="placement"),
+        pytest.param("nova-status upgrade check", marks=pytest.mark.steps("nova_discover", "placement"), id="nova"),
+        pytest.param("neutron-status upgrade check", marks=pytest.mark.steps("neutron"), id="neutron"),
+    ],
+)
+def test_upgrade_check(command, controller):
+    """0: all is well; 1: warnings only, which the service itself allows."""
+    service = command.split("-")[0]
+    done = controller.run("setpriv --reuid %s --regid %s --init-groups env HOME=/tmp " + command, service, service)
+    assert done.rc in (0, 1), done.stdout + done.stderr
+
+
+def test_credentials_are_the_owners_only(keystone, controller):
+    """openrc and clouds.yaml hold the administrator's password (erratum E13)."""
+    for path in ("/etc/keystone/admin-openrc.sh", "/etc/openstack/clouds.yaml"):
+        file = controller.file(path)
+        assert (file.user, file.mode) == ("root", 0o600), path
+
+
+def test_openrc_works(keystone, controller):
+    """What the guide does after keystone: source the file, issue a token."""
+    done = controller.run(". /etc/keystone/admin-openrc.sh && openstack token issue -f json -c project_id -c expires")
+    assert done.rc == 0, done.stderr
+    assert json.loads(done.stdout)["project_id"]
+
+
+def test_clouds_yaml_works_for_the_member(keystone, site, controller):
+    """The cloud `<site>-demo` of clouds.yaml logs in as an ordinary user."""
+    done = controller.run("openstack --os-cloud %s token issue -f value -c project_id", f"{site.name}-demo")
+    assert done.rc == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("folder", ["/etc/keystone/fernet-keys", "/etc/keystone/credential-keys"])
+def test_keys_are_keystones_only(folder, keystone, controller):
+    """Who can read the keys can forge tokens."""
+    assert (controller.file(folder).user, controller.file(folder).mode & 0o077) == ("keystone", 0)
+    keys = controller.file(folder).listdir()
+    assert {"0", "1"} <= set(keys)
+    for key in keys:
+        assert controller.file(f"{folder}/{key}").mode & 0o077 == 0, key
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/etc/keystone/keystone.conf", marks=pytest.mark.steps("keystone")),
+        pytest.param("/etc/glance/glance-api.conf", marks=pytest.mark.steps("glance")),
+        pytest.param("/etc/placement/placement.conf", marks=pytest.mark.steps("placement")),
+        pytest.param("/etc/nova/nova.conf", marks=pytest.mark.steps("nova", "nova_compute")),
+        pytest.param("/etc/neutron/neutron.conf", marks=pytest.mark.steps("neutron", "neutron_compute")),
+        pytest.param("/etc/neutron/metadata_agent.ini", marks=pytest.mark.steps("neutron")),
+    ],
+)
+def test_passwords_in_files_are_not_for_everybody(path, site, node_host):
+    """Configuration files with passwords cannot be read by other users, on any node."""
+    for name in site.nodes:
+        file = node_host(name).file(path)
+        if file.exists:
+            assert file.mode & 0o007 == 0, f"{name}: {path} has mode {file.mode:04o}"
+
+
+def test_no_password_on_a_command_line(nova_discover, neutron_compute, nova_networking, site, node_host):
+    """No process of any node shows one of the site's secrets (erratum E11)."""
+    from stackspec.secrets import redact
+
+    for name in site.nodes:
+        lines = node_host(name).check_output("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true")
+        assert redact(lines) == lines, f"a secret is in a process list of {name}"
+
+
+def test_cells(nova_discover, site, controller):
+    """cell0 and cell1 exist, with the databases and the queue of the guide; every compute node is in cell1."""
+    out = controller.check_output("setpriv --reuid nova --regid nova --init-groups nova-manage cell_v2 list_cells")
+    assert "none:/" in out
+    for part in ("nova_cell0", f"rabbit://openstack:****@{site.controller.name}:5672/", "cell1"):
+        assert part in out, out
+    hosts = controller.check_output("mariadb -N -B -e 'SELECT host FROM nova_api.host_mappings'").split()
+    assert sorted(hosts) == sorted(node.name for node in site.with_role("compute"))
+
+
+def test_console_proxy_serves(nova, site, controller):
+    """The page that shows a server's screen is there."""
+    script = f"import urllib.request as r; print(r.urlopen('http://{site.controller.address}:6080/vnc_auto.html').status)"
+    assert controller.check_output("python3 -c %s", script) == "200"
+
+
+def test_hypervisor_is_ready(nova_compute, computes):
+    """libvirt answers and can run the emulator that nova asks for."""
+    for name, host in computes.items():
+        done = host.run("virsh --connect qemu:///system domcapabilities")
+        assert done.rc == 0, f"{name}: {done.stderr}"
+        assert "<domain>" in done.stdout
+
+
+def test_bridges(neutron_compute, site, node_host):
+    """br-int, br-tun and br-provider exist on every node with the site's datapath, and br-provider has its address."""
+    for node in site.nodes.values():
+        host = node_host(node.name)
+        bridges = set(host.check_output("ovs-vsctl list-br").split())
+        assert {"br-int", "br-tun", "br-provider"} <= bridges, f"{node.name}: {bridges}"
+        for bridge in ("br-int", "br-tun", "br-provider"):
+            kind = host.check_output("ovs-vsctl get Bridge %s datapath_type", bridge).strip('"') or "system"
+            assert kind == site.inventory.datapath, f"{node.name}: {bridge} is {kind}"
+        assert f" {node.provider.address}/" in host.check_output("ip -4 -o address show dev br-provider")
+
+
+def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, node_host):
+    """Tunnels end at these addresses; a node that is not reached there has servers without a network."""
+    for node in site.nodes.values():
+        for other in site.nodes.values():
+            if other is not node:
+                done = node_host(node.name).run("ping -c 1 -W 3 %s", site.tunnel_address(other))
+                assert done.rc == 0, f"{node.name} does not reach {site.tunnel_address(other)}"

@@ -1,0 +1,114 @@
+"""Database, queue, cache and key-value store do for the services what these need of them."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("port", "step"),
+    [
+        pytest.param(3306, "mariadb", marks=pytest.mark.steps("mariadb"), id="mariadb"),
+        pytest.param(11211, "memcached", marks=pytest.mark.steps("memcached"), id="memcached"),
+        pytest.param(2379, "etcd", marks=pytest.mark.steps("etcd"), id="etcd"),
+        pytest.param(2380, "etcd", marks=pytest.mark.steps("etcd"), id="etcd-peers"),
+    ],
+)
+def test_listens_on_the_management_address_only(port, step, site, controller):
+    """Tokens, passwords and keys are behind these ports (errata E08, E20, E21)."""
+    sockets = controller.check_output("ss -H -t -l -n 'sport = :%s'", port).splitlines()
+    addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
+    assert addresses == {site.controller.address}, f"{step}: port {port} listens on {addresses or 'nothing'}"
+
+
+def test_database_settings(mariadb, controller):
+    """The server runs with what the guide sets; a service's tables come out in its character set."""
+    sql = (
+        "SELECT @@character_set_server, @@collation_server, @@max_connections, @@default_storage_engine,"
+        " @@innodb_file_per_table"
+    )
+    found = controller.check_output("mariadb -N -B -e %s", sql).split("\t")
+    assert found == ["utf8mb3", "utf8mb3_general_ci", "4096", "InnoDB", "1"]
+
+
+def test_database_admits_no_stranger(mariadb, site, controller):
+    """No account without a name, and root only by the unix socket."""
+    rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()
+    accounts = {tuple(row.split("\t")) for row in rows}
+    assert not {account for account in accounts if account[0] == ""}
+    assert {host for user, host in accounts if user == "root"} <= {"localhost", "127.0.0.1", "::1"}
+    refused = controller.run("mariadb -h %s -u root --password= -e 'SELECT 1'", site.controller.address)
+    assert refused.rc != 0, "root logs in over the network without a password"
+
+
+def test_queue_has_its_user_and_no_other(rabbitmq, controller):
+    """The guide's user openstack; guest can log in from the node itself only, as RabbitMQ ships it."""
+    users = [line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()]
+    assert sorted(users) == ["guest", "openstack"]
+    alarms = controller.run("rabbitmq-diagnostics -q check_local_alarms")
+    assert alarms.rc == 0, alarms.stdout + alarms.stderr
+
+
+def test_services_are_connected_to_the_queue(nova, neutron, controller):
+    """Nova and neutron hold connections as openstack: the password in their files is the queue's."""
+    users = controller.check_output("rabbitmqctl -q --no-table-headers list_connections user").split()
+    assert set(users) == {"openstack"}
+
+
+def test_cache_keeps_a_value(memcached, site, controller):
+    """What is put into memcached comes out again."""
+    script = (
+        "import socket; s = socket.create_connection(('{0}', 11211), 5); "
+        "s.sendall(b'set stackspec 0 30 5\\r\\nhello\\r\\nget stackspec\\r\\ndelete stackspec\\r\\nquit\\r\\n'); "
+        "print(b''.join(iter(lambda: s.recv(4096), b'')).decode())"
+    ).format(site.controller.address)
+    assert "hello" in controller.check_output("python3 -c %s", script)
+
+
+def test_etcd_keeps_a_value(etcd, site, controller):
+    """A key is written, read and deleted through the v3 API."""
+    script = (
+        "import base64, json, urllib.request as r\n"
+        "def call(verb, **body):\n"
+        "    data = json.dumps({{k: base64.b64encode(v.encode()).decode() for k, v in body.items()}}).encode()\n"
+        "    return json.load(r.urlopen(r.Request('http://{0}:2379/v3/kv/' + verb, data), timeout=10))\n"
+        "call('put', key='stackspec', value='hello')\n"
+        "print(json.dumps([call('range', key='stackspec'), call('deleterange', key='stackspec')]))\n"
+    ).format(site.controller.address)
+    found, deleted = json.loads(controller.check_output("python3 -c %s", script))
+    assert found["count"] == "1"
+    assert deleted["deleted"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("file", "section", "option"),
+    [
+        pytest.param("/etc/keystone/keystone.conf", "database", "connection", marks=pytest.mark.steps("keystone"), id="keystone"),
+        pytest.param("/etc/glance/glance-api.conf", "database", "connection", marks=pytest.mark.steps("glance"), id="glance"),
+        pytest.param(
+            "/etc/placement/placement.conf",
+            "placement_database",
+            "connection",
+            marks=pytest.mark.steps("placement"),
+            id="placement",
+        ),
+        pytest.param("/etc/nova/nova.conf", "database", "connection", marks=pytest.mark.steps("nova"), id="nova"),
+        pytest.param("/etc/neutron/neutron.conf", "database", "connection", marks=pytest.mark.steps("neutron"), id="neutron"),
+    ],
+)
+def test_service_logs_in_to_its_database(file, section, option, controller):
+    """The password in the service's file opens its database, and no other service's."""
+    script = (
+        "import configparser, sys\n"
+        "c = configparser.RawConfigParser(strict=False, allow_no_value=True); c.read(sys.argv[1])\n"
+        "print(c[sys.argv[2]][sys.argv[3]])\n"
+    )
+    url = urllib.parse.urlsplit(controller.check_output("python3 -c %s %s %s %s", script, file, section, option))
+    query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE(); SHOW DATABASES"
+    command = "MYSQL_PWD=%s mariadb -h %s -u %s -N -B -e %s %s"
+    out = controller.check_output(command, url.password, url.hostname, url.username, query, url.path.strip("/")).split()
+    assert int(out[0]) > 5, f"{url.path} has {out[0]} tables"
+    assert set(out[1:]) <= {"information_schema", *(name for name in out[1:] if name.split("_")[0] == url.username)}
