@@ -9,7 +9,10 @@ from stackspec.resources import Command, File, Lines, Packages, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-__all__ = ["base", "chrony", "openstack_client"]
+__all__ = ["base", "chrony", "chrony_client", "openstack_client"]
+
+TIME_SOURCES = r"^(pool|server|sourcedir|allow|local)\b"
+"""Lines of chrony.conf that say where time comes from and who may ask for it."""
 
 
 @step(role="all")
@@ -30,16 +33,23 @@ def base(site: Site, node: Node) -> Resources:
         )
 
 
-@step(role="all")
-def chrony(site: Site, node: Node, base: Step) -> Resources:
+@step(role="controller")
+def chrony(site: Site, base: Step) -> Resources:
     """Time: the controller serves the others. Its own sources are the inventory's time_servers (erratum E03)."""
     yield Packages("chrony")
+    lines = [f"server {server} iburst" for server in site.inventory.time_servers]
+    lines += [f"allow {site.networks['management'].cidr}", "local stratum 10"]
+    yield Lines("/etc/chrony/chrony.conf", tuple(lines), replaces=TIME_SOURCES)
+    yield Service("chrony")
+
+
+@step(role=("compute", "storage"))
+def chrony_client(site: Site, node: Node, chrony: Step) -> Resources:
+    """The other nodes follow the controller; it comes first, as iburst asks only in the first seconds."""
     if "controller" in node.roles:
-        lines = [f"server {server} iburst" for server in site.inventory.time_servers]
-        lines += [f"allow {site.networks['management'].cidr}", "local stratum 10"]
-    else:
-        lines = [f"server {site.controller.name} iburst"]
-    yield Lines("/etc/chrony/chrony.conf", tuple(lines), replaces=r"^(pool|server|sourcedir|allow|local)\b")
+        return
+    yield Packages("chrony")
+    yield Lines("/etc/chrony/chrony.conf", (f"server {site.controller.name} iburst",), replaces=TIME_SOURCES)
     yield Service("chrony")
 
 

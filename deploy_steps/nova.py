@@ -67,7 +67,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
 
 
 @step(role="compute", provides="compute")
-def nova_compute(site: Site, node: Node, nova: Step) -> Resources:
+def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Resources:
     """A compute node. Consoles listen on its management address only (erratum E36)."""
     yield Packages("nova-compute")
     yield OsloConfig(

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import lab.cli
     from lab import LabError
 
-    from . import cleanup, report
+    from stackspec import cleanup, report
 
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "steps(*names): steps that a test needs beside those in its arguments")
     for name in [*load_steps(), *_fixture_modules()]:
-        config.pluginmanager.import_plugin(name)
+        config.pluginmanager.register(importlib.import_module(name), name)
     if config.option.deploy and config.option.plan:
         raise pytest.UsageError("--deploy and --plan exclude each other: --plan touches nothing")
     if config.option.deploy or config.option.plan:
@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors():
         run = Run(config)
     config.stash[RUN] = run
+    config.pluginmanager.register(run.report, "stackspec-report")
     config.stash[BLOCKED] = []
     config.stash[REQUIRE] = run.require
     run.publish(config)

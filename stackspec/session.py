@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets as random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import plan_output
+from . import evidence, plan_output
 from .catalog import Catalog
 from .engine import Engine, Event
 from .errors import InputError, StackspecError
+from .events import EventLog
 from .names import learn_names
 from .plugin_keys import ENGINE, RUN_ID, SITE
+from .progress import Progress
+from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .secrets import redact
 from .site import Site, cache_directory, load_site, state_directory
@@ -71,6 +74,23 @@ class Run:
         self._refused = ""
         self._problems: list[str] = []
         self._declared: list[Declared] | None = None
+        self._progress: Progress | None = None
+        self.log = EventLog(self.folder / "events.jsonl")
+        self.report = ReportPlugin(config, self.log, self._about(), self._gather)
+
+    def _about(self) -> dict[str, Any]:
+        """What the report says of the run."""
+        about: dict[str, Any] = {"run": self.id, "mode": self.mode, "site": os.environ.get("OS_CLOUD", "")}
+        if self.site is not None:
+            nodes = list(self.site.nodes)
+            about |= {"site": self.site.name, "release": self.site.release.title, "nodes": nodes}
+        return about
+
+    def _gather(self, nodeid: str, report: pytest.TestReport) -> list[dict[str, Any]]:
+        """What the nodes logged while a test failed, and every line that carries the id of a request it names."""
+        if self.engine is None:
+            return []
+        return evidence.gather(self.engine.connections, report)
 
     def _find_site(self) -> Site | None:
         named = self.config.option.inventory or os.environ.get("STACKSPEC_INVENTORY")
@@ -153,29 +173,16 @@ class Run:
 
     def _reach_site(self, site: Site) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
-        learn_names(site)
-        if site.inventory.lab is None:
-            return
-        from lab import Lab, LabError, load
+        self._lab = enter_lab(site, self._lab_up if self.deploying else None)
 
-        try:
-            self._lab = Lab(load(site.folder / "site.yaml"))
-            if self.deploying:
-                with ThreadPoolExecutor(1) as beside:
-                    # Built outside of the lab's network, where packages can be had.
-                    guest = beside.submit(self._test_guest, site)
-                    self._lab.up(self._say)
-                    path = guest.result()
-                site.image_builders["test-guest"] = lambda: path
-            elif not self._lab.is_up():
-                raise InputError(
-                    f"the lab {site.inventory.lab.name} is not up; bring it up and install with: ./run --deploy tests/"
-                    " (or name your own site with --inventory)"
-                )
-            self._lab.enter()
-        except LabError as error:
-            raise InputError(str(error)) from None
-        site.use_ssh_config(self._lab.ssh_config)
+    def _lab_up(self, lab: Lab) -> None:
+        """Bring the lab up and, beside it, build the test guest: outside of the lab's network packages can be had."""
+        assert self.site is not None
+        with ThreadPoolExecutor(1) as beside:
+            building = beside.submit(self._test_guest, self.site)
+            lab.up(self._say)
+            guest = building.result()
+        self.site.image_builders["test-guest"] = lambda: guest
 
     def _test_guest(self, site: Site) -> Path:
         """The test guest, if an image of the site is it."""
@@ -189,13 +196,11 @@ class Run:
         self._listen({"event": "says", "node": "lab", "text": text})
 
     def _listen(self, event: Event) -> None:
-        for listener in self.listeners:
-            listener(event)
-
-    @property
-    def listeners(self) -> Iterable[Any]:
-        """Who hears the engine's events: the terminal, the event log."""
-        return self.config.stash.get(LISTENERS, [])
+        self.log.write(event)
+        if self._progress is None:
+            # The terminal reporter is there by now, which it is not when pytest is configured.
+            self._progress = Progress(self.config)
+        self._progress(event)
 
     # ---- tests
 
@@ -265,6 +270,8 @@ class Run:
                 self.engine.join()
                 failed = {task.name for task in self.engine.tasks if task.state == "failed"}
                 self._problems += [f"step failed: {name}" for name in sorted(failed - self._told)]
+        if self.engine is not None and not interrupted:
+            evidence.write_versions(self.engine, self.log)
         # Looked up by name: fixtures import the engine, not the other way round.
         cloud = self.config.pluginmanager.get_plugin("stackspec.fixtures.cloud")
         if cloud is not None and not interrupted and not self.planning:
@@ -294,8 +301,31 @@ class Run:
             self.engine.connections.close()
 
 
-LISTENERS: pytest.StashKey[list[Any]] = pytest.StashKey()
-"""Callables that hear every event of the engine."""
+def enter_lab(site: Site, up: Callable[[Lab], None] | None = None) -> Lab | None:
+    """Let this process reach the site: learn its names and, if it is a lab's, enter the lab's network.
+
+    :param up: brings the lab up; without it a lab that is down is an error
+    :raises InputError: the lab is down or cannot be made
+    """
+    learn_names(site)
+    if site.inventory.lab is None:
+        return None
+    from lab import Lab, LabError, load
+
+    try:
+        lab = Lab(load(site.file))
+        if up is not None:
+            up(lab)
+        elif not lab.is_up():
+            raise InputError(
+                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: ./run --deploy tests/"
+                " (or name your own site with --inventory)"
+            )
+        lab.enter()
+    except LabError as error:
+        raise InputError(str(error)) from None
+    site.use_ssh_config(lab.ssh_config)
+    return lab
 
 
 def describe(task: Task) -> str:

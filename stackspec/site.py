@@ -34,7 +34,7 @@ class Site:
     :param secrets: passwords and keys by name
     :param state: folder of the site's own state; None for a plan without state
 
-    `folder` is where the inventory's relative paths start; `image_builders` make the images that are not fetched.
+    `file` is the inventory's; `image_builders` make the images that are not fetched.
     """
 
     def __init__(self, inventory: Inventory, release: Release, secrets: Secrets, state: Path | None = None) -> None:
@@ -42,12 +42,17 @@ class Site:
         self.release = release
         self.secrets = secrets
         self.state = state
-        self.folder = Path.cwd()
+        self.file = Path("site.yaml")
         self.image_builders: dict[str, Callable[[], Path]] = {}
         self.name = inventory.site
         self.region = inventory.region
         self.nodes = inventory.nodes
         self.networks = inventory.networks
+
+    @property
+    def folder(self) -> Path:
+        """Where the inventory's relative paths start."""
+        return self.file.parent
 
     @property
     def controller(self) -> Node:
@@ -100,7 +105,7 @@ def load_site(path: Path) -> Site:
     else:
         secrets = Secrets(state / "secrets.json")
     site = Site(inventory, release, secrets, state)
-    site.folder = file.parent
+    site.file = file
     return site
 
 

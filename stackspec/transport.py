@@ -157,6 +157,10 @@ class Connections:
     def __getitem__(self, name: str) -> Connection:
         return self._open[name]
 
+    def names(self) -> list[str]:
+        """Nodes that are connected."""
+        return sorted(self._open)
+
     def open(self) -> None:
         """Connect to every node.
 

@@ -14,7 +14,9 @@ from ..inventory import Node
 from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, run
 from ..site import Site
 
-_DEFINITIONS = run("rabbitmqctl", "-q", "export_definitions", "-", "--format", "json")
+# Asked of a stopped server, rabbitmqctl would start Erlang's port mapper, and its socket unit then fails for ever.
+_ASK = "systemctl -q is-active rabbitmq-server && exec rabbitmqctl -q export_definitions - --format json"
+_DEFINITIONS = run("sh", "-c", _ASK)
 _FILE = "/var/lib/rabbitmq/stackspec-definitions.json"
 _PERMISSIONS = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
 

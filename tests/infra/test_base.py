@@ -17,7 +17,7 @@ def test_every_node_knows_every_name(base, site, node_host):
             assert found == other.address, f"{name} resolves {other.name} to {found}"
 
 
-def test_time_comes_from_the_controller(chrony, site, node_host):
+def test_time_comes_from_the_controller(chrony_client, site, node_host):
     """Every other node has chosen the controller as its source."""
     for node in site.nodes.values():
         if "controller" in node.roles:

@@ -105,7 +105,9 @@ def test_cells(nova_discover, site, controller):
 
 def test_console_proxy_serves(nova, site, controller):
     """The page that shows a server's screen is there."""
-    script = f"import urllib.request as r; print(r.urlopen('http://{site.controller.address}:6080/vnc_auto.html').status)"
+    script = (
+        f"import urllib.request as r; print(r.urlopen('http://{site.controller.address}:6080/vnc_auto.html').status)"
+    )
     assert controller.check_output("python3 -c %s", script) == "200"
 
 

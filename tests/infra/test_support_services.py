@@ -19,7 +19,7 @@ import pytest
 )
 def test_listens_on_the_management_address_only(port, step, site, controller):
     """Tokens, passwords and keys are behind these ports (errata E08, E20, E21)."""
-    sockets = controller.check_output("ss -H -t -l -n 'sport = :%s'", port).splitlines()
+    sockets = controller.check_output("ss -H -t -l -n 'sport = :'%s", str(port)).splitlines()
     addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
     assert addresses == {site.controller.address}, f"{step}: port {port} listens on {addresses or 'nothing'}"
 
@@ -46,7 +46,9 @@ def test_database_admits_no_stranger(mariadb, site, controller):
 
 def test_queue_has_its_user_and_no_other(rabbitmq, controller):
     """The guide's user openstack; guest can log in from the node itself only, as RabbitMQ ships it."""
-    users = [line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()]
+    users = [
+        line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()
+    ]
     assert sorted(users) == ["guest", "openstack"]
     alarms = controller.run("rabbitmq-diagnostics -q check_local_alarms")
     assert alarms.rc == 0, alarms.stdout + alarms.stderr
@@ -61,10 +63,10 @@ def test_services_are_connected_to_the_queue(nova, neutron, controller):
 def test_cache_keeps_a_value(memcached, site, controller):
     """What is put into memcached comes out again."""
     script = (
-        "import socket; s = socket.create_connection(('{0}', 11211), 5); "
+        f"import socket; s = socket.create_connection(('{site.controller.address}', 11211), 5); "
         "s.sendall(b'set stackspec 0 30 5\\r\\nhello\\r\\nget stackspec\\r\\ndelete stackspec\\r\\nquit\\r\\n'); "
         "print(b''.join(iter(lambda: s.recv(4096), b'')).decode())"
-    ).format(site.controller.address)
+    )
     assert "hello" in controller.check_output("python3 -c %s", script)
 
 
@@ -73,11 +75,12 @@ def test_etcd_keeps_a_value(etcd, site, controller):
     script = (
         "import base64, json, urllib.request as r\n"
         "def call(verb, **body):\n"
-        "    data = json.dumps({{k: base64.b64encode(v.encode()).decode() for k, v in body.items()}}).encode()\n"
-        "    return json.load(r.urlopen(r.Request('http://{0}:2379/v3/kv/' + verb, data), timeout=10))\n"
+        "    data = json.dumps({k: base64.b64encode(v.encode()).decode() for k, v in body.items()}).encode()\n"
+        f"    request = r.Request('http://{site.controller.address}:2379/v3/kv/' + verb, data)\n"
+        "    return json.load(r.urlopen(request, timeout=10))\n"
         "call('put', key='stackspec', value='hello')\n"
         "print(json.dumps([call('range', key='stackspec'), call('deleterange', key='stackspec')]))\n"
-    ).format(site.controller.address)
+    )
     found, deleted = json.loads(controller.check_output("python3 -c %s", script))
     assert found["count"] == "1"
     assert deleted["deleted"] == "1"
@@ -86,8 +89,12 @@ def test_etcd_keeps_a_value(etcd, site, controller):
 @pytest.mark.parametrize(
     ("file", "section", "option"),
     [
-        pytest.param("/etc/keystone/keystone.conf", "database", "connection", marks=pytest.mark.steps("keystone"), id="keystone"),
-        pytest.param("/etc/glance/glance-api.conf", "database", "connection", marks=pytest.mark.steps("glance"), id="glance"),
+        pytest.param(
+            "/etc/keystone/keystone.conf", "database", "connection", marks=pytest.mark.steps("keystone"), id="keystone"
+        ),
+        pytest.param(
+            "/etc/glance/glance-api.conf", "database", "connection", marks=pytest.mark.steps("glance"), id="glance"
+        ),
         pytest.param(
             "/etc/placement/placement.conf",
             "placement_database",
@@ -96,7 +103,9 @@ def test_etcd_keeps_a_value(etcd, site, controller):
             id="placement",
         ),
         pytest.param("/etc/nova/nova.conf", "database", "connection", marks=pytest.mark.steps("nova"), id="nova"),
-        pytest.param("/etc/neutron/neutron.conf", "database", "connection", marks=pytest.mark.steps("neutron"), id="neutron"),
+        pytest.param(
+            "/etc/neutron/neutron.conf", "database", "connection", marks=pytest.mark.steps("neutron"), id="neutron"
+        ),
     ],
 )
 def test_service_logs_in_to_its_database(file, section, option, controller):

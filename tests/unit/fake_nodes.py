@@ -209,6 +209,10 @@ class FakeConnections:
     def __getitem__(self, name: str) -> FakeConnection:
         return self._open[name]
 
+    def names(self) -> list[str]:
+        """Nodes that are open."""
+        return sorted(self._open)
+
     def open(self) -> None:
         """Read every node's data."""
         errors = []

@@ -20,7 +20,7 @@ from .bare import FixedSecrets, NotedCloud, context
 ROOT = Path(__file__).parents[2]
 CHAPTERS = {
     **{name: (name,) for name in ("mariadb", "rabbitmq", "memcached", "etcd", "keystone", "glance", "placement")},
-    "base": ("base", "chrony", "openstack_client"),
+    "base": ("base", "chrony", "chrony_client", "openstack_client"),
     "nova": ("nova", "nova_compute", "nova_discover"),
     "neutron": ("neutron", "neutron_compute", "nova_networking"),
 }
