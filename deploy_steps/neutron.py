@@ -23,6 +23,8 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
+from .nova import CONTROLLER_SERVICES
+
 __all__ = ["neutron", "neutron_compute", "nova_networking"]
 
 CONF = "/etc/neutron/neutron.conf"
@@ -142,7 +144,7 @@ def nova_networking(site: Site, node: Node, nova: Step, nova_compute: Step, neut
         own=("neutron",),
     )
     if "controller" in node.roles:
-        yield Service("nova-api")
+        yield Service(*CONTROLLER_SERVICES)
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
     if "compute" in node.roles:
         yield Service("nova-compute")

@@ -21,7 +21,9 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-__all__ = ["nova", "nova_compute", "nova_discover"]
+__all__ = ["CONTROLLER_SERVICES", "nova", "nova_compute", "nova_discover"]
+
+CONTROLLER_SERVICES = ("nova-api", "nova-scheduler", "nova-conductor", "nova-novncproxy")
 
 
 @step(role="controller", provides="compute")
@@ -60,7 +62,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
         unless_stdin="SELECT COUNT(*) FROM cell_mappings WHERE name='cell1'",
     )
     yield DbSync((*manage, "db", "sync"), database="nova", package="nova-api", user="nova")
-    yield Service("nova-api", "nova-scheduler", "nova-conductor", "nova-novncproxy")
+    yield Service(*CONTROLLER_SERVICES)
     yield Answers(f"http://{controller}:8774/", service="nova-api")
     for name, flavor in site.inventory.flavors.items():
         yield Flavor(name, flavor.vcpus, flavor.ram, flavor.disk)

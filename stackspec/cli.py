@@ -13,7 +13,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
     import lab.cli
     from lab import LabError
-
     from stackspec import cleanup, report
 
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)

@@ -14,9 +14,13 @@ from .api_object import ApiObject, compare
 from .cloud import Cloud
 
 
+SOURCE = "stackspec_source"
+"""Property of an image that says what it was made of."""
+
+
 @dataclass(frozen=True)
 class Image(ApiObject):
-    """An image of the inventory, uploaded once; what it holds is known by its name.
+    """An image of the inventory, uploaded once and again when its source has another name.
 
     :param name: its name, in glance and in the inventory
     """
@@ -30,16 +34,29 @@ class Image(ApiObject):
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
         wanted = context.site.inventory.images[self.name]
         found = cloud.find("image.images", name=self.name)
-        return compare(found, {"visibility": wanted.visibility, "status": "active"}, self.title)
+        differences = compare(found, {"visibility": wanted.visibility, "status": "active"}, self.title)
+        source = self._source(context.site)
+        made_of = found.properties.get(SOURCE) if found is not None else None
+        if source and made_of and made_of != source:
+            differences.append(Difference(f"source of {self.title}", source, made_of))
+        return differences
+
+    def _source(self, site: Site) -> str:
+        """What the image is made of: a file name or URL; nothing while the builder of the image is not at hand."""
+        source = site.inventory.images[self.name].source
+        if source in site.image_builders:
+            return site.image_builders[source]().name
+        return source if "://" in source else (site.folder / source).name if (site.folder / source).exists() else ""
 
     def make(self, cloud: Cloud, context: Context) -> None:
         wanted = context.site.inventory.images[self.name]
         found = cloud.find("image.images", name=self.name)
-        if found is not None and found.status == "active":
+        source = self._source(context.site)
+        if found is not None and found.status == "active" and found.properties.get(SOURCE, source) == source:
             cloud.connection.image.update_image(found, visibility=wanted.visibility)
             return
         if found is not None:
-            # An upload that was killed leaves a queued image.
+            # Of another source; or an upload that was killed, which leaves a queued image.
             cloud.connection.image.delete_image(found)
         path = image_file(context.site, self.name)
         image = cloud.connection.image.create_image(
@@ -48,6 +65,7 @@ class Image(ApiObject):
             disk_format=wanted.disk_format,
             container_format="bare",
             visibility=wanted.visibility,
+            **{SOURCE: source},
         )
         # What create_image returns was read before the data was there.
         status = cloud.connection.image.get_image(image.id).status
