@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""Print the memory of the lab's nodes: proportional set size of their processes, so shared pages count once."""
+
+from __future__ import annotations
+
+from common import arguments, machine, main
+
+from lab import Lab, LabError, load
+
+
+def run() -> int:
+    """Read the nodes' memory, and print it with the sum."""
+    parser = arguments(__doc__)
+    parser.add_argument("--name", help="another name of the lab than the inventory's")
+    chosen = parser.parse_args()
+    path = chosen.inventory / "site.yaml" if chosen.inventory.is_dir() else chosen.inventory
+    rows = Lab(load(path, chosen.name)).status()
+    if stopped := [row.name for row in rows if row.state != "running"]:
+        raise LabError(f"not running: {', '.join(stopped)}; bring the lab up and install with: ./run --deploy tests/")
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        print(f"{row.name:{width}}  {row.memory:6} MiB")
+    total = sum(row.memory for row in rows)
+    print(f"{'sum':{width}}  {total:6} MiB = {total / 1024:.1f} GiB; {machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    main(run)

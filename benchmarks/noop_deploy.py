@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Time `pytest --deploy` on a site that is deployed: wall time from the shell's point of view, and no change made.
+
+It runs every step (the drift test asks for all of them), so it ends with the state of every declared resource.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common import arguments, machine, main, site_of, spread
+
+from lab import Lab, load
+from stackspec.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run() -> int:
+    """Measure, and print the median."""
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("--tests", nargs="+", default=["tests/infra/test_drift.py"], help="default: %(default)s")
+    chosen = parser.parse_args()
+    site = site_of(chosen.inventory)
+    # A lab that is down would be brought up and deployed, which is another benchmark.
+    if site.inventory.lab is not None and not Lab(load(site.file)).is_up():
+        raise InputError(f"the lab {site.inventory.lab.name} is not up; deploy it first: ./run --deploy tests/")
+    command = [sys.executable, "-m", "pytest", "--deploy", "--inventory", str(chosen.inventory.resolve())]
+    command += ["-p", "no:cacheprovider", *chosen.tests]
+    times: list[float] = []
+    for number in range(chosen.rounds):
+        began = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        times.append(time.perf_counter() - began)
+        made = re.search(r"^stackspec: (\d+) changes", done.stdout, re.MULTILINE)
+        if done.returncode != 0 or made is None or made[1] != "0":
+            what = f"{made[1]} changes" if made else "no summary"
+            print("\n".join((done.stdout + done.stderr).splitlines()[-30:]))
+            print(f"round {number + 1}: exit status {done.returncode}, {what}; 0 and 0 changes are needed")
+            return 1
+        print(f"round {number + 1}: {times[-1]:.2f} s, 0 changes", flush=True)
+    print(f"no-op deploy of {site.name}: {spread(times)}; {machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    main(run)
