@@ -55,11 +55,13 @@ UNITS = [
 class Side:
     """One way to reach the node.
 
-    :param hosts: its testinfra host
+    :param host: its testinfra host
+    :param stat: gives the mode of a file
     :param facts: gives the 50 answers
     """
 
     host: Any
+    stat: Callable[[], int]
     facts: Callable[[], list[bool]]
 
 
