@@ -30,14 +30,7 @@ from stackspec.transport import Connection, ssh_arguments
 
 FILES = [
     *("/etc/hostname", "/etc/hosts", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/fstab", "/etc/os-release"),
-    *(
-        "/etc/ssh/sshd_config",
-        "/etc/apt",
-        "/etc/nsswitch.conf",
-        "/etc/machine-id",
-        "/etc/profile",
-        "/etc/debian_version",
-    ),
+    *("/etc/ssh/sshd_config", "/etc/apt", "/etc/nsswitch.conf", "/etc/machine-id", "/etc/profile", "/etc/issue"),
     *("/etc/pam.d", "/etc/security", "/etc/systemd/system", "/usr/bin/python3", "/var/lib/dpkg/status", "/var/log"),
     *("/etc/no-such-file", "/etc/nova/nova.conf", "/etc/keystone/keystone.conf", "/root", "/tmp", "/run"),
 ]
@@ -151,7 +144,7 @@ def run() -> int:
         text = f"{operation:16}{median(row['ours']) * 1000:7.2f} ms"
         for side, width in (("peer", 13), ("kept", 13)):
             ratio = median(theirs / mine for theirs, mine in zip(row[side], row["ours"], strict=True))
-            text += f"{median(row[side]) * 1000:{width}.1f} ms{ratio:8.0f}"
+            text += f"{median(row[side]) * 1000:{width}.1f} ms{ratio:8.1f}"
         print(text)
     return 0
 
