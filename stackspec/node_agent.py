@@ -173,10 +173,9 @@ def get(url, timeout=10.0):
 
 def facts(queries):
     """Answers in the order of `queries` ([op, args]); all units and all packages in one look each."""
-    units = (
-        read_units([args[0] for op, args in queries if op == "unit"]) if any(q[0] == "unit" for q in queries) else {}
-    )
-    packages = read_packages([args[0] for op, args in queries if op == "package"])
+    names = {kind: [args[0] for op, args in queries if op == kind] for kind in ("unit", "package")}
+    units = read_units(names["unit"]) if names["unit"] else {}
+    packages = read_packages(names["package"]) if names["package"] else {}
     answers = []
     for op, args in queries:
         if op == "unit":

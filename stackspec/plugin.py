@@ -28,10 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
     group.addoption("--plan", action="store_true", help="print what --deploy would change, and touch nothing")
     group.addoption("--inventory", metavar="PATH", help="the site (default: the embedded lab)")
-    group.addoption("--keep", action="store_true", help="keep what failed tests made in the cloud, for a look at it")
-    group.addoption("--guest-image", metavar="NAME", help="image of test servers (default: the smallest public one)")
+    group.addoption("--keep", action="store_true", help="keep what tests made in the cloud, for a look at it")
+    group.addoption("--guest-image", metavar="NAME", help="image of test servers (default: cirros)")
     group.addoption("--guest-user", metavar="NAME", default="cirros", help="user to log in to test servers")
-    group.addoption("--external-network", metavar="NAME", help="network of floating addresses (default: the first)")
+    group.addoption(
+        "--external-network", metavar="NAME", help="network of floating addresses (default: provider, else the first)"
+    )
     group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
 
 

@@ -68,7 +68,7 @@ class Run:
         self.site = self._find_site()
         self.engine: Engine | None = None
         self.catalog = Catalog(self.site)
-        self._lab: Lab | None = None
+        self.lab: Lab | None = None
         self._told: set[str] = set()
         self._began = False
         self._refused = ""
@@ -173,7 +173,7 @@ class Run:
 
     def _reach_site(self, site: Site) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
-        self._lab = enter_lab(site, self._lab_up if self.deploying else None)
+        self.lab = enter_lab(site, self._lab_up if self.deploying else None)
 
     def _lab_up(self, lab: Lab) -> None:
         """Bring the lab up and, beside it, build the test guest: outside of the lab's network packages can be had."""
@@ -343,4 +343,4 @@ def _names(item: pytest.Item) -> Sequence[str]:
 
 
 def _on_nodes(item: pytest.Item) -> bool:
-    return bool({"host", "nodes", "controller"} & set(_names(item)))
+    return bool({"node_host", "controller", "computes", "lab"} & set(_names(item)))

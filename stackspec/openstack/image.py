@@ -13,7 +13,6 @@ from ..site import Site, cache_directory
 from .api_object import ApiObject, compare
 from .cloud import Cloud
 
-
 SOURCE = "stackspec_source"
 """Property of an image that says what it was made of."""
 
