@@ -113,6 +113,16 @@ def _name(lookup, number):
         return str(number)
 
 
+def settled_units(names, timeout=60.0):
+    """States of units, waiting for those that are on their way up: after a power-on that is no state to judge by."""
+    until = time.monotonic() + timeout
+    while True:
+        states = read_units(names)
+        if time.monotonic() > until or all(state["active"] != "activating" for state in states.values()):
+            return states
+        time.sleep(0.5)
+
+
 def read_units(names):
     argv = ["systemctl", "show", "--no-pager", "--timestamp=us+utc", "--property=" + UNIT_PROPERTIES, "--"]
     blocks = execute(argv + [n if "." in n else n + ".service" for n in names])["out"].split("\n\n")
@@ -174,7 +184,7 @@ def get(url, timeout=10.0):
 def facts(queries):
     """Answers in the order of `queries` ([op, args]); all units and all packages in one look each."""
     names = {kind: [args[0] for op, args in queries if op == kind] for kind in ("unit", "package")}
-    units = read_units(names["unit"]) if names["unit"] else {}
+    units = settled_units(names["unit"]) if names["unit"] else {}
     packages = read_packages(names["package"]) if names["package"] else {}
     answers = []
     for op, args in queries:
