@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .secrets import redact
+
 
 class StackspecError(Exception):
     """Base of every error that stackspec raises on purpose."""
@@ -52,4 +54,5 @@ class ActionError(StackspecError):
 
 
 def _indent(text: str, limit: int = 4000) -> str:
-    return "\n".join("    " + line for line in text.strip()[-limit:].splitlines())
+    # Masked before it is cut: half a secret is not recognised any more.
+    return "\n".join("    " + line for line in redact(text).strip()[-limit:].splitlines())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .lines import append_line
 from .masking import mask_tree
 from .site import state_directory
 
@@ -33,18 +33,8 @@ class EventLog:
         :raises OSError: the file cannot be written
         """
         entry = mask_tree({"time": time.time(), **event})
-        line = (json.dumps(entry, default=str) + "\n").encode()
         with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                # A line that a kill has torn must not swallow this one.
-                size = os.fstat(descriptor).st_size
-                if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    line = b"\n" + line
-                os.write(descriptor, line)
-            finally:
-                os.close(descriptor)
+            append_line(self.path, json.dumps(entry, default=str))
 
     def read(self) -> list[dict[str, Any]]:
         """All events so far; none when the file does not exist."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any, ClassVar
+
+from .lines import append_line
 
 
 class Ledger:
@@ -32,18 +33,8 @@ class Ledger:
         """Append an entry; one write call, so that a kill hardly leaves half a line."""
         if self._file is None:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        data = (self.line(event, digest) + "\n").encode()
         with self._lock:
-            descriptor = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                # Half a line of a run that was killed must not swallow this one.
-                size = os.fstat(descriptor).st_size
-                if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    data = b"\n" + data
-                os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
+            append_line(self._file, self.line(event, digest))
 
     def last(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The newest entry of each (step, node)."""

@@ -36,7 +36,8 @@ class Failed(Exception):
         self.answer = {
             "what": what,
             "exit_status": status,
-            "output": output[-6000:],
+            # The dots tell who masks secrets that the first word may be the end of one.
+            "output": output if len(output) < 6000 else "..." + output[-6000:],
             "command": command,
             "journal": journal(units) if units else "",
         }

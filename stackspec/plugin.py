@@ -141,6 +141,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         config.stash[RUN].refuse(str(error))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers of xdist share the run's id, by which objects are found and removed."""
+    node.workerinput["stackspec_run"] = node.config.stash[RUN].id
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return True if session.config.option.plan else None

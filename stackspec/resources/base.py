@@ -154,6 +154,26 @@ class Resource(ABC):
 
 
 @dataclass(frozen=True)
+class ManagedFile(Resource):
+    """A resource that manages one file, which the release may have elsewhere than the guide.
+
+    :param path: the file, as the guide names it
+    """
+
+    path: str
+
+    @property
+    def title(self) -> str:
+        return self.path
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(site.release.path(self.path))]
+
+    def paths(self, site: Site) -> tuple[str, ...]:
+        return (site.release.path(self.path),)
+
+
+@dataclass(frozen=True)
 class Reference(ABC):
     """A value that is known only when the resource is applied, such as the id of an API object."""
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, Query, Resource, file, unified_diff
+from .base import Change, Context, Difference, ManagedFile, Query, Resource, file, unified_diff
 
 
 @dataclass(frozen=True)
-class File(Resource):
+class File(ManagedFile):
     """A file with exactly this content.
 
     :param path: the file, as the guide names it
@@ -23,21 +23,10 @@ class File(Resource):
     :param group: its group
     """
 
-    path: str
     content: str
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
-
-    @property
-    def title(self) -> str:
-        return self.path
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [file(site.release.path(self.path))]
-
-    def paths(self, site: Site) -> tuple[str, ...]:
-        return (site.release.path(self.path),)
 
     def changes(self, context: Context) -> list[Change]:
         path = context.site.release.path(self.path)
@@ -87,7 +76,7 @@ class Directory(Resource):
 
 
 @dataclass(frozen=True)
-class Lines(Resource):
+class Lines(ManagedFile):
     """Lines that a file must hold; the rest of the file stays.
 
     :param path: the file
@@ -95,19 +84,8 @@ class Lines(Resource):
     :param replaces: regular expression of lines that must not stand beside them
     """
 
-    path: str
     lines: tuple[str, ...]
     replaces: str = ""
-
-    @property
-    def title(self) -> str:
-        return self.path
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [file(site.release.path(self.path))]
-
-    def paths(self, site: Site) -> tuple[str, ...]:
-        return (site.release.path(self.path),)
 
     def changes(self, context: Context) -> list[Change]:
         path = context.site.release.path(self.path)

@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..inventory import Node
-from ..site import Site
 from . import ini_text
-from .base import Change, Context, Difference, Query, Reference, Resource, file, resolve, unified_diff
+from .base import Change, Context, Difference, ManagedFile, Reference, file, resolve, unified_diff
 
 Value = str | int | bool | Reference | None
 
 
 @dataclass(frozen=True)
-class IniFile(Resource):
+class IniFile(ManagedFile):
     """Options of an ini file; comments and other options stay as they are.
 
     :param path: the file, as the guide names it
@@ -24,20 +22,9 @@ class IniFile(Resource):
     :param mode: mode of the file when it is made; an existing file keeps mode and owner
     """
 
-    path: str
     options: Mapping[str, Mapping[str, Value]] = field(hash=False)
     own: tuple[str, ...] = ()
     mode: int = 0o640
-
-    @property
-    def title(self) -> str:
-        return self.path
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [file(site.release.path(self.path))]
-
-    def paths(self, site: Site) -> tuple[str, ...]:
-        return (site.release.path(self.path),)
 
     def changes(self, context: Context) -> list[Change]:
         path = context.site.release.path(self.path)
