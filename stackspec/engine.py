@@ -122,7 +122,9 @@ class Engine:
         changed: set[str] = set()
         for name in self.steps:
             tasks = [task for task in self.tasks if task.step.name == name]
-            if any(changes_of(task.findings) for task in tasks) or changed & set(STEPS[name].needs):
+            if any(changes_of(task.findings) for task in tasks) or any(
+                changed & set(task.step.needs) for task in tasks
+            ):
                 changed.add(name)
             else:
                 for task in tasks:

@@ -20,8 +20,9 @@ def _getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
 def learn_names(site: Site) -> None:
     """Let this process resolve the names of the site's nodes to their management addresses, as /etc/hosts does there.
 
-    The controlling machine need not be edited, and two sites with equal names do not meet.
+    The controlling machine need not be edited. What was learned first stays: a run within a run, as the suite's own
+    tests make them, does not lead the outer one to another machine.
     """
-    _known.clear()
-    _known.update({node.name: node.address for node in site.nodes.values()})
+    for node in site.nodes.values():
+        _known.setdefault(node.name, node.address)
     socket.getaddrinfo = _getaddrinfo

@@ -105,7 +105,7 @@ def load_site(path: Path) -> Site:
     else:
         secrets = Secrets(state / "secrets.json")
     site = Site(inventory, release, secrets, state)
-    site.file = file
+    site.file = file.absolute()
     return site
 
 

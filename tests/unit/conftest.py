@@ -39,4 +39,6 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
     monkeypatch.setenv("STACKSPEC_INVENTORY", str(pytester.path / "site.yaml"))
     monkeypatch.delenv("OS_CLOUD", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    # pytest prints more where it finds that it runs in CI.
+    monkeypatch.delenv("CI", raising=False)
     return Runs(pytester)
