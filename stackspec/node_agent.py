@@ -37,7 +37,7 @@ class Failed(Exception):
             "what": what,
             "exit_status": status,
             # The dots tell who masks secrets that the first word may be the end of one.
-            "output": output if len(output) < 6000 else "..." + output[-6000:],
+            "output": output if len(output) <= 6000 else "..." + output[-5997:],
             "command": command,
             "journal": journal(units) if units else "",
         }
