@@ -11,6 +11,7 @@ from typing import Any
 from .errors import StackspecError
 from .ledger import Ledger
 from .resources.base import Query, Shared, package
+from .resources.service import Service
 from .secrets import redact
 from .site import Site
 from .step import STEPS, closure
@@ -91,6 +92,15 @@ class Engine:
         with self._ready:
             self._ready.wait_for(lambda: all(task.state in ("done", "failed", "blocked") for task in tasks))
         return tasks
+
+    def settling(self, step: str) -> list[str]:
+        """`step` and the planned steps that restart its units: a test that ran between them would meet a restart."""
+        mine = {(task.node.name, unit) for task in self.tasks if task.step.name == step for unit in self._units(task)}
+        others = (task for task in self.tasks if any((task.node.name, unit) in mine for unit in self._units(task)))
+        return list(dict.fromkeys([step, *(task.step.name for task in others)]))
+
+    def _units(self, task: Task) -> list[str]:
+        return [unit for each in task.resources if isinstance(each, Service) for unit in each.units(self.site)]
 
     def failure(self, step: str) -> Task | None:
         """The task whose failure keeps `step` from being done, if there is one. Waits for the step."""

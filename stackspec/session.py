@@ -212,7 +212,15 @@ class Run:
         """Wait until the steps are done, failed or blocked."""
         if self.engine is not None and self.deploying:
             for name in steps:
-                self.engine.wait(name)
+                for each in self.engine.settling(name):
+                    self.engine.wait(each)
+
+    def services(self) -> frozenset[str]:
+        """Service types whose steps this deployment has finished so far."""
+        if self.engine is None or not self.deploying:
+            return frozenset()
+        provided = {task.step.provides for task in self.engine.tasks if task.state == "done"}
+        return frozenset(provides for provides in provided if provides is not None)
 
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
