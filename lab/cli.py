@@ -58,7 +58,12 @@ def _default_inventory() -> Path:
 
 def _guarded(call: Callable[[Lab, argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     try:
-        return call(Lab(load(arguments.inventory, arguments.name)), arguments)
+        spec = load(arguments.inventory, arguments.name)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 4
+    try:
+        return call(Lab(spec), arguments)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
