@@ -63,7 +63,7 @@ class Lab:
             self._boot(state, say)
 
     def down(self, everything: bool = False) -> None:
-        """Remove all processes, networks and disks of the lab; its snapshots and the cache stay.
+        """Remove all processes, networks and disks of the lab; its snapshots, their nodes' keys and the cache stay.
 
         :param everything: remove the snapshots too, and the cache when no other lab is there to use it
         :raises LabError: when a process or a namespace does not go
@@ -72,7 +72,7 @@ class Lab:
             self._halt()
             cgroup.kill(self.group)
             network.delete_all(self.spec)
-            _remove(self.folder.root, keep=() if everything else ("snapshots",))
+            _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh"))
             if everything and not any(path.is_dir() for path in self.folder.root.parent.iterdir()):
                 shutil.rmtree(self.cache, ignore_errors=True)
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from keystoneauth1 import exceptions as auth_errors
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
+from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, connect_as
 from stackspec.fixtures.owned import Owned
-
-from stackspec.plugin_keys import SITE
 
 INTERFACES = ("public", "internal", "admin")
 
@@ -219,49 +216,8 @@ def test_service_and_endpoint_appear_in_the_catalog(cloud: Connection, owned: Ow
     region = cloud.config.get_region_name() or next(iter(cloud.identity.regions())).id
     url = "http://192.0.2.1/"
     cloud.identity.create_endpoint(service_id=service.id, interface="public", url=url, region_id=region)
-    entry = next((each for each in _catalog(fresh(account)) if each["type"] == kind), None)
+    entry = next((each for each in catalog_of(fresh(account)) if each["type"] == kind), None)
     assert entry is not None, f"service {kind} is not in the catalog of a token that was issued after it was made"
     assert [each["url"] for each in entry["endpoints"]] == [url]
     cloud.identity.delete_service(service)
-    assert kind not in {each["type"] for each in _catalog(fresh(account))}
-
-
-def _catalog(connection: Connection) -> list[dict[str, Any]]:
-    access = connection.session.auth.get_access(connection.session)
-    return list(access.service_catalog.catalog)
-
-
-def test_every_service_of_the_catalog_answers(request: pytest.FixtureRequest, user_cloud: Connection) -> None:
-    """Each service has its endpoints in the region, and each of these answers.
-
-    On a site of ours all three interfaces. Of somebody else's cloud only the interface that this user is to use can be
-    asked for: the others are often kept from users, and an admin endpoint is not needed any more.
-    """
-    site = request.config.stash.get(SITE, None)
-    region = user_cloud.config.get_region_name()
-    wanted = INTERFACES if site is not None else (user_cloud.config.get_interface() or "public",)
-    problems = []
-    for service in _catalog(user_cloud):
-        urls = {
-            endpoint["interface"]: endpoint["url"]
-            for endpoint in service["endpoints"]
-            if not region or endpoint["region_id"] == region
-        }
-        for interface in wanted:
-            if interface not in urls:
-                problems.append(f"{service['type']}: no {interface} endpoint in region {region}")
-            elif problem := _silent(user_cloud, urls[interface]):
-                problems.append(f"{service['type']}: {interface} endpoint {urls[interface]}: {problem}")
-    assert not problems, "\n".join(problems)
-
-
-def _silent(connection: Connection, url: str) -> str | None:
-    # The root, without a token: versions are told to everybody, and 401 is an answer, too.
-    parts = urlsplit(url)
-    path = "/" + parts.path.strip("/").split("/")[0] if parts.port is None else "/"
-    root = f"{parts.scheme}://{parts.netloc}{path}"
-    try:
-        answer = connection.session.get(root, authenticated=False, raise_exc=False, timeout=30, connect_retries=3)
-    except auth_errors.ClientException as error:
-        return f"{type(error).__name__}: {error}"
-    return None if answer.status_code < 500 else f"status {answer.status_code} from {root}"
+    assert kind not in {each["type"] for each in catalog_of(fresh(account))}
