@@ -7,7 +7,11 @@ from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.owned import Owned
 
+from stackspec.openstack.waiting import wait_for
 from stackspec.plugin_keys import SITE
+
+REPORTED_WITHIN = 60
+"""Seconds."""
 
 
 def expected_nodes(request: pytest.FixtureRequest) -> set[str]:
@@ -18,14 +22,21 @@ def expected_nodes(request: pytest.FixtureRequest) -> set[str]:
 
 def test_services_are_up(request: pytest.FixtureRequest, nova_discover: object, cloud: Connection) -> None:
     """Scheduler, conductor, and a compute service on each compute node: all enabled and up."""
-    services = list(cloud.compute.services())
-    found = {each.binary for each in services}
-    assert {"nova-scheduler", "nova-conductor", "nova-compute"} <= found, f"services of nova: {sorted(found)}"
-    down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
-    assert not down, f"down: {', '.join(down)}"
-    hosts = {each.host.split(".")[0] for each in services if each.binary == "nova-compute"}
     wanted = expected_nodes(request)
-    assert not wanted or hosts == wanted, f"nova-compute: expected on {sorted(wanted)}, found on {sorted(hosts)}"
+
+    def complaint() -> str:
+        services = list(cloud.compute.services())
+        missing = {"nova-scheduler", "nova-conductor", "nova-compute"} - {each.binary for each in services}
+        if missing:
+            return f"not there: {sorted(missing)}"
+        down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
+        if down:
+            return f"down: {', '.join(down)}"
+        hosts = {each.host.split(".")[0] for each in services if each.binary == "nova-compute"}
+        return f"nova-compute: expected on {sorted(wanted)}, found on {sorted(hosts)}" if wanted - hosts else ""
+
+    # A service that has just started reports within its interval of 10 s.
+    wait_for("every service of nova is up", lambda: not complaint(), REPORTED_WITHIN, detail=complaint)
 
 
 def test_hypervisors_are_up_and_in_a_cell(
