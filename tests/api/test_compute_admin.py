@@ -43,8 +43,13 @@ def test_hypervisors_are_up_and_in_a_cell(
     request: pytest.FixtureRequest, nova_discover: object, cloud: Connection
 ) -> None:
     """Each compute node is a hypervisor that is up: it was discovered into a cell."""
-    hypervisors = list(cloud.compute.hypervisors(details=True))
-    assert hypervisors, "no hypervisor: were the compute nodes discovered into a cell?"
+    # The list asks each compute node, and one that was restarted a moment ago may not take the question.
+    hypervisors = wait_for(
+        "hypervisors: the compute nodes are in a cell and answer",
+        lambda: list(cloud.compute.hypervisors(details=True)),
+        3 * REPORTED_WITHIN,
+        retry_on=(exceptions.HttpException,),
+    )
     down = [each.name for each in hypervisors if each.state != "up"]
     assert not down, f"hypervisors that are not up: {down}"
     found = {each.name.split(".")[0] for each in hypervisors}
