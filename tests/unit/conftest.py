@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from stackspec import engine, plugin, secrets, step
+from stackspec.site import Site
 
+from .bare import change_of, lab_site
 from .plugin_runs import HERE, Runs
 
 
@@ -42,3 +44,15 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
     # pytest prints more where it finds that it runs in CI.
     monkeypatch.delenv("CI", raising=False)
     return Runs(pytester)
+
+
+@pytest.fixture
+def site() -> Site:
+    """The lab, planned without state."""
+    return lab_site()
+
+
+@pytest.fixture
+def change(site):
+    """The change of a resource on the controller, given what is known of it; or None."""
+    return lambda resource, known=None: change_of(resource, site, known)

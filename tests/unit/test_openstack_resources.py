@@ -12,26 +12,13 @@ from stackspec.openstack.database import native_hash
 from stackspec.openstack.rabbitmq import RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.base import file, package, unit
-from stackspec.site import Site
 
-from .bare import RUNNING, change_of, context, differences, lab_site, look, made, text_file
+from .bare import RUNNING, context, differences, look, made, text_file
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
     """What a command gives."""
     return {"status": status, "out": out, "err": ""}
-
-
-@pytest.fixture
-def site() -> Site:
-    """The lab, planned without state."""
-    return lab_site()
-
-
-@pytest.fixture
-def change(site):
-    """The change of a resource on the controller, given what is known of it; or None."""
-    return lambda resource, known=None: change_of(resource, site, known)
 
 
 class TestDatabase:

@@ -9,21 +9,8 @@ import pytest
 from stackspec.openstack import Id
 from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Service
 from stackspec.resources.base import file, package, unit
-from stackspec.site import Site
 
-from .bare import RUNNING, change_of, differences, lab_site, look, made, text_file
-
-
-@pytest.fixture
-def site() -> Site:
-    """The lab, planned without state."""
-    return lab_site()
-
-
-@pytest.fixture
-def change(site):
-    """The change of a resource on the controller, given what is known of it; or None."""
-    return lambda resource, known=None: change_of(resource, site, known)
+from .bare import RUNNING, differences, look, made, text_file
 
 
 class TestFile:

@@ -7,21 +7,8 @@ import pytest
 from stackspec.resources import Answers, Await, IniFile, Service
 from stackspec.resources.base import file, http, unit
 from stackspec.resources.service import Unwanted
-from stackspec.site import Site
 
-from .bare import NO_UNIT, RUNNING, change_of, differences, lab_site, look, made, text_file
-
-
-@pytest.fixture
-def site() -> Site:
-    """The lab, planned without state."""
-    return lab_site()
-
-
-@pytest.fixture
-def change(site):
-    """The change of a resource on the controller, given what is known of it; or None."""
-    return lambda resource, known=None: change_of(resource, site, known)
+from .bare import NO_UNIT, RUNNING, differences, look, made, text_file
 
 
 class TestService:
