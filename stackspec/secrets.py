@@ -49,7 +49,8 @@ class Secrets:
     """Passwords and keys of one site by name, generated on first use.
 
     :param file: JSON file (0600) that holds them; None keeps them in memory only (a plan without a state directory)
-    :param fixed: when given, the value of every secret (the guide's ``000000``)
+    :param fixed: when given, the value of every password (the guide's ``000000``); keys are generated nevertheless,
+        since no service takes a key like that
     :param given: secrets named by the user, which win
     """
 
@@ -61,7 +62,8 @@ class Secrets:
         self._values: dict[str, str] = {}
         if file is not None and file.exists():
             self._values = json.loads(file.read_text())
-        self._values |= given or {}
+        self._given = given or {}
+        self._values |= self._given
         for value in self._values.values():
             redact.add(value)
 
@@ -76,6 +78,8 @@ class Secrets:
 
     def password(self, name: str) -> str:
         """The password called `name`: 24 letters and digits, so that it needs no quoting in URLs, ini files or SQL."""
+        if self._fixed is not None and name not in self._given:
+            return redact.add(self._fixed)
         return self._get(name, lambda: _random.token_hex(12))
 
     def key(self, name: str, size: int = 32) -> str:
@@ -85,8 +89,7 @@ class Secrets:
     def _get(self, name: str, make: Callable[[], str]) -> str:
         with self._lock:
             if name not in self._values:
-                value = self._fixed if self._fixed is not None else make()
-                self._values[name] = redact.add(value)
+                self._values[name] = redact.add(make())
                 self._save()
             return self._values[name]
 

@@ -72,6 +72,14 @@ class Site:
         """The site's password called `name`."""
         return self.secrets.password(name)
 
+    @property
+    def address_for_guests(self) -> str:
+        """Where guests reach the controller, whose name and management address they do not know (erratum E87).
+
+        On the provider network: the routers of every project lead there.
+        """
+        return str(self.controller.provider.address)
+
     def tunnel_address(self, node: Node) -> str:
         """Where the node ends its VXLAN tunnels: on the network that the inventory's `tunnel` names."""
         return str(node.provider.address if self.inventory.tunnel == "provider" else node.management.address)
@@ -92,7 +100,7 @@ def load_site(path: Path) -> Site:
     inventory = _with_files(inventory, source)
     state = state_directory() / "sites" / inventory.site
     if inventory.secrets == "guide":
-        secrets = Secrets(fixed="000000")
+        secrets = Secrets(state / "secrets.json", fixed="000000")
     elif isinstance(inventory.secrets, Path):
         given_path = file.parent / inventory.secrets.expanduser()
         if not given_path.is_file():

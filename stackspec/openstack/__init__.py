@@ -2,7 +2,19 @@
 
 from .compute import Flavor
 from .database import Database, DbSync
-from .identity import Bootstrap, CloudsFile, Endpoint, MemberProject, Project, RegisteredLimit, Role, ServiceUser
+from .identity import (
+    Bootstrap,
+    CloudsFile,
+    Domain,
+    DomainAdmin,
+    Endpoint,
+    MemberProject,
+    Project,
+    RegisteredLimit,
+    Role,
+    RoleAssignment,
+    ServiceUser,
+)
 from .image import Image
 from .network import Network, Subnet
 from .oslo import OsloConfig, database_url, keystone_auth, keystone_authtoken, transport_url
@@ -14,6 +26,8 @@ __all__ = [
     "CloudsFile",
     "Database",
     "DbSync",
+    "Domain",
+    "DomainAdmin",
     "Endpoint",
     "Flavor",
     "Id",
@@ -26,6 +40,7 @@ __all__ = [
     "Project",
     "RegisteredLimit",
     "Role",
+    "RoleAssignment",
     "ServiceUser",
     "Subnet",
     "database_url",

@@ -162,6 +162,114 @@ class MemberProject(ServiceUser):
 
 
 @dataclass(frozen=True)
+class Domain(ApiObject):
+    """A domain of its own for the users that a service makes."""
+
+    name: str
+    description: str
+
+    @property
+    def title(self) -> str:
+        return f"domain {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        found = cloud.find("identity.domains", name=self.name)
+        return compare(found, {"description": self.description, "is_enabled": True}, self.title)
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        identity = cloud.connection.identity
+        if found := cloud.find("identity.domains", name=self.name):
+            identity.update_domain(found, description=self.description, is_enabled=True)
+        else:
+            identity.create_domain(name=self.name, description=self.description)
+
+
+@dataclass(frozen=True)
+class DomainAdmin(ApiObject):
+    """A user who administers the domain that it is in.
+
+    :param name: the user; its password is the site's secret of that name
+    :param domain: the domain, which is there
+    """
+
+    name: str
+    domain: str
+
+    @property
+    def title(self) -> str:
+        return f"user {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        domain = cloud.find("identity.domains", name=self.domain)
+        user = domain and cloud.find("identity.users", name=self.name, domain_id=domain.id)
+        if not user:
+            return compare(None, {}, self.title)
+        differences = []
+        if not self._is_admin(cloud, domain, user):
+            differences.append(Difference(f"role of {self.name} on domain {self.domain}", "admin", "not given"))
+        elif not cloud.admits(self.name, context.site.password(self.name), domain=self.domain):
+            differences.append(Difference(f"password of {self.name}", "the site's", "another"))
+        return differences
+
+    def _is_admin(self, cloud: Cloud, domain: Any, user: Any) -> bool:
+        role = cloud.find("identity.roles", name="admin")
+        return any(
+            each.user
+            and role
+            and (each.user["id"], each.role["id"]) == (user.id, role.id)
+            and each.scope.get("domain", {}).get("id") == domain.id
+            for each in cloud.list("identity.role_assignments")
+        )
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        identity = cloud.connection.identity
+        password = context.site.password(self.name)
+        domain = identity.find_domain(self.domain, ignore_missing=False)
+        user = cloud.find("identity.users", name=self.name, domain_id=domain.id)
+        if user is None:
+            user = identity.create_user(name=self.name, domain_id=domain.id, password=password)
+        elif not cloud.admits(self.name, password, domain=self.domain):
+            identity.update_user(user, password=password)
+        role = identity.find_role("admin", ignore_missing=False)
+        identity.assign_domain_role_to_user(domain, user, role)
+
+
+@dataclass(frozen=True)
+class RoleAssignment(ApiObject):
+    """A role of a user on a project; user and project are there, both of the default domain."""
+
+    role: str
+    user: str
+    project: str
+
+    @property
+    def title(self) -> str:
+        return f"role {self.role} of {self.user} on project {self.project}"
+
+    def _parts(self, cloud: Cloud) -> tuple[Any, Any, Any]:
+        project = cloud.find("identity.projects", name=self.project, domain_id="default")
+        user = cloud.find("identity.users", name=self.user, domain_id="default")
+        return project, user, cloud.find("identity.roles", name=self.role)
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        project, user, role = self._parts(cloud)
+        if project and user and role:
+            wanted = (project.id, user.id, role.id)
+            for each in cloud.list("identity.role_assignments"):
+                on_project = each.scope.get("project", {}).get("id")
+                if each.user and (on_project, each.user["id"], each.role["id"]) == wanted:
+                    return []
+        return [Difference(self.title, "given", "not given")]
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        identity = cloud.connection.identity
+        project = identity.find_project(self.project, ignore_missing=False, domain_id="default")
+        user = identity.find_user(self.user, ignore_missing=False, domain_id="default")
+        role = identity.find_role(self.role, ignore_missing=False)
+        identity.assign_project_role_to_user(project, user, role)
+
+
+@dataclass(frozen=True)
 class Endpoint(ApiObject):
     """A service and its three endpoints.
 

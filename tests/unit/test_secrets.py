@@ -50,11 +50,16 @@ def test_the_file_is_only_its_owner_s_also_when_an_older_one_was_not(tmp_path: P
 
 
 def test_the_guide_s_value_and_given_ones(tmp_path: Path) -> None:
-    secrets = Secrets(fixed="000000", given={"admin": "chosen"})
-    assert secrets.password("nova") == "000000"
-    assert secrets.key("fernet") == "000000"
+    """000000 is the guide's for every password, also for those that were generated before; it is no key."""
+    file = tmp_path / "secrets.json"
+    file.write_text(json.dumps({"glance": "generated"}))
+    secrets = Secrets(file, fixed="000000", given={"admin": "chosen"})
+    assert secrets.password("nova") == secrets.password("glance") == "000000"
     assert secrets.password("admin") == "chosen"
     secrets.keep()
+    key = secrets.key("fernet")
+    assert len(base64.urlsafe_b64decode(key)) == 32
+    assert Secrets(file, fixed="000000").key("fernet") == key
 
 
 def test_what_the_user_gives_wins_over_what_was_generated(tmp_path: Path) -> None:
