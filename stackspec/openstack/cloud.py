@@ -78,23 +78,17 @@ class Cloud:
             self._asked = time.monotonic()
             return self._reachable
 
-    def admits(self, user: str, password: str, project: str) -> bool:
-        """Whether keystone gives `user` a token for `project`."""
-        if (user, project) in self._proved:
+    def admits(self, user: str, password: str, project: str = "", *, domain: str = "Default") -> bool:
+        """Whether keystone gives `user` of `domain` a token for `project`, or without one for the domain itself."""
+        if (user, project or domain) in self._proved:
             return True
-        auth = v3.Password(
-            auth_url(self.site),
-            username=user,
-            password=password,
-            user_domain_name="Default",
-            project_name=project,
-            project_domain_name="Default",
-        )
+        scope = {"project_name": project, "project_domain_name": domain} if project else {"domain_name": domain}
+        auth = v3.Password(auth_url(self.site), username=user, password=password, user_domain_name=domain, **scope)
         try:
             auth.get_token(Session(auth=auth, timeout=30))
         except (exceptions.ClientException, OSError):
             return False
-        self._proved.add((user, project))
+        self._proved.add((user, project or domain))
         return True
 
     def list(self, kind: str) -> list[Any]:
