@@ -63,5 +63,5 @@ def glance(site: Site, keystone: Step, mariadb: Step, memcached: Step) -> Resour
     yield DbSync(("glance-manage", "db_sync"), database="glance", package="glance", user="glance")
     yield Service("glance-api")
     yield Answers(f"http://{controller}:9292/", status=(200, 300), service="glance-api")
-    for name in site.inventory.images:
-        yield Image(name)
+    for name, image in site.inventory.images.items():
+        yield Image(name, image)

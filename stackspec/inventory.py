@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -44,6 +44,13 @@ class Attachment(_Strict):
     interface: str
 
 
+class Disks(_Strict):
+    """Whole disks that a storage service has for itself; with `wipe`, whatever is on them."""
+
+    devices: tuple[str, ...] = Field(min_length=1)
+    wipe: bool = False
+
+
 class Node(_Strict):
     """A node reached by ssh."""
 
@@ -52,12 +59,16 @@ class Node(_Strict):
     management: Attachment
     provider: Attachment
     ssh_host: str | None = None
-    disks: dict[str, str] = {}
+    disks: dict[Literal["swift", "cinder"], Disks] = {}
 
     @property
     def address(self) -> str:
         """Management address: where services listen and other nodes find this one."""
         return str(self.management.address)
+
+    def devices(self, use: str) -> tuple[str, ...]:
+        """Devices that the storage service `use` has on this node."""
+        return next((disks.devices for name, disks in self.disks.items() if name == use), ())
 
 
 class Ssh(_Strict):
@@ -69,8 +80,12 @@ class Ssh(_Strict):
     config: Path | None = None
 
 
+BUILT_IMAGES = ("test-guest", "test-amphora")
+"""Images that the lab builds: a small guest, and the system of Octavia's load balancers."""
+
+
 class Image(_Strict):
-    """An image of the site: a local file or URL, or `test-guest`, the guest that the lab builds."""
+    """An image of the site: a local file or URL, or one of BUILT_IMAGES."""
 
     source: str
     disk_format: Literal["qcow2", "raw", "vmdk", "iso"] = "qcow2"
@@ -84,6 +99,14 @@ class Flavor(_Strict):
     vcpus: int = Field(ge=1)
     ram: int = Field(ge=64)
     disk: int = Field(ge=0)
+
+
+class Octavia(_Strict):
+    """Load balancers: the image and the flavor of amphorae, and the network by which they are managed."""
+
+    image: Image
+    network: ipaddress.IPv4Network = ipaddress.IPv4Network("172.16.0.0/12")
+    flavor: Flavor = Flavor(vcpus=1, ram=1024, disk=2)
 
 
 class LabSection(BaseModel):
@@ -106,10 +129,12 @@ class Inventory(_Strict):
     time_servers: tuple[str, ...] = ()
     images: dict[str, Image] = {}
     flavors: dict[str, Flavor] = {"m1.tiny": Flavor(vcpus=1, ram=512, disk=1)}
+    octavia: Octavia | None = None
     tunnel: Literal["management", "provider"] = "management"
     datapath: Literal["system", "netdev"] = "system"
     virt_type: Literal["kvm", "qemu"] = "kvm"
     keystone_limits: bool = True
+    dashboard_names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")], ...] = ()
     config: Options = {}
     lab: LabSection | None = None
 
@@ -134,6 +159,11 @@ class Inventory(_Strict):
                 f"nodes.{others[0]}.roles: {first} is the controller; as in the guide, exactly one node can be that"
             )
         self._check_networks()
+        for node in self.nodes.values():
+            self._check_disks(node)
+        swift = [(node.name, device) for node in self.nodes.values() for device in node.devices("swift")]
+        if len(swift) == 1:
+            raise ValueError(f"nodes.{swift[0][0]}.disks.swift.devices: two copies of everything need two disks")
         seen: dict[str, str] = {}
         for node in self.nodes.values():
             for kind in ("management", "provider"):
@@ -149,6 +179,22 @@ class Inventory(_Strict):
                     raise ValueError(f"{where} is in networks.{kind}.pool, whose addresses are for servers")
         return self
 
+    @staticmethod
+    def _check_disks(node: Node) -> None:
+        if node.disks and "storage" not in node.roles:
+            raise ValueError(f"nodes.{node.name}.disks: the node needs the role storage for them; add it to its roles")
+        users: dict[str, str] = {}
+        for use, disks in node.disks.items():
+            for device in disks.devices:
+                where = f"nodes.{node.name}.disks.{use}.devices: {device}"
+                path = PurePosixPath(device)
+                if path.parts[:2] != ("/", "dev") or str(path) != device or ".." in path.parts or len(path.parts) < 3:
+                    raise ValueError(f"{where} is not the path of a device such as /dev/sdb")
+                # Services call a disk by the last part of its path.
+                other = users.setdefault(path.name, use)
+                if other != use or disks.devices.count(device) > 1:
+                    raise ValueError(f"{where} is {other}'s already; name each disk once")
+
     def _check_networks(self) -> None:
         management, provider = self.networks["management"].cidr, self.networks["provider"].cidr
         if management.overlaps(provider):
@@ -159,6 +205,20 @@ class Inventory(_Strict):
                     raise ValueError(f"networks.{kind}.{field}: {address} is not in {network.cidr}")
             if network.pool and network.pool[0] > network.pool[1]:
                 raise ValueError(f"networks.{kind}.pool: {network.pool[0]} comes after {network.pool[1]}; swap them")
+            if self.octavia is not None and self.octavia.network.overlaps(network.cidr):
+                raise ValueError(
+                    f"octavia.network: {self.octavia.network} overlaps the {kind} network, {network.cidr}; amphorae need "
+                    "a network of their own, such as 172.16.0.0/22"
+                )
+        if self.octavia is not None and self.octavia.network.prefixlen > 24:
+            raise ValueError(f"octavia.network: {self.octavia.network} is too small; 256 addresses (/24) are the least")
+
+    def all_images(self) -> dict[tuple[str, ...], Image]:
+        """Every image that the inventory names, by where it stands there."""
+        found: dict[tuple[str, ...], Image] = {("images", name): image for name, image in self.images.items()}
+        if self.octavia is not None:
+            found["octavia", "image"] = self.octavia.image
+        return found
 
 
 def load_inventory(path: Path) -> Inventory:
@@ -300,10 +360,13 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
         ("ssh",): Ssh,
         ("images",): Image,
         ("flavors",): Flavor,
+        ("octavia",): Octavia,
+        ("octavia", "image"): Image,
+        ("octavia", "flavor"): Flavor,
     }
-    if len(location) == 3:
-        return sorted(Attachment.model_fields)
-    found = fields.get(location[:1] if location else ())
+    if len(location) > 2:
+        return sorted((Disks if location[2] == "disks" else Attachment).model_fields)
+    found = fields.get(location) or fields.get(location[:1] if location else ())
     return sorted(set(found.model_fields) - {"name"}) if found else []
 
 

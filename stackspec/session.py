@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets as random
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import pytest
 from . import evidence, plan_output
 from .catalog import Catalog
 from .engine import Engine, Event
-from .errors import InputError, StackspecError
+from .errors import ActionError, InputError, StackspecError
 from .events import EventLog
 from .names import learn_names
 from .plugin_keys import ENGINE, RUN_ID, SITE
@@ -24,12 +25,13 @@ from .progress import Progress
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .secrets import redact
-from .site import Site, cache_directory, load_site, state_directory
+from .site import ImageBuilder, Site, cache_directory, load_site, state_directory
 from .step import STEPS, closure
 from .task import Finding, Task
 
 if TYPE_CHECKING:
     from lab import Lab
+    from lab.image import Recipe
 
 
 @dataclass(frozen=True)
@@ -176,21 +178,35 @@ class Run:
         self.lab = enter_lab(site, self._lab_up if self.deploying else None)
 
     def _lab_up(self, lab: Lab) -> None:
-        """Bring the lab up and, beside it, build the test guest: outside of the lab's network packages can be had."""
+        """Bring the lab up and, beside it, build the images that the lab makes itself.
+
+        Threads that begin here stay outside of the lab's network, where packages can be had. A step that needs an image
+        which is still being built waits for it.
+        """
         assert self.site is not None
-        with ThreadPoolExecutor(1) as beside:
-            building = beside.submit(self._test_guest, self.site)
-            lab.up(self._say)
-            guest = building.result()
-        self.site.image_builders["test-guest"] = lambda: guest
+        from lab.amphora import TEST_AMPHORA
+        from lab.guest import TEST_GUEST
 
-    def _test_guest(self, site: Site) -> Path:
-        """The test guest, if an image of the site is it."""
-        from lab.guest import build_test_guest
+        sources = {image.source for image in self.site.inventory.all_images().values()}
+        for recipe in (TEST_GUEST, TEST_AMPHORA):
+            if recipe.name in sources:
+                name = recipe.path(cache_directory()).name
+                self.site.image_builders[recipe.name] = ImageBuilder(name, self._beside(recipe))
+        lab.up(self._say)
 
-        if all(image.source != "test-guest" for image in site.inventory.images.values()):
-            return Path()
-        return build_test_guest(cache_directory(), self._say)
+    def _beside(self, recipe: Recipe) -> Callable[[], Path]:
+        """Build an image in a thread that the run's end does not wait for; what is returned waits for the image."""
+        built: Future[Path] = Future()
+
+        def work() -> None:
+            try:
+                built.set_result(recipe.build(cache_directory(), self._say))
+            except Exception as error:
+                # For the step that needs the image.
+                built.set_exception(ActionError(f"build image {recipe.name}", output=str(error)))
+
+        threading.Thread(target=work, name=recipe.name, daemon=True).start()
+        return built.result
 
     def _say(self, text: str) -> None:
         self._listen({"event": "says", "node": "lab", "text": text})
@@ -242,6 +258,9 @@ class Run:
 
     def require(self, step: str) -> None:
         """What a step's fixture does: the engine has it done, or the cloud that exists has the service."""
+        section = STEPS[step].section
+        if self.site is not None and section and getattr(self.site.inventory, section) is None:
+            pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
         if self.deploying:
             return
         provides = STEPS[step].provides

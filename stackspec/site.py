@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
-from .inventory import Inventory, Node, YamlSource, load_inventory, read_yaml
+from .image_format import wrong_format
+from .inventory import BUILT_IMAGES, Inventory, Node, YamlSource, load_inventory, read_yaml
 from .release import Release, load_release
 from .secrets import Secrets
 
@@ -24,6 +26,18 @@ def cache_directory() -> Path:
     if named := os.environ.get("STACKSPEC_CACHE"):
         return Path(named)
     return Path("/var/cache/stackspec") if os.geteuid() == 0 else Path.home() / ".cache/stackspec"
+
+
+@dataclass(frozen=True)
+class ImageBuilder:
+    """Makes an image that is neither fetched nor given.
+
+    :param file_name: what the image's file is called; another recipe, another name
+    :param build: waits for the image and returns its path
+    """
+
+    file_name: str
+    build: Callable[[], Path]
 
 
 class Site:
@@ -43,7 +57,7 @@ class Site:
         self.secrets = secrets
         self.state = state
         self.file = Path("site.yaml")
-        self.image_builders: dict[str, Callable[[], Path]] = {}
+        self.image_builders: dict[str, ImageBuilder] = {}
         self.name = inventory.site
         self.region = inventory.region
         self.nodes = inventory.nodes
@@ -135,12 +149,14 @@ def load_secrets(path: Path) -> dict[str, str]:
 def _with_files(inventory: Inventory, source: YamlSource) -> Inventory:
     """`inventory` with the files that ssh needs as absolute paths; all files that it names must be there."""
     folder = source.path.parent
-    for name, image in inventory.images.items():
-        if "://" not in image.source and image.source != "test-guest":
+    for location, image in inventory.all_images().items():
+        if "://" not in image.source and image.source not in BUILT_IMAGES:
             path = folder / image.source
+            where = f"{_line(source, (*location, 'source'))}: {'.'.join(location)}.source"
             if not path.is_file():
-                where = _line(source, ("images", name, "source"))
-                raise InputError(f"{where}: images.{name}.source: no file {path}; name a file, a URL or test-guest")
+                raise InputError(f"{where}: no file {path}; name a file, a URL or {' or '.join(BUILT_IMAGES)}")
+            if wrong := wrong_format(path, image.disk_format):
+                raise InputError(f"{where}: {wrong}")
     found: dict[str, Path] = {}
     for key, value in (("key", inventory.ssh.key), ("config", inventory.ssh.config)):
         if value is not None:

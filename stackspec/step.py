@@ -31,6 +31,7 @@ class Step:
     :param needs: the steps that it depends on
     :param provides: the service type that the catalog of a cloud shows when this step is done there
     :param declare: the function that yields the resources
+    :param section: the inventory's section without which the step is no part of a site; "" for a step of every site
     """
 
     name: str
@@ -38,9 +39,12 @@ class Step:
     needs: tuple[str, ...]
     provides: str | None
     declare: Callable[..., Iterable[Resource]] = field(compare=False)
+    section: str = ""
 
     def nodes(self, site: Site) -> list[Node]:
         """The nodes of `site` that the step runs on."""
+        if self.section and getattr(site.inventory, self.section) is None:
+            return []
         roles = {self.role} if isinstance(self.role, str) else set(self.role)
         return [node for node in site.nodes.values() if roles & {"all", *node.roles}]
 
@@ -57,18 +61,21 @@ class Step:
 STEPS: dict[str, Step] = {}
 
 
-def step(*, role: str | tuple[str, ...], provides: str | None = None) -> Callable[[Callable[..., Resources]], Any]:
+def step(
+    *, role: str | tuple[str, ...], provides: str | None = None, section: str = ""
+) -> Callable[[Callable[..., Resources]], Any]:
     """Register a function as a step and make it a session fixture that waits for the engine.
 
     :param role: controller, compute, storage or all; or several of them
     :param provides: service type in the catalog, by which the step's tests find it on a cloud that exists
+    :param section: the inventory's section without which the step is no part of a site
     """
 
     def register(function: Callable[..., Resources]) -> Any:
         name = function.__name__
         parameters = inspect.signature(function).parameters
         needs = tuple(parameter for parameter in parameters if parameter not in DATA)
-        STEPS[name] = Step(name, role, needs, provides, function)
+        STEPS[name] = Step(name, role, needs, provides, function, section)
 
         def wait(request: pytest.FixtureRequest, **_needs: object) -> Step:
             require: Callable[[str], None] = request.config.stash[REQUIRE]

@@ -26,6 +26,9 @@ class ApiObject(Resource):
     def make(self, cloud: Cloud, context: Context) -> None:
         """Create or change the object so that nothing differs."""
 
+    def prepare(self, context: Context) -> None:
+        """What takes long and needs no API, such as having a file: done before others are kept waiting."""
+
     def changes(self, context: Context) -> list[Change]:
         cloud = context.shared.get(Cloud)
         differences = self.differences(cloud, context)
@@ -34,6 +37,7 @@ class ApiObject(Resource):
 
         def action() -> None:
             try:
+                self.prepare(context)
                 with cloud.lock:
                     # Another step may have made it meanwhile: two chapters name nova's user.
                     cloud.forget()

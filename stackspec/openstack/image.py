@@ -6,8 +6,11 @@ import hashlib
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from .. import inventory
 from ..errors import ActionError
+from ..image_format import wrong_format
 from ..resources.base import Context, Difference
 from ..site import Site, cache_directory
 from .api_object import ApiObject, compare
@@ -21,49 +24,60 @@ SOURCE = "stackspec_source"
 class Image(ApiObject):
     """An image of the inventory, uploaded once and again when its source has another name.
 
-    :param name: its name, in glance and in the inventory
+    :param name: its name in glance
+    :param image: what the inventory says of it
+    :param tags: marks by which a service finds it
+    :param project: the project that owns it; the administrator's when not given
     """
 
     name: str
+    image: inventory.Image
+    tags: tuple[str, ...] = ()
+    project: str = ""
 
     @property
     def title(self) -> str:
         return f"image {self.name}"
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
-        wanted = context.site.inventory.images[self.name]
         found = cloud.find("image.images", name=self.name)
-        differences = compare(found, {"visibility": wanted.visibility, "status": "active"}, self.title)
-        source = self._source(context.site)
+        wanted: dict[str, Any] = {"visibility": self.image.visibility, "status": "active"}
+        if self.project and (owner := cloud.find("identity.projects", name=self.project)) is not None:
+            wanted["owner_id"] = owner.id
+        differences = compare(found, wanted, self.title)
+        missing = set(self.tags) - set(found.tags) if found is not None else set()
+        if missing:
+            differences.append(Difference(f"tags of {self.title}", ", ".join(sorted(missing)), "not there"))
+        source = _source(context.site, self.image)
         made_of = found.properties.get(SOURCE) if found is not None else None
         if source and made_of and made_of != source:
             differences.append(Difference(f"source of {self.title}", source, made_of))
         return differences
 
-    def _source(self, site: Site) -> str:
-        """What the image is made of: a file name or URL; nothing while the builder of the image is not at hand."""
-        source = site.inventory.images[self.name].source
-        if source in site.image_builders:
-            return site.image_builders[source]().name
-        return source if "://" in source else (site.folder / source).name if (site.folder / source).exists() else ""
+    def prepare(self, context: Context) -> None:
+        image_file(context.site, self.name, self.image)
 
     def make(self, cloud: Cloud, context: Context) -> None:
-        wanted = context.site.inventory.images[self.name]
         found = cloud.find("image.images", name=self.name)
-        source = self._source(context.site)
+        source = _source(context.site, self.image)
+        attributes: dict[str, Any] = {"visibility": self.image.visibility}
+        if self.project:
+            attributes["owner"] = cloud.connection.identity.find_project(self.project, ignore_missing=False).id
         if found is not None and found.status == "active" and found.properties.get(SOURCE, source) == source:
-            cloud.connection.image.update_image(found, visibility=wanted.visibility)
+            tags = sorted({*found.tags, *self.tags})
+            cloud.connection.image.update_image(found, **attributes, tags=tags)
             return
         if found is not None:
             # Of another source; or an upload that was killed, which leaves a queued image.
             cloud.connection.image.delete_image(found)
-        path = image_file(context.site, self.name)
+        path = image_file(context.site, self.name, self.image)
         image = cloud.connection.image.create_image(
             self.name,
             filename=str(path),
-            disk_format=wanted.disk_format,
+            disk_format=self.image.disk_format,
             container_format="bare",
-            visibility=wanted.visibility,
+            tags=list(self.tags),
+            **attributes,
             **{SOURCE: source},
         )
         # What create_image returns was read before the data was there.
@@ -72,16 +86,31 @@ class Image(ApiObject):
             raise ActionError(f"upload {path.name} as image {self.name}", output=f"status {status}")
 
 
-def image_file(site: Site, name: str) -> Path:
-    """The local file of an image of the inventory; a URL is downloaded to the cache once and checked.
+def _source(site: Site, image: inventory.Image) -> str:
+    """What the image is made of: a file name or URL; nothing while the builder of the image is not at hand."""
+    source = image.source
+    if source in site.image_builders:
+        return site.image_builders[source].file_name
+    return source if "://" in source else (site.folder / source).name if (site.folder / source).exists() else ""
 
-    :raises ActionError: the download failed or is not what the inventory's checksum says
+
+def image_file(site: Site, name: str, image: inventory.Image) -> Path:
+    """The local file of an image; a URL is downloaded to the cache once. What is not as the inventory says is refused.
+
+    :raises ActionError: the download failed or is not what the inventory's checksum or format says
     """
-    image = site.inventory.images[name]
     if image.source in site.image_builders:
-        return site.image_builders[image.source]()
-    if "://" not in image.source:
-        return site.folder / image.source
+        path = site.image_builders[image.source].build()
+    elif "://" not in image.source:
+        path = site.folder / image.source
+    else:
+        path = _download(name, image)
+    if wrong := wrong_format(path, image.disk_format):
+        raise ActionError(f"check image {name}", output=f"{wrong} (from {image.source})")
+    return path
+
+
+def _download(name: str, image: inventory.Image) -> Path:
     path = (
         cache_directory()
         / "images"
@@ -98,7 +127,7 @@ def image_file(site: Site, name: str) -> Path:
             raise ActionError(
                 f"download image {name}",
                 output=f"{image.source}: {error}",
-                advice="name a local file in images.*.source",
+                advice="name a local file as the image's source",
             ) from None
         part.replace(path)
     if image.checksum is not None:

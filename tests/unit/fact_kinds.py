@@ -144,7 +144,17 @@ def _role_assignment(fact: Fact, part: Part) -> bool:
     user, role = fact["user"], fact["assigned_role"]
     if "system" in fact:
         return part.assigned("assign_system_role_to_user", user, role, fact["system"])
+    if "domain" in fact:
+        return part.assigned("assign_domain_role_to_user", user, role, fact["domain"])
     return part.assigned("assign_project_role_to_user", user, role, fact["project"])
+
+
+def _keystone_role(fact: Fact, part: Part) -> bool:
+    return part.called("create_role", name=fact["name"])
+
+
+def _keystone_domain(fact: Fact, part: Part) -> bool:
+    return part.called("create_domain", name=fact["name"], description=fact["description"])
 
 
 def _service(fact: Fact, part: Part) -> bool:
@@ -157,9 +167,14 @@ def _endpoint(fact: Fact, part: Part) -> bool:
         argvs = [list(each["argv"]) for each in part.commands if part.of(Bootstrap)]
         return any(words.items() <= dict(zip(argv[2::2], argv[3::2], strict=False)).items() for argv in argvs)
     wanted = {"interface": fact["interface"], "url": fact["url"], "region_id": fact["region"]}
-    services = [kwargs["type"] for name, _, kwargs in part.calls if name == "create_service"]
-    # A chapter makes one service, so its endpoints are that one's.
-    return services == [fact["service_type"]] and part.called("create_endpoint", **wanted)
+    service = ""
+    for name, _, kwargs in part.calls:
+        if name == "create_service":
+            # Its endpoints are made next, before those of another.
+            service = kwargs["type"]
+        elif name == "create_endpoint" and service == fact["service_type"] and wanted.items() <= kwargs.items():
+            return True
+    return False
 
 
 def _object(fact: Fact, part: Part) -> bool:
@@ -174,10 +189,11 @@ def _object(fact: Fact, part: Part) -> bool:
         limit = RegisteredLimit(types.get(fact["service"], ""), fact["name"], fact["default_limit"])
         return limit in part.of(RegisteredLimit) and inventory.region == fact["region"]
     if fact["type"] == "image":
-        image = inventory.images[fact["name"]]
+        uploaded = next(each for each in part.of(Image) if each.name == fact["name"])
+        image = uploaded.image
         found_image = (Path(image.source).name, image.disk_format, image.visibility)
         wanted_image = (Path(fact["file"]).name, fact["disk_format"], fact["visibility"])
-        return Image(fact["name"]) in part.of(Image) and found_image == wanted_image
+        return found_image == wanted_image and ("tag" not in fact or uploaded.tags == (fact["tag"],))
     if fact["type"] == "network":
         keys = ("name", "provider_physical_network", "provider_network_type")
         options = {"is_router_external": fact["external"], "shared": fact["share"]}
@@ -191,7 +207,7 @@ def _object(fact: Fact, part: Part) -> bool:
             allocation_pools=[{"start": start, "end": end}],
             dns_nameservers=[fact["dns_nameserver"]],
             gateway_ip=fact["gateway"],
-        ) and part.called("create_subnet", network_id="find_network")
+        ) and part.called("create_subnet", network_id=fact["network"])
     return False
 
 
@@ -212,6 +228,8 @@ KINDS: dict[str, Callable[[Fact, Part], bool]] = {
     "command": _command,
     "keystone_user": _keystone_user,
     "keystone_project": _keystone_project,
+    "keystone_role": _keystone_role,
+    "keystone_domain": _keystone_domain,
     "role_assignment": _role_assignment,
     "service": _service,
     "endpoint": _endpoint,

@@ -1,4 +1,4 @@
-"""The test guest's recipe: its key, its cache, its failures, and the scripts that run in the guest."""
+"""The recipes of the lab's images: key, cache, failures, and the scripts that run in guest and amphora."""
 
 from __future__ import annotations
 
@@ -9,71 +9,137 @@ from pathlib import Path
 
 import pytest
 
+from lab.amphora import TEST_AMPHORA
 from lab.error import LabError
-from lab.guest import GuestError, build, build_test_guest, recipe_key
+from lab.guest import TEST_GUEST
+from lab.image import ImageError, Recipe, build
 
-RECIPE = Path(build.__file__).parent
+RECIPES = (TEST_GUEST, TEST_AMPHORA)
 SCRIPTS = sorted(
-    path for path in RECIPE.rglob("*") if path.is_file() and (path.suffix == ".sh" or path.read_bytes()[:2] == b"#!")
+    path
+    for folder in (build.COMMON, *(recipe.folder for recipe in RECIPES))
+    for path in folder.rglob("*")
+    if path.is_file()
+    and (path.suffix == ".sh" or (path.read_bytes()[:2] == b"#!" and path.name != "amphora-agent-start"))
 )
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB tester@example"
 ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI"
+every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
 
 def no_build(*_: object) -> None:
     pytest.fail("built although the cache has the image")
 
 
-def test_the_key_follows_the_recipe(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe"
-    shutil.copytree(RECIPE, recipe, ignore=shutil.ignore_patterns("__pycache__"))
-    assert recipe_key(recipe) == recipe_key()
-    (recipe / "__pycache__").mkdir()
-    (recipe / "__pycache__" / "build.pyc").write_bytes(b"x")
-    assert recipe_key(recipe) == recipe_key(), "compiled files are no part of the recipe"
-    rc = recipe / "files/etc/rc"
-    rc.write_text(rc.read_text() + "\n")
-    changed = recipe_key(recipe)
-    rc.rename(rc.with_name("rc2"))
-    assert len({recipe_key(), changed, recipe_key(recipe)}) == 3
+@every_recipe
+def test_the_key_follows_the_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    folder = tmp_path / "recipe"
+    shutil.copytree(recipe.folder, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = Recipe(recipe.name, folder)
+    assert copy.key == recipe.key
+    (folder / "__pycache__").mkdir(exist_ok=True)
+    (folder / "__pycache__" / "build.pyc").write_bytes(b"x")
+    assert copy.key == recipe.key, "compiled files are no part of the recipe"
+    script = folder / "build.sh"
+    script.write_text(script.read_text() + "\n")
+    changed = copy.key
+    script.rename(script.with_name("rc2"))
+    assert len({recipe.key, changed, copy.key}) == 3
 
 
-def test_a_cached_image_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_build", no_build)
-    monkeypatch.setattr(build, "_check_host", no_build)
-    image = tmp_path / f"test-guest-{recipe_key()}.qcow2"
+@every_recipe
+def test_a_cached_image_is_not_built_again(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recipe, "_build", no_build)
+    monkeypatch.setattr(Recipe, "_check_host", no_build)
+    image = tmp_path / f"{recipe.name}-{recipe.key}.qcow2"
     image.write_bytes(b"image")
-    assert build_test_guest(tmp_path, mirror="http://archive.invalid/debian") == image
+    assert recipe.build(tmp_path, mirror="http://archive.invalid/debian") == image
 
 
-def test_a_failed_build_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_recipe
+def test_a_failed_build_says_why_and_leaves_nothing(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(argv: list[str], what: str, **_: object) -> str:
         Path(argv[argv.index("trixie") + 1]).mkdir()
         raise LabError(f"Could not {what}: exit status 25 of: mmdebstrap\nE: the archive does not answer")
 
-    monkeypatch.setattr(build, "_check_host", lambda: None)
+    monkeypatch.setattr(Recipe, "_check_host", lambda _: None)
     monkeypatch.setattr(build, "run", run)
-    (tmp_path / "ss-guest-killed").mkdir()
-    with pytest.raises(GuestError, match=r"(?s)Could not build the test guest: exit status 25 .*does not answer"):
-        build_test_guest(tmp_path, say=lambda _: None, mirror="http://archive.invalid/debian")
-    assert [path.name for path in tmp_path.iterdir()] == ["test-guest.lock"]
+    (tmp_path / f"ss-{recipe.name}-killed").mkdir()
+    with pytest.raises(ImageError, match=rf"(?s)Could not build the {recipe.title}: exit status 25 .*does not answer"):
+        recipe.build(tmp_path, say=lambda _: None, mirror="http://archive.invalid/debian")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{recipe.name}.lock"]
 
 
 def test_the_mirror_ends_up_in_the_command() -> None:
-    assert build._unpack_command(Path("/t"), "http://archive.invalid/debian")[-1] == "http://archive.invalid/debian"
-    assert build._unpack_command(Path("/t"), None)[-2:] == ["trixie", "/t"]
+    mirror = "http://archive.invalid/debian"
+    assert build.unpack_command("extract", ("dash",), Path("/t"), mirror)[-1] == mirror
+    assert build.unpack_command("extract", ("dash",), Path("/t"), None)[-2:] == ["trixie", "/t"]
+
+
+def test_a_system_is_installed_beside_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe finds its system where build.sh looks for it; a recipe without one installs nothing."""
+    seen: list[str] = []
+
+    def run(argv: list[str], what: str, **_: object) -> str:
+        if "trixie" in argv:
+            Path(argv[argv.index("trixie") + 1]).mkdir()
+            seen.extend(word for word in argv if word.startswith("--variant="))
+        else:
+            out = Path(argv[-1]) / "out"
+            seen.append(f"root: {(out / 'root').is_dir()}")
+            (out / "image.qcow2").write_bytes(b"image")
+        return ""
+
+    monkeypatch.setattr(Recipe, "_check_host", lambda _: None)
+    monkeypatch.setattr(build, "run", run)
+    for recipe in RECIPES:
+        assert (
+            recipe.build(tmp_path, say=lambda _: None, mirror="http://archive.invalid/debian").read_bytes() == b"image"
+        )
+    assert seen == ["--variant=extract", "root: False", "--variant=extract", "--variant=minbase", "root: True"]
 
 
 def test_without_root_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(GuestError, match="needs root"):
-        build_test_guest(tmp_path)
+    with pytest.raises(ImageError, match="needs root"):
+        TEST_GUEST.build(tmp_path)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(RECIPE).as_posix())
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_scripts_parse(script: Path) -> None:
     done = subprocess.run(["sh", "-n", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+META_DATA = {
+    "admin_pass": "x",
+    "files": [
+        {"content_path": "/content/0000", "path": "/etc/octavia/certs/server.pem"},
+        {"path": "/etc/octavia/amphora-agent.conf", "content_path": "/content/0001"},
+    ],
+    "hostname": "amphora-1",
+}
+
+
+def test_the_amphora_finds_its_files(tmp_path: Path) -> None:
+    """Whatever the order of the keys is in which nova writes them."""
+    script = (TEST_AMPHORA.folder / "files/usr/sbin/amphora-config").read_text()
+    loop = script[script.index("tr -d '\\n' <$meta | tr ") : script.index("user=/run/cd")]
+    loop = (
+        loop.replace("/run/cd/openstack", str(tmp_path))
+        .replace('"${to%/*}"', '"$out${to%/*}"')
+        .replace('>"$to"', '>"$out$to"')
+    )
+    (tmp_path / "meta_data.json").write_text(json.dumps(META_DATA))
+    (tmp_path / "content").mkdir()
+    for number, text in enumerate(("pem", "conf")):
+        (tmp_path / f"content/000{number}").write_text(text)
+    command = f"meta={tmp_path}/meta_data.json out={tmp_path}/out; {loop}"
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert (tmp_path / "out/etc/octavia/certs/server.pem").read_text() == "pem"
+    assert (tmp_path / "out/etc/octavia/amphora-agent.conf").read_text() == "conf"
 
 
 @pytest.fixture
@@ -97,7 +163,7 @@ def meta_data(tmp_path: Path) -> Path:
 
 def call(function: str, *arguments: str | Path) -> list[str]:
     """Run a function of the guest's library and return the lines that it prints."""
-    library = RECIPE / "files/lib/guest.sh"
+    library = TEST_GUEST.folder / "files/lib/guest.sh"
     script = f'. "{library}"; {function} "$@"'
     done = subprocess.run(["sh", "-c", script, "guest", *arguments], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()

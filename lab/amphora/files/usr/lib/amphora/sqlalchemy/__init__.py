@@ -1,0 +1,1 @@
+"""Stands in for SQLAlchemy, of which the agent names one class only."""

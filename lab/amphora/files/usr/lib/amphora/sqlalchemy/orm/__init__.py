@@ -1,0 +1,1 @@
+from . import collections as collections
