@@ -82,7 +82,9 @@ class Cloud:
         """Whether keystone gives `user` of `domain` a token for `project`, or without one for the domain itself."""
         if (user, project or domain) in self._proved:
             return True
-        scope = {"project_name": project, "project_domain_name": domain} if project else {"domain_name": domain}
+        scope: dict[str, Any] = (
+            {"project_name": project, "project_domain_name": domain} if project else {"domain_name": domain}
+        )
         auth = v3.Password(auth_url(self.site), username=user, password=password, user_domain_name=domain, **scope)
         try:
             auth.get_token(Session(auth=auth, timeout=30))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeAlias
+
+from openstack import exceptions
 
 from .run_names import belongs
 
@@ -23,6 +26,7 @@ class Kind:
     :param delete: deletes one object by what `key` says
     :param label: attribute that carries the run id
     :param key: attribute by which it is deleted
+    :param is_gone: whether one that was deleted has gone; None when a deletion that is answered is done
     """
 
     name: str
@@ -32,11 +36,25 @@ class Kind:
     label: str = "name"
     key: str = "id"
     create: str = ""
+    is_gone: Callable[[Cloud, str], bool] | None = None
 
     def make(self, connection: Cloud, label: str, **attributes: Any) -> Any:
         """Create one, marked with `label`."""
         proxy = getattr(connection, self.service)
         return getattr(proxy, self.create or f"create_{self.name}")(**{self.label: label}, **attributes)
+
+
+def _without(service: str, name: str, *gone: str) -> Callable[[Cloud, str], bool]:
+    """Whether an object is not found any more, or has one of the states `gone`."""
+
+    def is_gone(connection: Cloud, key: str) -> bool:
+        try:
+            found = getattr(getattr(connection, service), f"get_{name}")(key)
+        except exceptions.NotFoundException:
+            return True
+        return found.status in gone
+
+    return is_gone
 
 
 def _delete_router(connection: Cloud, router: str) -> None:
@@ -119,9 +137,53 @@ def _delete_application_credential(connection: Cloud, key: str) -> None:
     connection.identity.delete_application_credential(user, key, ignore_missing=False)
 
 
+def _in_project(connection: Cloud, project: str) -> Cloud:
+    """An administrator's connection to a project of a run: what is kept there is not seen from another project."""
+    role = connection.identity.find_role("admin", ignore_missing=False)
+    connection.identity.assign_project_role_to_user(project, connection.current_user_id, role)
+    return connection.connect_as(project_id=project)
+
+
+def _keys(name: str) -> Kind:
+    """Secrets and the like, which are called by URLs; their key here is ``id`` or, of another project, ``id@project``."""
+    key = f"{name}_id"
+
+    def described(each: Any, project: str = "") -> Any:
+        label = each.name or (getattr(each, "meta", None) or {}).get("name")
+        found = f"{getattr(each, key)}@{project}" if project else getattr(each, key)
+        return SimpleNamespace(**{key: found, "name": label, "project_id": project or None})
+
+    def listed(connection: Cloud, everyone: bool) -> Iterator[Any]:
+        yield from (described(each) for each in getattr(connection.key_manager, f"{name}s")())
+        for project in connection.identity.projects() if everyone else ():
+            if belongs(project.name):
+                inside = getattr(_in_project(connection, project.id).key_manager, f"{name}s")()
+                yield from (described(each, project.id) for each in inside)
+
+    def delete(connection: Cloud, described_key: str) -> None:
+        found, _, project = described_key.partition("@")
+        owner = _in_project(connection, project) if project else connection
+        getattr(owner.key_manager, f"delete_{name}")(found, ignore_missing=False)
+
+    return Kind(name, "key_manager", listed, delete, key=key)
+
+
+def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
+    yield from connection.orchestration.stacks()
+    for project in connection.identity.projects() if everyone else ():
+        if belongs(project.name):
+            yield from _in_project(connection, project.id).orchestration.stacks()
+
+
 KINDS: tuple[Kind, ...] = (
     # In the order in which they can be deleted: each stands before what it uses.
-    _kind("compute", "server", list=_everyone("compute", "servers")),
+    _kind("orchestration", "stack", list=_stacks, is_gone=_without("orchestration", "stack", "DELETE_COMPLETE")),
+    _kind(
+        "compute",
+        "server",
+        list=_everyone("compute", "servers"),
+        is_gone=_without("compute", "server", "DELETED", "SOFT_DELETED"),
+    ),
     _kind("compute", "server_group", list=_everyone("compute", "server_groups")),
     _kind("network", "floating_ip", "ips", delete=_delete("network", "ip"), label="description", create="create_ip"),
     _kind("network", "router", delete=_delete_router),
@@ -129,6 +191,9 @@ KINDS: tuple[Kind, ...] = (
     _kind("network", "subnet"),
     _kind("network", "network", list=_named_networks),
     _kind("network", "security_group"),
+    _keys("order"),
+    _keys("container"),
+    _keys("secret"),
     Kind("keypair", "compute", _keypairs, _delete_keypair, key="name"),
     _kind("image", "image", delete=_delete_image),
     _kind("compute", "flavor", list=_plain("compute", "flavors", is_public=None)),

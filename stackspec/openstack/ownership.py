@@ -5,6 +5,7 @@ Every object carries the run id in its name, or in its description where it has 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def leftovers(connection: Cloud, run_id: str = EVERY_RUN, *, projects: Collectio
         inside = {each.id for each in connection.identity.projects() if belongs(each.name, run_id)}
     found: list[Found] = []
     for kind in KINDS:
-        if kind.service != "identity" and not connection.has_service(kind.service):
+        if kind.service != "identity" and not connection.has_service(kind.service.replace("_", "-")):
             continue
         try:
             for each in kind.list(connection, everyone):
@@ -102,36 +103,27 @@ def _key(kind: Kind, each: Any, everyone: bool) -> str:
 def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
     """Delete `objects` in the order of KINDS; one that is gone already is no error.
 
-    :param seconds: deadline for servers to be gone
+    :param seconds: deadline for what takes time to go
     :returns: a line for each that could not be deleted
     """
     problems: list[str] = []
     ordered = sorted(objects, key=lambda each: RANK[each.kind.name])
-    servers = [each for each in ordered if each.kind.name == "server"]
-    others = [each for each in ordered if each.kind.name != "server"]
-    going: list[Found] = []
-    for each in servers:
-        problem = _destroy(each, seconds)
-        if problem:
-            problems.append(problem)
-        else:
-            going.append(each)
-    # All are asked to go before the first is waited for.
-    for each in going:
-        try:
-            wait_for(f"{each} is deleted", partial(_is_gone, each), seconds)
-        except NotInTime as error:
-            problems.append(str(error))
-    problems += [problem for problem in (_destroy(each, seconds) for each in others) if problem]
+    for _, same in itertools.groupby(ordered, key=lambda each: each.kind.name):
+        going: list[Found] = []
+        for each in same:
+            problem = _destroy(each, seconds)
+            if problem:
+                problems.append(problem)
+            else:
+                going.append(each)
+        # All are asked to go before the first is waited for.
+        for each in going:
+            if (is_gone := each.kind.is_gone) is not None:
+                try:
+                    wait_for(f"{each} is deleted", partial(is_gone, each.connection, each.key), seconds)
+                except (NotInTime, exceptions.SDKException) as error:
+                    problems.append(f"{each} could not be deleted: {error}")
     return problems
-
-
-def _is_gone(server: Found) -> bool:
-    try:
-        found = server.connection.compute.get_server(server.key)
-    except GONE:
-        return True
-    return bool(found.status in ("DELETED", "SOFT_DELETED"))
 
 
 def _destroy(each: Found, seconds: float) -> str | None:

@@ -87,7 +87,9 @@ class _Service:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self._calls.append((name, args, kwargs))
-            return SimpleNamespace(**{"id": name, "name": args[0] if args else None, **kwargs})
+            # What is looked up by its name is told from others by it.
+            known = args[0] if args else None
+            return SimpleNamespace(**{"id": known if name.startswith("find_") else name, "name": known, **kwargs})
 
         return call
 

@@ -23,6 +23,7 @@ CHAPTERS = {
     "base": ("base", "chrony", "chrony_client", "openstack_client"),
     "nova": ("nova", "nova_compute", "nova_discover"),
     "neutron": ("neutron", "neutron_compute", "nova_networking"),
+    "heat": ("heat",),
 }
 """Chapter of the guide -> the steps that it is split into."""
 
@@ -75,8 +76,8 @@ class Part:
         return any(name == method and wanted.items() <= kwargs.items() for name, _, kwargs in self.calls)
 
     def assigned(self, method: str, user: str, role: str, where: str) -> bool:
-        """Whether `user` is given `role` on the project or system `where`."""
-        wanted = (where, user, role) if method == "assign_project_role_to_user" else (user, role, where)
+        """Whether `user` is given `role` on the project, domain or system `where`."""
+        wanted = (user, role, where) if method == "assign_system_role_to_user" else (where, user, role)
         return any(
             name == method and tuple(getattr(each, "name", each) for each in args) == wanted
             for name, args, _ in self.calls

@@ -9,7 +9,7 @@ import pytest
 from openstack import exceptions
 
 from stackspec.openstack import ownership
-from stackspec.openstack.kinds import KINDS, RANK, Kind
+from stackspec.openstack.kinds import BY_NAME, KINDS, RANK, Kind
 from stackspec.openstack.ownership import Found, destroy, leftovers
 from stackspec.openstack.run_names import belongs, custom_name, run_of
 from stackspec.openstack.waiting import NotInTime, wait_for
@@ -59,6 +59,8 @@ def test_custom_name_is_read_back() -> None:
         ("port", "security_group"),
         ("subnet", "network"),
         ("server", "keypair"),
+        ("stack", "server"),
+        ("stack", "floating_ip"),
         ("resource_provider", "resource_class"),
         ("resource_provider", "trait"),
         ("keypair", "user"),
@@ -78,7 +80,8 @@ def found(name: str, log: list[str], *, fails: Exception | None = None, connecti
         if fails is not None:
             raise fails
 
-    return Found(connection, Kind(name, "any", lambda *_: [], delete), f"id-of-{name}", f"{RUN}-{name}")
+    kind = Kind(name, "any", lambda *_: [], delete, is_gone=BY_NAME[name].is_gone if connection else None)
+    return Found(connection, kind, f"id-of-{name}", f"{RUN}-{name}")
 
 
 def test_destroy_goes_in_order_whatever_the_order_given() -> None:
