@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--external-network", metavar="NAME", help="network of floating addresses (default: provider, else the first)"
     )
+    for name in ("horizon", "skyline"):
+        group.addoption(f"--{name}-url", metavar="URL", help=f"address of {name.capitalize()} (default: the site's)")
     group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
 
 

@@ -5,6 +5,7 @@ from .command import Answers, Await, Command
 from .files import Directory, File, Lines
 from .ini import IniFile
 from .packages import Packages
+from .python_settings import PythonSettings
 from .service import Service
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "IniFile",
     "Lines",
     "Packages",
+    "PythonSettings",
     "Query",
     "Reference",
     "Resource",

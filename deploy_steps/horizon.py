@@ -1,0 +1,66 @@
+"""Dashboard. Guide: 安装openstack服务 / Dashboard."""
+
+from __future__ import annotations
+
+from stackspec.resources import Answers, Command, Lines, Packages, PythonSettings, Service
+from stackspec.site import Site
+from stackspec.step import Resources, Step, step
+
+__all__ = ["horizon"]
+
+SETTINGS = "/etc/openstack-dashboard/local_settings.py"
+APACHE = "/etc/apache2/conf-available/openstack-dashboard.conf"
+BUILT = "/var/lib/openstack-dashboard/static/dashboard/manifest.json"
+"""Written last when static files are built, here or by a package that brings a panel."""
+
+
+@step(role="controller")
+def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Step, neutron: Step) -> Resources:
+    """Horizon below /horizon of the controller's Apache."""
+    controller = site.controller
+    # The distribution's pymemcache is what was missing in the guide, not newer libraries by pip (erratum E52).
+    yield Packages("openstack-dashboard", "python3-pymemcache")
+    yield PythonSettings(
+        SETTINGS,
+        {
+            "DEBUG": False,  # erratum E55
+            "WEBROOT": "/horizon/",
+            "OPENSTACK_HOST": controller.name,
+            # Not every name: a forged Host header would end up in links (erratum E51).
+            "ALLOWED_HOSTS": [
+                controller.name,
+                controller.address,
+                str(controller.provider.address),
+                *site.inventory.dashboard_names,
+            ],
+            "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
+            "CACHES": {
+                "default": {
+                    "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+                    "LOCATION": f"{controller.name}:11211",
+                }
+            },
+            "OPENSTACK_KEYSTONE_URL": f"http://{controller.name}:5000/v3",  # erratum E53
+            "OPENSTACK_KEYSTONE_MULTIDOMAIN_SUPPORT": True,
+            "OPENSTACK_API_VERSIONS": {"identity": 3, "image": 2, "volume": 3},
+            "OPENSTACK_KEYSTONE_DEFAULT_DOMAIN": "Default",
+            "OPENSTACK_KEYSTONE_DEFAULT_ROLE": "member",  # erratum E54
+            "TIME_ZONE": "Asia/Shanghai",
+            # Here, not in the package's own settings.py, which the next upgrade writes over (erratum E56).
+            "COMPRESS_ENABLED": True,
+            "COMPRESS_OFFLINE": True,
+        },
+    )
+    # Without the group Python's modules of C fail in Apache's sub-interpreters; without the process group the daemon
+    # that the file declares is not used, and each of Apache's own processes loads the dashboard.
+    yield Lines(APACHE, ("WSGIApplicationGroup %{GLOBAL}", "WSGIProcessGroup horizon"))
+    # The package may enable Apache's TLS example site without the module that it needs; Apache then does not start.
+    tls = "/etc/apache2/sites-enabled/default-ssl.conf"
+    yield Command(("a2dissite", "--quiet", "default-ssl"), unless=("test", "!", "-L", tls))
+    compress = Command(
+        ("python3", "/usr/share/openstack-dashboard/manage.py", "compress"), creates=BUILT, restarts=True
+    )
+    yield compress
+    # A process that runs looks for the static files that were there when it started.
+    yield Service("apache2", reads=(site.release.path(SETTINGS), site.release.path(APACHE), BUILT, compress.title))
+    yield Answers(f"http://{controller.name}/horizon/auth/login/", service="apache2")
