@@ -33,6 +33,7 @@ def render(events: Iterable[Event]) -> str:
         parts.drawing(run),
         parts.steps(run, page),
         parts.tests(run, page),
+        parts.screenshots(run, page),
         parts.versions(run, page),
     ]
     word, line = run.verdict()

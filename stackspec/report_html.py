@@ -21,6 +21,8 @@ CELL = 500
 PAGE, ROWS = 3_000_000, 900_000
 """Bytes for texts and pictures, and for tables without them; with the drawing that makes less than 5 MB."""
 FULL = '<p class="cut">Left out: the page is full. The record of the run has it.</p>'
+JPEG = "/9j/"
+"""How each JPEG begins in base64."""
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 PRE = re.compile(r"(?s)<pre>.*?</pre>")
 
@@ -56,11 +58,12 @@ class Page:
         return f"<pre>{body}</pre>{note}"
 
     def picture(self, event: Event) -> str:
-        """A screenshot, unless it is too large."""
-        title, data = safe(event.get("title") or "screenshot"), str(event.get("png_base64") or "")
+        """A screenshot (PNG or JPEG), unless it is too large."""
+        title, data = safe(event.get("title") or "screenshot"), str(event.get("base64") or "")
         if not BASE64.fullmatch(data) or len(data) > PICTURE or not self._take(data):
             return f'<p class="cut">{title}: left out, the picture is too large. The record of the run has it.</p>'
-        return f'<p>{title}</p><img alt="{title}" src="data:image/png;base64,{data}">'
+        kind = "jpeg" if data.startswith(JPEG) else "png"
+        return f'<p>{title}</p><img alt="{title}" src="data:image/{kind};base64,{data}">'
 
     def table(self, head: str, rows: list[str]) -> str:
         """A table with as many of `rows` as the page has room for; texts in them are counted already."""
@@ -221,6 +224,17 @@ def tests(run: Run, page: Page) -> str:
         )
     head = '<tr><th>test</th><th>outcome</th><th class="n">seconds</th><th>steps</th><th></th></tr>'
     return f"<h2>Tests</h2>{page.table(head, rows)}"
+
+
+def screenshots(run: Run, page: Page) -> str:
+    """What tests that did not fail have shown; those of a failed one stand with its cause."""
+    failed = {cause.nodeid for cause in run.causes}
+    parts = []
+    for nodeid, events in run.pictures.items():
+        if nodeid not in failed:
+            pictures = "".join(page.picture(event) for event in events)
+            parts.append(f"<details><summary>{safe(nodeid)}</summary>{pictures}</details>")
+    return f"<h2>Screenshots</h2>{''.join(parts)}" if parts else ""
 
 
 def versions(run: Run, page: Page) -> str:

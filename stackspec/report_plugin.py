@@ -23,7 +23,16 @@ from .step import STEPS
 
 Gather = Callable[[str, pytest.TestReport], list[dict[str, Any]]]
 """Called with the node id and the report of a failed phase; returns log tails, each `title`, `node` and `text`."""
-LIBRARIES = ("stackspec", "pytest", "pytest-html", "pytest-testinfra", "execnet", "openstacksdk", "pydantic")
+LIBRARIES = (
+    "stackspec",
+    "pytest",
+    "pytest-html",
+    "pytest-testinfra",
+    "execnet",
+    "openstacksdk",
+    "pydantic",
+    "playwright",
+)
 TAIL = 100_000
 """Characters of a log tail in the record; the page shows fewer."""
 OUTPUT, OUTPUT_PASSED, OUTPUT_ALL = 40_000, 4_000, 1_200_000
@@ -70,10 +79,10 @@ class ReportPlugin:
         """The report that is written at the end of the run, beside the events."""
         return self.log.path.with_name("report.html")
 
-    def screenshot(self, nodeid: str, title: str, png: bytes) -> None:
-        """Keep a picture for the report of the test `nodeid`."""
-        picture = {"title": title, "png_base64": b64encode(png).decode()}
-        self._pictures.setdefault(nodeid, []).append(picture)
+    def screenshot(self, nodeid: str, title: str, picture: bytes) -> None:
+        """Keep a picture (PNG or JPEG) for the report of the test `nodeid`."""
+        kept = {"title": title, "base64": b64encode(picture).decode()}
+        self._pictures.setdefault(nodeid, []).append(kept)
 
     # ---- the record
 

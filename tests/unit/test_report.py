@@ -188,8 +188,8 @@ def test_every_text_is_escaped_and_the_page_asks_for_nothing():
         {"event": "packages", "node": evil, "count": 1, "state": "failed", "time": BEGIN, "seconds": 4, "error": evil},
         check(evil, "failed", reason=evil, longrepr=evil),
         {"event": "logs", "nodeid": evil, "items": [texts]},
-        {"event": "screenshot", "nodeid": evil, "title": evil, "png_base64": 'AAAA" onload="x'},
-        {"event": "screenshot", "nodeid": evil, "title": evil, "png_base64": "AAAA"},
+        {"event": "screenshot", "nodeid": evil, "title": evil, "base64": 'AAAA" onload="x'},
+        {"event": "screenshot", "nodeid": evil, "title": evil, "base64": "AAAA"},
         {"event": "versions", "node": evil, "packages": {evil: evil}, "kernel": evil, "os": evil},
         end(1),
     ]
@@ -217,7 +217,7 @@ def test_no_secret_is_on_the_page(secret):
         assert "password=******" in page
 
 
-def test_only_what_failed_has_logs_and_pictures():
+def test_logs_are_of_what_failed_and_pictures_of_all():
     events = [
         begin(),
         check("bad", "failed", reason="no"),
@@ -226,15 +226,16 @@ def test_only_what_failed_has_logs_and_pictures():
             "nodeid": "bad",
             "items": [{"title": "nova-compute.log", "node": "compute01", "text": "trace"}],
         },
-        {"event": "screenshot", "nodeid": "bad", "title": "login page", "png_base64": "QUJD"},
+        {"event": "screenshot", "nodeid": "bad", "title": "login page", "base64": "QUJD"},
         check("good"),
-        {"event": "screenshot", "nodeid": "good", "title": "overview", "png_base64": "WFla"},
+        {"event": "screenshot", "nodeid": "good", "title": "overview", "base64": "WFla"},
         end(1),
     ]
     page = render(events)
     assert "nova-compute.log on compute01" in page
     assert "QUJD" in page
-    assert "WFla" not in page
+    assert page.index("QUJD") < page.index("<h2>Tests") < page.index("<h2>Screenshots") < page.index("WFla")
+    assert page.count("data:image/") == page.count("data:image/png") == 2
     assert "QUJD" not in "".join(sections(events))  # there they are in the row of the test
 
 
