@@ -26,18 +26,27 @@ def barbican(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcache
     yield Database("barbican")
     yield Role("creator")
     yield ServiceUser("barbican", roles=("admin", "service", "creator"))
-    # Releases with old policies let nobody else make a secret, administrators included.
+    # Nobody else may make a secret, administrators and members included, and nobody at all set a quota.
     yield RoleAssignment("creator", user="admin", project="admin")
     yield RoleAssignment("creator", user="demo", project="demo")
+    yield Role("key-manager:service-admin")
+    yield RoleAssignment("key-manager:service-admin", user="admin", project="admin")
     yield Endpoint("key-manager", name="barbican", description="Key Manager", url=f"http://{controller}:9311")
     yield Packages("barbican-api", "barbican-worker")
     yield OsloConfig(
         "/etc/barbican/barbican.conf",
         {
-            # The guide's name of it is an old one (erratum E107).
-            "DEFAULT": {"sql_connection": None, "transport_url": transport_url(site)},
+            "DEFAULT": {
+                # The guide's name of it is an old one (erratum E107).
+                "sql_connection": None,
+                "transport_url": transport_url(site),
+                # Secrets are called by this; the default is localhost, which is another machine for each who reads it.
+                "host_href": f"http://{controller}:9311",
+            },
             "database": {"connection": database_url(site, "barbican")},
             "keystone_authtoken": {**keystone_authtoken(site, "barbican")},
+            # Else the API does the orders itself, and the worker nothing.
+            "queue": {"enable": "true"},
             # The key that comes with the software is known to everybody (erratum E109).
             "simple_crypto_plugin": {"kek": site.secrets.key("barbican kek")},
         },

@@ -70,6 +70,7 @@ def leftovers(connection: Cloud, run_id: str = EVERY_RUN, *, projects: Collectio
     if projects is None and everyone:
         inside = {each.id for each in connection.identity.projects() if belongs(each.name, run_id)}
     found: list[Found] = []
+    scoped: dict[str, Cloud] = {}
     for kind in KINDS:
         if kind.service != "identity" and not connection.has_service(kind.service.replace("_", "-")):
             continue
@@ -79,11 +80,23 @@ def leftovers(connection: Cloud, run_id: str = EVERY_RUN, *, projects: Collectio
                 label = getattr(each, kind.label, None)
                 if (projects is None and belongs(label, run_id)) or owner in inside:
                     found.append(Found(connection, kind, _key(kind, each, everyone), label or "without a name", owner))
+            for project in inside if kind.inside else ():
+                scoped[project] = scoped.get(project) or within(connection, project)
+                for each in kind.list(scoped[project], False):
+                    label = getattr(each, kind.label, None) or "without a name"
+                    found.append(Found(scoped[project], kind, _key(kind, each, False), label, project))
         except (*DENIED, *GONE):
             # Not an administrator: what this user cannot list, this user's run cannot have made.
             if everyone:
                 raise
     return found
+
+
+def within(connection: Cloud, project: str) -> Cloud:
+    """An administrator's connection to a project of a run, which gives the administrator the role there."""
+    role = connection.identity.find_role("admin", ignore_missing=False)
+    connection.identity.assign_project_role_to_user(project, connection.current_user_id, role)
+    return connection.connect_as(project_id=project)
 
 
 def _owner(kind: Kind, each: Any) -> str | None:
