@@ -1,0 +1,210 @@
+"""Orchestration: engines, templates that are refused, previews, stacks without servers, and who sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.owned import Owned
+
+from stackspec.openstack.waiting import wait_for
+
+STACK_WITHIN = 120
+LENGTH = 12
+WORD = {
+    "heat_template_version": "2018-08-31",
+    "parameters": {"length": {"type": "number", "default": LENGTH, "constraints": [{"range": {"min": 1, "max": 64}}]}},
+    "resources": {"word": {"type": "OS::Heat::RandomString", "properties": {"length": {"get_param": "length"}}}},
+    "outputs": {"word": {"value": {"get_attr": ["word", "value"]}}},
+}
+"""A template that needs no other service."""
+
+
+def complete(connection: Connection, stack: Any, status: str = "CREATE_COMPLETE") -> Any:
+    """Wait until the stack has `status`."""
+
+    def reached() -> Any:
+        found = connection.orchestration.get_stack(stack.id)
+        assert found.status == status or not found.status.endswith("FAILED"), f"{found.status}: {found.status_reason}"
+        return found if found.status == status else None
+
+    return wait_for(f"stack {stack.id} is {status}", reached, STACK_WITHIN)
+
+
+def outputs(stack: Any) -> dict[str, Any]:
+    """The outputs of a stack, by name."""
+    return {each["output_key"]: each["output_value"] for each in stack.outputs}
+
+
+@pytest.fixture(scope="module")
+def stack(heat: object, member: Connection, module_owned: Owned) -> Any:
+    """A stack, for tests that leave it as it is."""
+    made = module_owned(member, "stack", "word", template=WORD)
+    return complete(member, made)
+
+
+def test_engines_are_up(heat: object, cloud: Connection) -> None:
+    """Every engine reports; the guide's `openstack orchestration service list`."""
+
+    def all_up() -> bool:
+        found = cloud.orchestration.get("/services").json()["services"]
+        return bool(found) and all((each["binary"], each["status"]) == ("heat-engine", "up") for each in found)
+
+    wait_for("all engines of heat are up", all_up, 90)
+
+
+def test_engines_are_not_shown_to_members(heat: object, member: Connection) -> None:
+    """Where engines run is an administrator's to know."""
+    answer = member.orchestration.get("/services")
+    assert answer.status_code == 403, f"engines as seen by a member: status {answer.status_code}, expected 403"
+
+
+def test_valid_template_is_explained(heat: object, member: Connection) -> None:
+    """The answer says which parameters there are."""
+    found = member.orchestration.validate_template(WORD)
+    assert found.parameters["length"]["Default"] == LENGTH
+
+
+@pytest.mark.parametrize(
+    ("resources", "reason"),
+    [
+        pytest.param({"a": {"type": "OS::No::Such"}}, "OS::No::Such", id="unknown type"),
+        pytest.param(
+            {"a": {"type": "OS::Heat::RandomString", "properties": {"colour": "red"}}}, "colour", id="unknown property"
+        ),
+        pytest.param({"a": {"type": "OS::Neutron::Subnet"}}, "network", id="missing property"),
+        pytest.param(
+            {"a": {"type": "OS::Heat::Value", "properties": {"value": {"get_attr": ["b", "value"]}}}},
+            '"b"',
+            id="unknown resource",
+        ),
+        pytest.param(
+            {
+                "a": {"type": "OS::Heat::RandomString", "depends_on": "b"},
+                "b": {"type": "OS::Heat::RandomString", "depends_on": "a"},
+            },
+            "Circular",
+            id="circle",
+        ),
+        pytest.param(
+            {"a": {"type": "OS::Heat::RandomString", "properties": {"length": {"get_param": "size"}}}},
+            "size",
+            id="unknown parameter",
+        ),
+    ],
+)
+def test_wrong_template_is_refused(resources: Any, reason: str, heat: object, member: Connection, owned: Owned) -> None:
+    """400 with the name of what is wrong, and no stack is left."""
+    template = {"heat_template_version": "2018-08-31", "resources": resources}
+    name = owned.name("wrong")
+    answer = member.orchestration.post("/stacks", json={"stack_name": name, "template": template})
+    if answer.status_code == 201:
+        owned.adopt(member, "stack", member.orchestration.get_stack(answer.json()["stack"]["id"]))
+    assert answer.status_code == 400, f"stack of a wrong template: status {answer.status_code}, expected 400"
+    assert reason in answer.json()["error"]["message"], answer.json()["error"]["message"]
+    assert name not in {each.name for each in member.orchestration.stacks()}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        pytest.param({"length": 65}, "out of range", id="out of range"),
+        pytest.param({"width": 1}, "width", id="unknown"),
+        pytest.param({"length": "long"}, "long", id="no number"),
+    ],
+)
+def test_wrong_parameter_is_refused(
+    parameters: dict[str, Any], reason: str, heat: object, member: Connection, owned: Owned
+) -> None:
+    """400 with the parameter, and no stack is left."""
+    body = {"stack_name": owned.name("wrong"), "template": WORD, "parameters": parameters}
+    answer = member.orchestration.post("/stacks", json=body)
+    assert answer.status_code == 400, f"stack with {parameters}: status {answer.status_code}, expected 400"
+    assert reason in answer.json()["error"]["message"], answer.json()["error"]["message"]
+
+
+def test_preview_makes_nothing(heat: object, member: Connection, owned: Owned) -> None:
+    """What a stack would have is shown with its properties, and there is no stack."""
+    name = owned.name("preview")
+    body = {"stack_name": name, "template": WORD, "parameters": {"length": 5}}
+    answer = member.orchestration.post("/stacks/preview", json=body)
+    assert answer.status_code == 200, f"preview: {answer.status_code} {answer.text[:200]}"
+    (resource,) = answer.json()["stack"]["resources"]
+    assert (resource["resource_name"], resource["properties"]["length"]) == ("word", 5)
+    assert name not in {each.name for each in member.orchestration.stacks()}
+
+
+@pytest.mark.parametrize(
+    "type_name", ["OS::Nova::Server", "OS::Neutron::FloatingIP", "OS::Heat::WaitCondition", "OS::Heat::SoftwareConfig"]
+)
+def test_resource_type_is_known(type_name: str, heat: object, member: Connection) -> None:
+    """Listed, with a schema of its properties and attributes."""
+    names = member.orchestration.get("/resource_types").json()["resource_types"]
+    assert type_name in names
+    schema = member.orchestration.get(f"/resource_types/{type_name}").json()
+    assert schema["resource_type"] == type_name
+    assert schema["properties"]
+    assert schema["attributes"]
+
+
+def test_stack_is_listed_with_resources_events_and_outputs(heat: object, member: Connection, stack: Any) -> None:
+    """What was declared is there, each step of it is an event, and the output is the resource's."""
+    assert stack.id in {each.id for each in member.orchestration.stacks()}
+    (resource,) = member.orchestration.resources(stack)
+    assert (resource.name, resource.resource_type, resource.status) == (
+        "word",
+        "OS::Heat::RandomString",
+        "CREATE_COMPLETE",
+    )
+    events = [
+        (each.resource_name, each.resource_status) for each in member.orchestration.stack_events(stack, attr_name=None)
+    ]
+    assert ("word", "CREATE_IN_PROGRESS") in events
+    assert ("word", "CREATE_COMPLETE") in events
+    assert len(outputs(stack)["word"]) == LENGTH
+
+
+def test_name_is_taken(heat: object, member: Connection, stack: Any) -> None:
+    """A second stack of that name in the project is a conflict."""
+    answer = member.orchestration.post("/stacks", json={"stack_name": stack.name, "template": WORD})
+    assert answer.status_code == 409, f"second stack {stack.name}: status {answer.status_code}, expected 409"
+
+
+def test_parameter_is_changed(heat: object, member: Connection, owned: Owned) -> None:
+    """An update with another parameter replaces the resource, which cannot be changed in place."""
+    made = complete(member, owned(member, "stack", "changed", template=WORD))
+    before = outputs(made)["word"]
+    member.orchestration.update_stack(made.id, name=made.name, template=WORD, parameters={"length": LENGTH + 5})
+    after = outputs(complete(member, made, "UPDATE_COMPLETE"))["word"]
+    assert (len(before), len(after)) == (LENGTH, LENGTH + 5)
+
+
+def test_deleted_stack_is_gone(heat: object, member: Connection, owned: Owned) -> None:
+    """It is no longer listed, and its name is free again."""
+    made = complete(member, owned(member, "stack", "gone", template=WORD))
+    member.orchestration.delete_stack(made.id, ignore_missing=False)
+    wait_for(
+        f"stack {made.name} is no longer listed",
+        lambda: made.id not in {each.id for each in member.orchestration.stacks()},
+        STACK_WITHIN,
+    )
+    answer = member.orchestration.post("/stacks/preview", json={"stack_name": made.name, "template": WORD})
+    assert answer.status_code == 200, f"the deleted stack's name: {answer.status_code} {answer.text[:200]}"
+
+
+def test_stack_is_not_seen_by_another_project(
+    heat: object, member: Connection, other_member: Connection, stack: Any
+) -> None:
+    """Another project neither lists, reads, changes nor deletes it."""
+    assert stack.id not in {each.id for each in other_member.orchestration.stacks()}
+    with pytest.raises((exceptions.NotFoundException, exceptions.ForbiddenException)):
+        other_member.orchestration.get_stack(stack.id)
+    path = f"/stacks/{stack.name}/{stack.id}"
+    for method in ("get", "delete"):
+        status = getattr(other_member.orchestration, method)(path).status_code
+        assert status in (403, 404), f"{method} of another project's stack: status {status}"
+    status = other_member.orchestration.put(path, json={"template": WORD}).status_code
+    assert status in (403, 404), f"update of another project's stack: status {status}"
+    assert member.orchestration.get_stack(stack.id).status == "CREATE_COMPLETE"
