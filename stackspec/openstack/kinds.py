@@ -142,7 +142,8 @@ def _delete_application_credential(connection: Cloud, key: str) -> None:
 def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
     # Heat shows administrators the stacks of all projects, and them alone whose each is.
     for each in connection.orchestration.get("/stacks").json()["stacks"]:
-        yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
+        if each["stack_status"] != "DELETE_COMPLETE":
+            yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
 
 
 KINDS: tuple[Kind, ...] = (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-APIS = {"keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696}
+APIS = {"keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696, "barbican": 9311}
 
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])
@@ -25,6 +25,7 @@ def test_api_answers_on_every_node(service, site, node_host):
         pytest.param("placement-status upgrade check", marks=pytest.mark.steps("placement"), id="placement"),
         pytest.param("nova-status upgrade check", marks=pytest.mark.steps("nova_discover", "placement"), id="nova"),
         pytest.param("neutron-status upgrade check", marks=pytest.mark.steps("neutron"), id="neutron"),
+        pytest.param("barbican-status upgrade check", marks=pytest.mark.steps("barbican"), id="barbican"),
     ],
 )
 def test_upgrade_check(command, controller):
@@ -74,6 +75,7 @@ def test_keys_are_keystones_only(folder, keystone, controller):
         pytest.param("/etc/nova/nova.conf", marks=pytest.mark.steps("nova", "nova_compute")),
         pytest.param("/etc/neutron/neutron.conf", marks=pytest.mark.steps("neutron", "neutron_compute")),
         pytest.param("/etc/neutron/metadata_agent.ini", marks=pytest.mark.steps("neutron")),
+        pytest.param("/etc/barbican/barbican.conf", marks=pytest.mark.steps("barbican")),
     ],
 )
 def test_passwords_in_files_are_not_for_everybody(path, site, node_host):

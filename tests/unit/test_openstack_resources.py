@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stackspec.openstack import Database, DbSync, Endpoint, OvsBridge, OvsSetting, Project, ServiceUser
+from stackspec.openstack import Database, DbSync, Endpoint, OvsBridge, OvsSetting, Project, RoleAssignment, ServiceUser
 from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import native_hash
 from stackspec.openstack.rabbitmq import RabbitUser, password_hash
@@ -296,3 +296,11 @@ class TestApiObjects:
             ("assign_project_role_to_user", "service"),
             ("assign_system_role_to_user", "reader"),
         ]
+
+    def test_role_assignment(self, site, change):
+        """The role goes to that user on that project; it is missing until the cloud lists it."""
+        resource = RoleAssignment("creator", user="demo", project="work")
+        assert differences(change(resource)) == ["role creator of demo on project work: wanted given, found not given"]
+        name, args, _ = self.calls(site, resource)[-1]
+        found = [each.name for each in args]
+        assert (name, found) == ("assign_project_role_to_user", ["work", "demo", "creator"])
