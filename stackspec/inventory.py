@@ -101,10 +101,16 @@ class Flavor(_Strict):
     disk: int = Field(ge=0)
 
 
+class AmphoraImage(Image):
+    """An image for a service's own servers, which nobody else sees unless the inventory says so."""
+
+    visibility: Literal["public", "private", "shared", "community"] = "private"
+
+
 class Octavia(_Strict):
     """Load balancers: the image and the flavor of amphorae, and the network by which they are managed."""
 
-    image: Image
+    image: AmphoraImage
     network: ipaddress.IPv4Network = ipaddress.IPv4Network("172.16.0.0/12")
     flavor: Flavor = Flavor(vcpus=1, ram=1024, disk=2)
 
@@ -207,8 +213,8 @@ class Inventory(_Strict):
                 raise ValueError(f"networks.{kind}.pool: {network.pool[0]} comes after {network.pool[1]}; swap them")
             if self.octavia is not None and self.octavia.network.overlaps(network.cidr):
                 raise ValueError(
-                    f"octavia.network: {self.octavia.network} overlaps the {kind} network, {network.cidr}; amphorae need "
-                    "a network of their own, such as 172.16.0.0/22"
+                    f"octavia.network: {self.octavia.network} overlaps the {kind} network, {network.cidr}; amphorae "
+                    "need a network of their own, such as 172.16.0.0/22"
                 )
         if self.octavia is not None and self.octavia.network.prefixlen > 24:
             raise ValueError(f"octavia.network: {self.octavia.network} is too small; 256 addresses (/24) are the least")

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 MASK = "******"
+_SHORTEST_LINE = 16
+"""Of a secret of several lines, shorter ones are not looked for: they stand in other texts, too."""
 
 
 class Redactor:
@@ -23,8 +25,11 @@ class Redactor:
     def add(self, value: str) -> str:
         """Register `value` as secret and return it."""
         if value:
+            # A diff puts a mark before each line of a key, so each is a secret of its own, but not those that frame it.
+            long = (line for line in value.splitlines() if len(line) >= _SHORTEST_LINE)
+            lines = [line for line in long if not line.startswith("-----")]
             with self._lock:
-                self._values.add(value)
+                self._values.update([value] if len(lines) < 2 else [value, *lines])
         return value
 
     def __call__(self, text: str) -> str:
@@ -85,6 +90,15 @@ class Secrets:
     def key(self, name: str, size: int = 32) -> str:
         """The key called `name`: `size` random bytes, URL-safe base64."""
         return self._get(name, lambda: base64.urlsafe_b64encode(_random.token_bytes(size)).decode())
+
+    def document(self, name: str, make: Callable[[], str], usable: Callable[[str], bool]) -> str:
+        """The text called `name`, such as a key with its certificate: made by `make`, and anew when not `usable`."""
+        with self._lock:
+            found = self._get(name, make)
+            if not usable(found):
+                found = self._values[name] = redact.add(make())
+                self._save()
+            return found
 
     def _get(self, name: str, make: Callable[[], str]) -> str:
         with self._lock:

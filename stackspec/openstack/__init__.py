@@ -1,6 +1,6 @@
 """The corner of stackspec that knows OpenStack: resources that several chapters of the guide share."""
 
-from .compute import Flavor
+from .compute import Flavor, Keypair, NoQuota
 from .database import Database, DbSync
 from .identity import (
     Bootstrap,
@@ -16,10 +16,11 @@ from .identity import (
     ServiceUser,
 )
 from .image import Image
-from .network import Network, Subnet
+from .network import Network, SecurityGroup, ServiceNetwork, ServicePort, Subnet
 from .oslo import OsloConfig, database_url, keystone_auth, keystone_authtoken, transport_url
-from .ovs import OvsBridge, OvsSetting
+from .ovs import OvsBridge, OvsNeutronPort, OvsSetting
 from .references import Id
+from .ring import Ring, RingDevice
 
 __all__ = [
     "Bootstrap",
@@ -32,15 +33,23 @@ __all__ = [
     "Flavor",
     "Id",
     "Image",
+    "Keypair",
     "MemberProject",
     "Network",
+    "NoQuota",
     "OsloConfig",
     "OvsBridge",
+    "OvsNeutronPort",
     "OvsSetting",
     "Project",
     "RegisteredLimit",
+    "Ring",
+    "RingDevice",
     "Role",
     "RoleAssignment",
+    "SecurityGroup",
+    "ServiceNetwork",
+    "ServicePort",
     "ServiceUser",
     "Subnet",
     "database_url",

@@ -16,6 +16,8 @@ from ..site import Site
 
 CONNECT_RETRIES = 5
 """API servers behind uWSGI answer a kept-alive connection and then reset it; the client tries again."""
+_QUERIES: dict[str, dict[str, Any]] = {"compute.flavors": {"is_public": None}}
+"""What has to be asked for beyond the default: flavors that not every project may use."""
 REACHED_FOR = 2.0
 """Seconds for which an unreachable keystone is taken as unreachable."""
 
@@ -69,6 +71,10 @@ class Cloud:
                 self._connection = connect(self.site)
             return self._connection
 
+    def as_service(self, user: str) -> Any:
+        """A connection as the user of a service, in project service."""
+        return connect(self.site, user=user, project="service")
+
     def reachable(self) -> bool:
         """Whether keystone admits the administrator. Before the keystone step it does not, and nothing is there."""
         with self.lock:
@@ -101,7 +107,8 @@ class Cloud:
         with self.lock:
             if kind not in self._lists:
                 try:
-                    self._lists[kind] = list(getattr(getattr(self.connection, service), name)())
+                    query = _QUERIES.get(kind, {})
+                    self._lists[kind] = list(getattr(getattr(self.connection, service), name)(**query))
                 except exceptions.EndpointNotFound:
                     return []
                 except (exceptions.ConnectFailure, exceptions.HttpError, openstack.exceptions.SDKException):

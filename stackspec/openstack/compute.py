@@ -1,28 +1,42 @@
-"""Flavors. The guide uses m1.tiny and never makes it (erratum E37)."""
+"""Flavors, key pairs and quotas. The guide uses m1.tiny and never makes it (erratum E37)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from keystoneauth1.exceptions import ClientException
+from openstack.exceptions import SDKException
 
 from ..resources.base import Context, Difference
+from ..site import Site
 from .api_object import ApiObject, compare
 from .cloud import Cloud
+
+UNREADABLE = (SDKException, ClientException)
+"""The service of an object is not up yet: the object will be read again when its step runs."""
 
 
 @dataclass(frozen=True)
 class Flavor(ApiObject):
-    """A public flavor.
+    """A flavor.
 
     :param name: its name
     :param vcpus: virtual processors
     :param ram: memory in MiB
     :param disk: root disk in GiB
+    :param id: its id; nova's choice when not given
+    :param public: whether every project may use it
     """
 
     name: str
     vcpus: int
     ram: int
     disk: int
+    id: str = ""
+    public: bool = True
 
     @property
     def title(self) -> str:
@@ -30,11 +44,101 @@ class Flavor(ApiObject):
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
         found = cloud.find("compute.flavors", name=self.name)
-        return compare(found, {"vcpus": self.vcpus, "ram": self.ram, "disk": self.disk}, self.title)
+        wanted = {"vcpus": self.vcpus, "ram": self.ram, "disk": self.disk, "is_public": self.public}
+        return compare(found, {**wanted, **({"id": self.id} if self.id else {})}, self.title)
 
     def make(self, cloud: Cloud, context: Context) -> None:
         compute = cloud.connection.compute
         if found := cloud.find("compute.flavors", name=self.name):
             # A flavor cannot be changed; servers keep what they were made of.
             compute.delete_flavor(found)
-        compute.create_flavor(name=self.name, vcpus=self.vcpus, ram=self.ram, disk=self.disk)
+        options: dict[str, Any] = {"id": self.id} if self.id else {}
+        if not self.public:
+            options["is_public"] = False
+        compute.create_flavor(name=self.name, vcpus=self.vcpus, ram=self.ram, disk=self.disk, **options)
+
+
+@dataclass(frozen=True)
+class Keypair(ApiObject):
+    """A key pair that nova gives to a service's servers; its private half is the site's secret `<name> private key`.
+
+    Key pairs belong to a user, and only that user can make them: nova refuses the name in anybody else's request.
+
+    :param name: its name
+    :param user: the service's user, in project service
+    """
+
+    name: str
+    user: str
+
+    @property
+    def title(self) -> str:
+        return f"key pair {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        user = cloud.find("identity.users", name=self.user, domain_id="default")
+        if user is None:
+            return compare(None, {}, self.title)
+        try:
+            found = cloud.connection.compute.find_keypair(self.name, user_id=user.id)
+        except UNREADABLE:
+            found = None
+        public = (found.public_key or "").split()[:2] if found is not None else None
+        if public == self._public(context.site).split():
+            return []
+        return [Difference(self.title, "the site's key", "not there" if found is None else "another")]
+
+    def _public(self, site: Site) -> str:
+        def make() -> str:
+            key = ed25519.Ed25519PrivateKey.generate()
+            arguments = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+            return key.private_bytes(*arguments).decode()
+
+        def usable(text: str) -> bool:
+            return text.startswith("-----BEGIN OPENSSH")
+
+        private = site.secrets.document(f"{self.name} private key", make, usable)
+        public = serialization.load_ssh_private_key(private.encode(), None).public_key()
+        return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        compute = cloud.as_service(self.user).compute
+        if compute.find_keypair(self.name) is not None:
+            compute.delete_keypair(self.name)
+        compute.create_keypair(name=self.name, public_key=self._public(context.site))
+
+
+UNLIMITED = -1
+_COMPUTE = ("instances", "cores", "ram", "server_groups", "server_group_members")
+_NETWORK = ("networks", "ports", "security_groups", "security_group_rules")
+
+
+@dataclass(frozen=True)
+class NoQuota(ApiObject):
+    """No limits for servers, ports and security groups of a project, whose objects a service makes for everybody."""
+
+    project: str
+
+    @property
+    def title(self) -> str:
+        return f"quotas of project {self.project}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        project = cloud.find("identity.projects", name=self.project, domain_id="default")
+        if project is None:
+            return compare(None, {}, self.title)
+        connection = cloud.connection
+        try:
+            compute, network = connection.compute.get_quota_set(project), connection.network.get_quota(project.id)
+        except UNREADABLE:
+            return compare(None, {}, self.title)
+        return [
+            *compare(compute, dict.fromkeys(_COMPUTE, UNLIMITED), self.title),
+            *compare(network, dict.fromkeys(_NETWORK, UNLIMITED), self.title),
+        ]
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        connection = cloud.connection
+        project = connection.identity.find_project(self.project, ignore_missing=False, domain_id="default")
+        connection.compute.update_quota_set(project, **dict.fromkeys(_COMPUTE, UNLIMITED))
+        connection.network.update_quota(project.id, **dict.fromkeys(_NETWORK, UNLIMITED))

@@ -1,4 +1,4 @@
-"""Networks of the provider. Guide: neutron, last paragraph."""
+"""Networks of the provider (guide: neutron, last paragraph) and of services (guide: octavia)."""
 
 from __future__ import annotations
 
@@ -79,3 +79,162 @@ class Subnet(ApiObject):
             return
         parent = network.find_network(self.network, ignore_missing=False)
         network.create_subnet(name=self.name, network_id=parent.id, ip_version=4, **wanted)
+
+
+@dataclass(frozen=True)
+class ServiceNetwork(ApiObject):
+    """A network of a service's own, with a subnet that has DHCP and no gateway: nothing leaves it.
+
+    :param name: the network
+    :param subnet: its subnet
+    :param cidr: the subnet's addresses
+    :param pool: first and last address that is given out
+    :param project: the project that owns it
+    """
+
+    name: str
+    subnet: str
+    cidr: str
+    pool: tuple[str, str]
+    project: str = "service"
+
+    @property
+    def title(self) -> str:
+        return f"network {self.name}"
+
+    def _wanted(self) -> dict[str, Any]:
+        pools = [{"start": self.pool[0], "end": self.pool[1]}]
+        return {"cidr": self.cidr, "allocation_pools": pools, "gateway_ip": None}
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        return [
+            *compare(cloud.find("network.networks", name=self.name), {"is_shared": False}, self.title),
+            *compare(cloud.find("network.subnets", name=self.subnet), self._wanted(), f"subnet {self.subnet}"),
+        ]
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        network = cloud.connection.network
+        project = _project_id(cloud, self.project)
+        parent = cloud.find("network.networks", name=self.name)
+        if parent is None:
+            parent = network.create_network(name=self.name, project_id=project)
+        if found := cloud.find("network.subnets", name=self.subnet):
+            network.update_subnet(found, gateway_ip=None, allocation_pools=self._wanted()["allocation_pools"])
+        else:
+            owner = {"network_id": parent.id, "project_id": project}
+            network.create_subnet(name=self.subnet, ip_version=4, **owner, **self._wanted())
+
+
+@dataclass(frozen=True)
+class SecurityGroup(ApiObject):
+    """A security group of a service with rules for what comes in from one network.
+
+    :param name: its name
+    :param rules: protocol and port; None for a protocol without ports
+    :param source: the network from which it is admitted
+    :param project: the project that owns it
+    """
+
+    name: str
+    rules: tuple[tuple[str, int | None], ...]
+    source: str
+    project: str = "service"
+
+    @property
+    def title(self) -> str:
+        return f"security group {self.name}"
+
+    def _missing(self, found: Any) -> list[tuple[str, int | None]]:
+        there = {
+            (rule["protocol"], rule["port_range_min"])
+            for rule in found.security_group_rules
+            if rule["direction"] == "ingress" and rule["remote_ip_prefix"] == self.source
+        }
+        return [rule for rule in self.rules if rule not in there]
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        found = cloud.find("network.security_groups", name=self.name)
+        if found is None:
+            return compare(None, {}, self.title)
+        return [
+            Difference(
+                f"rule of {self.title}", f"{protocol} {port or ''}".strip() + f" from {self.source}", "not there"
+            )
+            for protocol, port in self._missing(found)
+        ]
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        network = cloud.connection.network
+        project = _project_id(cloud, self.project)
+        found = cloud.find("network.security_groups", name=self.name)
+        missing = self._missing(found) if found is not None else self.rules
+        if found is None:
+            found = network.create_security_group(name=self.name, project_id=project)
+        for protocol, port in missing:
+            network.create_security_group_rule(
+                security_group_id=found.id,
+                project_id=project,
+                direction="ingress",
+                ether_type="IPv4",
+                protocol=protocol,
+                remote_ip_prefix=self.source,
+                **({"port_range_min": port, "port_range_max": port} if port is not None else {}),
+            )
+
+
+@dataclass(frozen=True)
+class ServicePort(ApiObject):
+    """A port by which a process on a node is in a service's network.
+
+    :param name: its name
+    :param network: the network
+    :param subnet: the subnet in which it has its address
+    :param address: that address
+    :param security_group: its one group
+    :param owner: device_owner, which says what it is for
+    :param host: the node, as neutron's agent there calls itself
+    :param project: the project that owns it
+    """
+
+    name: str
+    network: str
+    subnet: str
+    address: str
+    security_group: str
+    owner: str
+    host: str
+    project: str = "service"
+
+    @property
+    def title(self) -> str:
+        return f"port {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        found = cloud.find("network.ports", name=self.name)
+        differences = compare(found, {"device_owner": self.owner, "binding_host_id": self.host}, self.title)
+        addresses = [each["ip_address"] for each in found.fixed_ips] if found is not None else []
+        if found is not None and addresses != [self.address]:
+            differences.append(Difference(f"address of {self.title}", self.address, ", ".join(addresses) or "none"))
+        return differences
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        network = cloud.connection.network
+        if found := cloud.find("network.ports", name=self.name):
+            # Its address cannot always be changed in place; whoever uses it reads address and MAC anew.
+            network.delete_port(found)
+        parent = network.find_network(self.network, ignore_missing=False)
+        subnet = network.find_subnet(self.subnet, ignore_missing=False)
+        group = network.find_security_group(self.security_group, ignore_missing=False)
+        network.create_port(
+            name=self.name,
+            project_id=_project_id(cloud, self.project),
+            network_id=parent.id,
+            fixed_ips=[{"subnet_id": subnet.id, "ip_address": self.address}],
+            security_group_ids=[group.id],
+            device_owner=self.owner,
+            binding_host_id=self.host,
+        )
+
+
+def _project_id(cloud: Cloud, name: str) -> str:
+    return str(cloud.connection.identity.find_project(name, ignore_missing=False, domain_id="default").id)

@@ -12,12 +12,14 @@ from .cloud import Cloud
 class Id(Reference):
     """Id of an API object.
 
-    :param kind: endpoint, network, subnet, project, image, flavor or security_group
+    :param kind: endpoint, network, subnet, port, project, image, flavor or security_group
     :param name: its name; for an endpoint ``service type/interface``
+    :param attribute: what is wanted of it, when that is not the id
     """
 
     kind: str
     name: str
+    attribute: str = "id"
 
     def resolve(self, context: Context) -> str | None:
         cloud = context.shared.get(Cloud)
@@ -28,4 +30,4 @@ class Id(Reference):
         else:
             service_of = {"project": "identity", "image": "image", "flavor": "compute"}.get(self.kind, "network")
             found = cloud.find(f"{service_of}.{self.kind}s", name=self.name)
-        return str(found.id) if found else None
+        return str(getattr(found, self.attribute)) if found else None

@@ -27,6 +27,8 @@ ANSWERS: dict[str, Any] = {
     "package": None,
     "run": {"status": 1, "out": "", "err": ""},
     "http": "connection refused",
+    "bytes": None,
+    "disk": {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []},
 }
 
 
@@ -67,6 +69,9 @@ class NotedCloud(Cloud):
     @property
     def connection(self) -> Any:
         return _Service(self.calls, depth=1)
+
+    def as_service(self, user: str) -> Any:
+        return self.connection
 
     def reachable(self) -> bool:
         return False

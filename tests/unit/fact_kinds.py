@@ -12,14 +12,19 @@ from typing import Any
 
 from stackspec.openstack import Bootstrap, Id, Image, RegisteredLimit
 from stackspec.openstack.rabbitmq import password_hash
-from stackspec.resources import File, IniFile, Lines, Packages, Reference, Service
+from stackspec.resources import Directory, File, IniFile, Lines, Packages, Reference, Service, Xfs
 from stackspec.resources.base import resolve
 
 from .bare import context
 from .guide_plan import Part
 
 Fact = dict[str, Any]
-REFERENCES = {"id of the public image endpoint": Id("endpoint", "image/public")}
+REFERENCES = {
+    "id of the public image endpoint": Id("endpoint", "image/public"),
+    "openstack project show service -c id -f value": Id("project", "service"),
+    "openstack security group show lb-mgmt-sec-grp -c id -f value": Id("security_group", "lb-mgmt-sec-grp"),
+    "openstack network show lb-mgmt-net -c id -f value": Id("network", "lb-mgmt-net"),
+}
 """What the facts say in words -> the reference that a step declares."""
 
 
@@ -35,7 +40,8 @@ def _ini(fact: Fact, part: Part) -> bool:
         return all(value is None for value in found) if found else any(section in each.own for each in files)
     if not found:
         return False
-    wanted = REFERENCES.get(fact["value"], fact["value"])
+    # What the guide looked up in its own cloud is looked up here as well (erratum E130).
+    wanted = REFERENCES.get(fact.get("lookup", fact["value"]), fact["value"])
     here = context(part.site, part.node)
     return (found[-1] if isinstance(found[-1], Reference) else resolve(found[-1], here)) == wanted
 
@@ -46,9 +52,20 @@ def _file(fact: Fact, part: Part) -> bool:
             lines = each.lines if isinstance(each, Lines) else each.content.splitlines()
             gone = fact.get("replaces")
             takes_out = not gone or (isinstance(each, Lines) and re.match(each.replaces, gone))
-            if takes_out and set(fact["contains"]) <= set(lines):
+            if takes_out and {_with_disks(line, part) for line in fact["contains"]} <= set(lines):
                 return True
     return False
+
+
+def _with_disks(text: str, part: Part) -> str:
+    """`text` with the UUID of a file system where it says <UUID of DEVICE>: each node has its own."""
+    uuids = {each.device: each.uuid for each in part.of(Xfs)}
+    return re.sub(r"<UUID of ([^>]+)>", lambda match: uuids.get(match[1], match[0]), text)
+
+
+def _directory(fact: Fact, part: Part) -> bool:
+    wanted = Directory(fact["path"], int(fact["mode"], 8), fact["owner"], fact["group"])
+    return wanted in part.of(Directory)
 
 
 def _unit(fact: Fact, part: Part) -> bool:
@@ -101,7 +118,10 @@ def _rabbit_permissions(fact: Fact, part: Part) -> bool:
 
 
 def _command(fact: Fact, part: Part) -> bool:
-    argv = shlex.split(fact["run"])
+    argv = shlex.split(re.sub(r"<UUID of [^>]+>", lambda match: _with_disks(match[0], part), fact["run"]))
+    if "cwd" in fact:
+        # Where the guide changes the directory, the first file has its whole path.
+        argv[1] = f"{fact['cwd']}/{argv[1]}"
     if argv[0] == "wget":
         return any(part.site.inventory.images[each.name].source == argv[1] for each in part.of(Image))
     if argv[:2] == ["keystone-manage", "bootstrap"]:
@@ -194,6 +214,14 @@ def _object(fact: Fact, part: Part) -> bool:
         found_image = (Path(image.source).name, image.disk_format, image.visibility)
         wanted_image = (Path(fact["file"]).name, fact["disk_format"], fact["visibility"])
         return found_image == wanted_image and ("tag" not in fact or uploaded.tags == (fact["tag"],))
+    if fact["type"] in SIMPLE_OBJECTS:
+        return SIMPLE_OBJECTS[fact["type"]](fact, part)
+    if fact["type"] == "network" and "external" not in fact:
+        return part.called("create_network", name=fact["name"])
+    if fact["type"] == "subnet" and "allocation_start" in fact:
+        pool = {"start": fact["allocation_start"], "end": fact["allocation_end"]}
+        wanted = {"name": fact["name"], "cidr": fact["subnet_range"], "allocation_pools": [pool]}
+        return part.called("create_subnet", **wanted, **_given(fact, gateway="gateway_ip"))
     if fact["type"] == "network":
         keys = ("name", "provider_physical_network", "provider_network_type")
         options = {"is_router_external": fact["external"], "shared": fact["share"]}
@@ -211,6 +239,59 @@ def _object(fact: Fact, part: Part) -> bool:
     return False
 
 
+def _given(fact: Fact, **names: str) -> dict[str, Any]:
+    """Attributes of the fact under the names that the call has for them."""
+    return {name: fact[key] for key, name in names.items() if key in fact}
+
+
+def _flavor(fact: Fact, part: Part) -> bool:
+    keys = {key: fact[key] for key in ("name", "vcpus", "ram", "disk")}
+    return part.called("create_flavor", **keys, id=fact["flavor_id"], is_public=fact["public"])
+
+
+def _keypair(fact: Fact, part: Part) -> bool:
+    made = [kwargs for name, _, kwargs in part.calls if name == "create_keypair" and kwargs["name"] == fact["name"]]
+    return any(each["public_key"].startswith("ssh-") for each in made)
+
+
+def _security_group(fact: Fact, part: Part) -> bool:
+    return part.called("create_security_group", name=fact["name"])
+
+
+def _security_group_rule(fact: Fact, part: Part) -> bool:
+    wanted = {"protocol": fact["protocol"], "direction": "ingress"}
+    wanted |= _given(fact, dst_port="port_range_min", source="remote_ip_prefix")
+    group = ""
+    for name, _, kwargs in part.calls:
+        if name == "create_security_group":
+            # Its rules are made next.
+            group = kwargs["name"]
+        elif name == "create_security_group_rule" and group == fact["group"] and wanted.items() <= kwargs.items():
+            return True
+    return False
+
+
+def _port(fact: Fact, part: Part) -> bool:
+    host = part.node.name if fact["host"] == "$(hostname)" else fact["host"]
+    return any(
+        name == "create_port"
+        and kwargs["name"] == fact["name"]
+        and (kwargs["network_id"], kwargs["security_group_ids"]) == (fact["network"], [fact["security_group"]])
+        and (kwargs["device_owner"], kwargs["binding_host_id"]) == (fact["device_owner"], host)
+        and [each["ip_address"] for each in kwargs["fixed_ips"]] == [fact["fixed_ip"]]
+        for name, _, kwargs in part.calls
+    )
+
+
+SIMPLE_OBJECTS: dict[str, Callable[[Fact, Part], bool]] = {
+    "flavor": _flavor,
+    "keypair": _keypair,
+    "security_group": _security_group,
+    "security_group_rule": _security_group_rule,
+    "port": _port,
+}
+
+
 def _verify(fact: Fact, part: Part) -> bool:
     """Never so without nodes: an entry of deliberate.yaml names the test that looks."""
     return False
@@ -220,6 +301,7 @@ KINDS: dict[str, Callable[[Fact, Part], bool]] = {
     "package": _package,
     "ini": _ini,
     "file": _file,
+    "directory": _directory,
     "unit": _unit,
     "database": _database,
     "grant": _grant,
