@@ -27,6 +27,8 @@ def image_format(path: Path) -> str:
     """
     with path.open("rb") as stream:
         start = stream.read(_READ)
+    if not start:
+        return "empty"
     return next((name for offset, magic, name in _MAGIC if start[offset : offset + len(magic)] == magic), "raw")
 
 

@@ -3,18 +3,102 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
 import testinfra.host
+from openstack.connection import Connection
 
 from stackspec.site import Site
 
+CERTIFICATES = "/etc/octavia/certs"
 
-def test_interface_is_the_port(octavia: object, controller: testinfra.host.Host, site: Site) -> None:
-    """o-hm0 is up with its fixed address and the MTU of the tunnels, and no route leads out by it."""
-    (link,) = json.loads(controller.check_output("ip -j -d address show dev o-hm0"))
+
+@pytest.fixture
+def listen_port(octavia: object, cloud: Connection) -> Any:
+    """Neutron's port that o-hm0 is."""
+    return cloud.network.find_port("octavia-health-manager-listen-port", ignore_missing=False)
+
+
+def test_interface_is_the_port(
+    listen_port: Any, cloud: Connection, controller: testinfra.host.Host, site: Site
+) -> None:
+    """o-hm0 has the port's MAC and address, is up with the network's MTU, and no route leads out by it."""
+    (link,) = json.loads(controller.check_output("ip -j address show dev o-hm0"))
     wanted = site.inventory.octavia
     assert wanted is not None
-    address = (str(wanted.network[2]), wanted.network.prefixlen)
-    assert address in [(each["local"], each["prefixlen"]) for each in link["addr_info"]]
+    network = cloud.network.get_network(listen_port.network_id)
+    assert (link["address"], link["mtu"]) == (listen_port.mac_address, network.mtu)
+    assert "UP" in link["flags"]
+    addresses = [(each["local"], each["prefixlen"]) for each in link["addr_info"]]
+    assert addresses == [(listen_port.fixed_ips[0]["ip_address"], wanted.network.prefixlen)]
     routes = json.loads(controller.check_output("ip -j route show default"))
     assert all(route["dev"] != "o-hm0" for route in routes), routes
+    record = controller.check_output(
+        "ovs-vsctl get Interface o-hm0 type external_ids:iface-id external_ids:iface-status"
+    )
+    assert [line.strip('"') for line in record.split()] == ["internal", listen_port.id, "active"]
+    assert listen_port.status == "ACTIVE", "neutron's agent does not have the port"
+
+
+def test_interface_outlives_a_boot(octavia: object, controller: testinfra.host.Host) -> None:
+    """The switch's database has it with its MAC, what cleans up at boot passes it by, and the network's file is there.
+
+    The manager, whose address it has, waits for it (errata E124 and E126).
+    """
+    kept = controller.check_output(
+        "ovs-vsctl get Interface o-hm0 mac external_ids:attached-mac external_ids:skip_cleanup"
+    )
+    mac, attached, skip = (line.strip('"') for line in kept.split())
+    assert mac == attached, "without it, the interface has another MAC after each boot"
+    assert skip == "true"
+    assert "05-o-hm0.network" in controller.check_output("networkctl --no-pager status o-hm0")
+    before = controller.check_output("systemctl show -p ExecStartPre octavia-health-manager")
+    assert "--interface=o-hm0" in before, before
+
+
+def test_heartbeats_are_admitted(listen_port: Any, controller: testinfra.host.Host) -> None:
+    """The health manager listens on o-hm0 and nowhere else, and nothing on the node keeps packets from it (E121)."""
+    address = listen_port.fixed_ips[0]["ip_address"]
+    listeners = controller.check_output("ss -Hulnp sport = 5555").splitlines()
+    assert [line.split()[3] for line in listeners] == [f"{address}:5555"], listeners
+    rules = controller.run("iptables -S INPUT").stdout.split("\n")
+    assert "-P INPUT ACCEPT" in rules, rules
+
+
+def test_certificates_verify(octavia: object, controller: testinfra.host.Host) -> None:
+    """As Python 3.13 in an amphora verifies, strictly; for another purpose or another authority it is refused."""
+    client = f"{CERTIFICATES}/private/client.cert-and-key.pem"
+    verify = "openssl verify -x509_strict -CAfile %s -purpose %s %s"
+    good = controller.run(verify, f"{CERTIFICATES}/client_ca.cert.pem", "sslclient", client)
+    assert good.rc == 0, good.stdout + good.stderr
+    for authority, purpose in (("client_ca.cert.pem", "sslserver"), ("server_ca.cert.pem", "sslclient")):
+        bad = controller.run(verify, f"{CERTIFICATES}/{authority}", purpose, client)
+        assert bad.rc != 0, f"{client} passes as {purpose} with {authority}"
+    for authority in ("client_ca", "server_ca"):
+        file = f"{CERTIFICATES}/{authority}.cert.pem"
+        assert controller.run(verify, file, "any", file).rc == 0
+        month = 30 * 24 * 3600
+        assert controller.run("openssl x509 -in %s -noout -checkend %s", file, str(month)).rc == 0, "it ends in a month"
+
+
+def test_keys_are_octavias_only(octavia: object, controller: testinfra.host.Host) -> None:
+    """Whoever has them commands every amphora; the authority's is encrypted as well, and the clients' is not here."""
+    folder = controller.file(f"{CERTIFICATES}/private")
+    assert (folder.user, folder.group, folder.mode) == ("root", "octavia", 0o750)
+    assert sorted(folder.listdir()) == ["client.cert-and-key.pem", "server_ca.key.pem"]
+    for name in folder.listdir():
+        file = controller.file(f"{CERTIFICATES}/private/{name}")
+        assert (file.user, file.group, file.mode) == ("root", "octavia", 0o640), name
+    assert (
+        controller.run("grep -q 'BEGIN ENCRYPTED PRIVATE KEY' %s", f"{CERTIFICATES}/private/server_ca.key.pem").rc == 0
+    )
+    assert controller.file("/etc/keystone/octavia-openrc").mode == 0o600
+
+
+def test_load_balancers_run_in_amphorae_only(octavia: object, controller: testinfra.host.Host) -> None:
+    """What agents in amphorae and other drivers need does not run on the controller."""
+    for unit in ("haproxy", "keepalived", "octavia-agent", "octavia-driver-agent"):
+        service = controller.service(unit)
+        assert not service.is_running, unit
+        assert not service.is_enabled, unit

@@ -245,8 +245,8 @@ def _given(fact: Fact, **names: str) -> dict[str, Any]:
 
 
 def _flavor(fact: Fact, part: Part) -> bool:
-    keys = {key: fact[key] for key in ("name", "vcpus", "ram", "disk")}
-    return part.called("create_flavor", **keys, id=fact["flavor_id"], is_public=fact["public"])
+    keys = {key: key for key in ("name", "vcpus", "ram", "disk")}
+    return part.called("create_flavor", **_given(fact, **keys, flavor_id="id", public="is_public"))
 
 
 def _keypair(fact: Fact, part: Part) -> bool:

@@ -43,7 +43,7 @@ images:
 def write(tmp_path, monkeypatch):
     """Write an inventory, with its image beside it; state stays in the test's folder."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
-    (tmp_path / "guest.img").touch()
+    (tmp_path / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
 
     def written(text: str = TEXT) -> Path:
         path = tmp_path / "site.yaml"
@@ -127,6 +127,99 @@ def test_bad_value(case, write):
     line = text[: TEXT.index(before) + len(after.rstrip())].count("\n") + 1
     assert str(raised.value).startswith(f"{path}:{line}: ")
     assert message in str(raised.value)
+
+
+FORMATS = {
+    "qcow2": b"QFI\xfb\0\0\0\3",
+    "vmdk": b"KDMV\1\0\0\0",
+    "iso": bytes(32769) + b"CD001\1",
+    "raw": b"\xeb\x63\x90" + bytes(600),
+    "gzip": b"\x1f\x8b\x08\0",
+    "xz": b"\xfd7zXZ\0\0",
+    "page": b"<!DOCTYPE html><title>Sign in</title>",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "message"),
+    [
+        ("qcow2", "raw", "is no image of a known format (raw, or something else), not qcow2; name another image"),
+        ("qcow2", "page", "is a web page, not qcow2; name another image"),
+        ("qcow2", "xz", "is compressed (xz), not qcow2; unpack it first"),
+        ("raw", "qcow2", "is qcow2, not raw; write `disk_format: qcow2`, or name another image"),
+        ("raw", "gzip", "is compressed (gzip), not raw; unpack it first"),
+        ("vmdk", "iso", "is iso, not vmdk; write `disk_format: iso`"),
+        ("qcow2", "empty", "is empty, not qcow2; name another image"),
+        ("raw", "empty", "is empty, not raw; name another image"),
+    ],
+)
+@pytest.mark.parametrize("section", ["images", "octavia"])
+def test_image_of_another_format(section, wanted, found, message, write, tmp_path):
+    """Refused before anything is uploaded, where the image is named."""
+    (tmp_path / "it.img").write_bytes(FORMATS[found])
+    image = f"{{source: it.img, disk_format: {wanted}}}"
+    entry = f"images:\n  it: {image}\n" if section == "images" else f"octavia:\n  image: {image}\n"
+    path = write(TEXT.replace("images:\n  cirros: {source: guest.img}\n", entry))
+    with pytest.raises(InputError) as raised:
+        load_site(path)
+    where = "images.it" if section == "images" else "octavia.image"
+    assert str(raised.value).startswith(f"{path}:{line_of(path.read_text(), 'it.img')}: {where}.source: ")
+    assert f"it.img {message}" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["qcow2", "vmdk", "iso", "raw"])
+def test_image_of_its_format(name, write, tmp_path):
+    """Each format is known by its first bytes; a disk that starts with a CD is raw as well."""
+    (tmp_path / "it.img").write_bytes(FORMATS[name])
+    load_site(write(TEXT.replace("{source: guest.img}", f"{{source: it.img, disk_format: {name}}}")))
+    if name == "iso":
+        load_site(write(TEXT.replace("{source: guest.img}", "{source: it.img, disk_format: raw}")))
+
+
+class TestOctavia:
+    """The section octavia."""
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("network: 10.0.0.0/8", "octavia.network: 10.0.0.0/8 overlaps the management network, 10.0.0.0/24"),
+            ("network: 192.168.35.0/24", "192.168.35.0/24 overlaps the provider network, 192.168.35.0/24"),
+            ("network: 172.16.0.0/25", "octavia.network: 172.16.0.0/25 is too small; 256 addresses (/24)"),
+            ("network: 172.16.0.1/24", "octavia.network: '172.16.0.1/24' is an address; the network is 172.16.0.0/24"),
+            ("flavor: {vcpu: 1, ram: 512, disk: 2}", "octavia.flavor: unknown key 'vcpu'; did you mean 'vcpus'?"),
+            ("nework: 172.16.0.0/24", "octavia: unknown key 'nework'; did you mean 'network'?"),
+        ],
+    )
+    def test_bad(self, line, message, write):
+        """Said where it stands."""
+        path = write(TEXT + f"octavia:\n  image: {{source: guest.img}}\n  {line}\n")
+        with pytest.raises(InputError) as raised:
+            load_site(path)
+        assert str(raised.value).startswith(f"{path}:{line_of(path.read_text(), line)}: ")
+        assert message in str(raised.value)
+
+    def test_without_an_image(self, write):
+        """No default could be right."""
+        path = write(TEXT + "octavia:\n  network: 172.16.0.0/22\n")
+        with pytest.raises(InputError, match="octavia: 'image' is missing"):
+            load_site(path)
+
+    def test_default_network_overlaps(self, write):
+        """A site in the guide's network has to name another."""
+        text = TEXT.replace("10.0.0.", "172.20.0.") + "octavia:\n  image: {source: guest.img}\n"
+        path = write(text)
+        with pytest.raises(InputError) as raised:
+            load_site(path)
+        assert str(raised.value).startswith(
+            f"{path}:{line_of(text, 'octavia:')}: octavia.network: 172.16.0.0/12 overlaps"
+        )
+
+    def test_image_is_private(self, write):
+        """Nobody else boots it; other images are public by default."""
+        inventory = load_site(write(TEXT + "octavia:\n  image: {source: guest.img}\n")).inventory
+        assert inventory.octavia is not None
+        assert (inventory.octavia.image.visibility, inventory.images["cirros"].visibility) == ("private", "public")
 
 
 @pytest.mark.parametrize(
