@@ -1,18 +1,50 @@
 #!/bin/sh
 # Boots one node and waits for it; a reboot of the node boots it again, a poweroff ends this.
 #   NAME host name · NETNS file of its network namespace · GROUP its control group · NODE its directory
-#   LOWER read-only layers, newest first, as overlayfs wants them
+#   LOWER read-only layers, newest first, as overlayfs wants them · DEV (attach) the /dev of a node that runs
 set -eu
 stage=${1:-wait}
 
-# Loop devices are the machine's and outlive the node, and each keeps the node's file system in use.
+# Loop devices are the machine's and outlive the node: its disks, and those that it made itself, each of which keeps its
+# file system in use.
+loops() {
+  device=$(cat "$NODE/device" 2>/dev/null) || device=none
+  losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-FILE | while read -r name backing file; do
+    case $backing,$file in
+      "$device",* | *,"$NODE"/disks/*) echo "$name" ;;
+    esac
+  done
+}
+
 detach() {
-  # Whoever ends the node and what waits for it may both be here; the first to come does it.
-  device=$(cat "$NODE/device" 2>/dev/null) || return 0
-  losetup --list --noheadings --output NAME,BACK-MAJ:MIN | while read -r name backing; do
-    [ "$backing" != "$device" ] || losetup --detach "$name" || true
+  # Whoever ends the node and what waits for it may both be here; nothing is done twice.
+  for name in $(loops); do
+    losetup --detach "$name" || true
+  done
+  # One that is in use goes with its last mount, and file systems of a killed node take a moment to go.
+  tries=200
+  while [ "$tries" -gt 0 ] && [ -n "$(loops)" ]; do
+    sleep 0.1
+    tries=$((tries - 1))
   done
   rm -f "$NODE/device"
+}
+
+# Disks are files called <lab>-<node>.<device>.
+attach() {
+  for disk in "$NODE"/disks/*.*; do
+    [ -e "$disk" ] || continue
+    [ -n "$(losetup --associated "$disk")" ] || losetup --find "$disk"
+  done
+}
+
+devices() { # directory of the node's devices
+  for disk in "$NODE"/disks/*.*; do
+    [ ! -e "$disk" ] || [ -e "$1/${disk##*.}" ] || {
+      numbers=$(losetup --list --noheadings --output MAJ:MIN --associated "$disk" | tr -d ' ')
+      mknod -m 660 "$1/${disk##*.}" b "${numbers%:*}" "${numbers#*:}"
+    }
+  done
 }
 
 if [ "$stage" = detach ]; then
@@ -20,9 +52,16 @@ if [ "$stage" = detach ]; then
   exit 0
 fi
 
+if [ "$stage" = attach ]; then
+  attach
+  devices "$DEV"
+  exit 0
+fi
+
 if [ "$stage" = wait ]; then
   while :; do
     status=0
+    attach
     nsenter --net="$NETNS" unshare --pid --fork --kill-child sh "$0" group || status=$?
     detach
     # The kernel ends the init of a process namespace with SIGHUP for a reboot, with SIGINT for a poweroff.
@@ -76,7 +115,12 @@ while [ "$number" -lt 64 ]; do
   mknod -m 660 "dev/loop$number" b 7 "$number"
   number=$((number + 1))
 done
+devices dev
 mount -t tmpfs -o mode=755 tmpfs run
+# Where /dev is no devtmpfs, systemd looks for this before it listens to udev, which it starts later itself: without it
+# no disk ever appears, and what fstab mounts is waited for in vain.
+mkdir run/udev
+: > run/udev/control
 mount -t tmpfs -o mode=1777 tmpfs tmp
 
 mkdir -p .old

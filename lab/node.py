@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroup, network
+from lab import cgroup, disks, network
 from lab.error import LabError, run
 from lab.spec import LabSpec, Node
 
@@ -34,7 +34,7 @@ class NodeProcess:
 
     :param spec: the lab
     :param node: the node
-    :param folder: its directory: writable layer, console output
+    :param folder: its directory: writable layer, disks, console output
     """
 
     def __init__(self, spec: LabSpec, node: Node, folder: Path) -> None:
@@ -61,6 +61,7 @@ class NodeProcess:
         """
         self.kill()
         network.make_node(self.spec, self.node)
+        disks.make(self.spec, self.node, self.folder / "disks")
         self.group.mkdir(parents=True, exist_ok=True)
         env = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -72,6 +73,16 @@ class NodeProcess:
         }
         self.console.unlink(missing_ok=True)
         cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT], self.console, env)
+
+    def attach_disks(self) -> None:
+        """Give it, while it runs, the disks of the inventory that it has not got; nothing happens to the others.
+
+        :raises LabError: when a device cannot be made
+        """
+        disks.make(self.spec, self.node, self.folder / "disks")
+        if self.node.disks and (pid := self.init) is not None:
+            env = [f"NODE={self.folder}", f"DEV=/proc/{pid}/root/dev"]
+            run(["env", *env, "sh", _BOOT, "attach"], f"attach the disks of {self.node.name}")
 
     def ready(self) -> bool:
         """Whether its ssh server listens: read from the kernel, as a connection would be noise in its log."""
@@ -123,8 +134,7 @@ class NodeProcess:
         """Make it gone at once, as without power, with the loop devices that it leaves."""
         cgroup.kill(self.group)
         # What waits for the node does this too, unless it was killed as well.
-        if (self.folder / "device").exists():
-            run(["env", f"NODE={self.folder}", "sh", _BOOT, "detach"], f"detach the loop devices of {self.node.name}")
+        detach(self.folder)
 
     def status(self) -> NodeStatus:
         """Its state."""
@@ -133,6 +143,15 @@ class NodeProcess:
             return NodeStatus(self.node.name, address, "stopped")
         state = "running" if self.ready() else "starting"
         return NodeStatus(self.node.name, address, state, pid, cgroup.memory(self.group), cgroup.uptime(pid))
+
+
+def detach(folder: Path) -> None:
+    """Detach the loop devices that a node which ended has left.
+
+    :param folder: the node's directory
+    """
+    if (folder / "device").exists() or (folder / "disks").exists():
+        run(["env", f"NODE={folder}", "sh", _BOOT, "detach"], f"detach the loop devices of {folder.name}")
 
 
 def _listens(pid: int, table: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lab import cgroup, identity, network, rootfs, service, snapshots
 from lab.error import LabError, require
 from lab.mirror import choose
-from lab.node import NodeProcess, NodeStatus
+from lab.node import NodeProcess, NodeStatus, detach
 from lab.spec import LabSpec
 from lab.state import Folder, State
 
@@ -53,7 +53,7 @@ class Lab:
         return network.NAMESPACES / network.namespace(self.spec)
 
     def up(self, say: Callable[[str], None] = print) -> None:
-        """Boot what is missing; nothing happens to what runs.
+        """Boot what is missing; what runs gets disks that the inventory has added, and nothing else happens to it.
 
         :param say: called with a line of progress now and then
         :raises LabError: when a part cannot be made; what was made stays, for a second `up` or for `down`
@@ -72,6 +72,9 @@ class Lab:
             self._halt()
             cgroup.kill(self.group)
             network.delete_all(self.spec)
+            # Nodes that the inventory does not name any more have left theirs, too.
+            for folder in self.folder.nodes.glob("*"):
+                detach(folder)
             _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh"))
             if everything and not any(path.is_dir() for path in self.folder.root.parent.iterdir()):
                 shutil.rmtree(self.cache, ignore_errors=True)
@@ -103,7 +106,7 @@ class Lab:
         ).returncode
 
     def snapshot(self, name: str, say: Callable[[str], None] = print) -> None:
-        """Keep the state of all nodes under a name, without copying: they are shut down, and boot again.
+        """Keep the state of all nodes under a name; only disks are copied. They are shut down, and boot again.
 
         :param name: letters, digits, dashes
         :raises LabError: when the name is taken or the lab is not up
@@ -180,6 +183,7 @@ class Lab:
         if missing:
             say(f"nodes: booting {', '.join(process.node.name for process in missing)}")
         self._each(boot, missing)
+        self._each(lambda process: process.attach_disks(), [each for each in self.nodes if each not in missing])
         self._each(lambda process: network.inside(self.namespace, lambda: process.wait_ready(READY_WITHIN)))
         _discard(self.folder.trash, self.group)
         say(f"lab {self.spec.name} is up ({time.monotonic() - started:.1f} s)")

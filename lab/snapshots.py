@@ -1,4 +1,7 @@
-"""Snapshots: a node's writable layer becomes a read-only one by a rename, and an empty one goes on top."""
+"""Snapshots: a node's writable layer becomes a read-only one by a rename, and an empty one goes on top.
+
+Disks are no layers, so they are copied: the blocks that were written, or none where the file system shares them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import rootfs
+from lab import disks, rootfs
 from lab.error import LabError
 from lab.spec import LabSpec
 from lab.state import Folder, Snapshot, State
@@ -66,6 +69,8 @@ def _finish_saving(folder: Folder, spec: LabSpec, state: State) -> State:
     name = state.saving
     for node in spec.nodes:
         layer = folder.layer(name, node.name)
+        if not folder.kept_disks(name, node.name).exists():
+            disks.copy(folder.disks(node.name), folder.kept_disks(name, node.name))
         if not layer.exists():
             layer.parent.mkdir(parents=True, exist_ok=True)
             folder.upper(node.name).rename(layer)
@@ -87,4 +92,5 @@ def _finish_restoring(folder: Folder, spec: LabSpec, state: State) -> State:
         # The node may be one that a bare lab has not made yet.
         upper.mkdir(parents=True)
         shutil.rmtree(upper.with_name("upper.new"), ignore_errors=True)
+        disks.copy(folder.kept_disks(snapshot.name, node.name), folder.disks(node.name))
     return folder.write(state.restored(snapshot))

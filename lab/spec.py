@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -20,6 +20,7 @@ MANAGEMENT = "management"
 _LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
 _INTERFACE = re.compile(r"[a-z][a-z0-9]{0,9}")
+_DISK = re.compile(r"/dev/((?:s|v|xv)d[a-z])")
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class Port:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the lab."""
+    """A machine of the lab. `disks` are names of devices below /dev, besides the one that it boots from."""
 
     name: str
     ports: tuple[Port, ...]
+    disks: tuple[str, ...] = ()
 
     @property
     def management(self) -> Port:
@@ -191,7 +193,20 @@ class _Reader:
             raise self.error(f"{key}.{MANAGEMENT}", "is missing")
         if len({port.interface for port in ports}) != len(ports):
             raise self.error(key, "two networks share an interface")
-        return Node(name, tuple(ports))
+        return Node(name, tuple(ports), tuple(self.disks(section.get("disks"), f"{key}.disks")))
+
+    def disks(self, section: Any, key: str) -> Iterator[str]:
+        if section is None:
+            return
+        for use, value in self.mapping(section, key).items():
+            devices = self.mapping(value, f"{key}.{use}").get("devices")
+            if not isinstance(devices, list):
+                raise self.error(f"{key}.{use}.devices", "a list of devices is needed here")
+            for device in devices:
+                found = _DISK.fullmatch(str(device))
+                if not found:
+                    raise self.error(f"{key}.{use}.devices", f"{device}: the lab has disks like /dev/sdb")
+                yield found[1]
 
     def no_twins(self, nodes: tuple[Node, ...]) -> None:
         owner: dict[IPv4Address, str] = {}

@@ -75,6 +75,14 @@ class Folder:
         """The writable layer of a node."""
         return self.nodes / node / "upper"
 
+    def disks(self, node: str) -> Path:
+        """The disks of a node."""
+        return self.nodes / node / "disks"
+
+    def kept_disks(self, snapshot: str, node: str) -> Path:
+        """The disks of a node as a snapshot keeps them; no node has a dot in its name."""
+        return self.snapshots / snapshot / f"{node}.disks"
+
     def layer(self, snapshot: str, node: str) -> Path:
         """The read-only layer of a node that a snapshot made."""
         return self.snapshots / snapshot / node

@@ -35,7 +35,7 @@ class Engine:
         self.site = site
         self.steps = closure(steps)
         self.connections = Connections(site.inventory.ssh, site.nodes.values())
-        self.shared = Shared(site)
+        self.shared = Shared(site, self.connections)
         self.tasks = [
             Task(STEPS[name], node, STEPS[name].resources(site, node))
             for name in self.steps
@@ -70,14 +70,15 @@ class Engine:
         self._surveyed = True
 
     def check_nodes(self) -> None:
-        """Connect, and see that every node is of the release that the inventory names.
+        """Connect, and see that every node is of the release that the inventory names and that nothing forbids a step.
 
         :raises InputError: naming the nodes, before anything is touched
         """
-        from .precheck import precheck
+        from .precheck import check_obstacles, precheck
 
         self.connections.open()
         precheck(self.site, self.connections)
+        check_obstacles(self.tasks, self.site, self.connections, self.shared)
 
     # ---- applying
 

@@ -197,6 +197,10 @@ def facts(queries):
             answers.append(packages[args[0]])
         elif op == "file":
             answers.append(read_file(args[0]))
+        elif op == "bytes":
+            answers.append(read_bytes(args[0]))
+        elif op == "disk":
+            answers.append(read_disk(args[0]))
         elif op == "http":
             answers.append(get(args[0]))
         elif op == "run":
@@ -206,11 +210,45 @@ def facts(queries):
     return answers
 
 
+def read_bytes(path):
+    """The file itself, None when there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def read_disk(path):
+    """A block device: what blkid finds on it, where it or a part of it is mounted, what else holds it."""
+    answer = {"exists": os.path.exists(path), "block": False, "content": {}, "mounted": [], "holders": []}
+    if not answer["exists"]:
+        return answer
+    status = os.stat(path)
+    answer["block"] = stat.S_ISBLK(status.st_mode)
+    if not answer["block"]:
+        return answer
+    # Of the device itself: neither udev nor a cache, which may be behind.
+    done = execute(["blkid", "--probe", "--output", "export", path])
+    if done["status"] != 2:
+        lines = [line.split("=", 1) for line in done["out"].splitlines() if "=" in line]
+        answer["content"] = dict(lines) or {"TYPE": "several things at once"}
+    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    folder = f"/sys/dev/block/{number}"
+    parts = [read_file(f"{folder}/{name}/dev")["content"].strip() for name in os.listdir(folder)]
+    numbers = {number, *(part for part in parts if part)}
+    with open("/proc/self/mountinfo") as stream:
+        rows = [line.split() for line in stream]
+    answer["mounted"] = sorted({row[4] for row in rows if row[2] in numbers})
+    answer["holders"] = sorted(os.listdir(f"{folder}/holders"))
+    return answer
+
+
 # ---- operations
 
 
 def write(path, content, mode=None, owner=None, group=None):
-    """Write a file whole and atomically. What is not given stays as it is, or is 0644 root for a new file."""
+    """Write a file, text or bytes, whole and atomically. What is not given stays as it is, or is 0644 root when new."""
     before = read_file(path)
     if before["exists"] and before["kind"] == "link" and not path.startswith("/proc"):
         path = os.path.realpath(path)
@@ -226,15 +264,15 @@ def write(path, content, mode=None, owner=None, group=None):
         return
     descriptor, temporary = tempfile.mkstemp(prefix=".stackspec-", dir=folder)
     try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(content)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content if isinstance(content, bytes) else content.encode())
             os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    if path.startswith("/etc/systemd/system/"):
+    if path.startswith("/etc/systemd/system/") or path == "/etc/fstab":
         execute(["systemctl", "daemon-reload"])
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from .errors import InputError
-from .resources.base import file
+from .resources.base import Context, Resource, Shared, file
 from .site import Site
+from .task import Task
 from .transport import Connections
 
 
@@ -33,5 +35,21 @@ def precheck(site: Site, connections: Connections) -> None:
             for kind, look in looks.items()
             if not facts[look]["exists"]
         ]
+    if errors:
+        raise InputError("\n".join(errors))
+
+
+def check_obstacles(tasks: Iterable[Task], site: Site, connections: Connections, shared: Shared) -> None:
+    """Ask the resources of all steps what on their node forbids them.
+
+    :raises InputError: naming every node and what is wrong there
+    """
+    errors = []
+    for task in tasks:
+        careful = [each for each in task.resources if type(each).obstacles is not Resource.obstacles]
+        if careful:
+            queries = [query for each in careful for query in each.queries(site, task.node)]
+            context = Context(site, task.node, connections[task.node.name].facts(queries), shared)
+            errors += [f"node {task.node.name}: {text}" for each in careful for text in each.obstacles(context)]
     if errors:
         raise InputError("\n".join(errors))

@@ -277,12 +277,17 @@ class Endpoint(ApiObject):
     :param name: the service's name
     :param description: as in the guide
     :param url: URL of all three interfaces
+    :param admin_url: URL of the administrators' interface, where it is another one
     """
 
     type: str
     name: str
     description: str
     url: str
+    admin_url: str = ""
+
+    def _url(self, interface: str) -> str:
+        return self.admin_url or self.url if interface == "admin" else self.url
 
     @property
     def title(self) -> str:
@@ -294,8 +299,9 @@ class Endpoint(ApiObject):
         found = self._endpoints(cloud, service)
         for interface in INTERFACES:
             url = found[interface].url if interface in found else None
-            if url != self.url:
-                differences.append(Difference(f"{interface} endpoint of {self.type}", self.url, str(url)))
+            wanted = self._url(interface)
+            if url != wanted:
+                differences.append(Difference(f"{interface} endpoint of {self.type}", wanted, str(url)))
         return differences
 
     def _endpoints(self, cloud: Cloud, service: Any) -> dict[str, Any]:
@@ -316,12 +322,13 @@ class Endpoint(ApiObject):
             service = identity.update_service(service, **wanted)
         found = self._endpoints(cloud, service)
         for interface in INTERFACES:
+            url = self._url(interface)
             if interface not in found:
                 identity.create_endpoint(
-                    service_id=service.id, interface=interface, url=self.url, region_id=context.site.region
+                    service_id=service.id, interface=interface, url=url, region_id=context.site.region
                 )
-            elif found[interface].url != self.url:
-                identity.update_endpoint(found[interface], url=self.url)
+            elif found[interface].url != url:
+                identity.update_endpoint(found[interface], url=url)
         cloud.renew()
 
 

@@ -146,6 +146,13 @@ def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
             yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
 
 
+def _delete_object_container(connection: Cloud, container: str) -> None:
+    store = connection.object_store
+    for each in store.objects(container):
+        store.delete_object(each, ignore_missing=True)
+    store.delete_container(container, ignore_missing=False)
+
+
 KINDS: tuple[Kind, ...] = (
     # In the order in which they can be deleted: each stands before what it uses.
     _kind("orchestration", "stack", list=_stacks, is_gone=_without("orchestration", "stack", "DELETE_COMPLETE")),
@@ -165,6 +172,15 @@ KINDS: tuple[Kind, ...] = (
     _kind("key_manager", "order", key="order_id", inside=True),
     _kind("key_manager", "container", key="container_id", inside=True),
     _kind("key_manager", "secret", key="secret_id", inside=True),
+    Kind(
+        "object_container",
+        "object_store",
+        _plain("object_store", "containers"),
+        _delete_object_container,
+        key="name",
+        create="create_container",
+        inside=True,
+    ),
     Kind("keypair", "compute", _keypairs, _delete_keypair, key="name"),
     _kind("image", "image", delete=_delete_image),
     _kind("compute", "flavor", list=_plain("compute", "flavors", is_public=None)),

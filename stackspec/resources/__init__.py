@@ -2,13 +2,18 @@
 
 from .base import Change, Context, Difference, Query, Reference, Resource, Shared
 from .command import Answers, Await, Command
-from .files import Directory, File, Lines
+from .disks import Mounted, Xfs
+from .files import Access, Directory, File, FileFrom, Lines
+from .generated import Generated
 from .ini import IniFile
 from .packages import Packages
 from .python_settings import PythonSettings
 from .service import Service
+from .venv import Venv
+from .yaml_file import YamlFile
 
 __all__ = [
+    "Access",
     "Answers",
     "Await",
     "Change",
@@ -17,8 +22,11 @@ __all__ = [
     "Difference",
     "Directory",
     "File",
+    "FileFrom",
+    "Generated",
     "IniFile",
     "Lines",
+    "Mounted",
     "Packages",
     "PythonSettings",
     "Query",
@@ -26,4 +34,7 @@ __all__ = [
     "Resource",
     "Service",
     "Shared",
+    "Venv",
+    "Xfs",
+    "YamlFile",
 ]

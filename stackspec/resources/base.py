@@ -13,6 +13,7 @@ from ..site import Site
 
 if TYPE_CHECKING:
     from ..inventory import Node
+    from ..transport import Connections
 
 NodeAction = dict[str, Any]
 """An operation of the node agent: {"op": name, ...arguments}."""
@@ -58,6 +59,16 @@ def http(url: str) -> Query:
     return Query("http", (url,))
 
 
+def bytes_of(path: str) -> Query:
+    """A file as it is, bytes; None when there is none."""
+    return Query("bytes", (path,))
+
+
+def disk(device: str) -> Query:
+    """A block device: {exists, block, content (what blkid says, empty for a blank one), mounted, holders}."""
+    return Query("disk", (device,))
+
+
 @dataclass(frozen=True)
 class Difference:
     """What a check found: `what` (an option, a mode, a state), the wanted and the found value."""
@@ -91,10 +102,11 @@ class Change:
 
 
 class Shared:
-    """Objects that resources of one run share, such as an API connection; made on first use."""
+    """What resources of one run share: objects such as an API connection, made on first use, and the nodes."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, nodes: Connections | None = None) -> None:
         self._site = site
+        self._nodes = nodes
         self._objects: dict[type, Any] = {}
         self._lock = threading.RLock()
 
@@ -105,6 +117,10 @@ class Shared:
                 self._objects[kind] = kind(self._site)  # type: ignore[call-arg]
             found: _Shared = self._objects[kind]
             return found
+
+    def ask(self, node: str, query: Query) -> Any:
+        """What another node of the site answers now; None for a plan without nodes."""
+        return None if self._nodes is None else self._nodes[node].facts([query])[query]
 
 
 @dataclass
@@ -147,6 +163,10 @@ class Resource(ABC):
     def paths(self, site: Site) -> tuple[str, ...]:
         """Files that it manages, which services of the same step read."""
         return ()
+
+    def obstacles(self, context: Context) -> list[str]:
+        """What on the node forbids it: looked for on all nodes before anything is touched."""
+        return []
 
     @abstractmethod
     def changes(self, context: Context) -> list[Change]:

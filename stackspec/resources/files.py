@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, ManagedFile, Query, Resource, file, unified_diff
+from .base import Change, Context, Difference, ManagedFile, Query, Resource, bytes_of, file, unified_diff
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class File(ManagedFile):
     def changes(self, context: Context) -> list[Change]:
         path = context.site.release.path(self.path)
         found = context.facts[file(path)]
-        differences = _attributes(self, found)
+        differences = _attributes(self, found, path)
         before = str(found["content"])
         diff = ""
         if before != self.content or not found["exists"]:
@@ -68,7 +69,7 @@ class Directory(Resource):
         return [file(self.path)]
 
     def changes(self, context: Context) -> list[Change]:
-        differences = _attributes(self, context.facts[file(self.path)])
+        differences = _attributes(self, context.facts[file(self.path)], self.path)
         if not differences:
             return []
         action = {"op": "directory", "path": self.path, "mode": self.mode, "owner": self.owner, "group": self.group}
@@ -114,9 +115,79 @@ class Lines(ManagedFile):
         return [*before, *(line for line in self.lines if line not in before)]
 
 
-def _attributes(wanted: File | Directory, found: dict[str, Any]) -> list[Difference]:
+@dataclass(frozen=True)
+class Access(Resource):
+    """Mode and owner of files that others write: a package, or a command.
+
+    :param files: the files, which are there by then
+    """
+
+    files: tuple[str, ...]
+    mode: int = 0o640
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def title(self) -> str:
+        return f"access to {' '.join(self.files)}"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(site.release.path(path)) for path in self.files]
+
+    def changes(self, context: Context) -> list[Change]:
+        differences: list[Difference] = []
+        wrong: list[str] = []
+        for path in map(context.site.release.path, self.files):
+            found = _attributes(self, context.facts[file(path)], path)
+            differences += [Difference(f"{path}: {each.what}", each.wanted, each.found) for each in found]
+            wrong += [path] if found else []
+        if not wrong:
+            return []
+        owner = {"op": "command", "argv": ("chown", f"{self.owner}:{self.group}", *wrong)}
+        mode = {"op": "command", "argv": ("chmod", f"{self.mode:04o}", *wrong)}
+        return [Change(f"set mode and owner of {' '.join(wrong)}", tuple(differences), "", (owner, mode))]
+
+
+@dataclass(frozen=True)
+class FileFrom(ManagedFile):
+    """A file that another node has made, carried here through the controlling machine.
+
+    :param path: the file, on both nodes
+    :param node: name of the node that has it
+    """
+
+    node: str
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        path = site.release.path(self.path)
+        return [file(path), bytes_of(path)]
+
+    def changes(self, context: Context) -> list[Change]:
+        path = context.site.release.path(self.path)
+        wanted = context.shared.ask(self.node, bytes_of(path))
+        found = context.facts[bytes_of(path)]
+        differences = _attributes(self, context.facts[file(path)], path)
+        if wanted is None or wanted != found:
+            known = "(known after apply)" if wanted is None else _digest(wanted)
+            now = "absent" if found is None else _digest(found)
+            differences.append(Difference(f"{path} of {self.node}", known, now))
+        if not differences:
+            return []
+        action = {"op": "write", "path": path, "content": wanted or b"", "mode": self.mode}
+        actions = ({**action, "owner": self.owner, "group": self.group},) if wanted is not None else ()
+        return [Change(f"copy {path} from {self.node}", tuple(differences), "", actions, (path,))]
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def _attributes(wanted: File | Directory | Access | FileFrom, found: dict[str, Any], path: str) -> list[Difference]:
     if not found["exists"]:
-        return [Difference(wanted.path, "present", "absent")]
+        return [Difference(path, "present", "absent")]
     differences = []
     if found["mode"] != wanted.mode:
         differences.append(Difference("mode", f"{wanted.mode:04o}", f"{found['mode']:04o}"))

@@ -55,6 +55,9 @@ def nodes_without(fact: Fact) -> list[str]:
         fact[FIXED[fact["kind"]]] = fact.pop("fixed")
     site = guide_site()
     nodes = list(site.nodes.values()) if fact["role"] == "all" else site.with_role(fact["role"])
+    if fact["role"] == "all":
+        # All that the chapter is about: the fourth machine stores nothing.
+        nodes = [node for node in nodes if part_of(fact["step"], node.name).resources]
     if fact.get("type") == "node":
         # A line of the table of machines is about the site.
         nodes = [site.controller]

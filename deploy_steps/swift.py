@@ -1,0 +1,215 @@
+"""Object storage. Guide: 安装openstack服务 / Swift."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import PurePosixPath
+
+from stackspec.inventory import Node
+from stackspec.openstack import Endpoint, OsloConfig, Ring, RingDevice, ServiceUser
+from stackspec.resources import (
+    Access,
+    Answers,
+    Directory,
+    File,
+    FileFrom,
+    Lines,
+    Mounted,
+    Packages,
+    Resource,
+    Service,
+    Xfs,
+)
+from stackspec.resources.ini import Value
+from stackspec.site import Site
+from stackspec.step import Resources, Step, step
+
+SERVERS = {"account": 6202, "container": 6201, "object": 6200}
+"""What each storage node runs, and the ports."""
+DAEMONS = {
+    "account": ("auditor", "reaper", "replicator"),
+    "container": ("auditor", "replicator", "sync", "updater"),
+    "object": ("auditor", "replicator", "updater"),
+}
+"""What goes with each server: the guide's `swift-init all`, as units of systemd (erratum E83)."""
+FOLDER = Directory("/etc/swift", 0o750, group="swift")
+"""Rings and hashes are swift's only (errata E64, E82)."""
+DISKS = "/srv/node"
+PIPELINE = (
+    "catch_errors gatekeeper healthcheck proxy-logging cache container_sync bulk ratelimit authtoken keystoneauth "
+    "container-quotas account-quotas slo dlo versioned_writes proxy-logging proxy-server"
+)
+
+
+def nodes_with_disks(site: Site) -> list[Node]:
+    """Storage nodes to which the inventory gives disks for swift; the site goes without swift when there are none."""
+    return [node for node in site.with_role("storage") if node.devices("swift")]
+
+
+def mount_point(device: str) -> str:
+    """Where a disk is mounted."""
+    return f"{DISKS}/{PurePosixPath(device).name}"
+
+
+def file_system(site: Site, node: Node, device: str) -> str:
+    """UUID of the file system on a disk: by it the site knows its own disks, and takes no other site's for them."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{site.secrets.key('swift disks')} {node.name} {device}"))
+
+
+def ring(site: Site, name: str) -> Ring:
+    """All disks of the site, each node a zone of its own, so that no two copies are on one node (erratum E79)."""
+    devices = tuple(
+        RingDevice(zone, node.address, SERVERS[name], PurePosixPath(device).name)
+        for zone, node in enumerate(nodes_with_disks(site), 1)
+        for device in node.devices("swift")
+    )
+    return Ring(f"/etc/swift/{name}.ring.gz", devices)
+
+
+def swift_conf(site: Site) -> list[Resource]:
+    """What all nodes must have alike: two different values that make the places of objects unknown (erratum E81)."""
+    options: dict[str, dict[str, Value]] = {
+        "swift-hash": {
+            "swift_hash_path_suffix": site.secrets.key("swift hash suffix"),
+            "swift_hash_path_prefix": site.secrets.key("swift hash prefix"),
+        },
+        "storage-policy:0": {"name": "Policy-0", "default": "yes"},
+    }
+    return [
+        OsloConfig("/etc/swift/swift.conf", options, own=("swift-hash",)),
+        Access(("/etc/swift/swift.conf",), group="swift"),
+    ]
+
+
+@step(role="controller", provides="object-store")
+def swift(site: Site, keystone: Step, memcached: Step) -> Resources:
+    """The proxy, the rings, and the daemon that removes expired objects, which the guide has not got."""
+    if not nodes_with_disks(site):
+        return
+    controller = site.controller.name
+    api = f"http://{controller}:8080"
+    yield ServiceUser("swift")
+    yield Endpoint(
+        "object-store",
+        name="swift",
+        description="OpenStack Object Storage",
+        url=f"{api}/v1/AUTH_%(project_id)s",
+        admin_url=f"{api}/v1",
+    )
+    yield Packages(
+        "swift",
+        "swift-proxy",
+        "python3-swiftclient",
+        "python3-keystoneclient",
+        "python3-keystonemiddleware",
+        "memcached",
+        "swift-object-expirer",
+    )
+    yield FOLDER
+    yield from swift_conf(site)
+    cache = {"use": "egg:swift#memcache", "memcache_servers": f"{controller}:11211"}
+    yield OsloConfig(
+        "/etc/swift/proxy-server.conf",
+        {
+            "DEFAULT": {"bind_port": 8080, "user": "swift", "swift_dir": "/etc/swift"},
+            "pipeline:main": {"pipeline": PIPELINE},
+            "app:proxy-server": {"use": "egg:swift#proxy", "account_autocreate": "True"},
+            # The guide's second role does not exist (erratum E67).
+            "filter:keystoneauth": {"use": "egg:swift#keystoneauth", "operator_roles": "admin,member"},
+            "filter:authtoken": {
+                "paste.filter_factory": "keystonemiddleware.auth_token:filter_factory",
+                "www_authenticate_uri": f"http://{controller}:5000",
+                "auth_url": f"http://{controller}:5000",
+                "memcached_servers": f"{controller}:11211",
+                "auth_type": "password",
+                "project_domain_id": "default",
+                "user_domain_id": "default",
+                "project_name": "service",
+                "username": "swift",
+                "password": site.password("swift"),
+                "delay_auth_decision": "True",
+            },
+            "filter:cache": {**cache},
+        },
+        own=("pipeline:main", "filter:authtoken"),
+    )
+    yield OsloConfig(
+        "/etc/swift/object-expirer.conf",
+        {
+            "DEFAULT": {"user": "swift", "swift_dir": "/etc/swift"},
+            "pipeline:main": {"pipeline": "catch_errors proxy-logging cache proxy-server"},
+            "app:proxy-server": {"use": "egg:swift#proxy"},
+            "filter:cache": {**cache},
+            "filter:catch_errors": {"use": "egg:swift#catch_errors"},
+            "filter:proxy-logging": {"use": "egg:swift#proxy_logging"},
+        },
+    )
+    yield Access(("/etc/swift/proxy-server.conf", "/etc/swift/object-expirer.conf"), group="swift")
+    for name in SERVERS:
+        yield ring(site, name)
+    # Rings are read anew by whoever uses them.
+    proxy = "/etc/swift/proxy-server.conf"
+    yield Service("swift-proxy", reads=("/etc/swift/swift.conf", proxy))
+    yield Service("swift-object-expirer", reads=("/etc/swift/swift.conf", "/etc/swift/object-expirer.conf"))
+    yield Answers(f"{api}/healthcheck", service="swift-proxy")
+
+
+@step(role="storage")
+def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
+    """Disks, and the servers of accounts, containers and objects with what keeps their copies alike."""
+    devices = node.devices("swift")
+    if not devices:
+        return
+    yield Packages("xfsprogs", "rsync", "swift", "swift-account", "swift-container", "swift-object")
+    wipe = node.disks["swift"].wipe
+    for device in devices:
+        yield Xfs(device, file_system(site, node, device), mount_point(device), wipe)
+    # A node boots without a disk that is broken (erratum E70).
+    mounts = [f"UUID={file_system(site, node, each)} {mount_point(each)} xfs noatime,nofail 0 2" for each in devices]
+    yield Lines("/etc/fstab", tuple(mounts), replaces=rf"\S+\s+{DISKS}/")
+    for device in devices:
+        yield Mounted(device, mount_point(device))
+    for device in devices:
+        yield Directory(mount_point(device), owner="swift", group="swift")
+    yield File("/etc/rsyncd.conf", rsyncd_conf(node))
+    yield FOLDER
+    yield from swift_conf(site)
+    common = {"user": "swift", "swift_dir": "/etc/swift", "devices": DISKS, "mount_check": "True"}
+    recon = {"use": "egg:swift#recon", "recon_cache_path": "/var/cache/swift", "recon_lock_path": "/var/lock"}
+    for name, port in SERVERS.items():
+        yield OsloConfig(
+            f"/etc/swift/{name}-server.conf",
+            {
+                "DEFAULT": {"bind_ip": node.address, "bind_port": port, **common},
+                # Each its own server; the guide's container server has the object server's name (erratum E75).
+                "pipeline:main": {"pipeline": f"healthcheck recon {name}-server"},
+                "filter:recon": {**recon},
+            },
+            own=("pipeline:main",),
+        )
+    yield Access(tuple(f"/etc/swift/{name}-server.conf" for name in SERVERS), group="swift")
+    values = site.release.values
+    yield Directory(
+        "/var/cache/swift",
+        int(values.get("swift_cache_mode", "0775"), 8),
+        values.get("swift_cache_owner", "root"),
+        "swift",
+    )
+    for name in SERVERS:
+        yield FileFrom(f"/etc/swift/{name}.ring.gz", site.controller.name)
+    yield Service("rsync", reads=("/etc/rsyncd.conf",))
+    for name, daemons in DAEMONS.items():
+        units = (f"swift-{name}", *(f"swift-{name}-{daemon}" for daemon in daemons))
+        yield Service(*units, reads=("/etc/swift/swift.conf", f"/etc/swift/{name}-server.conf"))
+    for port in SERVERS.values():
+        yield Answers(f"http://{node.address}:{port}/healthcheck")
+
+
+def rsyncd_conf(node: Node) -> str:
+    """Where copies are sent: the guide's file, with the address of each node (erratum E71)."""
+    lines = ["uid = swift", "gid = swift", "log file = /var/log/rsyncd.log", "pid file = /var/run/rsyncd.pid"]
+    lines.append(f"address = {node.address}")
+    for name in SERVERS:
+        lines += ["", f"[{name}]", "max connections = 2", f"path = {DISKS}/", "read only = False"]
+        lines.append(f"lock file = /var/lock/{name}.lock")
+    return "\n".join(lines) + "\n"

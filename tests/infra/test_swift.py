@@ -1,0 +1,79 @@
+"""Swift from outside: disks, rings, what listens, what runs."""
+
+from __future__ import annotations
+
+import pytest
+
+SERVERS = {"account": 6202, "container": 6201, "object": 6200}
+
+
+@pytest.fixture
+def storage(site):
+    """Nodes with disks for swift."""
+    nodes = [node for node in site.with_role("storage") if node.devices("swift")]
+    return nodes or pytest.skip("the inventory gives swift no disks")
+
+
+def test_disks_are_mounted_as_the_guide_has_them(swift_storage, storage, node_host):
+    """XFS, without access times, swift's; found at boot by what fstab says, and a broken one does not stop the boot."""
+    for node in storage:
+        host = node_host(node.name)
+        for device in node.devices("swift"):
+            mount = host.mount_point(f"/srv/node/{device.rsplit('/', 1)[1]}")
+            assert mount.exists, f"{node.name}: {device} is not mounted"
+            assert (mount.filesystem, "noatime" in mount.options) == ("xfs", True), f"{node.name}: {device}: {mount}"
+            assert host.file(mount.path).user == "swift"
+            line = next(line for line in host.file("/etc/fstab").content_string.splitlines() if mount.path in line)
+            assert line.startswith("UUID="), line
+            assert "nofail" in line, line
+
+
+def test_servers_listen_on_the_management_address_only(swift_storage, storage, node_host):
+    """Nothing but the address is asked for there: no password is behind these ports, nor behind rsync's."""
+    for node in storage:
+        for name, port in {**SERVERS, "rsync": 873}.items():
+            sockets = node_host(node.name).check_output("ss -H -t -l -n 'sport = :'%s", str(port)).splitlines()
+            addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
+            assert addresses == {node.address}, f"{node.name}: {name} listens on {addresses or 'nothing'}"
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_rings_are_as_the_guide_builds_them(name, swift_storage, storage, controller):
+    """1024 partitions, two copies, a zone for each node, all disks alike, and every partition has its disks."""
+    out = controller.run("swift-ring-builder /etc/swift/%s.builder", name).stdout
+    devices = [(node, device.rsplit("/", 1)[1]) for node in storage for device in node.devices("swift")]
+    counts = f"1024 partitions, 2.000000 replicas, 1 regions, {len(storage)} zones, {len(devices)} devices, "
+    assert counts in out, out
+    assert "can be reassigned is 1 (" in out, out
+    rows = {tuple(line.split()[index] for index in (2, 3, 5)) for line in out.split("meta")[1].splitlines() if line}
+    wanted = {(str(storage.index(node) + 1), f"{node.address}:{SERVERS[name]}", device) for node, device in devices}
+    assert rows == wanted
+    if len({len(node.devices("swift")) for node in storage}) == 1:
+        assert ", 0.00 balance, 0.00 dispersion" in out, out
+
+
+def test_all_nodes_have_the_same_rings_and_hashes(swift_storage, storage, site, node_host):
+    """Two nodes that disagree about where an object is lose it."""
+    for path in ("swift.conf", *(f"{name}.ring.gz" for name in SERVERS)):
+        sums = {
+            node.name: node_host(node.name).file(f"/etc/swift/{path}").sha256sum for node in [site.controller, *storage]
+        }
+        assert len(set(sums.values())) == 1, f"/etc/swift/{path}: {sums}"
+
+
+def test_hashes_are_secrets_of_their_own(swift, controller):
+    """Two long values that are not the package's (erratum E81), for root and swift only."""
+    lines = [line.partition(" = ") for line in controller.file("/etc/swift/swift.conf").content_string.splitlines()]
+    values = [value for key, _, value in lines if key in ("swift_hash_path_suffix", "swift_hash_path_prefix")]
+    assert len(set(values)) == 2
+    assert all(len(value) > 30 for value in values), "the paths of objects can be guessed"
+    assert controller.file("/etc/swift").mode & 0o007 == 0
+
+
+def test_nodes_report_no_error(swift_storage, storage, controller):
+    """swift-recon asks all servers: they answer, no disk is missing, rings and swift.conf are the same."""
+    done = controller.run("swift-recon object --unmounted --md5 --validate-servers")
+    assert done.rc == 0, done.stderr
+    assert done.stdout.count(f"{len(storage)}/{len(storage)} hosts matched, 0 error[s]") == 2, done.stdout
+    assert f"{len(storage)}/{len(storage)} hosts ok, 0 error[s]" in done.stdout, done.stdout
+    assert "Not mounted" not in done.stdout, done.stdout
