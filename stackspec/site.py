@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .image_format import wrong_format
@@ -48,7 +49,8 @@ class Site:
     :param secrets: passwords and keys by name
     :param state: folder of the site's own state; None for a plan without state
 
-    `file` is the inventory's; `image_builders` make the images that are not fetched.
+    `file` is the inventory's; `image_builders` make the images that are not fetched; `outside` calls a function where
+    this machine's own network is, from which a lab's is kept apart.
     """
 
     def __init__(self, inventory: Inventory, release: Release, secrets: Secrets, state: Path | None = None) -> None:
@@ -58,6 +60,7 @@ class Site:
         self.state = state
         self.file = Path("site.yaml")
         self.image_builders: dict[str, ImageBuilder] = {}
+        self.outside: Callable[[Callable[[], Any]], Any] = lambda call: call()
         self.name = inventory.site
         self.region = inventory.region
         self.nodes = inventory.nodes

@@ -91,12 +91,14 @@ class DbSync(Resource):
     :param database: the database that it fills
     :param package: the package, as the guide names it, whose version tells that the schema may have to follow
     :param user: who runs it
+    :param version: that version, where no package of the distribution has it
     """
 
     argv: tuple[str, ...]
     database: str
     package: str
     user: str
+    version: str = ""
 
     @property
     def title(self) -> str:
@@ -109,12 +111,13 @@ class DbSync(Resource):
         return package(site.release.package(self.package)[0])
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [self._version(), self._package(site), file(f"{STAMPS}/{self.database}")]
+        installed = () if self.version else (self._package(site),)
+        return [self._version(), *installed, file(f"{STAMPS}/{self.database}")]
 
     def changes(self, context: Context) -> list[Change]:
         stamp = f"{STAMPS}/{self.database}"
         made_for = str(context.facts[file(stamp)]["content"]).strip()
-        installed = context.facts[self._package(context.site)] or ""
+        installed = self.version or context.facts[self._package(context.site)] or ""
         found = context.facts[self._version()]
         empty = found["status"] != 0 or not str(found["out"]).strip()
         if not empty and made_for in ("", installed):

@@ -1,0 +1,165 @@
+"""A Python application that the distribution does not have: in a virtual environment of its own, from wheels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ..errors import ActionError
+from ..inventory import Node
+from ..secrets import redact
+from ..site import Site, cache_directory
+from .base import Change, Context, Difference, NodeAction, Query, Resource, file, run
+
+_PLATFORM = (
+    "python3",
+    "-c",
+    "import platform, sys; print(*sys.version_info[:2], platform.machine(), platform.libc_ver()[1])",
+)
+_VERSIONS = (
+    "import sys; from importlib.metadata import distribution as d\n"
+    "print('python ' + '.'.join(map(str, sys.version_info[:2])))\n"
+    "for name in sys.argv[1:]: print(name + '==' + d(name).version)"
+)
+_STAMP = ".stackspec"
+_OLDEST_GLIBC = 5
+"""Of manylinux_2_5, the first of these platforms."""
+_FETCHING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Venv(Resource):
+    """A virtual environment with these applications and what they need; nothing of it is compiled.
+
+    The wheels are fetched by the controlling machine's own pip for the node's Python and platform, so that the node
+    needs neither a compiler nor a way to a registry; other applications keep the libraries that they have.
+
+    :param path: the environment
+    :param requirements: ``name==version``, as pip takes them
+    :param system: whether modules of the distribution are seen, after those of the environment
+    """
+
+    path: str
+    requirements: tuple[str, ...]
+    system: bool = False
+    read_again: ClassVar[bool] = True
+
+    @property
+    def title(self) -> str:
+        return f"{self.path} with {' '.join(self.requirements)}"
+
+    @property
+    def stamp(self) -> str:
+        """Written last, and newer than what started before the environment was made."""
+        return f"{self.path}/{_STAMP}"
+
+    def paths(self, site: Site) -> tuple[str, ...]:
+        return (self.stamp,)
+
+    def _installed(self) -> Query:
+        return run(f"{self.path}/bin/python", "-c", _VERSIONS, *(each.split("==")[0] for each in self.requirements))
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [self._installed(), run(*_PLATFORM), file(self.stamp)]
+
+    def changes(self, context: Context) -> list[Change]:
+        platform = str(context.facts[run(*_PLATFORM)]["out"]).split()
+        python = ".".join(platform[:2])
+        found = str(context.facts[self._installed()]["out"]).splitlines()
+        # An installation that was killed has its applications, perhaps, and no stamp.
+        done = str(context.facts[file(self.stamp)]["content"]) == self._done
+        wanted = [f"python {python}", *self.requirements]
+        differences = [Difference(self.path, each, "not there") for each in wanted if each not in found]
+        if not differences and not done:
+            differences.append(Difference(self.path, "installed to its end", "not so"))
+        if not differences:
+            return []
+        bundle: NodeAction = {"op": "write", "path": f"{self.path}.tar", "content": b"", "mode": 0o600}
+
+        def fetch() -> None:
+            bundle["content"] = context.site.outside(lambda: wheels(self.requirements, platform))
+
+        install: NodeAction = {"op": "command", "argv": ("sh", "-c", self._script), "timeout": 900.0}
+        install |= {"what": f"install {' '.join(self.requirements)}", "show": self._script}
+        stamp: NodeAction = {"op": "write", "path": self.stamp, "content": self._done, "mode": 0o644}
+        # What the controlling machine does comes before anything is sent to the node.
+        return [Change(f"make {self.path}", tuple(differences), "", (fetch, bundle, install, stamp), (self.stamp,))]
+
+    @property
+    def _done(self) -> str:
+        return "".join(f"{each}\n" for each in (*self.requirements, *(("system",) if self.system else ())))
+
+    @property
+    def _script(self) -> str:
+        path, folder = shlex.quote(self.path), shlex.quote(f"{self.path}.wheels")
+        options = "--system-site-packages" if self.system else ""
+        pip = f"{path}/bin/python -m pip --isolated --disable-pip-version-check install --quiet --no-index"
+        return (
+            f"set -e; umask 022; rm -rf {folder}; mkdir {folder}; tar -xf {path}.tar -C {folder}; "
+            f"python3 -m venv --clear {options} {path}; "
+            f"{pip} --ignore-installed --only-binary :all: --find-links {folder} {shlex.join(self.requirements)}; "
+            f"rm -rf {folder} {path}.tar"
+        )
+
+
+def wheels(requirements: Iterable[str], platform: list[str]) -> bytes:
+    """The requirements and all that they need, as a tar archive of wheels; fetched once and kept in the cache.
+
+    :param platform: of the node: Python's two version numbers, the machine, the version of glibc
+    :raises ActionError: pip could not get them
+    """
+    asked = list(requirements)
+    if len(platform) != 4:
+        raise ActionError(
+            f"choose wheels of {' '.join(asked)}",
+            output=f"the node's python3 says {' '.join(platform) or 'nothing'}",
+            advice="wheels are for CPython on a Linux with glibc; install python3 there",
+        )
+    name = hashlib.sha256("\n".join([*asked, *platform]).encode()).hexdigest()[:12]
+    folder = cache_directory() / "wheels" / f"{asked[0].split('==')[0]}-{name}"
+    with _FETCHING:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            try:
+                _download(asked, platform, part)
+                part.rename(folder)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for wheel in sorted(folder.iterdir()):
+            archive.add(wheel, wheel.name)
+    return stream.getvalue()
+
+
+def _download(requirements: list[str], platform: list[str], folder: Path) -> None:
+    major, minor, machine, glibc = platform
+    newest = int(glibc.split(".")[1])
+    platforms = [f"manylinux_2_{each}_{machine}" for each in range(newest, _OLDEST_GLIBC - 1, -1)]
+    platforms += [f"manylinux{year}_{machine}" for year in ("2014", "2010", "1")]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
+    command += ["--only-binary=:all:", "--python-version", f"{major}.{minor}", "--implementation", "cp"]
+    command += [word for abi in (f"cp{major}{minor}", "abi3", "none") for word in ("--abi", abi)]
+    command += [word for each in platforms for word in ("--platform", each)]
+    done = subprocess.run([*command, *requirements], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise ActionError(
+            f"fetch wheels of {' '.join(requirements)}",
+            command=shlex.join(["pip", "download", *requirements]),
+            exit_status=done.returncode,
+            output=redact(done.stderr + done.stdout),
+            advice="the controlling machine's pip has to reach an index (pip config list says which)",
+        )

@@ -1,0 +1,39 @@
+"""Settings in a file that is YAML."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from .base import Change, Context, ManagedFile
+from .files import File
+
+
+@dataclass(frozen=True)
+class YamlFile(ManagedFile):
+    """A YAML file with these settings and nothing else.
+
+    :param path: the file, as the guide names it
+    :param settings: section -> setting -> value, as deep as the file has it
+    """
+
+    settings: Mapping[str, Any] = field(hash=False)
+    mode: int = 0o640
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def text(self) -> str:
+        """The file. Text that another reader would take for a number is in quotes (000000, erratum E96)."""
+        yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = False
+        stream = io.StringIO()
+        yaml.dump(dict(self.settings), stream)
+        return stream.getvalue()
+
+    def changes(self, context: Context) -> list[Change]:
+        return File(self.path, self.text, self.mode, self.owner, self.group).changes(context)
