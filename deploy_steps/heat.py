@@ -38,7 +38,8 @@ def heat(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: S
     yield RoleAssignment("heat_stack_owner", user="demo", project="demo")
     yield Role("heat_stack_user")
     yield Packages("heat-api", "heat-api-cfn", "heat-engine")
-    # Guests get these URLs, and neither know the controller's name nor reach its management address (E86, E87).
+    # Guests get these URLs, and neither know the controller's name nor reach its management address (E86, E87). The one
+    # of the API itself is for signals that carry a token, which work where Keystone gives no token for signed URLs.
     guests = site.address_for_guests
     yield OsloConfig(
         "/etc/heat/heat.conf",
@@ -61,6 +62,7 @@ def heat(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: S
                 "user_domain_name": "Default",
             },
             "clients_keystone": {"auth_uri": f"http://{guests}:5000"},
+            "clients_heat": {"url": f"http://{guests}:8004/v1/%(tenant_id)s"},
         },
         own=("database", "keystone_authtoken", "trustee"),
     )

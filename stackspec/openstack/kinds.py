@@ -153,9 +153,34 @@ def _delete_object_container(connection: Cloud, container: str) -> None:
     store.delete_container(container, ignore_missing=False)
 
 
+def _delete_load_balancer(connection: Cloud, key: str) -> None:
+    found = connection.load_balancer.get_load_balancer(key)
+    if found.provisioning_status not in ("DELETED", "PENDING_DELETE"):
+        connection.load_balancer.delete_load_balancer(found, ignore_missing=False, cascade=True)
+
+
+def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:
+    try:
+        found = connection.load_balancer.get_load_balancer(key)
+    except exceptions.NotFoundException:
+        return True
+    if found.provisioning_status == "ERROR":
+        raise exceptions.SDKException("its deletion ended in ERROR; octavia-worker's log says why")
+    return bool(found.provisioning_status == "DELETED")
+
+
 KINDS: tuple[Kind, ...] = (
     # In the order in which they can be deleted: each stands before what it uses.
     _kind("orchestration", "stack", list=_stacks, is_gone=_without("orchestration", "stack", "DELETE_COMPLETE")),
+    _kind("load_balancer", "load_balancer", delete=_delete_load_balancer, is_gone=_load_balancer_is_gone),
+    Kind(
+        "load_balancer_flavor",
+        "load_balancer",
+        _plain("load_balancer", "flavors"),
+        _delete("load_balancer", "flavor"),
+        create="create_flavor",
+    ),
+    _kind("load_balancer", "flavor_profile"),
     _kind(
         "compute",
         "server",
