@@ -23,7 +23,7 @@ from .guide_plan import CHAPTERS, ROOT, guide_site, part_of
 
 FACTS = Path(__file__).parent / "data/facts.yaml"
 DELIBERATE = Path(__file__).parent / "data/deliberate.yaml"
-FIXED = {"ini": "value", "unit": "name", "command": "run", "object": "name"}
+FIXED = {"ini": "value", "unit": "name", "command": "run", "object": "name", "setting": "value"}
 """Kind of a fact -> the attribute that its `fixed` corrects."""
 
 

@@ -6,19 +6,32 @@ import base64
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from stackspec.openstack import Bootstrap, Id, Image, RegisteredLimit
 from stackspec.openstack.rabbitmq import password_hash
-from stackspec.resources import Directory, File, IniFile, Lines, Packages, Reference, Service, Xfs
+from stackspec.resources import (
+    Directory,
+    File,
+    IniFile,
+    Lines,
+    Packages,
+    PythonSettings,
+    Reference,
+    Service,
+    Venv,
+    Xfs,
+    YamlFile,
+)
 from stackspec.resources.base import resolve
 
 from .bare import context
 from .guide_plan import Part
 
 Fact = dict[str, Any]
+_NOTHING = object()
 REFERENCES = {
     "id of the public image endpoint": Id("endpoint", "image/public"),
     "openstack project show service -c id -f value": Id("project", "service"),
@@ -29,6 +42,8 @@ REFERENCES = {
 
 
 def _package(fact: Fact, part: Part) -> bool:
+    if fact.get("manager") == "pip":
+        return any(fact["name"] in each.requirements for each in part.of(Venv))
     return any(fact["name"] in each.real_names(part.site) for each in part.of(Packages))
 
 
@@ -68,11 +83,24 @@ def _directory(fact: Fact, part: Part) -> bool:
     return wanted in part.of(Directory)
 
 
+def _setting(fact: Fact, part: Part) -> bool:
+    """A value in a file of nested settings, which `key` names with dots between."""
+    found: list[Any] = []
+    for each in part.of(PythonSettings, YamlFile):
+        if part.site.release.path(each.path) == fact["file"]:
+            value: Any = each.settings
+            for name in fact["key"].split("."):
+                value = value.get(name, _NOTHING) if isinstance(value, Mapping) else _NOTHING
+            found.append(value)
+    wanted = _NOTHING if fact.get("absent") else fact["value"]
+    return bool(found) and found[-1] == wanted
+
+
 def _unit(fact: Fact, part: Part) -> bool:
     """Enabled; for a restart also started anew when a file changes that the step wrote before."""
     managed = False
     for each in part.resources:
-        if isinstance(each, Service) and fact["name"] in each.units(part.site):
+        if isinstance(each, Service) and fact["name"].removesuffix(".service") in each.units(part.site):
             reads = managed if each.reads is None else any(path.startswith("/") for path in each.reads)
             if fact["action"] == "enable" or reads:
                 return True
@@ -302,6 +330,7 @@ KINDS: dict[str, Callable[[Fact, Part], bool]] = {
     "ini": _ini,
     "file": _file,
     "directory": _directory,
+    "setting": _setting,
     "unit": _unit,
     "database": _database,
     "grant": _grant,

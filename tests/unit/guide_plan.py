@@ -25,8 +25,10 @@ CHAPTERS = {
     "nova": ("nova", "nova_compute", "nova_discover"),
     "neutron": ("neutron", "neutron_compute", "nova_networking"),
     "heat": ("heat",),
-    "octavia": ("octavia",),
+    "magnum": ("magnum",),
+    "octavia": ("octavia", "octavia_dashboard"),
     "barbican": ("barbican",),
+    "skyline": ("skyline",),
 }
 """Chapter of the guide -> the steps that it is split into."""
 

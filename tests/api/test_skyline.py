@@ -1,0 +1,188 @@
+"""Skyline's API as its console uses it: sessions, and the other APIs behind it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from stackspec.fixtures.cloud import Tenant, Tenants
+
+from stackspec.site import Site
+
+API = "/api/openstack/skyline/api/v1"
+COOKIE = "session"
+PUBLISHED = ("000000", "aCtmgbcUqYUy_HNVg5BDXCaeJgJQzHJXwqbXr0Nmb2o")
+"""Keys that everybody knows: the guide's (erratum E98), and the one that the software comes with."""
+
+
+class Visitor:
+    """A browser's side of the API: the cookies of one session.
+
+    :param url: where the dashboard is
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = requests.Session()
+
+    def call(self, method: str, path: str, **more: Any) -> requests.Response:
+        """Call the dashboard's own API."""
+        return self.http.request(method, f"{self.url}{API}{path}", timeout=60, **more)
+
+    def login(self, tenant: Tenant, password: str | None = None) -> requests.Response:
+        """Log in as the tenant's user."""
+        access = tenant.connection.session.auth.get_access(tenant.connection.session)
+        body = {
+            "region": tenant.connection.config.get_region_name(),
+            "domain": access.user_domain_name,
+            "username": tenant.user_name,
+            "password": tenant.password if password is None else password,
+        }
+        return self.call("POST", "/login", json=body)
+
+
+@pytest.fixture(scope="module")
+def tenant(tenants: Tenants) -> Tenant:
+    """A project whose user's password is known."""
+    return tenants.get("skyline")
+
+
+@pytest.fixture
+def visitor(skyline_url: str) -> Iterator[Visitor]:
+    """Somebody who is not logged in."""
+    made = Visitor(skyline_url)
+    yield made
+    made.http.close()
+
+
+@pytest.fixture
+def profile(visitor: Visitor, tenant: Tenant) -> dict[str, Any]:
+    """What a login answers; the visitor is logged in."""
+    answer = visitor.login(tenant)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_console_is_served(visitor: Visitor) -> None:
+    """The page, each script and style that it names, and the same page for every address within the console."""
+    page = visitor.http.get(f"{visitor.url}/", timeout=30)
+    assert page.status_code == 200
+    files = re.findall(r'(?:src|href)="?(/[^"\s>]+)', page.text)
+    assert any(each.endswith(".js") for each in files), page.text
+    for each in files:
+        found = visitor.http.get(f"{visitor.url}{each}", timeout=30)
+        kind = found.headers["Content-Type"]
+        assert found.status_code == 200 and "text/html" not in kind, f"{each}: HTTP {found.status_code}, {kind}"
+    assert visitor.http.get(f"{visitor.url}/compute/instance", timeout=30).text == page.text
+
+
+def test_login_shows_who_and_where(profile: dict[str, Any], visitor: Visitor, tenant: Tenant) -> None:
+    """User, project, roles and the services that there are, each behind the dashboard's own address."""
+    assert (profile["user"]["name"], profile["user"]["id"]) == (tenant.user_name, tenant.user_id)
+    assert profile["project"]["id"] == tenant.project_id
+    assert set(profile["projects"]) == {tenant.project_id}
+    assert "member" in {each["name"] for each in profile["roles"]}
+    assert {"nova", "neutron", "glance", "keystone"} <= set(profile["endpoints"])
+    assert visitor.http.cookies.get(COOKIE)
+
+
+def test_wrong_password_is_refused(visitor: Visitor, tenant: Tenant) -> None:
+    """Without a session."""
+    answer = visitor.login(tenant, "wrong")
+    assert answer.status_code == 401, answer.text
+    assert not visitor.http.cookies.get(COOKIE)
+    assert visitor.call("GET", "/profile").status_code == 401
+
+
+def test_profile_is_the_session_s(profile: dict[str, Any], visitor: Visitor) -> None:
+    """The same as the login said; somebody without the cookie gets nothing."""
+    found = visitor.call("GET", "/profile")
+    assert found.status_code == 200, found.text
+    for key in ("user", "project", "region"):
+        assert found.json()[key] == profile[key]
+    assert Visitor(visitor.url).call("GET", "/profile").status_code == 401
+
+
+def signed(key: str, payload: dict[str, Any]) -> str:
+    """A JSON web token, as the API server makes them."""
+
+    def packed(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    text = ".".join(packed(json.dumps(each).encode()) for each in ({"alg": "HS256", "typ": "JWT"}, payload))
+    return f"{text}.{packed(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest())}"
+
+
+def with_session(visitor: Visitor, tenant: Tenant, key: str) -> requests.Response:
+    """The answer to a visitor whose cookie holds the tenant's token, signed with `key`."""
+    payload = {
+        "keystone_token": tenant.connection.auth_token,
+        "region": tenant.connection.config.get_region_name(),
+        "exp": int(time.time()) + 600,
+        "uuid": uuid.uuid4().hex,
+    }
+    visitor.http.cookies.set(COOKIE, signed(key, payload))
+    return visitor.call("GET", "/profile")
+
+
+@pytest.mark.parametrize("key", PUBLISHED, ids=["the guide's", "shipped"])
+def test_session_cannot_be_forged(visitor: Visitor, tenant: Tenant, key: str) -> None:
+    """A session that is signed with a key that everybody knows is refused, though the token in it is good."""
+    answer = with_session(visitor, tenant, key)
+    assert answer.status_code == 401, f"a session signed with a known key is taken: {answer.text[:200]}"
+
+
+def test_session_is_what_the_site_has_signed(site: Site, visitor: Visitor, tenant: Tenant) -> None:
+    """The same with the site's own key is taken, so it is the key for which the others are refused."""
+    answer = with_session(visitor, tenant, site.secrets.key("skyline sessions"))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["user"]["id"] == tenant.user_id
+
+
+def test_session_ends_with_logout(profile: dict[str, Any], visitor: Visitor) -> None:
+    """Whoever has kept the cookie has nothing."""
+    kept = visitor.http.cookies.get(COOKIE)
+    assert visitor.call("POST", "/logout").status_code == 200
+    thief = Visitor(visitor.url)
+    thief.http.cookies.set(COOKIE, kept)
+    assert thief.call("GET", "/profile").status_code == 401
+
+
+def test_other_apis_are_behind_it(
+    nova_discover: object, profile: dict[str, Any], visitor: Visitor, tenant: Tenant
+) -> None:
+    """With the token of the session nova and neutron answer, with the project's own things; without it they refuse."""
+    region = profile["region"].lower()
+    token = {"X-Auth-Token": profile["keystone_token"]}
+    for path, key in (("nova/v2.1/servers", "servers"), ("neutron/v2.0/networks", "networks")):
+        url = f"{visitor.url}/api/openstack/{region}/{path}"
+        assert visitor.http.get(url, timeout=60).status_code == 401
+        found = visitor.http.get(url, headers=token, timeout=60)
+        assert found.status_code == 200, found.text
+        foreign = [each for each in found.json()[key] if each.get("tenant_id", tenant.project_id) != tenant.project_id]
+        assert all(each.get("router:external") or each.get("shared") for each in foreign)
+
+
+def test_settings_are_an_administrator_s(profile: dict[str, Any], visitor: Visitor) -> None:
+    """An ordinary user reads the dashboard's settings and cannot change them."""
+    assert visitor.call("GET", "/setting/gpu_models").status_code == 200
+    answer = visitor.call("PUT", "/setting", json={"key": "gpu_models", "value": ["forged"]})
+    assert answer.status_code == 403, answer.text
+
+
+def test_policies_tell_a_member_from_an_administrator(profile: dict[str, Any], visitor: Visitor) -> None:
+    """What the console shows depends on these: a member may make a server, and no host aggregate."""
+    rules = ["nova:os_compute_api:servers:create", "nova:os_compute_api:os-aggregates:create"]
+    answer = visitor.call("POST", "/policies/check", json={"rules": rules, "target": {}})
+    assert answer.status_code == 200, answer.text
+    allowed = {each["rule"]: each["allowed"] for each in answer.json()["policies"]}
+    assert allowed == {rules[0]: True, rules[1]: False}

@@ -1,0 +1,92 @@
+"""Skyline from outside: who listens where, as whom, from which files."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import requests
+from stackspec.fixtures.cloud import catalog_of
+
+from stackspec.openstack.waiting import wait_for
+
+PORT, BEHIND = 9999, 28000
+NAMES = {
+    "compute": "nova",
+    "container-infra": "magnum",
+    "identity": "keystone",
+    "image": "glance",
+    "key-manager": "barbican",
+    "load-balancer": "octavia",
+    "network": "neutron",
+    "object-store": "swift",
+    "orchestration": "heat",
+    "placement": "placement",
+    "volumev3": "cinder",
+}
+"""Type in the catalog -> the name under which the dashboard asks for it (errata E100, E105)."""
+
+
+def test_every_service_has_its_place_behind_nginx(skyline_url, site, user_cloud):
+    """The browser reaches each API of the catalog through nginx, and that API answers, not the dashboard's own page."""
+    services = {each["type"] for each in catalog_of(user_cloud)} & NAMES.keys()
+    assert {"compute", "identity", "image", "network"} <= services
+    for kind in sorted(services):
+        url = f"{skyline_url}/api/openstack/{site.region.lower()}/{NAMES[kind]}/"
+        answer = requests.get(url, timeout=30, allow_redirects=False)
+        own = "text/html" in answer.headers.get("Content-Type", "") and "<title>Cloud</title>" in answer.text
+        assert answer.status_code < 500 and not own, f"{kind}: {url}: HTTP {answer.status_code}: {answer.text[:100]}"
+
+
+def test_api_server_is_behind_nginx_only(skyline, site, controller):
+    """The API server itself is not to be reached from elsewhere (erratum E94)."""
+    assert controller.socket(f"tcp://127.0.0.1:{BEHIND}").is_listening
+    for address in (site.controller.address, str(site.controller.provider.address)):
+        with pytest.raises(OSError):
+            socket.create_connection((address, BEHIND), timeout=5)
+    assert controller.socket(f"tcp://0.0.0.0:{PORT}").is_listening
+
+
+def test_default_site_of_nginx_is_gone(skyline, controller):
+    """Port 80 is the other dashboard's: after a reboot, too, whichever starts first."""
+    holders = controller.check_output("ss -Htlnp 'sport = :80'")
+    assert "nginx" not in holders
+    loaded = controller.check_output("nginx -T 2>/dev/null")
+    listens = [line.strip() for line in loaded.splitlines() if line.strip().startswith("listen ")]
+    assert listens == [f"listen 0.0.0.0:{PORT} default_server;"]
+
+
+def test_nobody_is_root(skyline, controller):
+    """The API server has a user of its own, who cannot change the program (erratum E102)."""
+    pid = controller.check_output("systemctl show -p MainPID --value skyline-apiserver")
+    assert controller.check_output("stat -c %%U /proc/%s", pid) == "skyline"
+    written = controller.check_output("find /opt/skyline ! -user root -o -perm /022 ! -type l | head -3")
+    assert not written, f"not root's alone: {written}"
+
+
+def test_settings_are_not_for_everybody(skyline, controller):
+    """skyline.yaml holds passwords and the key that signs sessions."""
+    file = controller.file("/etc/skyline/skyline.yaml")
+    assert (file.user, file.group, file.mode) == ("root", "skyline", 0o640)
+
+
+def test_system_python_is_left_alone(skyline, controller):
+    """No library of the dashboard is where other services would find it (errata E92, E93), and no wheel is left."""
+    assert controller.run("python3 -c 'import skyline_apiserver'").rc != 0
+    place = controller.check_output("python3 -c 'import sqlalchemy; print(sqlalchemy.__file__)'")
+    assert place.startswith("/usr/lib/python3/"), f"nova and the others use {place}"
+    for path in ("/opt/skyline.tar", "/opt/skyline.wheels"):
+        assert not controller.file(path).exists, f"{path} was left"
+
+
+def test_comes_back_after_a_crash(skyline, skyline_url, controller):
+    """The unit is started again (erratum E102)."""
+    before = controller.check_output("systemctl show -p MainPID --value skyline-apiserver")
+    controller.check_output("systemctl kill --kill-whom=all --signal=KILL skyline-apiserver")
+
+    def back() -> bool:
+        pid = controller.check_output("systemctl show -p MainPID --value skyline-apiserver")
+        answer = requests.get(f"{skyline_url}/api/openstack/skyline/api/v1/contrib/regions", timeout=30)
+        return pid not in ("0", before) and answer.status_code == 200
+
+    wait_for("the API server answers again", back, 60)
