@@ -140,17 +140,18 @@ def _delete_application_credential(connection: Cloud, key: str) -> None:
 
 
 def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
-    # Heat shows administrators the stacks of all projects, and them alone whose each is.
+    # Administrators see those of all projects, wherever they are; the client's own object lacks the project.
     for each in connection.orchestration.get("/stacks").json()["stacks"]:
-        if each["stack_status"] != "DELETE_COMPLETE":
-            yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
+        yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each["project"])
 
 
-def _delete_object_container(connection: Cloud, container: str) -> None:
-    store = connection.object_store
-    for each in store.objects(container):
-        store.delete_object(each, ignore_missing=True)
-    store.delete_container(container, ignore_missing=False)
+def _of_magnum(plural: str) -> Listing:
+    def listed(connection: Cloud, everyone: bool) -> Iterator[Any]:
+        # As with stacks; what a magnum of an older release does not say of the project is not missed.
+        for each in connection.container_infrastructure_management.get(f"/{plural}").json()[plural]:
+            yield SimpleNamespace(id=each["uuid"], name=each["name"], project_id=each.get("project_id"))
+
+    return listed
 
 
 def _delete_load_balancer(connection: Cloud, key: str) -> None:
@@ -171,6 +172,13 @@ def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:
 
 KINDS: tuple[Kind, ...] = (
     # In the order in which they can be deleted: each stands before what it uses.
+    _kind(
+        "container_infrastructure_management",
+        "cluster",
+        list=_of_magnum("clusters"),
+        is_gone=_without("container_infrastructure_management", "cluster"),
+    ),
+    _kind("container_infrastructure_management", "cluster_template", list=_of_magnum("clustertemplates")),
     _kind("orchestration", "stack", list=_stacks, is_gone=_without("orchestration", "stack", "DELETE_COMPLETE")),
     _kind("load_balancer", "load_balancer", delete=_delete_load_balancer, is_gone=_load_balancer_is_gone),
     Kind(
