@@ -140,9 +140,17 @@ def _delete_application_credential(connection: Cloud, key: str) -> None:
 
 
 def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
-    # Administrators see those of all projects, wherever they are; the client's own object lacks the project.
+    # Heat shows administrators the stacks of all projects, and them alone whose each is.
     for each in connection.orchestration.get("/stacks").json()["stacks"]:
-        yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each["project"])
+        if each["stack_status"] != "DELETE_COMPLETE":
+            yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
+
+
+def _delete_object_container(connection: Cloud, container: str) -> None:
+    store = connection.object_store
+    for each in store.objects(container):
+        store.delete_object(each, ignore_missing=True)
+    store.delete_container(container, ignore_missing=False)
 
 
 def _of_magnum(plural: str) -> Listing:
