@@ -14,6 +14,7 @@ from stackspec.openstack import (
     Image,
     Keypair,
     NoQuota,
+    NoStuckLoadBalancer,
     OsloConfig,
     OvsNeutronPort,
     Role,
@@ -30,7 +31,9 @@ from stackspec.resources import Answers, Directory, File, Packages, Resource, Se
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-__all__ = ["octavia"]
+from .horizon import BUILT
+
+__all__ = ["octavia", "octavia_dashboard"]
 
 CERTIFICATES = "/etc/octavia/certs"
 INTERFACE = "o-hm0"
@@ -160,8 +163,16 @@ def octavia(
     yield DbSync(upgrade, database="octavia", package="octavia-api", user="octavia")
     yield Service(*UNITS)
     yield Answers(f"{url}/", service="octavia-api")
+    yield NoStuckLoadBalancer()
     # Last: where the image is being built, the rest is done meanwhile.
     yield Image("amphora-x64-haproxy", wanted.image, tags=("amphora",), project="service")
+
+
+@step(role="controller", section="octavia")
+def octavia_dashboard(site: Site, octavia: Step, horizon: Step) -> Resources:
+    """The dashboard's panel. Its package builds the static files, after which Apache starts anew (erratum E132)."""
+    yield Packages("python3-octavia-dashboard")
+    yield Service("apache2", reads=(BUILT,))
 
 
 def management_addresses(network: IPv4Network) -> tuple[str, tuple[str, str]]:

@@ -33,11 +33,13 @@ def command(arguments: argparse.Namespace) -> int:
     # Imported here: the engine knows no OpenStack, this command does.
     from .openstack import ownership
     from .openstack.cloud import CONNECT_RETRIES, connect
+    from .openstack.load_balancer import set_free
     from .session import enter_lab
     from .site import load_site
 
     if arguments.inventory is None and not os.environ.get("OS_CLOUD"):
         raise InputError("no cloud is named; give --inventory PATH or set OS_CLOUD")
+    site = None
     if arguments.inventory is not None:
         site = load_site(arguments.inventory)
         enter_lab(site)
@@ -48,6 +50,12 @@ def command(arguments: argparse.Namespace) -> int:
         for found in ownership.leftovers(connection, arguments.run):
             print(found)
         return 0
+    if site is not None:
+        balancers = [
+            each for each in ownership.leftovers(connection, arguments.run) if each.kind.name == "load_balancer"
+        ]
+        for line in set_free(site, [each.key for each in balancers]):
+            print(line)
     for line in ownership.sweep(connection, arguments.run):
         print(line)
     return 0

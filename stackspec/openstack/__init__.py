@@ -16,6 +16,7 @@ from .identity import (
     ServiceUser,
 )
 from .image import Image
+from .load_balancer import NoStuckLoadBalancer
 from .network import Network, SecurityGroup, ServiceNetwork, ServicePort, Subnet
 from .oslo import OsloConfig, database_url, keystone_auth, keystone_authtoken, transport_url
 from .ovs import OvsBridge, OvsNeutronPort, OvsSetting
@@ -37,6 +38,7 @@ __all__ = [
     "MemberProject",
     "Network",
     "NoQuota",
+    "NoStuckLoadBalancer",
     "OsloConfig",
     "OvsBridge",
     "OvsNeutronPort",

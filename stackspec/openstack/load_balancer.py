@@ -1,0 +1,85 @@
+"""Load balancers that nobody works on any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..inventory import Node
+from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, Shared, run, unit
+from ..site import Site
+from ..transport import Connection
+from .database import CLIENT
+
+SETTLED_AFTER = 300
+"""Seconds without a change after which a load balancer that is older than its worker counts as left."""
+_PENDING = run(
+    *CLIENT,
+    stdin="SELECT id, provisioning_status, TIMESTAMPDIFF(SECOND, '1970-01-01', COALESCE(updated_at, created_at)),"
+    " TIMESTAMPDIFF(SECOND, COALESCE(updated_at, created_at), UTC_TIMESTAMP())"
+    " FROM octavia.load_balancer WHERE provisioning_status LIKE 'PENDING%'",
+)
+
+
+@dataclass(frozen=True)
+class NoStuckLoadBalancer(Resource):
+    """No load balancer is PENDING for a worker that has ended.
+
+    A worker that is killed leaves what it was at so for ever: the API refuses every request for it, an administrator's
+    too, and has no call to set it free. In ERROR it can be deleted or failed over.
+
+    :param worker: the guide's name of the service that works on them
+    :param only: ids of the load balancers to look at; all when not given
+    """
+
+    worker: str = "octavia-worker"
+    only: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return "no load balancer left by its worker"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [_PENDING, *(unit(name) for name in site.release.unit(self.worker))]
+
+    def changes(self, context: Context) -> list[Change]:
+        started = max(context.facts[unit(name)]["started"] for name in context.site.release.unit(self.worker))
+        rows = [line.split("\t") for line in str(context.facts[_PENDING]["out"]).splitlines()]
+        left = [
+            (key, status)
+            for key, status, changed, age in rows
+            if float(changed) < started and float(age) >= SETTLED_AFTER and key in (self.only or (key,))
+        ]
+        if not left:
+            return []
+        differences = tuple(
+            Difference(f"load balancer {key}", "somebody at work on it", f"{status}, its worker has ended")
+            for key, status in left
+        )
+        keys = ", ".join(f"'{key}'" for key, _ in left)
+        sql = (
+            "UPDATE octavia.load_balancer SET provisioning_status='ERROR', updated_at=UTC_TIMESTAMP()"
+            f" WHERE id IN ({keys}) AND provisioning_status LIKE 'PENDING%'"
+        )
+        action: NodeAction = {"op": "command", "argv": CLIENT, "stdin": sql, "what": "set load balancers to ERROR"}
+        return [Change("set load balancers to ERROR that their worker left", differences, "", (action,))]
+
+
+def set_free(site: Site, keys: Iterable[str]) -> list[str]:
+    """Set those of the load balancers `keys` to ERROR that their worker left, so that they can be deleted.
+
+    :param site: the site, whose controller is reached by ssh
+    :returns: a line for each
+    """
+    resource = NoStuckLoadBalancer(only=tuple(keys))
+    if not resource.only:
+        return []
+    node = site.controller
+    connection = Connection(node, site.inventory.ssh)
+    try:
+        facts = connection.facts(resource.queries(site, node))
+        changes = resource.changes(Context(site, node, facts, Shared(site)))
+        connection.apply([action for change in changes for action in change.actions if isinstance(action, dict)])
+    finally:
+        connection.close()
+    return [f"set to ERROR: {difference}" for change in changes for difference in change.differences]

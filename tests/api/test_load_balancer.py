@@ -1,0 +1,148 @@
+"""Load balancers without an amphora: providers, flavors, quotas, what is refused, and to whom."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.cloud import Tenant
+from stackspec.fixtures.owned import Owned
+
+CIDR = ipaddress.ip_network("10.204.1.0/24")
+
+
+@pytest.fixture(scope="module")
+def subnet(balancer: Connection, module_owned: Owned) -> Any:
+    """A subnet that a VIP could be in."""
+    network = module_owned(balancer, "network", "vip")
+    return module_owned(balancer, "subnet", "vip", network_id=network.id, ip_version=4, cidr=str(CIDR))
+
+
+def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
+    """The API's answer, whatever it is."""
+    return connection.load_balancer.request(f"/lbaas/{path}", method, **({"json": body} if body else {}))
+
+
+def test_amphora_is_the_only_provider(balancer: Connection) -> None:
+    """Nothing is offered that is not installed."""
+    assert [each.name for each in balancer.load_balancer.providers()] == ["amphora"]
+
+
+def test_versions_are_shown(balancer: Connection) -> None:
+    """The endpoint in the catalog has no version in its path; which there are is shown at its root, to everybody."""
+    root = urlsplit(str(balancer.load_balancer.get_endpoint()))
+    answer = requests.get(f"{root.scheme}://{root.netloc}/", timeout=30)
+    assert "CURRENT" in {each["status"] for each in answer.json()["versions"]}, answer.text
+
+
+def test_new_project_has_none(balancer: Connection) -> None:
+    """And may list that."""
+    assert list(balancer.load_balancer.load_balancers()) == []
+
+
+def test_users_without_a_role(octavia: object, other_member: Connection, subnet: Any) -> None:
+    """Older releases refuse whoever has no role for it (erratum E111); in none can another's subnet be used."""
+    listed = ask(other_member, "GET", "loadbalancers")
+    assert listed.status_code == 403 or listed.json()["loadbalancers"] == [], listed.text
+    made = ask(other_member, "POST", "loadbalancers", loadbalancer={"vip_subnet_id": subnet.id})
+    assert made.status_code in (400, 403, 404), made.text
+
+
+def test_members_do_not_administer(balancer: Connection, member_tenant: Tenant) -> None:
+    """Amphorae, flavors and quotas are the administrator's."""
+    assert ask(balancer, "GET", f"quotas/{member_tenant.project_id}").status_code == 200
+    quota = {"load_balancer": 99}
+    assert ask(balancer, "PUT", f"quotas/{member_tenant.project_id}", quota=quota).status_code == 403
+    assert ask(balancer, "POST", "flavorprofiles", flavorprofile={"name": "x"}).status_code in (400, 403)
+    assert balancer.load_balancer.get("/octavia/amphorae").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "part"),
+    [
+        pytest.param({}, 400, "VIP must contain", id="no VIP"),
+        pytest.param({"vip_subnet_id": "not an id"}, 400, "vip_subnet_id", id="no id"),
+        pytest.param({"vip_subnet_id": "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"}, 400, "Subnet", id="no such subnet"),
+        pytest.param({"vip_subnet_id": "subnet", "provider": "none"}, 400, "none", id="no such provider"),
+        pytest.param({"vip_subnet_id": "subnet", "colour": "red"}, 400, "colour", id="unknown attribute"),
+        pytest.param(
+            {"vip_subnet_id": "subnet", "listeners": [{"protocol": "SMTP", "protocol_port": 25}]},
+            400,
+            "protocol",
+            id="unknown protocol",
+        ),
+        pytest.param(
+            {"vip_subnet_id": "subnet", "listeners": [{"protocol": "HTTP", "protocol_port": 70000}]},
+            400,
+            "protocol_port",
+            id="port out of range",
+        ),
+    ],
+)
+def test_bad_request_is_refused(
+    balancer: Connection, subnet: Any, body: dict[str, Any], status: int, part: str
+) -> None:
+    """With what is wrong, and nothing is left of it."""
+    wanted = {key: subnet.id if value == "subnet" else value for key, value in body.items()}
+    answer = ask(balancer, "POST", "loadbalancers", loadbalancer=wanted)
+    assert answer.status_code == status, answer.text
+    assert part in answer.json()["faultstring"]
+    assert list(balancer.load_balancer.load_balancers()) == []
+    assert [
+        each for each in balancer.network.ports(network_id=subnet.network_id) if "Octavia" in each.device_owner
+    ] == []
+
+
+@pytest.mark.parametrize("kind", ["loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"])
+def test_what_is_not_there(balancer: Connection, kind: str) -> None:
+    """Not found, whatever it would have been."""
+    nothing = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
+    assert ask(balancer, "GET", f"{kind}/{nothing}").status_code == 404
+    assert ask(balancer, "DELETE", f"{kind}/{nothing}").status_code == 404
+
+
+def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: Tenant, subnet: Any) -> None:
+    """With none allowed, none is made, and no port is left of the attempt."""
+    if not member_tenant.made:
+        pytest.skip("the given user's own quota is left as it is")
+    cloud.load_balancer.update_quota(member_tenant.project_id, load_balancers=0)
+    try:
+        answer = ask(balancer, "POST", "loadbalancers", loadbalancer={"vip_subnet_id": subnet.id})
+        assert answer.status_code == 403, answer.text
+        assert "quota" in answer.json()["faultstring"].lower()
+    finally:
+        cloud.load_balancer.delete_quota(member_tenant.project_id)
+    default = cloud.load_balancer.get_quota_default().load_balancers
+    assert cloud.load_balancer.get_quota(member_tenant.project_id).load_balancers == default
+
+
+def test_flavor(cloud: Connection, balancer: Connection, owned: Owned) -> None:
+    """The administrator makes one of a profile, users see it; a profile that the provider does not know is refused."""
+    profile = owned(
+        cloud,
+        "flavor_profile",
+        "single",
+        provider_name="amphora",
+        flavor_data=json.dumps({"loadbalancer_topology": "SINGLE"}),
+    )
+    flavor = owned(cloud, "load_balancer_flavor", "single", flavor_profile_id=profile.id, is_enabled=True)
+    assert flavor.id in {each.id for each in balancer.load_balancer.flavors()}
+    with pytest.raises(exceptions.HttpException) as raised:
+        owned(cloud, "flavor_profile", "bad", provider_name="amphora", flavor_data=json.dumps({"colour": "red"}))
+    # 501: the provider has no such option.
+    assert raised.value.status_code in (400, 501)
+    assert "colour" in str(raised.value.details)
+
+
+def test_profile_in_use_stays(cloud: Connection, owned: Owned) -> None:
+    """A profile that a flavor is made of cannot be deleted."""
+    data = json.dumps({"loadbalancer_topology": "SINGLE"})
+    profile = owned(cloud, "flavor_profile", "used", provider_name="amphora", flavor_data=data)
+    owned(cloud, "load_balancer_flavor", "used", flavor_profile_id=profile.id)
+    assert ask(cloud, "DELETE", f"flavorprofiles/{profile.id}").status_code == 409

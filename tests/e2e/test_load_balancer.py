@@ -1,0 +1,339 @@
+"""A load balancer over two guests: turns, a dead member, policies, TLS, a lost amphora, and nothing left at the end.
+
+One load balancer serves all tests, as each costs a server that has to boot. It is asked for before the guests are
+waited for. It is reached from outside of the cloud, by a floating address on its VIP.
+
+    external network -- router -- red: VIP, amphora, web, peer
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.topology import RED, Fleet, admit
+
+from stackspec.openstack.waiting import wait_for
+
+ACTIVE_WITHIN = 600
+CHANGED_WITHIN = 120
+NOTICED_WITHIN = 90
+"""Seconds for the monitor to see a member go or come: two checks of DELAY and an answer."""
+FAILED_OVER_WITHIN = 900
+DELAY = 5
+NAME = "www.example.org"
+PORT = 8080
+SERVE = f"""\
+mkdir -p /tmp/www && echo {{name}} >/tmp/www/index.html
+printf '#!/bin/sh\\nprintf "HTTP/1.0 200 OK\\\\r\\\\n\\\\r\\\\n{{name}}\\\\n"\\n' >/tmp/answer && chmod +x /tmp/answer
+httpd -p {PORT} -h /tmp/www 2>/dev/null || (nc -ll -p {PORT} -e /tmp/answer >/dev/null 2>&1 </dev/null &)
+"""
+STOP = "killall httpd 2>/dev/null || killall nc"
+
+
+@dataclass
+class Balanced:
+    """The load balancer.
+
+    :param connection: whose it is
+    :param found: as the API gave it
+    :param address: its floating address
+    """
+
+    connection: Connection
+    found: Any
+    address: str
+
+    def refresh(self) -> Any:
+        """Read it anew."""
+        self.found = self.connection.load_balancer.get_load_balancer(self.found.id)
+        return self.found
+
+    def settle(self, what: str, seconds: float = CHANGED_WITHIN) -> None:
+        """Wait until nothing is being done to it.
+
+        :raises AssertionError: it went to ERROR
+        """
+
+        def active() -> bool:
+            found = self.refresh()
+            assert found.provisioning_status != "ERROR", f"{what}: {self.state()}"
+            return bool(found.provisioning_status == "ACTIVE")
+
+        wait_for(what, active, seconds, every=2, detail=self.state)
+
+    def state(self) -> str:
+        """What a reader needs when it does not do what it should."""
+        tree = self.connection.load_balancer.get(f"/lbaas/loadbalancers/{self.found.id}/status")
+        return f"load balancer {self.found.id} at {self.address}: {tree.text}"
+
+    def get(self, path: str = "/", port: int = 80, tls: ssl.SSLContext | None = None) -> tuple[int, str, str]:
+        """Status, body and Location of the answer to one request, over a connection of its own."""
+        with contextlib.ExitStack() as opened:
+            channel = opened.enter_context(socket.create_connection((self.address, port), timeout=20))
+            if tls is not None:
+                # The certificate is for a name that no resolver knows, so it is given here.
+                channel = opened.enter_context(tls.wrap_socket(channel, server_hostname=NAME))
+            client = http.client.HTTPConnection(NAME)
+            client.sock = channel
+            client.request("GET", path)
+            answer = client.getresponse()
+            body = answer.read().decode(errors="replace").strip()
+            return answer.status, body, answer.getheader("Location") or ""
+
+    def answering(self, path: str = "/", **more: Any) -> tuple[int, str, str] | None:
+        """The answer to one request, or None while there is none."""
+        try:
+            return self.get(path, **more)
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def names(self, times: int = 6) -> list[str]:
+        """Who answers as many requests."""
+        return [self.get()[1] for _ in range(times)]
+
+
+@pytest.fixture(scope="module")
+def balanced(
+    balancer: Connection, fleet: Fleet, web: Guest, peer: Guest, external_network: Any, module_owned: Owned
+) -> Iterator[Balanced]:
+    """A load balancer with an HTTP listener over web and peer, which are asked in turn and looked after."""
+    subnet = fleet.red.subnet.id
+    members = [
+        {"name": name, "address": guest.fixed_address, "protocol_port": PORT, "subnet_id": subnet}
+        for name, guest in (("web", web), ("peer", peer))
+    ]
+    monitor = {"type": "HTTP", "delay": DELAY, "timeout": DELAY, "max_retries": 2, "max_retries_down": 2}
+    pool = {
+        "name": "guests",
+        "protocol": "HTTP",
+        "lb_algorithm": "ROUND_ROBIN",
+        "members": members,
+        "healthmonitor": {**monitor, "url_path": "/"},
+    }
+    listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+    made = module_owned(balancer, "load_balancer", "web", vip_subnet_id=subnet, listeners=[listener])
+    floating = module_owned(
+        balancer, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
+    )
+    rule = admit(
+        balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED)
+    )
+    for name, guest in (("web", web), ("peer", peer)):
+        guest.ssh(SERVE.format(name=name))
+    balanced = Balanced(balancer, made, floating.floating_ip_address)
+    balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
+    yield balanced
+    for guest in (web, peer):
+        guest.ssh(STOP, check=False)
+    balancer.network.delete_security_group_rule(rule)
+
+
+def _member(balanced: Balanced, name: str) -> Any:
+    (pool,) = balanced.connection.load_balancer.pools(load_balancer_id=balanced.found.id)
+    return balanced.connection.load_balancer.find_member(name, pool.id, ignore_missing=False)
+
+
+def test_both_answer_in_turn(balanced: Balanced) -> None:
+    """Whoever asks from outside gets the one, then the other, then the one."""
+    wait_for("both members answer", lambda: set(balanced.names(4)) == {"web", "peer"}, 60, retry_on=(OSError,))
+    names = balanced.names(6)
+    assert names in (["web", "peer"] * 3, ["peer", "web"] * 3), names
+
+
+def test_status_is_the_members(balanced: Balanced) -> None:
+    """The amphora reports to its manager, by heartbeats, that all is well."""
+    for name in ("web", "peer"):
+        wait_for(
+            f"member {name} is ONLINE",
+            lambda name=name: _member(balanced, name).operating_status == "ONLINE",  # type: ignore[misc]
+            NOTICED_WITHIN,
+            detail=balanced.state,
+        )
+    wait_for("the load balancer is ONLINE", lambda: balanced.refresh().operating_status == "ONLINE", NOTICED_WITHIN)
+
+
+def test_dead_member_is_left_out_and_taken_back(balanced: Balanced, peer: Guest) -> None:
+    """Its server process ends: only the other answers. It starts again: both do."""
+    peer.ssh(STOP)
+    wait_for("only web answers", lambda: balanced.names(4) == ["web"] * 4, NOTICED_WITHIN, detail=balanced.state)
+    state = "the peer's status is ERROR"
+    wait_for(
+        state, lambda: _member(balanced, "peer").operating_status == "ERROR", NOTICED_WITHIN, detail=balanced.state
+    )
+    assert balanced.refresh().operating_status in ("DEGRADED", "ONLINE"), balanced.state()
+    peer.ssh(SERVE.format(name="peer"))
+    wait_for("both answer again", lambda: len(set(balanced.names(4))) == 2, NOTICED_WITHIN, detail=balanced.state)
+
+
+def test_policies_redirect_and_reject(balanced: Balanced) -> None:
+    """A path is sent elsewhere, another one refused; all others go to the members as before."""
+    service = balanced.connection.load_balancer
+    (listener,) = service.listeners(load_balancer_id=balanced.found.id, name="http")
+    actions: dict[str, dict[str, Any]] = {
+        "/moved": {"action": "REDIRECT_TO_URL", "redirect_url": f"http://{NAME}/new"},
+        "/secret": {"action": "REJECT"},
+    }
+    policies = []
+    for path, action in actions.items():
+        policy = service.create_l7_policy(listener_id=listener.id, name=path[1:], **action)
+        policies.append(policy)
+        balanced.settle(f"the policy for {path} is ACTIVE")
+        service.create_l7_rule(policy, type="PATH", compare_type="STARTS_WITH", value=path)
+        balanced.settle(f"the rule for {path} is ACTIVE")
+    moved = wait_for("/moved is redirected", lambda: _status(balanced, "/moved", 302), 30)
+    assert moved[2] == f"http://{NAME}/new"
+    wait_for("/secret is refused", lambda: _status(balanced, "/secret/page", 403), 30)
+    assert balanced.get("/")[:1] == (200,)
+    for policy in policies:
+        service.delete_l7_policy(policy)
+        balanced.settle("the policy is deleted")
+    wait_for("/secret goes to the members again", lambda: _status(balanced, "/secret/page", 404), 30)
+
+
+def _status(balanced: Balanced, path: str, status: int) -> tuple[int, str, str] | None:
+    answer = balanced.answering(path)
+    return answer if answer is not None and answer[0] == status else None
+
+
+def test_strangers_do_not_see_it(balanced: Balanced, other_member: Connection) -> None:
+    """Without the role for load balancers, or in another project, there is none."""
+    with pytest.raises((exceptions.ForbiddenException, exceptions.NotFoundException)):
+        other_member.load_balancer.get_load_balancer(balanced.found.id)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate for NAME, of an authority of its own.
+
+    :param bundle: key and certificate as PKCS 12, base64
+    :param authority: who signed it, PEM
+    """
+
+    bundle: str
+    authority: str
+
+
+@pytest.fixture(scope="module")
+def issued() -> Issued:
+    """A certificate for NAME."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    signer, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def certificate(subject: str, public: ec.EllipticCurvePublicKey, *, ca: bool) -> x509.Certificate:
+        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, "stackspec test CA")]
+        builder = x509.CertificateBuilder(names[1], names[0], public, x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), critical=False)
+        return builder.sign(signer, hashes.SHA256())
+
+    authority = certificate("stackspec test CA", signer.public_key(), ca=True)
+    server = certificate(NAME, key.public_key(), ca=False)
+    protection = serialization.NoEncryption()
+    bundle = pkcs12.serialize_key_and_certificates(None, key, server, None, protection)
+    pem = authority.public_bytes(serialization.Encoding.PEM).decode()
+    return Issued(base64.b64encode(bundle).decode(), pem)
+
+
+def test_tls_ends_at_the_load_balancer(
+    balanced: Balanced, keeper: Connection, module_owned: Owned, issued: Issued
+) -> None:
+    """A client sees the certificate that barbican keeps, and the members' answers, asked for without TLS."""
+    secret = module_owned(
+        keeper,
+        "secret",
+        "certificate",
+        payload=issued.bundle,
+        payload_content_type="application/octet-stream",
+        payload_content_encoding="base64",
+    )
+    (pool,) = balanced.connection.load_balancer.pools(load_balancer_id=balanced.found.id)
+    balanced.connection.load_balancer.create_listener(
+        load_balancer_id=balanced.found.id,
+        name="tls",
+        protocol="TERMINATED_HTTPS",
+        protocol_port=443,
+        default_pool_id=pool.id,
+        default_tls_container_ref=secret.secret_ref,
+    )
+    balanced.settle("the listener for TLS is ACTIVE")
+    trusting = ssl.create_default_context(cadata=issued.authority)
+    answer = wait_for("an answer by TLS", lambda: balanced.answering(port=443, tls=trusting), 60, detail=balanced.state)
+    assert (answer[0], answer[1] in ("web", "peer")) == (200, True), answer
+    with pytest.raises(ssl.SSLCertVerificationError):
+        balanced.get(port=443, tls=ssl.create_default_context())
+    assert balanced.get()[0] == 200, "the listener without TLS is not there any more"
+
+
+def test_lost_amphora_is_replaced(balanced: Balanced, cloud: Connection) -> None:
+    """Its server is deleted by somebody: no heartbeat comes, and another one takes its place and its addresses."""
+    (lost,) = cloud.load_balancer.amphorae(loadbalancer_id=balanced.found.id)
+    address = balanced.refresh().vip_address
+    cloud.compute.delete_server(lost.compute_id)
+    wait_for("the VIP is silent", lambda: balanced.answering() is None, 60)
+
+    def replaced() -> bool:
+        found = list(cloud.load_balancer.amphorae(loadbalancer_id=balanced.found.id))
+        return [each.status for each in found] == ["ALLOCATED"] and found[0].id != lost.id
+
+    detail = partial(_amphorae, cloud, balanced)
+    wait_for("another amphora is ALLOCATED", replaced, FAILED_OVER_WITHIN, every=3, detail=detail)
+    balanced.settle("the load balancer is ACTIVE again")
+    again = "both members answer through the new amphora"
+    wait_for(again, lambda: _answers_of_both(balanced), CHANGED_WITHIN, detail=balanced.state)
+    assert balanced.refresh().vip_address == address
+
+
+def _answers_of_both(balanced: Balanced) -> bool:
+    return {(balanced.answering() or (0, "", ""))[1] for _ in range(4)} == {"web", "peer"}
+
+
+def _amphorae(cloud: Connection, balanced: Balanced) -> str:
+    shown = [f"{each.id}: {each.status}" for each in cloud.load_balancer.amphorae(loadbalancer_id=balanced.found.id)]
+    return f"amphorae: {', '.join(shown) or 'none'}\n{balanced.state()}"
+
+
+def test_deletion_leaves_nothing(balanced: Balanced, cloud: Connection) -> None:
+    """No amphora, no server, no port, no security group."""
+    found = balanced.found
+    amphorae = list(cloud.load_balancer.amphorae(loadbalancer_id=found.id))
+    groups = [each.id for each in cloud.network.security_groups() if found.id in each.name]
+    ports = [each.id for each in cloud.network.ports() if found.id in each.name]
+    ports += [each.vrrp_port_id for each in amphorae]
+    assert all((amphorae, groups, ports)), (amphorae, groups, ports)
+    balanced.connection.load_balancer.delete_load_balancer(found, cascade=True)
+
+    def gone() -> bool:
+        left = [each for each in balanced.connection.load_balancer.load_balancers() if each.id == found.id]
+        return all(each.provisioning_status == "DELETED" for each in left)
+
+    wait_for("the load balancer is gone", gone, CHANGED_WITHIN, every=2)
+    names = {f"amphora-{each.id}" for each in amphorae}
+    servers = "its servers are gone"
+    wait_for(
+        servers, lambda: not names & {each.name for each in cloud.compute.servers(all_projects=True)}, CHANGED_WITHIN
+    )
+    assert not set(ports) & {each.id for each in cloud.network.ports()}
+    assert not set(groups) & {each.id for each in cloud.network.security_groups()}
+    left = [each for each in cloud.load_balancer.amphorae() if each.loadbalancer_id == found.id]
+    assert all(each.status == "DELETED" for each in left), left

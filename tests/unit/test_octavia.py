@@ -1,0 +1,320 @@
+"""What octavia brought: certificates, an interface of the switch, groups and ports of a service, what a worker left."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+
+from stackspec import certificates
+from stackspec.inventory import load_inventory
+from stackspec.openstack import (
+    Flavor,
+    Image,
+    Keypair,
+    NoQuota,
+    NoStuckLoadBalancer,
+    OvsNeutronPort,
+    SecurityGroup,
+    ServiceNetwork,
+    ServicePort,
+)
+from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.load_balancer import SETTLED_AFTER
+from stackspec.release import load_release
+from stackspec.resources.base import unit
+from stackspec.secrets import Redactor, Secrets, redact
+from stackspec.site import ImageBuilder, Site
+from stackspec.step import STEPS, load_steps
+
+from .bare import RUNNING, context, differences
+from .guide_plan import ROOT
+
+
+def answer(out: str = "", status: int = 0) -> dict[str, object]:
+    """What a command gives."""
+    return {"status": status, "out": out, "err": ""}
+
+
+class TestCertificates:
+    """Authorities, and clients that they sign."""
+
+    passphrase = "open sesame"
+
+    @pytest.fixture
+    def authority(self) -> str:
+        """An authority."""
+        return certificates.make_authority("authority", self.passphrase)
+
+    def test_client_verifies(self, authority):
+        """As strictly as a library does that knows the web's rules; not with another authority."""
+        client = certificates.certificate_of(certificates.make_client("node", authority, self.passphrase))
+        signer = certificates.certificate_of(authority)
+        client.verify_directly_issued_by(signer)
+        other = certificates.certificate_of(certificates.make_authority("authority", self.passphrase))
+        with pytest.raises(InvalidSignature):
+            client.verify_directly_issued_by(other)
+        for certificate in (client, signer):
+            names = {extension.oid._name for extension in certificate.extensions}
+            assert {"keyUsage", "subjectKeyIdentifier", "authorityKeyIdentifier", "basicConstraints"} <= names
+
+    def test_usable(self, authority):
+        """With its pass phrase and its authority only."""
+        client = certificates.make_client("node", authority, self.passphrase)
+        assert certificates.is_usable(authority, self.passphrase)
+        assert certificates.is_usable(client, authority=authority)
+        other = certificates.make_authority("authority", self.passphrase)
+        assert not certificates.is_usable(authority, "another")
+        assert not certificates.is_usable(client, authority=other)
+        mixed = certificates.certificate_part(authority) + certificates.key_part(other)
+        assert not certificates.is_usable(mixed, self.passphrase)
+        assert not certificates.is_usable("000000", self.passphrase)
+
+    def test_not_at_its_end(self, authority, monkeypatch):
+        """Made anew while the old one still holds."""
+        monkeypatch.setattr(certificates, "RENEWED", certificates.LIFETIME)
+        assert not certificates.is_usable(authority, self.passphrase)
+
+    def test_key_is_encrypted(self, authority):
+        """Its file alone is worth nothing."""
+        assert "ENCRYPTED" in certificates.key_part(authority)
+
+
+class TestDocuments:
+    """Secrets of several lines."""
+
+    def test_made_once(self, tmp_path):
+        """Kept as long as it is usable, also by the next process."""
+        count = iter(range(9))
+        secrets = Secrets(tmp_path / "secrets.json")
+        secrets.keep()
+
+        def text(usable: bool = True) -> str:
+            return secrets.document("d", lambda: f"document {next(count)}\nwith lines\n", lambda found: usable)
+
+        assert (text(), text(), text(False), text()) == tuple(f"document {n}\nwith lines\n" for n in (0, 0, 1, 1))
+        assert Secrets(tmp_path / "secrets.json").document("d", str, bool) == "document 1\nwith lines\n"
+
+    def test_lines_are_masked(self):
+        """A diff puts a mark before each line; the lines that frame a key are no secret."""
+        body = ["c2VjcmV0c2VjcmV0c2VjcmV0" + str(number) for number in range(3)]
+        key = "\n".join(["-----BEGIN PRIVATE KEY-----", *body, "short", "-----END PRIVATE KEY-----"])
+        redactor = Redactor()
+        redactor.add(key)
+        shown = redactor("\n".join(f"+{line}" for line in key.splitlines()))
+        assert not [line for line in body if line in shown]
+        assert "BEGIN PRIVATE KEY" in shown
+        assert "short" in redactor("a short word")
+
+
+class FoundCloud(Cloud):
+    """A cloud with these objects."""
+
+    def __init__(self, site: Site, **lists: list[Any]) -> None:
+        super().__init__(site)
+        self._found = lists
+
+    def list(self, kind: str) -> list[Any]:
+        return self._found.get(kind.split(".")[1], [])
+
+
+def found_in(site: Site, resource: Any, **lists: list[Any]) -> list[str]:
+    """What differs in a cloud with these objects."""
+    return [str(each) for each in resource.differences(FoundCloud(site, **lists), context(site, site.controller))]
+
+
+class TestInterface:
+    """An interface that is neutron's port."""
+
+    port = OvsNeutronPort("br-int", "o-hm0", "listen", "net")
+    kept = (
+        ("iface-status", "active"),
+        ("attached-mac", "fa:16:3e:00:00:01"),
+        ("iface-id", "id of listen"),
+        ("skip_cleanup", "true"),
+    )
+
+    def change(self, site, *, row: list[Any] | None, ports: str = "o-hm0\n"):
+        """What changes when the switch has that interface."""
+        interfaces, listed = self.port.queries(site, site.controller)
+        known = {interfaces: answer(json.dumps({"data": [row] if row else []})), listed: answer(ports)}
+        here = context(site, site.controller, known)
+        port = SimpleNamespace(id="id of listen", name="listen", mac_address="fa:16:3e:00:00:01")
+        network = SimpleNamespace(id="n", name="net", mtu=1450)
+        here.shared._objects[Cloud] = FoundCloud(site, ports=[port], networks=[network])
+        return next(iter(self.port.changes(here)), None)
+
+    def row(self, **changed: str) -> list[Any]:
+        """The interface as it should be, but for `changed`."""
+        values = {"type": "internal", "mac": "fa:16:3e:00:00:01", "mtu_request": 1450} | changed
+        return [
+            "o-hm0",
+            values["type"],
+            values["mac"],
+            values["mtu_request"],
+            ["map", [list(each) for each in self.kept]],
+        ]
+
+    def test_right(self, site):
+        """Nothing to do."""
+        assert self.change(site, row=self.row()) is None
+
+    def test_missing(self, site):
+        """One call makes all of it, with the cloud's own values."""
+        argv = self.change(site, row=None, ports="").actions[0]["argv"]
+        assert argv[2:7] == ["--may-exist", "add-port", "br-int", "o-hm0", "--"]
+        assert {'mac="fa:16:3e:00:00:01"', "mtu_request=1450", 'external-ids:iface-id="id of listen"'} <= set(argv)
+
+    @pytest.mark.parametrize("changed", [{"mac": "fa:16:3e:00:00:02"}, {"mtu_request": 1500}, {"type": ""}])
+    def test_differs(self, site, changed):
+        """A port that was made anew has another MAC."""
+        assert len(differences(self.change(site, row=self.row(**changed)))) == 1
+
+    def test_in_no_bridge(self, site):
+        """A record alone carries nothing."""
+        assert len(differences(self.change(site, row=self.row(), ports="other\n"))) == 7
+
+
+class TestStuck:
+    """Load balancers that a worker left."""
+
+    started = 10_000.0
+
+    def change(self, site, *rows: tuple[str, str, float, float], only: tuple[str, ...] = ()):
+        """What changes with these pending ones: id, status, time of the last change, its age."""
+        resource = NoStuckLoadBalancer(only=only)
+        pending, worker = resource.queries(site, site.controller)
+        out = "".join("\t".join(str(part) for part in row) + "\n" for row in rows)
+        known = {pending: answer(out), worker: {**RUNNING, "started": self.started}}
+        return next(iter(resource.changes(context(site, site.controller, known))), None)
+
+    def test_none(self, site, change):
+        """None, or no database yet."""
+        assert self.change(site) is None
+        assert change(NoStuckLoadBalancer(), {unit("octavia-worker"): RUNNING}) is None
+
+    @pytest.mark.parametrize(
+        ("changed", "age"),
+        [
+            pytest.param(started + 1, SETTLED_AFTER + 1, id="the worker is at it"),
+            pytest.param(started - 1, SETTLED_AFTER - 1, id="the worker started just now"),
+        ],
+    )
+    def test_worked_on(self, site, changed, age):
+        """Not before its worker has ended and had time to come to an end."""
+        assert self.change(site, ("lb-1", "PENDING_CREATE", changed, age)) is None
+
+    def test_left(self, site):
+        """It is set to ERROR, and no other one."""
+        rows = [
+            ("lb-1", "PENDING_CREATE", self.started - 1, SETTLED_AFTER),
+            ("lb-2", "PENDING_UPDATE", self.started + 1, 1),
+        ]
+        found = self.change(site, *rows)
+        assert differences(found) == [
+            "load balancer lb-1: wanted somebody at work on it, found PENDING_CREATE, its worker has ended"
+        ]
+        sql = found.actions[0]["stdin"]
+        assert "'lb-1'" in sql
+        assert "lb-2" not in sql
+        assert "provisioning_status LIKE 'PENDING%'" in sql, "it may have come to its end meanwhile"
+
+    def test_only_those_of_a_run(self, site):
+        """What others have is not touched by a cleanup."""
+        row = ("lb-1", "PENDING_CREATE", self.started - 1, SETTLED_AFTER)
+        assert self.change(site, row, only=("lb-2",)) is None
+        assert self.change(site, row, only=("lb-1",)) is not None
+
+
+class TestObjects:
+    """Objects that services have in the cloud."""
+
+    def test_group_lacks_a_rule(self, site):
+        """Rules that are there stay; a rule from everywhere is not the one from the network."""
+        group = SecurityGroup("g", (("icmp", None), ("tcp", 22), ("udp", 5555)), "172.16.0.0/22")
+        there = {"direction": "ingress", "protocol": "tcp", "port_range_min": 22, "remote_ip_prefix": "172.16.0.0/22"}
+        anywhere = {**there, "protocol": "udp", "port_range_min": 5555, "remote_ip_prefix": None}
+        found = SimpleNamespace(id="g", name="g", security_group_rules=[there, anywhere])
+        assert found_in(site, group, security_groups=[found]) == [
+            "rule of security group g: wanted icmp from 172.16.0.0/22, found not there",
+            "rule of security group g: wanted udp 5555 from 172.16.0.0/22, found not there",
+        ]
+
+    def test_network_leads_nowhere(self, site):
+        """No gateway: the node that is in it would get a second default route (erratum E118)."""
+        network = ServiceNetwork("n", "s", "172.16.0.0/22", ("172.16.0.100", "172.16.3.254"))
+        pool = [{"start": "172.16.0.100", "end": "172.16.3.254"}]
+        subnet = SimpleNamespace(id="s", name="s", cidr="172.16.0.0/22", allocation_pools=pool, gateway_ip="172.16.0.1")
+        parent = SimpleNamespace(id="n", name="n", is_shared=False)
+        assert found_in(site, network, networks=[parent], subnets=[subnet]) == [
+            "subnet s gateway_ip: wanted None, found '172.16.0.1'"
+        ]
+
+    def test_port_elsewhere(self, site):
+        """Another node, another address."""
+        port = ServicePort("p", "n", "s", "172.16.0.2", "g", "Octavia:health-mgr", host="controller")
+        there = {"device_owner": "Octavia:health-mgr", "binding_host_id": "controller"}
+        right = SimpleNamespace(id="p", name="p", fixed_ips=[{"ip_address": "172.16.0.2"}], **there)
+        assert found_in(site, port, ports=[right]) == []
+        right.binding_host_id, right.fixed_ips = "other", [{"ip_address": "172.16.0.7"}]
+        assert len(found_in(site, port, ports=[right])) == 2
+
+    def test_flavor_of_its_own_id(self, site):
+        """The id is compared, and so is who may use it."""
+        flavor = Flavor("amphora", 1, 512, 2, id="200", public=False)
+        there = SimpleNamespace(name="amphora", vcpus=1, ram=512, disk=2, id="200", is_public=True)
+        assert found_in(site, flavor, flavors=[there]) == ["flavor amphora is_public: wanted False, found True"]
+
+    def test_key_pair_is_made_by_its_user(self, site):
+        """With the public half only; the private one is a secret of the site."""
+        here = context(site, site.controller)
+        site.secrets = Secrets()
+        Keypair("k", user="octavia").make(here.shared.get(Cloud), here)
+        made = [kwargs for name, _, kwargs in here.shared.get(Cloud).calls if name == "create_keypair"]
+        assert [each["public_key"].split()[0] for each in made] == ["ssh-ed25519"]
+        private = site.secrets.document("k private key", str, bool)
+        assert "OPENSSH PRIVATE KEY" in private
+        assert private.splitlines()[1] in redact.values()
+
+    def test_quotas_of_no_project(self, site):
+        """Keystone is not up."""
+        assert found_in(site, NoQuota("service")) == ["quotas of project service: wanted there, found not there"]
+
+    def test_image_with_a_tag_of_another_project(self, site):
+        """What a service finds by its tag, and by whose it is."""
+        wanted = site.inventory.octavia.image
+        image = Image("amphora", wanted, tags=("amphora",), project="service")
+        project = SimpleNamespace(id="p", name="service")
+        common = {"id": "i", "name": "amphora", "visibility": "private", "status": "active", "properties": {}}
+        there = SimpleNamespace(**common, tags=["other"], owner_id="q")
+        assert found_in(site, image, images=[there], projects=[project]) == [
+            "image amphora owner_id: wanted 'p', found 'q'",
+            "tags of image amphora: wanted amphora, found not there",
+        ]
+
+    def test_image_is_not_waited_for(self, site):
+        """Looking asks the builder for the name only; the image may still be being built."""
+
+        def build():
+            pytest.fail("waited for the image")
+
+        site.image_builders["test-amphora"] = ImageBuilder("test-amphora-2.qcow2", build)
+        common = {"id": "i", "name": "a", "visibility": "private", "status": "active", "tags": []}
+        there = SimpleNamespace(**common, properties={"stackspec_source": "test-amphora-1.qcow2"})
+        assert found_in(site, Image("a", site.inventory.octavia.image), images=[there]) == [
+            "source of image a: wanted test-amphora-2.qcow2, found test-amphora-1.qcow2"
+        ]
+
+
+def test_no_section_no_step():
+    """A site without the section has no such step on any node; the others are as they are."""
+    load_steps()
+    inventory = load_inventory(ROOT / "inventories/lab")
+    for section, nodes in ((inventory.octavia, ["controller"]), (None, [])):
+        changed = inventory.model_copy(update={"octavia": section})
+        site = Site(changed, load_release(inventory.release), Secrets())
+        assert [node.name for node in STEPS["octavia"].nodes(site)] == nodes
+        assert [node.name for node in STEPS["glance"].nodes(site)] == ["controller"]
