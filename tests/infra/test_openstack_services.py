@@ -6,7 +6,17 @@ import json
 
 import pytest
 
-APIS = {"keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696, "barbican": 9311}
+APIS = {
+    "keystone": 5000,
+    "glance": 9292,
+    "placement": 8778,
+    "nova": 8774,
+    "neutron": 9696,
+    "barbican": 9311,
+    "heat": 8004,
+    "magnum": 9511,
+    "octavia": 9876,
+}
 
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])
@@ -26,6 +36,8 @@ def test_api_answers_on_every_node(service, site, node_host):
         pytest.param("nova-status upgrade check", marks=pytest.mark.steps("nova_discover", "placement"), id="nova"),
         pytest.param("neutron-status upgrade check", marks=pytest.mark.steps("neutron"), id="neutron"),
         pytest.param("barbican-status upgrade check", marks=pytest.mark.steps("barbican"), id="barbican"),
+        pytest.param("heat-status upgrade check", marks=pytest.mark.steps("heat"), id="heat"),
+        pytest.param("magnum-status upgrade check", marks=pytest.mark.steps("magnum"), id="magnum"),
     ],
 )
 def test_upgrade_check(command, controller):
@@ -76,6 +88,9 @@ def test_keys_are_keystones_only(folder, keystone, controller):
         pytest.param("/etc/neutron/neutron.conf", marks=pytest.mark.steps("neutron", "neutron_compute")),
         pytest.param("/etc/neutron/metadata_agent.ini", marks=pytest.mark.steps("neutron")),
         pytest.param("/etc/barbican/barbican.conf", marks=pytest.mark.steps("barbican")),
+        pytest.param("/etc/heat/heat.conf", marks=pytest.mark.steps("heat")),
+        pytest.param("/etc/magnum/magnum.conf", marks=pytest.mark.steps("magnum")),
+        pytest.param("/etc/octavia/octavia.conf", marks=pytest.mark.steps("octavia")),
     ],
 )
 def test_passwords_in_files_are_not_for_everybody(path, site, node_host):
@@ -140,3 +155,12 @@ def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, nod
             if other is not node:
                 done = node_host(node.name).run("ping -c 1 -W 3 %s", site.tunnel_address(other))
                 assert done.rc == 0, f"{node.name} does not reach {site.tunnel_address(other)}"
+
+
+@pytest.mark.parametrize("port", [8000, 8004, 5000])
+def test_guests_reach_what_heat_tells_them(port, heat, site, node_host):
+    """On the provider network, to which routers lead, the controller answers where stacks send their guests (E87)."""
+    for name in site.nodes:
+        script = f"import socket; socket.create_connection(('{site.address_for_guests}', {port}), 10)"
+        reached = node_host(name).run("python3 -c %s", script)
+        assert reached.rc == 0, f"{site.address_for_guests}:{port} is not reached from {name}: {reached.stderr}"
