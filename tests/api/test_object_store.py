@@ -15,21 +15,13 @@ SIZE = 3 * 1024 * 1024 + 17
 """Bytes: more than one chunk of the proxy, and not a round number."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def object_store(swift_storage: object, member: Connection) -> Any:
-    """The member's object storage."""
-    if not member.has_service("object-store"):
-        pytest.skip("service object-store is not in this cloud")
-    return member.object_store
-
-
 @pytest.fixture(scope="module")
 def container(object_store: Any, member: Connection, module_owned: Owned) -> str:
     """A container for tests that make objects of their own in it."""
     return str(module_owned(member, "object_container", "shared").name)
 
 
-def test_new_account_is_empty(tenants: Tenants) -> None:
+def test_new_account_is_empty(object_store: Any, tenants: Tenants) -> None:
     """What the guide shows of a new account: nothing in it, and whose it is."""
     tenant = tenants.get("new-account")
     answer = tenant.connection.object_store.head("")

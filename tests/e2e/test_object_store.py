@@ -1,0 +1,260 @@
+"""Objects as users keep them: large ones, ones that expire, shared ones, ones that survive what happens to disks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openstack.connection import Connection
+from stackspec.fixtures.object_store import ObjectStorage
+from stackspec.fixtures.owned import Owned
+from swiftclient.client import Connection as SwiftConnection
+from swiftclient.service import SwiftService, SwiftUploadObject
+
+from stackspec.inventory import Node
+from stackspec.openstack.waiting import wait_for
+
+MIB = 1024 * 1024
+LARGE = 300 * MIB
+SEGMENT = 50 * MIB
+
+
+def access(user: Connection) -> dict[str, str]:
+    """What python-swiftclient needs to be this user; a token, since not every user has a password here."""
+    return {"os_storage_url": user.object_store.get_endpoint(), "os_auth_token": user.session.get_token()}
+
+
+def client(user: Connection) -> SwiftConnection:
+    """A connection of python-swiftclient."""
+    words = access(user)
+    return SwiftConnection(preauthurl=words["os_storage_url"], preauthtoken=words["os_auth_token"], retries=2)
+
+
+@pytest.fixture
+def box(object_store: Any, member: Connection, owned: Owned) -> str:
+    """A container of the test's own."""
+    return str(owned(member, "object_container", "box").name)
+
+
+def account(object_store: Any) -> str:
+    """The account in which the objects are."""
+    return str(object_store.get_endpoint().rpartition("/")[2])
+
+
+def test_file_is_uploaded_and_downloaded(member: Connection, box: str, tmp_path: Path) -> None:
+    """By python-swiftclient there, by it and by openstacksdk back: the checksums are those of the file."""
+    content = os.urandom(5 * MIB + 3)
+    (tmp_path / "there").write_bytes(content)
+    with SwiftService(options=access(member)) as swift:
+        (done,) = (
+            each
+            for each in swift.upload(box, [str(tmp_path / "there")], {"skip_container_put": True})
+            if "object" in each
+        )
+        assert done["success"], done
+        (listed,) = [each for page in swift.list(box) for each in page["listing"]]
+        assert (listed["bytes"], listed["hash"]) == (
+            len(content),
+            hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        )
+        options = {"out_file": str(tmp_path / "back")}
+        (got,) = swift.download(box, [listed["name"]], options)
+        assert got["success"], got
+    assert (tmp_path / "back").read_bytes() == content
+    assert member.object_store.download_object(listed["name"], container=box) == content
+
+
+@pytest.fixture
+def large_file(tmp_path: Path) -> Iterator[Path]:
+    """A file of LARGE bytes, no two parts of which are the same."""
+    path = tmp_path / "large"
+    block = os.urandom(MIB - 8)
+    with path.open("wb") as out:
+        for number in range(LARGE // MIB):
+            out.write(number.to_bytes(8, "big") + block)
+    yield path
+    path.unlink()
+
+
+def digest_of(blocks: Any) -> str:
+    """SHA-256 of what comes in blocks."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def test_large_object_in_segments(
+    object_store: Any, member: Connection, owned: Owned, box: str, large_file: Path
+) -> None:
+    """300 MB in six segments: what comes back under one name is the file, also across a seam; deleted, all is gone."""
+    segments = owned(member, "object_container", "segments").name
+    options = {"segment_size": str(SEGMENT), "use_slo": True, "segment_container": segments, "segment_threads": 2}
+    with SwiftService(options=access(member)) as swift:
+        upload = SwiftUploadObject(str(large_file), object_name="large")
+        problems = [each for each in swift.upload(box, [upload], options) if not each["success"]]
+        assert not problems, problems
+        assert len(object_store.get(f"{segments}").text.split()) == LARGE // SEGMENT
+        headers, body = client(member).get_object(box, "large", resp_chunk_size=MIB)
+        assert (headers["content-length"], headers["x-static-large-object"]) == (str(LARGE), "True")
+        with large_file.open("rb") as file:
+            assert digest_of(body) == digest_of(iter(lambda: file.read(MIB), b"")), "other content came back"
+            file.seek(SEGMENT - 100)
+            seam = file.read(200)
+        part = object_store.get(f"{box}/large", headers={"Range": f"bytes={SEGMENT - 100}-{SEGMENT + 99}"})
+        assert (part.status_code, part.content == seam) == (206, True), "the seam of two segments differs"
+        gone = [each for each in swift.delete(box, ["large"]) if not each["success"]]
+        assert not gone, gone
+    assert object_store.get(segments).text == "", "segments outlive their object"
+
+
+def test_object_expires(object_store: Any, box: str, object_storage: ObjectStorage) -> None:
+    """An object with X-Delete-After is there until then; then it is not found, and leaves the listing and the disks."""
+    object_store.put(f"{box}/short", data=b"content", headers={"X-Delete-After": "4"}).raise_for_status()
+    found = object_store.get(f"{box}/short")
+    assert (found.status_code, found.content) == (200, b"content")
+    assert int(found.headers["X-Delete-At"]) > 0
+    copies = object_storage.copies(account(object_store), box, "short")["short"]
+    assert object_storage.checksums(copies), "the object is on no disk"
+    wait_for("the object is not found any more", lambda: object_store.get(f"{box}/short").status_code == 404, 30)
+
+    def removed() -> bool:
+        # What expires when is written into containers of swift's own, which their account has to know.
+        for node in object_storage.nodes:
+            object_storage.once(node.name, "container-updater")
+        expirer = "runuser -u swift -- swift-object-expirer /etc/swift/object-expirer.conf once"
+        object_storage.controller.check_output(expirer)
+        return object_store.get(box).text == "" and not object_storage.checksums(copies)
+
+    wait_for("the expired object is gone from listing and disks", removed, 90)
+
+
+def test_container_shared_with_another_project(
+    object_store: Any, member: Connection, other_member: Connection, box: str
+) -> None:
+    """Read and write are given to another project one by one, and taken back."""
+    object_store.put(f"{box}/mine", data=b"content").raise_for_status()
+    other, url = other_member.session, f"{object_store.get_endpoint()}/{box}"
+    who = f"{other_member.current_project_id}:*"
+
+    def answers() -> tuple[int, int, int]:
+        read = other.get(f"{url}/mine", raise_exc=False).status_code
+        listing = other.get(url, raise_exc=False).status_code
+        return read, listing, other.put(f"{url}/theirs", data=b"theirs", raise_exc=False).status_code
+
+    assert answers() == (403, 403, 403)
+    client(member).post_container(box, {"X-Container-Read": who})
+    assert answers() == (200, 200, 403)
+    client(member).post_container(box, {"X-Container-Write": who})
+    assert answers() == (200, 200, 201)
+    assert object_store.get(f"{box}/theirs").content == b"theirs"
+    client(member).post_container(box, {"X-Container-Read": "", "X-Container-Write": ""})
+    assert answers() == (403, 403, 403)
+
+
+def test_public_container(object_store: Any, member: Connection, box: str) -> None:
+    """Everybody reads without a token, and nobody writes; private again, nobody does."""
+    object_store.put(f"{box}/page", data=b"content").raise_for_status()
+    url = f"{object_store.get_endpoint()}/{box}"
+
+    def ask(method: str, path: str) -> Any:
+        return member.session.request(f"{url}{path}", method, authenticated=False, raise_exc=False)
+
+    assert ask("GET", "/page").status_code == 401
+    object_store.post(box, headers={"X-Container-Read": ".r:*,.rlistings"}).raise_for_status()
+    assert (ask("GET", "/page").content, ask("GET", "").text.split()) == (b"content", ["page"])
+    assert [ask(method, "/page").status_code for method in ("PUT", "DELETE", "POST")] == [401, 401, 401]
+    object_store.post(box, headers={"X-Remove-Container-Read": "x"}).raise_for_status()
+    assert ask("GET", "/page").status_code == 401
+
+
+@pytest.fixture
+def storage_node_stops(object_store: Any, box: str, object_storage: ObjectStorage) -> Iterator[Callable[[Node], Any]]:
+    """Stops a storage node's servers; at the end all run, and the proxy, which waits for a while, asks them again."""
+    yield object_storage.stopped
+
+    def asked() -> bool:
+        # Not found is an answer that both nodes have to give.
+        return all(object_store.head(f"{box}/none-{number}").status_code == 404 for number in range(20))
+
+    wait_for("the proxy asks all storage nodes again", asked, 120, every=2)
+
+
+def test_corrupted_copy_is_quarantined_and_repaired(object_store: Any, box: str, object_storage: ObjectStorage) -> None:
+    """The auditor finds the copy that a disk has spoilt and puts it aside; replication brings it back."""
+    content = os.urandom(MIB)
+    object_store.put(f"{box}/precious", data=content).raise_for_status()
+    whose, contents = account(object_store), {"precious": content}
+    wait_for("all copies are on the disks", lambda: not object_storage.faults(whose, box, contents), 60)
+    bad, *good = object_storage.copies(whose, box, "precious")["precious"]
+    host, name = object_storage.host(bad.node), bad.folder.rpartition("/")[2]
+    # In place, so that size and attributes stay: only the checksum tells.
+    host.check_output("printf spoilt | dd of=$(ls %s/*.data) bs=1 seek=1000 conv=notrunc status=none", bad.folder)
+    assert object_storage.faults(whose, box, contents) == [f"precious on {bad.node} {bad.device}: differs"]
+    aside = f"/srv/node/{bad.device}/quarantined/objects/{name}"
+
+    def quarantined() -> bool:
+        object_storage.once(bad.node, "object-auditor")
+        return bool(host.file(aside).exists)
+
+    wait_for(f"the auditor of {bad.node} puts the copy aside", quarantined, 120, every=2)
+    assert object_store.get(f"{box}/precious").content == content, "the good copy is not what is read"
+
+    def repaired() -> bool:
+        for copy in good:
+            object_storage.once(copy.node, "object-replicator")
+        return not object_storage.faults(whose, box, contents)
+
+    wait_for("replication brings the copy back", repaired, 120, every=2)
+    host.check_output("rm -r %s", aside)
+
+
+def test_storage_node_stops_and_comes_back(
+    object_store: Any, box: str, object_storage: ObjectStorage, storage_node_stops: Callable[[Node], Any]
+) -> None:
+    """Reads and writes go on without one node; when it is back, it gets what it has missed: writes and deletions."""
+    if len(object_storage.nodes) < 2:
+        pytest.skip("needs two storage nodes")
+    *others, stopped = object_storage.nodes
+    whose = account(object_store)
+    before = {f"before-{number}": os.urandom(1000) for number in range(8)}
+    for name, content in before.items():
+        object_store.put(f"{box}/{name}", data=content).raise_for_status()
+    with storage_node_stops(stopped):
+        for name, content in before.items():
+            assert object_store.get(f"{box}/{name}").content == content, f"{name} is not read without {stopped.name}"
+        after = {f"after-{number}": os.urandom(1000) for number in range(8)} | {"before-0": b"changed"}
+        for name, content in after.items():
+            answer = object_store.put(f"{box}/{name}", data=content)
+            assert answer.status_code == 201, f"write without {stopped.name}: {answer.status_code} {answer.text[:200]}"
+            assert object_store.get(f"{box}/{name}").content == content
+        assert object_store.delete(f"{box}/before-1").status_code == 204
+        assert set(object_store.get(box).text.split()) == (set(before) | set(after)) - {"before-1"}
+    wanted: dict[str, bytes | None] = {**before, **after, "before-1": None}
+    missed = object_storage.faults(whose, box, wanted)
+    assert any(f" on {stopped.name} " in each for each in missed), "nothing was missed: was the node stopped?"
+
+    def healed() -> bool:
+        for node in others:
+            object_storage.once(node.name, "object-replicator")
+            object_storage.once(node.name, "container-replicator")
+        return not object_storage.faults(whose, box, wanted)
+
+    wait_for(
+        "every copy is on its disk again",
+        healed,
+        180,
+        detail=lambda: "\n".join(object_storage.faults(whose, box, wanted)),
+    )
+    # Each server by itself: what the proxy says may be another's answer.
+    names = {name for name, content in wanted.items() if content is not None}
+    for copy in object_storage.copies(whose, box)[""]:
+        address = object_storage.site.nodes[copy.node].address
+        url = f"http://{address}:6201/{copy.device}/{copy.partition}/{whose}/{box}"
+        script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
+        listed = object_storage.controller.check_output("python3 -c %s %s", script, url).split()
+        assert set(listed) == names, f"listing of {copy.node}: {sorted(set(listed) ^ names)}"
