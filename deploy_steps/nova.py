@@ -71,6 +71,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
 @step(role="compute", provides="compute")
 def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Resources:
     """A compute node. Consoles listen on its management address only (erratum E36)."""
+    page = site.release.values.get("novnc_page", "vnc_auto.html")
     yield Packages("nova-compute")
     yield OsloConfig(
         "/etc/nova/nova.conf",
@@ -80,7 +81,7 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
                 "enabled": "true",
                 "server_listen": "$my_ip",
                 "server_proxyclient_address": "$my_ip",
-                "novncproxy_base_url": f"http://{site.controller.address}:6080/vnc_auto.html",
+                "novncproxy_base_url": f"http://{site.controller.address}:6080/{page}",
             },
         },
         own=("keystone_authtoken", "service_user", "placement"),

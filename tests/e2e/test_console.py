@@ -1,0 +1,104 @@
+"""The screen of a server in a browser: nova gives an address, its proxy on the controller the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from openstack.connection import Connection
+from stackspec.fixtures.browser import Window
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.screen import CANVAS, Screen
+
+from stackspec.openstack.waiting import wait_for
+from stackspec.secrets import redact
+from stackspec.site import Site
+
+NO_TLS = "noVNC requires a secure context"
+"""The guide's console has no TLS, which noVNC says aloud."""
+CURSOR = 1
+"""Cells that differ from the text: the cursor is on one, or blinks."""
+ROWS, COLUMNS = 25, 80
+HALF_LIT = 9 * 16 // 2
+"""Points that a cursor changes at the most."""
+
+
+def console_url(guest: Guest) -> str:
+    """The address of the server's console; who knows it sees the screen."""
+    guest.wait_status()
+    url = str(guest.connection.compute.create_server_remote_console(guest.server.id, protocol="vnc", type="novnc").url)
+    redact.add(_token(url))
+    return url
+
+
+def show(url: str, window: Window) -> None:
+    """Open the console in the browser and wait for the screen."""
+    window.known.append(NO_TLS)
+    window.page.goto(url)
+    window.page.wait_for_selector(CANVAS)
+
+
+def _token(url: str) -> str:
+    return urlsplit(parse_qs(urlsplit(url).query)["path"][0]).query.removeprefix("token=")
+
+
+def test_console_shows_the_screen(web: Guest, window: Window) -> None:
+    """The address that nova gives, opened in a browser, shows a screen that is not black."""
+    show(console_url(web), window)
+    wait_for("something on the screen", lambda: Screen.of_page(window.page).lit, 60, detail=web.state)
+    window.picture("console of a server")
+
+
+def test_screen_spells_the_login_prompt(
+    web: Guest, window: Window, site: Site, cloud: Connection, node_host: Callable[[str], Any]
+) -> None:
+    """The page shows what the hypervisor's screen dump shows, and both spell the text of the guest's first console."""
+    wait_for("a login prompt on the guest's first console", lambda: "login:" in "".join(_text(web)), 120, every=3)
+    url = console_url(web)
+    where = urlsplit(url)
+    assert (where.hostname, where.port) == (site.controller.address, 6080), (
+        "the console is not reached by the controller"
+    )
+    server = cloud.compute.get_server(web.server.id)
+    host = node_host(server.compute_host)
+    show(url, window)
+
+    def seen() -> dict[str, int]:
+        text, page, dump = (
+            _text(web),
+            Screen.of_page(window.page),
+            Screen.of_dump(host, server.instance_name, window.page),
+        )
+        return {
+            "lit points": page.lit,
+            "points that differ from the dump": page.differing(dump),
+            "cells of the page that differ from the text": page.misspelt(text),
+            "cells of the dump that differ from the text": dump.misspelt(text),
+        }
+
+    def same() -> bool:
+        last.update(seen())
+        lit, points, *cells = last.values()
+        return lit > 0 and points <= HALF_LIT and max(cells) <= CURSOR
+
+    last: dict[str, int] = {}
+    wait_for("the page shows the guest's screen", same, 60, every=2, detail=lambda: f"{last}\n{web.state()}")
+    window.picture("login prompt of a server")
+
+
+def test_console_is_closed_to_others(web: Guest, window: Window) -> None:
+    """Without the token that nova gave nothing is shown."""
+    url = console_url(web)
+    token = _token(url)
+    window.known += [NO_TLS, "Failed when connecting"]
+    window.page.goto(url.replace(token, token[::-1]))
+    window.page.locator("#noVNC_status.noVNC_status_error", has_text="Failed to connect").wait_for()
+    assert window.page.locator(CANVAS).count() == 0 or Screen.of_page(window.page).lit == 0
+
+
+def _text(guest: Guest) -> list[str]:
+    """The lines of the guest's first text console, as its kernel keeps them."""
+    text = guest.ssh("sudo cat /dev/vcs1; echo .")[:-1]
+    assert len(text) == ROWS * COLUMNS, f"the guest's console has not {ROWS} lines of {COLUMNS}: {len(text)} characters"
+    return [text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)]
