@@ -24,6 +24,7 @@ CHAPTERS = {
     "swift": ("swift", "swift_storage"),
     "nova": ("nova", "nova_compute", "nova_discover"),
     "neutron": ("neutron", "neutron_compute", "nova_networking"),
+    "horizon": ("horizon",),
     "heat": ("heat",),
     "magnum": ("magnum",),
     "octavia": ("octavia", "octavia_dashboard"),

@@ -1,0 +1,267 @@
+"""Container infrastructure: cluster templates with all their options, what is refused, quotas, and who sees what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.cloud import Tenant, Tenants
+from stackspec.fixtures.owned import Owned
+
+from stackspec.openstack.waiting import wait_for
+
+RAW = {"disk_format": "raw", "container_format": "bare"}
+RESOLVER = "192.0.2.53"
+
+
+def api(connection: Connection) -> Any:
+    """The service's part of a connection."""
+    return connection.container_infrastructure_management
+
+
+@pytest.fixture(scope="module")
+def coreos(magnum: object, glance: object, member: Connection, module_owned: Owned) -> Any:
+    """An image that says of itself that it is Fedora CoreOS, by which magnum chooses its driver."""
+    return module_owned(member, "image", "coreos", data=b"no system", properties={"os_distro": "fedora-coreos"}, **RAW)
+
+
+@pytest.fixture(scope="module")
+def basic(coreos: Any, guest_flavor: Any, external_network: Any) -> dict[str, Any]:
+    """The options of the guide's template."""
+    return {
+        "coe": "kubernetes",
+        "image_id": coreos.id,
+        "external_network_id": external_network.name,
+        "dns_nameserver": RESOLVER,
+        "master_flavor_id": guest_flavor.id,
+        "flavor_id": guest_flavor.id,
+    }
+
+
+@pytest.fixture(scope="module")
+def template(basic: dict[str, Any], member: Connection, module_owned: Owned) -> Any:
+    """A template, for tests that leave it as it is."""
+    return module_owned(member, "cluster_template", "shared", **basic)
+
+
+@pytest.fixture(scope="module")
+def segment(neutron: object, member: Connection, module_owned: Owned) -> tuple[Any, Any]:
+    """A network with its subnet, and a key's name."""
+    network = module_owned(member, "network", "fixed")
+    subnet = module_owned(member, "subnet", "fixed", network_id=network.id, ip_version=4, cidr="10.204.1.0/24")
+    return network, subnet
+
+
+def test_conductors_are_up(magnum: object, cloud: Connection) -> None:
+    """Every conductor reports."""
+
+    def all_up() -> bool:
+        found = [(each.binary, each.state) for each in api(cloud).services()]
+        return bool(found) and all(each == ("magnum-conductor", "up") for each in found)
+
+    wait_for("all conductors of magnum are up", all_up, 90)
+
+
+def test_conductors_are_not_shown_to_members(magnum: object, member: Connection) -> None:
+    """Where conductors run is an administrator's to know."""
+    answer = api(member).get("/mservices")
+    assert answer.status_code == 403, f"conductors as seen by a member: status {answer.status_code}, expected 403"
+
+
+def test_template_as_the_guide_makes_it(template: Any, basic: dict[str, Any], member: Connection) -> None:
+    """What was given is what is shown; the rest has defaults, the driver follows from the image."""
+    found = api(member).get_cluster_template(template.id)
+    assert {name: getattr(found, name) for name in basic} == basic
+    assert found.cluster_distro == "fedora-coreos"
+    assert (found.is_public, found.is_tls_disabled, found.is_floating_ip_enabled) == (False, False, True)
+    assert template.id in {each.uuid for each in api(member).cluster_templates()}
+
+
+@pytest.mark.parametrize("driver", ["calico", "flannel"])
+def test_template_with_every_option(
+    driver: str, basic: dict[str, Any], segment: tuple[Any, Any], member: Connection, owned: Owned, guest_key: Any
+) -> None:
+    """Each option of the guide, with network drivers that exist (errata E144, E146), and those it leaves out."""
+    network, subnet = segment
+    keypair = owned(member, "keypair", "template", public_key=guest_key.with_suffix(".pub").read_text())
+    options = {
+        "network_driver": driver,
+        "docker_storage_driver": "overlay2",
+        "docker_volume_size": 5,
+        "labels": {"kube_tag": "v1.27.4", "boot_volume_size": "0"},
+        "is_master_lb_enabled": True,
+        "is_floating_ip_enabled": False,
+        "is_registry_enabled": False,
+        "is_tls_disabled": True,
+        "fixed_network": network.id,
+        "fixed_subnet": subnet.id,
+        "keypair_id": keypair.name,
+        "http_proxy": "http://proxy.example.org:3128",
+        "https_proxy": "http://proxy.example.org:3129",
+        "no_proxy": "192.0.2.1,192.0.2.2",
+        "insecure_registry": "registry.example.org:5000",
+        "server_type": "vm",
+        "volume_driver": "cinder",
+    }
+    made = owned(member, "cluster_template", driver, **{**basic, **options})
+    found = api(member).get_cluster_template(made.id)
+    assert {name: getattr(found, name) for name in options} == options
+
+
+def test_template_is_changed_and_deleted(basic: dict[str, Any], member: Connection, owned: Owned) -> None:
+    """A template's life."""
+    made = owned(member, "cluster_template", "changed", **basic)
+    patch = [
+        {"op": "replace", "path": "/dns_nameserver", "value": "192.0.2.54"},
+        {"op": "add", "path": "/labels/kube_tag", "value": "v1.26.7"},
+    ]
+    answer = api(member).patch(f"/clustertemplates/{made.id}", json=patch)
+    assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
+    found = api(member).get_cluster_template(made.id)
+    assert (found.dns_nameserver, found.labels) == ("192.0.2.54", {"kube_tag": "v1.26.7"})
+    api(member).delete_cluster_template(made.id, ignore_missing=False)
+    with pytest.raises(exceptions.NotFoundException):
+        api(member).get_cluster_template(made.id)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"coe": "swarm"}, id="orchestrator"),
+        pytest.param({"coe": None}, id="no orchestrator"),
+        pytest.param({"image_id": "no-such-image"}, id="image"),
+        pytest.param({"flavor_id": "no-such-flavor"}, id="flavor"),
+        pytest.param({"master_flavor_id": "no-such-flavor"}, id="master's flavor"),
+        pytest.param({"external_network_id": "no-such-network"}, id="external network"),
+        pytest.param({"fixed_network": "no-such-network"}, id="fixed network"),
+        pytest.param({"fixed_subnet": "no-such-subnet"}, id="fixed subnet"),
+        pytest.param({"network_driver": "fannel"}, id="network driver"),
+        pytest.param({"volume_driver": "floppy"}, id="volume driver"),
+        pytest.param({"server_type": "cloud"}, id="kind of servers"),
+        pytest.param({"docker_volume_size": 0}, id="size"),
+        pytest.param({"dns_nameserver": "name.example.org"}, id="resolver"),
+    ],
+)
+def test_wrong_template_is_refused(
+    wrong: dict[str, Any], basic: dict[str, Any], member: Connection, owned: Owned
+) -> None:
+    """What does not exist is named in the answer, and there is no template."""
+    name = owned.name("wrong")
+    body = {"name": name, **basic, **wrong}
+    answer = api(member).post(
+        "/clustertemplates", json={key: value for key, value in body.items() if value is not None}
+    )
+    if answer.status_code == 201:
+        owned.adopt(member, "cluster_template", api(member).get_cluster_template(answer.json()["uuid"]))
+    assert answer.status_code == 400, f"template with {wrong}: {answer.status_code} {answer.text[:300]}"
+    assert name not in {each.name for each in api(member).cluster_templates()}
+
+
+def test_image_without_a_distribution_is_refused(basic: dict[str, Any], member: Connection, owned: Owned) -> None:
+    """Without os_distro magnum cannot know the driver."""
+    image = owned(member, "image", "plain", data=b"no system", **RAW)
+    answer = api(member).post("/clustertemplates", json={"name": owned.name("wrong"), **basic, "image_id": image.id})
+    assert answer.status_code == 400, f"template of a plain image: {answer.status_code} {answer.text[:300]}"
+    assert "not supported" in answer.text
+
+
+def test_member_publishes_no_template(basic: dict[str, Any], member: Connection, owned: Owned) -> None:
+    """Templates for everybody are an administrator's."""
+    answer = api(member).post("/clustertemplates", json={"name": owned.name("public"), "public": True, **basic})
+    if answer.status_code == 201:
+        owned.adopt(member, "cluster_template", api(member).get_cluster_template(answer.json()["uuid"]))
+    assert answer.status_code == 403, f"public template of a member: {answer.status_code} {answer.text[:300]}"
+
+
+def test_public_template_is_seen_by_everybody(
+    basic: dict[str, Any], cloud: Connection, other_member: Connection, owned: Owned
+) -> None:
+    """What an administrator publishes can be used and not changed; hidden, it is an administrator's again."""
+    image = owned(
+        cloud, "image", "public", data=b"x", visibility="public", properties={"os_distro": "fedora-coreos"}, **RAW
+    )
+    made = owned(cloud, "cluster_template", "public", **{**basic, "image_id": image.id, "is_public": True})
+    assert made.id in {each.uuid for each in api(other_member).cluster_templates()}
+    patch = [{"op": "replace", "path": "/dns_nameserver", "value": "192.0.2.54"}]
+    answer = api(other_member).patch(f"/clustertemplates/{made.id}", json=patch)
+    assert answer.status_code in (403, 404), f"change of another's template: {answer.status_code}"
+    answer = api(cloud).patch(
+        f"/clustertemplates/{made.id}", json=[{"op": "replace", "path": "/hidden", "value": True}]
+    )
+    assert answer.status_code == 200, answer.text[:300]
+    assert made.id not in {each.uuid for each in api(other_member).cluster_templates()}
+
+
+def test_template_is_not_seen_by_another_project(template: Any, member: Connection, other_member: Connection) -> None:
+    """Another project neither lists, reads, changes nor deletes it."""
+    path = f"/clustertemplates/{template.id}"
+    assert template.id not in {each.uuid for each in api(other_member).cluster_templates()}
+    assert api(other_member).get(path).status_code == 404
+    assert api(other_member).delete(path).status_code == 404
+    patch = [{"op": "replace", "path": "/dns_nameserver", "value": "192.0.2.54"}]
+    assert api(other_member).patch(path, json=patch).status_code == 404
+    assert api(member).get_cluster_template(template.id).dns_nameserver == RESOLVER
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        pytest.param({"cluster_template_id": "no-such-template"}, 400, id="template"),
+        pytest.param({"keypair": "no-such-key"}, 404, id="key"),
+        pytest.param({"node_count": -1}, 400, id="number of nodes"),
+        pytest.param({"master_count": 0}, 400, id="no master"),
+        pytest.param({"master_count": 2}, 400, id="masters without load balancer"),
+        pytest.param({"flavor_id": "no-such-flavor"}, 400, id="flavor"),
+    ],
+)
+def test_wrong_cluster_is_refused(
+    wrong: dict[str, Any], status: int, template: Any, member: Connection, owned: Owned
+) -> None:
+    """No cluster is begun that cannot be."""
+    name = owned.name("wrong")
+    answer = api(member).post("/clusters", json={"name": name, "cluster_template_id": template.id, **wrong})
+    if answer.status_code == 202:
+        owned.adopt(member, "cluster", api(member).get_cluster(answer.json()["uuid"]))
+    assert answer.status_code == status, f"cluster with {wrong}: {answer.status_code} {answer.text[:300]}"
+    assert name not in {each.name for each in api(member).clusters()}
+
+
+@pytest.fixture
+def without_clusters(tenants: Tenants, magnum: object, cloud: Connection) -> Iterator[Tenant]:
+    """A project that may have no cluster."""
+    tenant = tenants.get("no-clusters")
+    body = {"project_id": tenant.project_id, "resource": "Cluster", "hard_limit": 0}
+    answer = api(cloud).post("/quotas", json=body)
+    assert answer.status_code == 201, f"{answer.status_code} {answer.text[:300]}"
+    yield tenant
+    path = f"/quotas/{tenant.project_id}/Cluster"
+    answer = api(cloud).delete(path, json={"project_id": tenant.project_id, "resource": "Cluster"})
+    assert answer.status_code == 204, f"{answer.status_code} {answer.text[:300]}"
+
+
+def test_quota_is_enforced(without_clusters: Tenant, basic: dict[str, Any], cloud: Connection, owned: Owned) -> None:
+    """The cluster over the quota is refused; the project reads its quota and cannot raise it."""
+    mine = without_clusters.connection
+    image = owned(mine, "image", "coreos", data=b"x", properties={"os_distro": "fedora-coreos"}, **RAW)
+    made = owned(mine, "cluster_template", "quota", **{**basic, "image_id": image.id})
+    answer = api(mine).post("/clusters", json={"name": owned.name("over"), "cluster_template_id": made.id})
+    if answer.status_code == 202:
+        owned.adopt(mine, "cluster", api(mine).get_cluster(answer.json()["uuid"]))
+    assert answer.status_code == 403, f"cluster over the quota: {answer.status_code} {answer.text[:300]}"
+    path = f"/quotas/{without_clusters.project_id}/Cluster"
+    assert api(mine).get(path).json()["hard_limit"] == 0
+    raised = {"project_id": without_clusters.project_id, "resource": "Cluster", "hard_limit": 5}
+    assert api(mine).patch(path, json=raised).status_code == 403
+    assert api(cloud).patch(path, json=raised).status_code == 202
+    assert api(mine).get(path).json()["hard_limit"] == 5
+
+
+def test_statistics_of_a_project(magnum: object, member: Connection, other_member: Connection) -> None:
+    """A project reads its own numbers; they are for all when no project is named, which is an administrator's."""
+    found = api(member).get("/stats", params={"project_id": member.current_project_id})
+    assert (found.status_code, found.json()["clusters"]) == (200, 0)
+    answer = api(other_member).get("/stats", params={"project_id": member.current_project_id})
+    assert answer.status_code == 403, f"another project's statistics: {answer.status_code} {answer.text[:300]}"
