@@ -91,6 +91,7 @@ class Image(_Strict):
     disk_format: Literal["qcow2", "raw", "vmdk", "iso"] = "qcow2"
     visibility: Literal["public", "private", "shared", "community"] = "public"
     checksum: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
+    properties: dict[str, str] = {}
 
 
 class Flavor(_Strict):
@@ -197,9 +198,9 @@ class Inventory(_Strict):
                 if path.parts[:2] != ("/", "dev") or str(path) != device or ".." in path.parts or len(path.parts) < 3:
                     raise ValueError(f"{where} is not the path of a device such as /dev/sdb")
                 # Services call a disk by the last part of its path.
-                other = users.setdefault(path.name, use)
-                if other != use or disks.devices.count(device) > 1:
-                    raise ValueError(f"{where} is {other}'s already; name each disk once")
+                if path.name in users:
+                    raise ValueError(f"{where} is {users[path.name]}'s already; name each disk once")
+                users[path.name] = use
 
     def _check_networks(self) -> None:
         management, provider = self.networks["management"].cidr, self.networks["provider"].cidr

@@ -11,8 +11,11 @@ from ..inventory import Node
 from ..resources.base import Change, Context, Difference, ManagedFile, Query, file, run
 from ..site import Site
 
-_ROW = re.compile(r"(?m)^\s*\d+\s+(\d+)\s+(\d+)\s+(\S+):(\d+)\s+\S+\s+(\S+)\s+([\d.]+)\s+\d+\s")
-"""A device as swift-ring-builder lists it: id, region, zone, address, replication address, name, weight, partitions."""
+_ROW = re.compile(
+    r"(?m)^ *\d+ +\d+ +(?P<zone>\d+) +(?P<ip>\S+):(?P<port>\d+) +\S+ +(?P<name>\S+) +[\d.]+ +(?P<parts>\d+) "
+    r"+\S+ *(?P<flags>\S*)"
+)
+"""A device as swift-ring-builder lists it: id, region, zone, addresses, name, weight, partitions, balance, flags."""
 CURRENT = "is up-to-date"
 """What it says of a ring file that holds what the builder file says."""
 
@@ -72,23 +75,33 @@ class Ring(ManagedFile):
     def changes(self, context: Context) -> list[Change]:
         out = context.facts[run("swift-ring-builder", self.builder)]["out"]
         there = context.facts[file(self.builder)]["exists"]
-        found = {RingDevice(int(z), ip, int(p), n, round(float(w))) for _, z, ip, p, n, w in _ROW.findall(out)}
+        rows = {_device(row): row for row in _ROW.finditer(out)}
+        found = {each for each, row in rows.items() if row["flags"] != "DEL"}
         gone = sorted(found - set(self.devices), key=str)
         new = [each for each in self.devices if each not in found]
-        if there and not gone and not new and CURRENT in out:
+        # After a kill, or when partitions may not move yet.
+        idle = [each for each in self.devices if each in found and rows[each]["parts"] == "0"]
+        if there and CURRENT in out and not (gone or new or idle):
             return []
         calls: list[tuple[str, ...]] = []
         if not there:
             calls.append(("create", str(self.part_power), str(self.replicas), str(self.min_part_hours)))
         calls += [("add", *each.words) for each in new]
         calls += [("remove", *each.words) for each in gone]
+        moves = gone or new or idle or len(found) < len(rows)
+        calls.append(("rebalance",) if moves else ("write_ring",))
         differences = [Difference(f"{self.builder}: {each}", "there", "not there") for each in new]
         differences += [Difference(f"{self.builder}: {each}", "not there", "there") for each in gone]
+        hours = f"none; they move {self.min_part_hours} h after the last time"
+        differences += [Difference(f"{self.builder}: partitions of {each}", "some", hours) for each in idle]
         if not differences:
             differences = [Difference(self.path, "made of the builder file as it is", "missing or older")]
         # Status 1 is a warning, for example that the disks are not of one size.
         actions = [
-            {"op": "command", "argv": ("swift-ring-builder", self.builder, *call), "expect": (0, 1)}
-            for call in [*calls, ("rebalance",)]
+            {"op": "command", "argv": ("swift-ring-builder", self.builder, *call), "expect": (0, 1)} for call in calls
         ]
         return [Change(f"build {self.path}", tuple(differences), "", tuple(actions), (self.path,))]
+
+
+def _device(row: re.Match[str]) -> RingDevice:
+    return RingDevice(int(row["zone"]), row["ip"], int(row["port"]), row["name"])

@@ -47,6 +47,7 @@ BARE: dict[str, Any] = {
         "/sys/class/net/eth1": {"kind": "directory"},
     },
     "packages": {},
+    "disks": {},
     "units": {},
     "effects": [],
     "broken": {},
@@ -130,6 +131,16 @@ class FakeConnection:
 
     def _run(self, argv: Sequence[str], stdin: str, user: str) -> dict[str, Any]:
         return {"status": 0 if argv[-1] in self.state["effects"] else 1, "out": "", "err": ""}
+
+    def _bytes(self, path: str) -> bytes | None:
+        found = self._file(path)
+        content = found["content"]
+        return (content if isinstance(content, bytes) else content.encode()) if found["exists"] else None
+
+    def _disk(self, device: str) -> dict[str, Any]:
+        default = {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []}
+        found = self.state["disks"].get(device)
+        return {**default, "exists": False, "block": False} if found is None else {**default, **found}
 
     def _http(self, url: str) -> int | str:
         return 200 if url in self.state["effects"] else "ConnectionRefusedError: nobody listens"

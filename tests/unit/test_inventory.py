@@ -101,6 +101,51 @@ BAD = {
         "[compute, controller]",
         "controller is the controller; as in the guide, exactly one",
     ),
+    "disks of no storage node": (
+        "[compute]",
+        "[compute]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdc]}}",
+        "nodes.compute01.disks: the node needs the role storage for them; add it to its roles",
+    ),
+    "disks of an unknown service": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swfit: {devices: [/dev/sdb, /dev/sdc]}}",
+        "'swfit' is not known; 'swift' or 'cinder' is expected",
+    ),
+    "unknown key of disks": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdc], wype: true}}",
+        "nodes.compute01.disks.swift: unknown key 'wype'; did you mean 'wipe'? (known here: devices, wipe)",
+    ),
+    "a disk for two": (
+        "[compute]",
+        "[compute, storage]\n    disks: {cinder: {devices: [/dev/sdc]}, swift: {devices: [/dev/sdb, /dev/sdc]}}",
+        "nodes.compute01.disks.swift.devices: /dev/sdc is cinder's already; name each disk once",
+    ),
+    "a disk twice": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdb]}}",
+        "nodes.compute01.disks.swift.devices: /dev/sdb is swift's already; name each disk once",
+    ),
+    "two disks of one name": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/disk/sdb]}}",
+        "nodes.compute01.disks.swift.devices: /dev/disk/sdb is swift's already; name each disk once",
+    ),
+    "no device": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swift: {devices: [sdb, sdc]}}",
+        "nodes.compute01.disks.swift.devices: sdb is not the path of a device such as /dev/sdb",
+    ),
+    "no devices": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swift: {devices: []}}",
+        "nodes.compute01.disks.swift.devices: the list is empty; name at least one",
+    ),
+    "one disk for two copies": (
+        "[compute]",
+        "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb]}}",
+        "nodes.compute01.disks.swift.devices: two copies of everything need two disks",
+    ),
     "node name": ("  compute01:", "  Compute_1:", "'Compute_1' is not a name: lower case letters, digits and hyphens"),
     "node name twice": ("  compute01:", "  controller:   # again", "'controller' stands twice in this mapping"),
     "release": ("epoxy-trixie", "zed", "release: 'zed' is unknown; known releases: caracal-jammy, epoxy-trixie"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError, identity, mirror, network, snapshots, spec
+from lab import LabError, disks, identity, mirror, network, snapshots, spec
 from lab.mirror import Mirror
 from lab.spec import LabSpec
 from lab.state import Folder, Snapshot, State
@@ -23,6 +23,7 @@ nodes:
     provider: {address: 192.0.2.10, interface: eth1}
   compute01:
     management: {address: 10.0.0.20, interface: eth0}
+    disks: {swift: {devices: [/dev/sdb, /dev/sdc], wipe: true}, cinder: {devices: [/dev/sdd]}}
 lab: {name: lab}
 """
 
@@ -43,6 +44,7 @@ class TestSpec:
         assert [str(net.address) for net in site.networks] == ["10.0.0.1/24", "192.0.2.2/24"]
         assert site.node("controller").management.address == IPv4Address("10.0.0.10")
         assert site.prefix == "ss-lab"
+        assert [node.disks for node in site.nodes] == [(), ("sdb", "sdc", "sdd")]
 
     def test_name_can_be_overridden(self, tmp_path: Path) -> None:
         assert load(tmp_path, SITE, "two").prefix == "ss-two"
@@ -62,6 +64,9 @@ class TestSpec:
             ("  management: {cidr", "  other: {cidr", r"networks.management: is missing"),
             ("{name: lab}", "{name: lab, mirror: ftp://x}", r"lab.mirror: 'ftp://x' is not an http"),
             ("nodes:", "nodes: [", r"is not YAML"),
+            ("/dev/sdd", "/dev/disk/by-id/x", r"nodes.compute01.disks.cinder.devices: /dev/disk/by-id/x: the lab has"),
+            ("[/dev/sdd]", "/dev/sdd", r"nodes.compute01.disks.cinder.devices: a list of devices is needed"),
+            ("{devices: [/dev/sdd]}", "/dev/sdd", r"nodes.compute01.disks.cinder: a mapping is needed"),
         ],
     )
     def test_error_names_the_key(self, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -205,6 +210,39 @@ class TestLayers:
     def test_nothing_under_way_stops_no_node(self, tmp_path: Path, site: LabSpec) -> None:
         state = State("r", ("one",))
         assert snapshots.finish(Folder(tmp_path), site, state, lambda: pytest.fail("stopped")) == state
+
+    def test_disks_are_put_away_and_brought_back(self, tmp_path: Path, site: LabSpec) -> None:
+        """What was written since a snapshot is gone, the snapshot stays, and what a killed copy left is no disk."""
+        folder, node = self.folder(tmp_path, site), site.node("compute01")
+        disks.make(site, node, folder.disks("compute01"))
+        file = folder.disks("compute01") / "ss-lab-compute01.sdb"
+        file.write_bytes(b"before")
+        snapshots.finish(folder, site, State("r", saving="one"), lambda: None)
+        file.write_bytes(b"after")
+        (folder.disks("compute01").with_name("disks.new")).mkdir()
+        for _ in range(2):
+            snapshots.finish(folder, site, State("r", ("one",), restoring="one"), lambda: None)
+            assert file.read_bytes() == b"before"
+        assert (folder.kept_disks("one", "compute01") / file.name).read_bytes() == b"before"
+        assert not folder.disks("compute01").with_name("disks.new").exists()
+
+    def test_snapshot_of_nodes_without_disks_leaves_none(self, tmp_path: Path, site: LabSpec) -> None:
+        """Disks that the inventory names since then are blank ones."""
+        folder, node = self.folder(tmp_path, site), site.node("compute01")
+        snapshots.finish(folder, site, State("r", saving="one"), lambda: None)
+        disks.make(site, node, folder.disks("compute01"))
+        snapshots.finish(folder, site, State("r", ("one",), restoring="one"), lambda: None)
+        assert not folder.disks("compute01").exists()
+
+    def test_disks_are_holes_and_stay_as_they_are(self, tmp_path: Path, site: LabSpec) -> None:
+        """A disk takes no room until it is written to, and is made once."""
+        disks.make(site, site.node("compute01"), tmp_path / "disks")
+        files = sorted((tmp_path / "disks").iterdir())
+        assert [file.name for file in files] == [f"ss-lab-compute01.{name}" for name in ("sdb", "sdc", "sdd")]
+        assert {(file.stat().st_size, file.stat().st_blocks) for file in files} == {(disks.SIZE, 0)}
+        files[0].write_bytes(b"data")
+        disks.make(site, site.node("compute01"), tmp_path / "disks")
+        assert files[0].read_bytes() == b"data"
 
     def test_names_and_missing_parts(self, tmp_path: Path, site: LabSpec) -> None:
         folder = self.folder(tmp_path, site)

@@ -1,0 +1,265 @@
+"""Disks, files of other nodes, and rings: what is refused, what is made once, and what is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stackspec.engine import Engine
+from stackspec.errors import InputError
+from stackspec.inventory import load_inventory
+from stackspec.openstack import Ring, RingDevice
+from stackspec.release import load_release
+from stackspec.resources import Access, FileFrom, Mounted, Resource, Xfs
+from stackspec.resources.base import disk, file, run
+from stackspec.secrets import Secrets
+from stackspec.site import Site
+from stackspec.step import STEPS, Step
+
+from . import fake_nodes
+from .bare import context, differences, text_file
+
+UUID = "58211a5c-5478-51f9-a593-53d6ece25edc"
+BLANK = {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []}
+OURS = {**BLANK, "content": {"TYPE": "xfs", "UUID": UUID}}
+EXT4 = {"TYPE": "ext4", "UUID": "1", "LABEL": "photos"}
+
+
+def obstacles(site, found, *, wipe=False):
+    """What forbids an XFS on /dev/sdb of compute01."""
+    here = context(site, site.nodes["compute01"], {disk("/dev/sdb"): found})
+    return Xfs("/dev/sdb", UUID, "/srv/a", wipe).obstacles(here)
+
+
+class TestXfs:
+    """A file system on a whole disk."""
+
+    resource = Xfs("/dev/sdb", UUID, "/srv/a")
+
+    @pytest.mark.parametrize("wipe", [False, True])
+    @pytest.mark.parametrize(
+        "found", [BLANK, OURS, {**OURS, "mounted": ["/srv/a"]}], ids=["blank", "ours", "ours, mounted"]
+    )
+    def test_nothing_in_the_way(self, site, found, wipe):
+        """A blank disk, or what was made there before."""
+        assert obstacles(site, found, wipe=wipe) == []
+
+    @pytest.mark.parametrize("wipe", [False, True])
+    @pytest.mark.parametrize(
+        ("found", "message"),
+        [
+            ({"exists": False}, "no device /dev/sdb, which the inventory names at nodes.compute01.disks"),
+            ({"block": False}, "/dev/sdb is no block device"),
+            (
+                {"content": EXT4, "mounted": ["/home", "/var"]},
+                "/dev/sdb is mounted at /home, /var; unmount it, or name",
+            ),
+            ({**OURS, "mounted": ["/mnt"]}, "/dev/sdb is mounted at /mnt; unmount it, or name another disk at"),
+            ({"content": {"TYPE": "LVM2_member"}, "holders": ["dm-0"]}, "/dev/sdb is in use by dm-0; name another"),
+        ],
+        ids=["missing", "no disk", "mounted", "ours elsewhere", "held"],
+    )
+    def test_refused_in_any_case(self, site, found, message, wipe):
+        """Also where what is on it may be lost."""
+        (said,) = obstacles(site, {**BLANK, **found}, wipe=wipe)
+        assert said.startswith(message)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (EXT4, "ext4 photos"),
+            ({"PTTYPE": "gpt", "PTUUID": "2"}, "partition table gpt"),
+            ({"TYPE": "xfs", "UUID": "another-site"}, "xfs"),
+            ({"TYPE": "several things at once"}, "several things at once"),
+        ],
+    )
+    def test_data_is_refused_unless_it_may_be_lost(self, site, change, content, words):
+        """The message says what is there and what to write; only with that is mkfs told to go on."""
+        found = {**BLANK, "content": content}
+        (said,) = obstacles(site, found)
+        assert f"/dev/sdb holds data ({words}), which is not overwritten" in said
+        assert "say wipe: true there if all of it may be lost" in said
+        assert obstacles(site, found, wipe=True) == []
+        known = {disk("/dev/sdb"): found}
+        assert "-f" not in change(self.resource, known).actions[0]["argv"]
+        wiping = change(Xfs("/dev/sdb", UUID, "/srv/a", wipe=True), known)
+        assert wiping.actions[0]["argv"] == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
+
+    def test_made_once(self, change):
+        """A blank disk is formatted without force; what was made is left alone, also where the disk may be wiped."""
+        made = change(self.resource, {disk("/dev/sdb"): BLANK})
+        assert made.actions[0]["argv"] == ("mkfs.xfs", "-m", f"uuid={UUID}", "/dev/sdb")
+        assert differences(made) == [f"/dev/sdb: wanted XFS {UUID}, found blank"]
+        for wipe in (False, True):
+            assert change(Xfs("/dev/sdb", UUID, "/srv/a", wipe), {disk("/dev/sdb"): OURS}) is None
+
+    def test_mounted(self, change):
+        """Mounted as fstab says, unless it is."""
+        resource = Mounted("/dev/sdb", "/srv/a")
+        made = change(resource, {disk("/dev/sdb"): OURS})
+        assert [action["argv"] for action in made.actions] == [("mkdir", "-p", "/srv/a"), ("mount", "/srv/a")]
+        assert change(resource, {disk("/dev/sdb"): {**OURS, "mounted": ["/srv/a"]}}) is None
+
+
+class TestAccess:
+    """Mode and owner of files that a package has made."""
+
+    resource = Access(("/etc/a", "/etc/b"), group="swift")
+
+    def test_only_what_differs(self, change):
+        """One file is right, the other is everybody's."""
+        known = {
+            file("/etc/a"): text_file("", mode=0o640, group="swift"),
+            file("/etc/b"): text_file("", mode=0o644, group="swift"),
+        }
+        made = change(self.resource, known)
+        assert differences(made) == ["/etc/b: mode: wanted 0640, found 0644"]
+        assert [action["argv"] for action in made.actions] == [
+            ("chown", "root:swift", "/etc/b"),
+            ("chmod", "0640", "/etc/b"),
+        ]
+
+    def test_all_right(self, change):
+        """Nothing to do."""
+        known = {file(path): text_file("", mode=0o640, group="swift") for path in self.resource.files}
+        assert change(self.resource, known) is None
+
+
+DEVICES = tuple(RingDevice(zone, f"10.0.0.{zone}0", 6200, name) for zone in (1, 2) for name in ("sdb", "sdc"))
+HEAD = """\
+object.builder, build version 5, id 96fe5b559334413c908129725f29dbaa
+1024 partitions, 2.000000 replicas, 1 regions, 2 zones, 4 devices, 0.00 balance, 0.00 dispersion
+The minimum number of hours before a partition can be reassigned is 1 (0:59:16 remaining)
+The overload factor is 0.00% (0.000000)
+"""
+
+
+def shown(devices, state="is up-to-date", **tails):
+    """What swift-ring-builder says; `tails` are weight, partitions, balance and flags by name of a device."""
+    text = (
+        f"{HEAD}Ring file object.ring.gz {state}\nDevices:   id region zone ip address:port replication ip:port  name"
+    )
+    text += " weight partitions balance flags meta\n"
+    for number, each in enumerate(devices):
+        place, tail = f"{each.ip}:{each.port}", tails.get(each.name, "100.00        512    0.00       ")
+        text += f"            {number}      1    {each.zone}  {place}      {place}   {each.name} {tail}\n"
+    return {"status": 0, "out": text, "err": ""}
+
+
+class TestRing:
+    """The builder file remembers; the ring file is made of it."""
+
+    resource = Ring("/etc/swift/object.ring.gz", DEVICES)
+
+    def calls(self, change, devices, state="is up-to-date", **tails):
+        known = {
+            run("swift-ring-builder", self.resource.builder): shown(devices, state, **tails),
+            file(self.resource.builder): text_file(""),
+        }
+        made = change(self.resource, known)
+        return [action["argv"][2:] for action in made.actions] if made else []
+
+    def test_made_from_nothing(self, change):
+        """Created as the guide has it, each disk added once, and balanced."""
+        made = change(self.resource)
+        assert {action["argv"][:2] for action in made.actions} == {("swift-ring-builder", "/etc/swift/object.builder")}
+        first, *added, last = [action["argv"][2:] for action in made.actions]
+        assert (first, last) == (("create", "10", "2", "1"), ("rebalance",))
+        assert [words[0] for words in added] == ["add"] * 4
+        assert " ".join(added[2]) == "add --region 1 --zone 2 --ip 10.0.0.20 --port 6200 --device sdb --weight 100"
+        assert made.touches == ("/etc/swift/object.ring.gz",)
+
+    def test_as_it_is(self, change):
+        """The same disks in any order, and the ring file of now."""
+        assert self.calls(change, DEVICES[::-1]) == []
+
+    @pytest.mark.parametrize(
+        "state", ["is obsolete", "not found, probably it hasn't been written yet", "is invalid, reason"]
+    )
+    def test_killed_before_it_was_written(self, change, state):
+        """The builder file is complete, the ring file is not of it: nothing has to move."""
+        assert self.calls(change, DEVICES, state) == [("write_ring",)]
+
+    def test_killed_before_the_rebalance(self, change):
+        """The builder file knows that a disk comes or goes, and nothing has moved yet."""
+        new = self.calls(change, DEVICES, "is obsolete", sdc="100.00          0 -100.00       ")
+        leaving = RingDevice(2, "10.0.0.20", 6200, "sdz")
+        gone = self.calls(change, (*DEVICES, leaving), "is obsolete", sdz="  0.00        512  999.99   DEL ")
+        assert new == gone == [("rebalance",)]
+
+    def test_partitions_that_may_not_move_yet(self, change):
+        """The ring file is of now, and a disk has nothing: that is no end."""
+        assert self.calls(change, DEVICES, sdc="100.00          0 -100.00       ") == [("rebalance",)]
+
+    def test_disk_comes_and_goes(self, change):
+        """What is where stays known: the ring is changed, not made anew."""
+        old = RingDevice(2, "10.0.0.20", 6200, "sdz")
+        found = self.calls(change, (*DEVICES[:3], old))
+        calls = [" ".join(words[:1] + words[1:][-4:]) for words in found]
+        assert calls == ["add --device sdc --weight 100", "remove --device sdz --weight 100", "rebalance"]
+
+
+@pytest.fixture
+def made_up(tmp_path: Path, no_traces: None, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Three made-up nodes and no step."""
+    path = tmp_path / "site.yaml"
+    path.write_text(fake_nodes.SITE)
+    inventory = load_inventory(path)
+    STEPS.clear()
+
+    class Prepared(fake_nodes.FakeConnections):
+        prepared = {"one": {"files": {**fake_nodes.BARE["files"], "/etc/ring": {"content": "\x1f\x8b one"}}}}  # noqa: RUF012
+
+    monkeypatch.setattr("stackspec.engine.Connections", Prepared)
+    return Site(inventory, load_release("epoxy-trixie"), Secrets(), tmp_path / "state")
+
+
+def declare(role: str, *resources: Resource) -> None:
+    """A step of these resources."""
+    STEPS["s"] = Step("s", role, (), None, lambda: resources)
+
+
+def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up):
+    """Every node with its name, and no node is changed."""
+    declare("compute", Xfs("/dev/sdb", UUID, "/srv/a"))
+    engine = Engine(made_up, STEPS)
+    with pytest.raises(InputError) as raised:
+        engine.check_nodes()
+    assert [line[:33] for line in str(raised.value).splitlines()] == [
+        "node two: no device /dev/sdb, whi",
+        "node three: no device /dev/sdb, w",
+    ]
+    assert all(engine.connections[name].state["log"] == [] for name in made_up.nodes)
+
+
+def test_file_of_another_node_is_carried_and_compared(made_up):
+    """As it is, with mode and owner; again when it is another there; and not when it is the same."""
+    declare("compute", FileFrom("/etc/ring", "one"))
+
+    def deploy() -> Engine:
+        engine = Engine(made_up, STEPS)
+        engine.connections.open()
+        for name in ("two", "three"):
+            engine.connections[name].state["files"] |= kept
+        engine.start()
+        engine.join()
+        return engine
+
+    kept: dict[str, object] = {}
+    first = deploy()
+    content = "\x1f\x8b one".encode()
+    written = first.connections["two"].state["files"]["/etc/ring"]
+    assert (written["content"], written["mode"], written["owner"]) == (content, 0o644, "root")
+    assert [each.made[0].title for each in first.tasks] == ["copy /etc/ring from one"] * 2
+    kept["/etc/ring"] = {**written}
+    assert [each.made for each in deploy().tasks] == [[], []]
+    kept["/etc/ring"] = {**written, "content": b"older"}
+    assert [len(each.made) for each in deploy().tasks] == [1, 1]
+
+
+def test_file_of_another_node_is_not_known_in_a_plan(site):
+    """No node is asked, and nothing would be written."""
+    (found,) = FileFrom("/etc/ring", "controller").changes(context(site, site.nodes["compute01"]))
+    assert [str(each) for each in found.differences][-1].endswith("wanted (known after apply), found absent")
+    assert found.actions == ()
