@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openstack.connection import Connection
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.guests import Flavoring, Guest, launcher
@@ -17,9 +18,11 @@ from stackspec.fixtures.screen import CANVAS, Screen
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
 
 from stackspec.openstack.waiting import wait_for
+from stackspec.site import Site
 
 NETWORK = ipaddress.ip_network("10.201.7.0/24")
 ACTIVE_WITHIN = 180
+LOG = "/var/log/apache2/error.log"
 NO_TLS = "noVNC requires a secure context"
 """The guide's console has no TLS, which noVNC says aloud."""
 KNOWN = "angular.lowercase is not a function"
@@ -168,3 +171,40 @@ def test_floating_address_is_associated_through_the_dialog(
     inside.picture("floating address, associated")
     found = network.get_ip(made.id).port_id
     assert found == guest.port.id, f"port of {address}: expected {guest.port.id}, found {found}"
+
+
+def test_load_balancers_are_listed(
+    octavia_dashboard: object, inside: Window, horizon_url: str, tenant: Tenant, segment: Segment, module_owned: Owned
+) -> None:
+    """The panel of load balancers opens and shows what the API says that the project has."""
+    page = inside.page
+    page.goto(f"{horizon_url}/project/load_balancer/")
+    page.locator("hz-resource-table, .hz-dynamic-table").first.wait_for()
+    page.get_by_text("Create Load Balancer").wait_for()
+    inside.picture("load balancers")
+
+
+def test_every_panel_opens(
+    octavia_dashboard: object, window: Window, horizon_url: str, site: Site, user_cloud: Connection, controller: Any
+) -> None:
+    """Each panel that the administrator is offered opens, says nothing of an error, and leaves none in the log."""
+    before = controller.file(LOG).size
+    window.known.append(KNOWN)
+    admin = Tenant(user_cloud, "", "", "admin", site.password("admin"), made=False)
+    sign_in(window, horizon_url, admin)
+    page = window.page
+    page.wait_for_url(f"{horizon_url}/**")
+    page.wait_for_selector(".openstack-panel a", state="attached")
+    links = page.eval_on_selector_all(".openstack-panel a", "links => links.map(link => link.href)")
+    assert len(links) > 25, links
+    errors = []
+    for link in links:
+        answer = page.goto(link, wait_until="networkidle")
+        assert answer is not None
+        said = page.locator(".alert-danger:visible").all_inner_texts()
+        if answer.status != 200 or said:
+            errors.append(f"{link}: HTTP {answer.status}, {said}")
+    assert not errors, "\n".join(errors)
+    log = controller.check_output("tail -c +%s %s", str(before + 1), LOG)
+    bad = [line for line in log.splitlines() if re.search("Traceback|Internal Server Error| ERROR | CRITICAL ", line)]
+    assert not bad, "\n".join(bad)

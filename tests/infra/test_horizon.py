@@ -1,0 +1,48 @@
+"""Horizon on its node: the settings in force, and the web server around it."""
+
+from __future__ import annotations
+
+import json
+
+SETTINGS = """\
+from django.conf import settings
+import json
+names = ("DEBUG", "WEBROOT", "ALLOWED_HOSTS", "SESSION_ENGINE", "CACHES", "OPENSTACK_KEYSTONE_URL", "TIME_ZONE")
+print("found:" + json.dumps({name: getattr(settings, name) for name in names}))
+"""
+
+
+def test_settings_in_force(horizon, site, controller):
+    """What Django has read in the end: a package's own files are read after the guide's and would win."""
+    out = controller.check_output("python3 /usr/share/openstack-dashboard/manage.py shell -c %s 2>/dev/null", SETTINGS)
+    found = json.loads(out.split("found:")[1].splitlines()[0])
+    cache = found.pop("CACHES")["default"]
+    assert cache["BACKEND"].endswith("PyMemcacheCache"), cache
+    assert cache["LOCATION"] == f"{site.controller.name}:11211"
+    assert "*" not in found.pop("ALLOWED_HOSTS")
+    assert found == {
+        "DEBUG": False,
+        "WEBROOT": "/horizon/",
+        "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
+        "OPENSTACK_KEYSTONE_URL": f"http://{site.controller.name}:5000/v3",
+        "TIME_ZONE": "Asia/Shanghai",
+    }
+
+
+def test_web_server_is_sound_and_holds_port_80(horizon, controller):
+    """Apache accepts its own configuration, and starts with it after the next reboot, too."""
+    assert controller.run("apache2ctl configtest").rc == 0
+    holders = controller.check_output("ss -Htlnp 'sport = :80'")
+    assert "apache2" in holders
+    assert "nginx" not in holders
+
+
+def test_key_of_sessions_is_the_web_servers_only(horizon, controller):
+    """Who can read it can forge sessions."""
+    found = controller.check_output(
+        "find /var/lib/openstack-dashboard -type f -name '*secret_key*' ! -name '*.lock' -printf '%m %u %p\\n'"
+    ).splitlines()
+    assert found
+    for line in found:
+        mode, owner, path = line.split(" ", 2)
+        assert (mode, owner) == ("600", "www-data"), f"{path} has mode {mode} and is {owner}'s"
