@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,7 @@ class Run:
         if self.site is None:
             self.catalog.check()
             return
-        self._reach_site(self.site)
+        self._reach_site(self.site, steps)
         if not (
             self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
         ):
@@ -173,11 +174,11 @@ class Run:
             self.site.secrets.keep()
             self.engine.start()
 
-    def _reach_site(self, site: Site) -> None:
+    def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
-        self.lab = enter_lab(site, self._lab_up if self.deploying else None)
+        self.lab = enter_lab(site, partial(self._lab_up, steps) if self.deploying else None)
 
-    def _lab_up(self, lab: Lab) -> None:
+    def _lab_up(self, steps: Sequence[str], lab: Lab) -> None:
         """Bring the lab up and, beside it, build the images that the lab makes itself.
 
         Threads that begin here stay outside of the lab's network, where packages can be had. A step that needs an image
@@ -187,7 +188,10 @@ class Run:
         from lab.amphora import TEST_AMPHORA
         from lab.guest import TEST_GUEST
 
-        sources = {image.source for image in self.site.inventory.all_images().values()}
+        # A section's image is for the steps of that section only.
+        sections = {"images", *(STEPS[name].section for name in closure(steps))}
+        images = self.site.inventory.all_images()
+        sources = {image.source for (section, *_), image in images.items() if section in sections}
         for recipe in (TEST_GUEST, TEST_AMPHORA):
             if recipe.name in sources:
                 name = recipe.path(cache_directory()).name

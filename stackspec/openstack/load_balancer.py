@@ -11,8 +11,10 @@ from ..site import Site
 from ..transport import Connection
 from .database import CLIENT
 
-SETTLED_AFTER = 300
-"""Seconds without a change after which a load balancer that is older than its worker counts as left."""
+WORKER, MANAGER = "octavia-worker", "octavia-health-manager"
+PATIENCE = {"PENDING_CREATE": 300, "PENDING_DELETE": 300, "PENDING_UPDATE": 900}
+"""Seconds after the start of what works on it for which a load balancer may still be waited for: the request for it may
+have been in the queue. Updates are the worker's or, when an amphora is lost, the health manager's."""
 _PENDING = run(
     *CLIENT,
     stdin="SELECT id, provisioning_status, TIMESTAMPDIFF(SECOND, '1970-01-01', COALESCE(updated_at, created_at)),"
@@ -28,11 +30,9 @@ class NoStuckLoadBalancer(Resource):
     A worker that is killed leaves what it was at so for ever: the API refuses every request for it, an administrator's
     too, and has no call to set it free. In ERROR it can be deleted or failed over.
 
-    :param worker: the guide's name of the service that works on them
     :param only: ids of the load balancers to look at; all when not given
     """
 
-    worker: str = "octavia-worker"
     only: tuple[str, ...] = ()
 
     @property
@@ -40,16 +40,20 @@ class NoStuckLoadBalancer(Resource):
         return "no load balancer left by its worker"
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [_PENDING, *(unit(name) for name in site.release.unit(self.worker))]
+        return [_PENDING, *(unit(name) for service in (WORKER, MANAGER) for name in site.release.unit(service))]
 
     def changes(self, context: Context) -> list[Change]:
-        started = max(context.facts[unit(name)]["started"] for name in context.site.release.unit(self.worker))
-        rows = [line.split("\t") for line in str(context.facts[_PENDING]["out"]).splitlines()]
-        left = [
-            (key, status)
-            for key, status, changed, age in rows
-            if float(changed) < started and float(age) >= SETTLED_AFTER and key in (self.only or (key,))
-        ]
+        def started(service: str) -> float:
+            return max(float(context.facts[unit(name)]["started"]) for name in context.site.release.unit(service))
+
+        left = []
+        for line in str(context.facts[_PENDING]["out"]).splitlines():
+            key, status, changed, age = line.split("\t")
+            update = status == "PENDING_UPDATE"
+            since = max(started(WORKER), started(MANAGER)) if update else started(WORKER)
+            up_for = float(changed) + float(age) - since
+            if float(changed) < since and up_for >= PATIENCE.get(status, 0) and key in (self.only or (key,)):
+                left.append((key, status))
         if not left:
             return []
         differences = tuple(

@@ -23,7 +23,7 @@ from stackspec.openstack import (
     ServicePort,
 )
 from stackspec.openstack.cloud import Cloud
-from stackspec.openstack.load_balancer import SETTLED_AFTER
+from stackspec.openstack.load_balancer import PATIENCE
 from stackspec.release import load_release
 from stackspec.resources.base import unit
 from stackspec.secrets import Redactor, Secrets, redact
@@ -181,14 +181,18 @@ class TestInterface:
 class TestStuck:
     """Load balancers that a worker left."""
 
-    started = 10_000.0
+    worker, manager = 10_000.0, 8_000.0
 
     def change(self, site, *rows: tuple[str, str, float, float], only: tuple[str, ...] = ()):
-        """What changes with these pending ones: id, status, time of the last change, its age."""
+        """What changes with these pending ones: id, status, time of the last change, and what time it is."""
         resource = NoStuckLoadBalancer(only=only)
-        pending, worker = resource.queries(site, site.controller)
-        out = "".join("\t".join(str(part) for part in row) + "\n" for row in rows)
-        known = {pending: answer(out), worker: {**RUNNING, "started": self.started}}
+        pending, worker, manager = resource.queries(site, site.controller)
+        out = "".join(f"{key}\t{status}\t{changed}\t{now - changed}\n" for key, status, changed, now in rows)
+        known = {
+            pending: answer(out),
+            worker: {**RUNNING, "started": self.worker},
+            manager: {**RUNNING, "started": self.manager},
+        }
         return next(iter(resource.changes(context(site, site.controller, known))), None)
 
     def test_none(self, site, change):
@@ -197,25 +201,25 @@ class TestStuck:
         assert change(NoStuckLoadBalancer(), {unit("octavia-worker"): RUNNING}) is None
 
     @pytest.mark.parametrize(
-        ("changed", "age"),
+        ("status", "changed", "now"),
         [
-            pytest.param(started + 1, SETTLED_AFTER + 1, id="the worker is at it"),
-            pytest.param(started - 1, SETTLED_AFTER - 1, id="the worker started just now"),
+            pytest.param("PENDING_CREATE", worker + 1, worker + 9_999, id="the worker is at it"),
+            pytest.param("PENDING_CREATE", worker - 1, worker + 299, id="the worker may just have been given it"),
+            pytest.param("PENDING_UPDATE", worker - 1, worker + 899, id="the manager may be at it"),
         ],
     )
-    def test_worked_on(self, site, changed, age):
-        """Not before its worker has ended and had time to come to an end."""
-        assert self.change(site, ("lb-1", "PENDING_CREATE", changed, age)) is None
+    def test_worked_on(self, site, status, changed, now):
+        """Not before its worker has ended, and another one has been up for a while."""
+        assert self.change(site, ("lb-1", status, changed, now)) is None
 
-    def test_left(self, site):
+    @pytest.mark.parametrize("status", PATIENCE)
+    def test_left(self, site, status):
         """It is set to ERROR, and no other one."""
-        rows = [
-            ("lb-1", "PENDING_CREATE", self.started - 1, SETTLED_AFTER),
-            ("lb-2", "PENDING_UPDATE", self.started + 1, 1),
-        ]
-        found = self.change(site, *rows)
+        late = self.worker + PATIENCE[status]
+        other = ("lb-2", "PENDING_UPDATE", self.worker + 1, late)
+        found = self.change(site, ("lb-1", status, self.worker - 1, late), other)
         assert differences(found) == [
-            "load balancer lb-1: wanted somebody at work on it, found PENDING_CREATE, its worker has ended"
+            f"load balancer lb-1: wanted somebody at work on it, found {status}, its worker has ended"
         ]
         sql = found.actions[0]["stdin"]
         assert "'lb-1'" in sql
@@ -224,7 +228,7 @@ class TestStuck:
 
     def test_only_those_of_a_run(self, site):
         """What others have is not touched by a cleanup."""
-        row = ("lb-1", "PENDING_CREATE", self.started - 1, SETTLED_AFTER)
+        row = ("lb-1", "PENDING_CREATE", self.worker - 1, self.worker + 300)
         assert self.change(site, row, only=("lb-2",)) is None
         assert self.change(site, row, only=("lb-1",)) is not None
 
