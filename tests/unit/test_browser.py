@@ -1,0 +1,197 @@
+"""Dashboards in a browser: their settings, screens as points, and what is said where there is no browser."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from types import SimpleNamespace
+
+import pytest
+from stackspec.fixtures.browser import Chromium, Window
+from stackspec.fixtures.screen import Screen
+
+from stackspec.errors import StackspecError
+from stackspec.resources import PythonSettings
+from stackspec.resources.base import file
+
+from .bare import differences, made, text_file
+
+SETTINGS = PythonSettings("/etc/s.py", {"DEBUG": False, "HOSTS": ["a", "b"], "CACHES": {"default": {"BACKEND": "x"}}})
+FOUND = """\
+# What the package says.
+DEBUG = True
+HOSTS = [  # of the site
+    'a',
+]
+OTHER = call("x") % HOSTS
+CACHES = {
+    'default': {'BACKEND': "x"},
+}
+"""
+
+
+class TestPythonSettings:
+    """Names that a Python file assigns."""
+
+    def test_new_file(self, change):
+        """A file that is not there holds the settings and nothing else, as Python reads them."""
+        found = change(SETTINGS)
+        assert (found.actions[0]["mode"], found.touches) == (0o644, ("/etc/s.py",))
+        read: dict[str, object] = {}
+        exec(found.actions[0]["content"], read)
+        assert {name: read[name] for name in SETTINGS.settings} == SETTINGS.settings
+        assert change(SETTINGS, made({}, found)) is None
+
+    def test_in_place(self, change):
+        """Assignments that differ are replaced where they stand, however long; all else stays as it is written."""
+        known = {file("/etc/s.py"): text_file(FOUND)}
+        found = change(SETTINGS, known)
+        assert differences(found) == ["DEBUG: wanted False, found True", "HOSTS: wanted ['a', 'b'], found ['a']"]
+        expected = FOUND.replace("True", "False").replace("[  # of the site\n    'a',\n]", "['a', 'b']")
+        assert found.actions[0]["content"] == expected
+        assert "mode" not in found.actions[0]
+        assert change(SETTINGS, made(known, found)) is None
+
+    def test_the_last_assignment_counts(self, change):
+        """It is the one that is in force, so the others may stay."""
+        known = {file("/etc/s.py"): text_file("A = 1\nA = 2\n")}
+        assert change(PythonSettings("/etc/s.py", {"A": 2}), known) is None
+        found = change(PythonSettings("/etc/s.py", {"A": 3}), known)
+        assert found.actions[0]["content"] == "A = 1\nA = 3\n"
+
+    def test_an_expression_is_another_value(self, change):
+        """What cannot be read without running the file differs, and is shown as it stands there."""
+        known = {file("/etc/s.py"): text_file('URL = "http://%s/v3" % HOST\n')}
+        found = change(PythonSettings("/etc/s.py", {"URL": "http://c:5000/v3"}), known)
+        assert differences(found) == ["URL: wanted 'http://c:5000/v3', found 'http://%s/v3' % HOST"]
+
+    def test_what_is_not_python(self, change):
+        """The file and the line are named; nothing is written into a file that cannot be understood."""
+        known = {file("/etc/s.py"): text_file("A = 1\nB = (\n")}
+        with pytest.raises(StackspecError, match=r"/etc/s.py:2: not valid Python: .*; mend or remove it"):
+            change(SETTINGS, known)
+
+
+GLYPHS = {" ": ("..", ".."), "a": ("#.", ".#"), "b": ("##", "..")}
+
+
+def screen(*lines: str) -> Screen:
+    """A screen on which each character is two points wide and two high."""
+    rows = ["".join(GLYPHS[each][row] for each in line) for line in lines for row in (0, 1)]
+    return Screen(len(rows[0]), len(rows), "".join(rows))
+
+
+class TestScreen:
+    """A picture of lit and dark points."""
+
+    def test_text_is_recognised_without_a_font(self):
+        """The same character looks the same, others do not, and a blank is dark."""
+        text = ["ab a", " ba "]
+        assert screen(*text).misspelt(text) == 0
+        assert screen("ab b", " ba ").misspelt(text) == 1
+        assert screen("ab a", " bab").misspelt(text) == 1
+        assert screen("aa a", " aa ").misspelt(text) == 2
+        assert screen("    ", "    ").misspelt(text) == 5
+
+    def test_points_that_differ(self):
+        """A screen of another size differs in all of them."""
+        assert screen("ab").differing(screen("ab")) == 0
+        assert screen("ab").differing(screen("a ")) == 2
+        assert screen("ab").differing(screen("a")) == 8
+
+    def test_portable_pixmap(self):
+        """Points are read by their brightness, also such as look like blanks."""
+        data = b"P6\n2 2\n255\n" + bytes([0, 0, 0, 255, 255, 255, 32, 32, 32, 170, 0, 0])
+        assert Screen.of_ppm(data) == Screen(2, 2, ".#.#")
+
+
+class FakePage:
+    """What a window asks of Playwright's page."""
+
+    url = "http://d/p"
+
+    def __init__(self):
+        self.handlers = {}
+
+    def on(self, event, handler):
+        self.handlers[event] = handler
+
+
+def answer(kind: str, status: int) -> SimpleNamespace:
+    """A response as Playwright gives it."""
+    return SimpleNamespace(status=status, url=f"http://d/{kind}", request=SimpleNamespace(resource_type=kind))
+
+
+class TestWindow:
+    """What went wrong on the pages that were shown."""
+
+    @pytest.mark.parametrize(
+        ("event", "given", "said"),
+        [
+            ("pageerror", "x is undefined", "error in a script: x is undefined"),
+            ("response", answer("stylesheet", 404), "stylesheet http://d/stylesheet: HTTP 404"),
+            ("response", answer("xhr", 500), "xhr http://d/xhr: HTTP 500"),
+            (
+                "console",
+                SimpleNamespace(type="error", text="no", location={"url": "http://d/a.js"}),
+                "no (http://d/a.js)",
+            ),
+            (
+                "requestfailed",
+                SimpleNamespace(resource_type="font", url="http://d/f", failure="net::ERR_CONNECTION_REFUSED"),
+                "font http://d/f: net::ERR_CONNECTION_REFUSED",
+            ),
+        ],
+    )
+    def test_fails_for(self, event, given, said):
+        """Each is told once, unless it is known."""
+        page = FakePage()
+        window = Window(page)
+        for _ in range(2):
+            page.handlers[event](given)
+        with pytest.raises(pytest.fail.Exception, match="the last one http://d/p") as failure:
+            window.check()
+        assert str(failure.value).count(said) == 1
+        window.check()
+        page.handlers[event](given)
+        window.known.append(said)
+        window.check()
+
+    @pytest.mark.parametrize(
+        ("event", "given"),
+        [
+            ("response", answer("xhr", 404)),
+            ("response", answer("document", 200)),
+            ("console", SimpleNamespace(type="warning", text="old", location={})),
+            ("requestfailed", SimpleNamespace(resource_type="image", url="http://d/i", failure="net::ERR_ABORTED")),
+        ],
+    )
+    def test_bears(self, event, given):
+        """What a page may do without a fault."""
+        page = FakePage()
+        window = Window(page)
+        page.handlers[event](given)
+        window.check()
+
+
+def test_without_a_browser_the_message_says_what_to_install(monkeypatch):
+    """It fails; a skipped test would look like a dashboard that works."""
+    pytest.importorskip("playwright", reason="the extra `browser` is not installed")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium fonts-dejavu-core"):
+        Chromium().window()
+
+
+def test_without_the_client_the_message_says_what_to_install(monkeypatch):
+    """The same for Playwright, which is an extra."""
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("playwright"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.delitem(sys.modules, "playwright.sync_api", raising=False)
+    with pytest.raises(pytest.fail.Exception, match=r"run \./run, or pip install 'stackspec\[browser\]'"):
+        Chromium().window()
