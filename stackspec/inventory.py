@@ -334,6 +334,8 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         return "step -> file -> section -> option -> value is expected; a value is text, a number, true, false or null"
     if kind == "missing" and isinstance(location[-1], int):
         return "two addresses are expected, the first and the last"
+    if kind == "string_pattern_mismatch" and location[0] == "dashboard_names":
+        return f"{found!r} is not a name or address such as cloud.example.org"
     if kind == "string_pattern_mismatch" and location[-1] == "name":
         return f"{found!r} is not a name: lower case letters, digits and hyphens, a letter first"
     if kind == "ip_v4_network" and isinstance(found, str):

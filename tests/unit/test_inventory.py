@@ -95,6 +95,11 @@ BAD = {
     "networks overlap": ("cidr: 192.168.35.0/24", "cidr: 10.0.0.0/8", "10.0.0.0/8 overlaps the management network"),
     "role unknown": ("[compute]", "[computer]", "'computer' is not known; 'controller', 'compute' or 'storage' is"),
     "roles empty": ("[compute]", "[]", "nodes.compute01.roles: the list is empty; name at least one"),
+    "dashboard of any name": (
+        "release: epoxy-trixie\n",
+        "release: epoxy-trixie\ndashboard_names: ['*']\n",
+        "dashboard_names.0: '*' is not a name or address such as cloud.example.org",
+    ),
     "roles no list": ("[compute]", "compute", "nodes.compute01.roles: a list is expected here"),
     "two controllers": (
         "[compute]",
