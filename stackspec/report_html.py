@@ -213,7 +213,9 @@ def tests(run: Run, page: Page) -> str:
     rows = []
     for nodeid, event in sorted(run.tests.items(), key=lambda each: rank.get(str(each[1].get("outcome")), 3)):
         outcome = "blocked" if is_blocked(event) else str(event.get("outcome"))
-        details = safe(event.get("reason") or "")
+        details = safe(
+            "; ".join(str(text) for text in (event.get("reason"), *(event.get("notes") or ())) if text), 1000
+        )
         if outcome in BAD_TESTS and event.get("longrepr"):
             details += f"<details><summary>traceback</summary>{page.text(event['longrepr'])}</details>"
         needs = ", ".join(str(name) for name in event.get("steps") or [])

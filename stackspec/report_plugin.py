@@ -237,6 +237,7 @@ def _test_event(phases: list[pytest.TestReport]) -> dict[str, Any]:
         "reason": _reason(decisive),
         "longrepr": decisive.longreprtext if outcome in BAD_TESTS else "",
         "steps": getattr(decisive, "stackspec_steps", []),
+        "notes": [f"{name}: {value}" for name, value in phases[-1].user_properties],
     }
 
 

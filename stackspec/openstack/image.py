@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Image(ApiObject):
     """
 
     name: str
-    image: inventory.Image
+    image: inventory.Image = field(hash=False)
     tags: tuple[str, ...] = ()
     project: str = ""
 
@@ -48,6 +48,9 @@ class Image(ApiObject):
         missing = set(self.tags) - set(found.tags) if found is not None else set()
         if missing:
             differences.append(Difference(f"tags of {self.title}", ", ".join(sorted(missing)), "not there"))
+        for name, value in self.image.properties.items() if found is not None else ():
+            if (now := _property(found, name)) != value:
+                differences.append(Difference(f"{name} of {self.title}", repr(value), repr(now)))
         source = _source(context.site, self.image)
         made_of = found.properties.get(SOURCE) if found is not None else None
         if source and made_of and made_of != source:
@@ -60,7 +63,7 @@ class Image(ApiObject):
     def make(self, cloud: Cloud, context: Context) -> None:
         found = cloud.find("image.images", name=self.name)
         source = _source(context.site, self.image)
-        attributes: dict[str, Any] = {"visibility": self.image.visibility}
+        attributes: dict[str, Any] = {"visibility": self.image.visibility, **self.image.properties}
         if self.project:
             attributes["owner"] = cloud.connection.identity.find_project(self.project, ignore_missing=False).id
         if found is not None and found.status == "active" and found.properties.get(SOURCE, source) == source:
@@ -84,6 +87,11 @@ class Image(ApiObject):
         status = cloud.connection.image.get_image(image.id).status
         if status != "active":
             raise ActionError(f"upload {path.name} as image {self.name}", output=f"status {status}")
+
+
+def _property(found: Any, name: str) -> Any:
+    """A property of an image; the client has attributes for some."""
+    return found.properties.get(name, getattr(found, name, None))
 
 
 def _source(site: Site, image: inventory.Image) -> str:

@@ -99,6 +99,17 @@ class _Service:
         return call
 
 
+class FoundCloud(Cloud):
+    """A cloud with these objects."""
+
+    def __init__(self, site: Site, **lists: list[Any]) -> None:
+        super().__init__(site)
+        self._found = lists
+
+    def list(self, kind: str) -> list[Any]:
+        return self._found.get(kind.split(".")[1], [])
+
+
 class BareShared(Shared):
     """Shared objects of a run with no cloud behind it."""
 
@@ -164,3 +175,8 @@ def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
             for name in action["units"]:
                 after[unit(name)] = {**after[unit(name)], **verbs.get(action["verb"], {})}
     return after
+
+
+def found_in(site: Site, resource: Any, **lists: list[Any]) -> list[str]:
+    """What differs in a cloud with these objects."""
+    return [str(each) for each in resource.differences(FoundCloud(site, **lists), context(site, site.controller))]

@@ -237,7 +237,9 @@ def _object(fact: Fact, part: Part) -> bool:
         limit = RegisteredLimit(types.get(fact["service"], ""), fact["name"], fact["default_limit"])
         return limit in part.of(RegisteredLimit) and inventory.region == fact["region"]
     if fact["type"] == "image":
-        uploaded = next(each for each in part.of(Image) if each.name == fact["name"])
+        uploaded = next((each for each in part.of(Image) if each.name == fact["name"]), None)
+        if uploaded is None:
+            return False
         image = uploaded.image
         found_image = (Path(image.source).name, image.disk_format, image.visibility)
         wanted_image = (Path(fact["file"]).name, fact["disk_format"], fact["visibility"])

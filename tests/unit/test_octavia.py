@@ -30,7 +30,7 @@ from stackspec.secrets import Redactor, Secrets, redact
 from stackspec.site import ImageBuilder, Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import RUNNING, context, differences
+from .bare import RUNNING, FoundCloud, context, differences, found_in
 from .guide_plan import ROOT
 
 
@@ -108,22 +108,6 @@ class TestDocuments:
         assert not [line for line in body if line in shown]
         assert "BEGIN PRIVATE KEY" in shown
         assert "short" in redactor("a short word")
-
-
-class FoundCloud(Cloud):
-    """A cloud with these objects."""
-
-    def __init__(self, site: Site, **lists: list[Any]) -> None:
-        super().__init__(site)
-        self._found = lists
-
-    def list(self, kind: str) -> list[Any]:
-        return self._found.get(kind.split(".")[1], [])
-
-
-def found_in(site: Site, resource: Any, **lists: list[Any]) -> list[str]:
-    """What differs in a cloud with these objects."""
-    return [str(each) for each in resource.differences(FoundCloud(site, **lists), context(site, site.controller))]
 
 
 class TestInterface:

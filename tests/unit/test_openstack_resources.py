@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from stackspec.openstack import Database, DbSync, Endpoint, OvsBridge, OvsSetting, Project, RoleAssignment, ServiceUser
+from stackspec import inventory
+from stackspec.openstack import (
+    Database,
+    DbSync,
+    Domain,
+    DomainAdmin,
+    Endpoint,
+    Image,
+    OvsBridge,
+    OvsSetting,
+    Project,
+    RoleAssignment,
+    ServiceUser,
+)
 from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import native_hash
 from stackspec.openstack.rabbitmq import RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.base import file, package, unit
 
-from .bare import RUNNING, context, differences, look, made, text_file
+from .bare import RUNNING, context, differences, found_in, look, made, text_file
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
@@ -304,3 +318,45 @@ class TestApiObjects:
         name, args, _ = self.calls(site, resource)[-1]
         found = [each.name for each in args]
         assert (name, found) == ("assign_project_role_to_user", ["work", "demo", "creator"])
+
+    def test_domain_and_its_administrator(self, site):
+        """The role is on the domain that the user is in, and nowhere else."""
+        ((name, _, given),) = self.calls(site, Domain("heat", "Stack projects and users"))
+        assert (name, given) == ("create_domain", {"name": "heat", "description": "Stack projects and users"})
+        made_calls = self.calls(site, DomainAdmin("heat_domain_admin", domain="heat"))
+        user = next(kwargs for name, _, kwargs in made_calls if name == "create_user")
+        assert (user["name"], user["domain_id"], user["password"]) == ("heat_domain_admin", "heat", "pass-1")
+        name, args, _ = made_calls[-1]
+        assert (name, args[0].name, args[1].name) == ("assign_domain_role_to_user", "heat", "heat_domain_admin")
+
+    def test_domain_s_administrator_is_of_that_domain(self, site, monkeypatch):
+        """Another domain's user of the name is another one; without the role the password is not even tried."""
+        monkeypatch.setattr(Cloud, "admits", lambda *_, domain: domain == "magnum")
+        resource = DomainAdmin("a", domain="heat")
+        domains = [SimpleNamespace(id="h", name="heat")]
+        roles = [SimpleNamespace(id="r", name="admin")]
+        user = SimpleNamespace(id="u", name="a", domain_id="h")
+        elsewhere = SimpleNamespace(id="v", name="a", domain_id="other")
+        given = SimpleNamespace(user={"id": "u"}, role={"id": "r"}, scope={"domain": {"id": "h"}})
+        common = {"domains": domains, "roles": roles}
+        assert found_in(site, resource, **common, users=[elsewhere]) == ["user a: wanted there, found not there"]
+        assert found_in(site, resource, **common, users=[user]) == [
+            "role of a on domain heat: wanted admin, found not given"
+        ]
+        assert found_in(site, resource, **common, users=[user], role_assignments=[given]) == [
+            "password of a: wanted the site's, found another"
+        ]
+
+    def test_image_with_properties(self, site):
+        """Those that the inventory names are compared, whether the client knows them by a name of its own or not."""
+        wanted = inventory.Image(
+            source="https://example.org/a.qcow2", properties={"os_distro": "fedora-coreos", "a": "1"}
+        )
+        common = {"id": "i", "name": "coreos", "visibility": "public", "status": "active", "tags": []}
+        right = SimpleNamespace(**common, os_distro="fedora-coreos", properties={"a": "1"})
+        wrong = SimpleNamespace(**common, os_distro=None, properties={})
+        assert found_in(site, Image("coreos", wanted), images=[right]) == []
+        assert found_in(site, Image("coreos", wanted), images=[wrong]) == [
+            "os_distro of image coreos: wanted 'fedora-coreos', found None",
+            "a of image coreos: wanted '1', found None",
+        ]
