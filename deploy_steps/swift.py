@@ -81,8 +81,24 @@ def swift_conf(site: Site) -> list[Resource]:
     ]
 
 
+@step(role="storage")
+def swift_disks(site: Site, node: Node, base: Step) -> Resources:
+    """A file system on each disk, mounted: before the rings name the disks."""
+    devices = node.devices("swift")
+    if not devices:
+        return
+    yield Packages("xfsprogs")
+    for device in devices:
+        yield Xfs(device, file_system(site, node, device), mount_point(device), node.disks["swift"].wipe)
+    # A node boots without a disk that is broken (erratum E70).
+    mounts = [f"UUID={file_system(site, node, each)} {mount_point(each)} xfs noatime,nofail 0 2" for each in devices]
+    yield Lines("/etc/fstab", tuple(mounts), replaces=rf"\S+\s+{DISKS}/")
+    for device in devices:
+        yield Mounted(device, mount_point(device))
+
+
 @step(role="controller", provides="object-store")
-def swift(site: Site, keystone: Step, memcached: Step) -> Resources:
+def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Resources:
     """The proxy, the rings, and the daemon that removes expired objects, which the guide has not got."""
     if not nodes_with_disks(site):
         return
@@ -156,19 +172,11 @@ def swift(site: Site, keystone: Step, memcached: Step) -> Resources:
 
 @step(role="storage")
 def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
-    """Disks, and the servers of accounts, containers and objects with what keeps their copies alike."""
+    """The servers of accounts, containers and objects, and what keeps their copies alike."""
     devices = node.devices("swift")
     if not devices:
         return
-    yield Packages("xfsprogs", "rsync", "swift", "swift-account", "swift-container", "swift-object")
-    wipe = node.disks["swift"].wipe
-    for device in devices:
-        yield Xfs(device, file_system(site, node, device), mount_point(device), wipe)
-    # A node boots without a disk that is broken (erratum E70).
-    mounts = [f"UUID={file_system(site, node, each)} {mount_point(each)} xfs noatime,nofail 0 2" for each in devices]
-    yield Lines("/etc/fstab", tuple(mounts), replaces=rf"\S+\s+{DISKS}/")
-    for device in devices:
-        yield Mounted(device, mount_point(device))
+    yield Packages("rsync", "swift", "swift-account", "swift-container", "swift-object")
     for device in devices:
         yield Directory(mount_point(device), owner="swift", group="swift")
     yield File("/etc/rsyncd.conf", rsyncd_conf(node))

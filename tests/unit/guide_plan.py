@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 CHAPTERS = {
     **{name: (name,) for name in ("mariadb", "rabbitmq", "memcached", "etcd", "keystone", "glance", "placement")},
     "base": ("base", "chrony", "chrony_client", "openstack_client"),
-    "swift": ("swift", "swift_storage"),
+    "swift": ("swift_disks", "swift", "swift_storage"),
     "nova": ("nova", "nova_compute", "nova_discover"),
     "neutron": ("neutron", "neutron_compute", "nova_networking"),
     "horizon": ("horizon",),
