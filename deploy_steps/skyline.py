@@ -9,10 +9,9 @@ from stackspec.resources import Answers, Command, Directory, File, Generated, Pa
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-__all__ = ["skyline"]
+__all__ = ["skyline", "skyline_apiserver"]
 
 PATH = "/opt/skyline"
-SETTINGS = "/etc/skyline/skyline.yaml"
 NGINX = "/etc/nginx/nginx.conf"
 GUNICORN = """\
 import multiprocessing
@@ -48,20 +47,19 @@ WantedBy=multi-user.target
 
 
 @step(role="controller")
-def skyline(site: Site, keystone: Step, mariadb: Step, glance: Step, nova: Step, neutron: Step) -> Resources:
-    """Skyline on port 9999: an API server in an environment of its own, and nginx before it and all other APIs."""
-    controller = site.controller
+def skyline_apiserver(site: Site, keystone: Step, mariadb: Step) -> Resources:
+    """The API server, in an environment of its own. The guide has it below the console's heading (erratum E90)."""
     requirements = tuple(site.release.values["skyline"].split())
     yield Database("skyline")
     yield ServiceUser("skyline")
     # The distribution's MySQLdb is what was missing in the guide; nothing is compiled (errata E101, E103).
-    yield Packages("python3-venv", "python3-mysqldb", "nginx")
+    yield Packages("python3-venv", "python3-mysqldb")
     # A user of its own instead of root (erratum E102).
     home = ("--home-dir", "/var/lib/skyline", "--shell", "/usr/sbin/nologin")
     yield Command(("useradd", "--system", "--user-group", *home, "skyline"), unless=("getent", "passwd", "skyline"))
     yield Directory("/etc/skyline")
     yield Directory("/var/log/skyline", owner="skyline", group="skyline")
-    yield YamlFile(SETTINGS, _settings(site), owner="root", group="skyline")
+    yield YamlFile("/etc/skyline/skyline.yaml", _settings(site), owner="root", group="skyline")
     yield File("/etc/skyline/gunicorn.py", GUNICORN)
     yield File("/etc/skyline/alembic.ini", ALEMBIC)
     yield File("/etc/systemd/system/skyline-apiserver.service", UNIT)
@@ -70,19 +68,34 @@ def skyline(site: Site, keystone: Step, mariadb: Step, glance: Step, nova: Step,
     sync = (f"{PATH}/bin/alembic", "-c", "/etc/skyline/alembic.ini", "upgrade", "head")
     yield DbSync(sync, database="skyline", package="", user="skyline", version=requirements[0])
     yield Service("skyline-apiserver")
-    # The places of all services in the catalog, cinder's as well once it is there (errata E104, E105).
+    yield Answers("http://127.0.0.1:28000/api/v1/contrib/regions", service="skyline-apiserver")
+
+
+@step(role="controller")
+def skyline(
+    site: Site,
+    skyline_apiserver: Step,
+    glance: Step,
+    nova: Step,
+    neutron: Step,
+    swift: Step,
+    heat: Step,
+    barbican: Step,
+    octavia: Step,
+    magnum: Step,
+) -> Resources:
+    """The console on port 9999: nginx before it and before every API that the catalog has by then."""
+    yield Packages("nginx")
+    # Cinder's place as well, once it is there (errata E104, E105). It brings no site of the distribution's, which would
+    # listen on the other dashboard's port.
     yield Generated(
         NGINX,
         (f"{PATH}/bin/skyline-nginx-generator",),
         edits=("s/server .* fail_timeout=0;/server 127.0.0.1:28000 fail_timeout=0;/g",),
-        reads=(SETTINGS,),
         check=("nginx", "-t", "-q", "-c"),
     )
     yield Service("nginx", reads=(NGINX,))
-    yield Answers(f"http://{controller.address}:9999/", service="nginx")
-    yield Answers(
-        f"http://{controller.address}:9999/api/openstack/skyline/api/v1/contrib/regions", service="skyline-apiserver"
-    )
+    yield Answers(f"http://{site.controller.address}:9999/", service="nginx")
 
 
 def _settings(site: Site) -> dict[str, Any]:

@@ -18,13 +18,11 @@ class Generated(ManagedFile):
     :param path: the file, as the guide names it
     :param argv: the program, which only reads
     :param edits: what is changed of what it prints, as sed's ``s`` has it
-    :param reads: files that the program reads
     :param check: a command that ends with 0 when the new file, whose name it gets as its last word, is right
     """
 
     argv: tuple[str, ...]
     edits: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
     check: tuple[str, ...] = ()
 
     @property
@@ -39,16 +37,15 @@ class Generated(ManagedFile):
         path = context.site.release.path(self.path)
         printed = context.facts[run("sh", "-c", self._printer)]
         before = str(context.facts[file(path)]["content"])
-        pending = sorted(context.pending & set(self.reads))
-        known = printed["status"] == 0 and not pending
+        known = printed["status"] == 0
         if known and printed["out"] == before:
             return []
         text = str(printed["out"]) if known else "(known after apply)\n"
         difference = Difference(path, f"as {self.argv[0]} prints it", "not so" if before else "absent")
         new = shlex.quote(f"{path}.new")
         check = f"{shlex.join(self.check)} {new} && " if self.check else ""
-        # Printed anew then: what the program reads may be written just before.
-        script = f"set -e; umask 022; {{ {self._printer}; }} > {new}; {check}mv {new} {shlex.quote(path)}"
+        # Printed anew then: the program may come just before.
+        script = f"umask 022; {{ {self._printer}; }} > {new} && {check}mv {new} {shlex.quote(path)}"
         action = {"op": "command", "argv": ("sh", "-c", script), "what": f"generate {path}", "show": script}
         diff = unified_diff(path, before, text)
-        return [Change(f"generate {path}", (difference,), diff, (action,), (path,), follows=bool(pending))]
+        return [Change(f"generate {path}", (difference,), diff, (action,), (path,))]

@@ -29,7 +29,7 @@ CHAPTERS = {
     "magnum": ("magnum",),
     "octavia": ("octavia", "octavia_dashboard"),
     "barbican": ("barbican",),
-    "skyline": ("skyline",),
+    "skyline": ("skyline_apiserver", "skyline"),
 }
 """Chapter of the guide -> the steps that it is split into."""
 

@@ -125,6 +125,14 @@ class TestDbSync:
         """The tool itself takes seconds to say it."""
         assert (change(self.resource, self.known(site, **state)) is not None) == due
 
+    def test_version_that_no_package_has(self, site, change):
+        """An application that is not of the distribution says its version itself."""
+        resource = DbSync(("app", "sync"), database="glance", package="", user="app", version="app==2")
+        schema, _ = resource.queries(site, site.controller)
+        for made_for, due in (("app==2", False), ("app==1", True)):
+            known = {schema: answer("1\n"), self.stamp: text_file(f"{made_for}\n")}
+            assert (change(resource, known) is not None) == due
+
     def test_empty_table_is_no_schema(self, site, change):
         """A tool that was killed after its first statement."""
         known = self.known(site, version="x")

@@ -1,0 +1,191 @@
+"""Applications in environments of their own, files that programs print, and settings in YAML."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ruamel.yaml import YAML
+
+from stackspec.errors import ActionError
+from stackspec.resources import Generated, Service, Venv, YamlFile, venv
+from stackspec.resources.base import file
+
+from .bare import context, differences, look, text_file
+
+APPLICATION = Venv("/opt/app", ("app==1.2", "plugin==3"))
+PLATFORM = ["3", "13", "x86_64", "2.41"]
+
+
+def installed(*lines, stamp="app==1.2\nplugin==3\n"):
+    """A node with an environment that has what `lines` say."""
+    versions, platform, mark = APPLICATION.queries(None, None)
+    answer = {"status": 0, "err": ""}
+    return {
+        versions: {**answer, "out": "\n".join(lines)},
+        platform: {**answer, "out": " ".join(PLATFORM)},
+        mark: text_file(stamp),
+    }
+
+
+RIGHT = ("python 3.13", "app==1.2", "plugin==3")
+
+
+class TestVenv:
+    """An environment is made anew when it is not what the step says."""
+
+    def test_right(self, change):
+        assert change(APPLICATION, installed(*RIGHT)) is None
+
+    @pytest.mark.parametrize(
+        ("known", "difference"),
+        [
+            pytest.param(
+                installed("python 3.13", "app==1.1", "plugin==3"), "app==1.2, found not there", id="another version"
+            ),
+            pytest.param(installed("python 3.12", *RIGHT[1:]), "python 3.13, found not there", id="another Python"),
+            pytest.param(installed(*RIGHT, stamp=""), "installed to its end, found not so", id="killed half way"),
+            pytest.param(installed(*RIGHT, stamp="app==1.2\n"), "installed to its end, found not so", id="other set"),
+        ],
+    )
+    def test_wrong(self, change, known, difference):
+        (found,) = differences(change(APPLICATION, known))
+        assert found == f"/opt/app: wanted {difference}"
+
+    def test_bare_node_is_planned_without_fetching(self, change, monkeypatch):
+        """Also without knowing what the node is."""
+        monkeypatch.setattr(venv, "wheels", lambda *_: pytest.fail("a plan fetches nothing"))
+        found = change(APPLICATION)
+        assert len(differences(found)) == 3
+
+    def test_wheels_are_fetched_outside_and_sent(self, site, monkeypatch):
+        """What the controlling machine fetches is in the message to the node, which makes the environment offline."""
+        calls = []
+        monkeypatch.setattr(venv, "wheels", lambda wanted, platform: b"tar of " + repr((wanted, platform)).encode())
+        monkeypatch.setattr(site, "outside", lambda call: calls.append("outside") or call())
+        (change,) = APPLICATION.changes(context(site, site.controller, installed()))
+        fetch, *actions = change.actions
+        fetch()
+        assert calls == ["outside"]
+        bundle, install, stamp = actions
+        assert repr(PLATFORM).encode() in bundle["content"]
+        assert (bundle["mode"], bundle["path"]) == (0o600, "/opt/app.tar")
+        script = install["argv"][-1]
+        assert "--no-index --ignore-installed --only-binary :all:" in script
+        assert script.endswith("rm -rf /opt/app.wheels /opt/app.tar")
+        assert (stamp["path"], stamp["content"]) == ("/opt/app/.stackspec", "app==1.2\nplugin==3\n")
+
+    def test_services_start_again_after_it(self, site):
+        """The program that a service runs is another one then."""
+        findings = look(site, [APPLICATION, Service("app")], installed())
+        assert "app" in findings[1].changes[0].title
+
+
+class TestWheels:
+    """What the controlling machine fetches."""
+
+    @pytest.fixture(autouse=True)
+    def _cache(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
+
+    def pip(self, monkeypatch, status=0):
+        """A pip that downloads one file; its command lines."""
+        calls = []
+
+        def run(command, **_):
+            calls.append(command)
+            Path(command[command.index("--dest") + 1], "app-1.2-py3-none-any.whl").write_bytes(b"wheel")
+            return subprocess.CompletedProcess(command, status, "", "no such version")
+
+        monkeypatch.setattr(venv, "subprocess", SimpleNamespace(run=run, DEVNULL=subprocess.DEVNULL))
+        return calls
+
+    def test_for_the_node_s_python_and_platform(self, monkeypatch):
+        calls = self.pip(monkeypatch)
+        with tarfile.open(fileobj=io.BytesIO(venv.wheels(["app==1.2"], PLATFORM))) as archive:
+            assert archive.getnames() == ["app-1.2-py3-none-any.whl"]
+        (command,) = calls
+        text = " ".join(command)
+        assert "--only-binary=:all: --python-version 3.13 --implementation cp --abi cp313 --abi abi3 --abi none" in text
+        assert "--platform manylinux_2_41_x86_64" in text
+        assert "manylinux_2_42" not in text
+        assert "--platform manylinux2014_x86_64" in text
+        assert command[-1] == "app==1.2"
+
+    def test_once(self, monkeypatch):
+        """Another node of the same kind gets the same, which is kept; another kind has its own."""
+        calls = self.pip(monkeypatch)
+        assert venv.wheels(["app==1.2"], PLATFORM) == venv.wheels(["app==1.2"], PLATFORM)
+        assert len(calls) == 1
+        venv.wheels(["app==1.2"], ["3", "10", "aarch64", "2.35"])
+        assert len(calls) == 2
+
+    def test_failure_leaves_nothing(self, monkeypatch, tmp_path):
+        """It is named, with what to do, and half a set is not taken for a whole one the next time."""
+        self.pip(monkeypatch, status=1)
+        with pytest.raises(ActionError, match="no such version") as raised:
+            venv.wheels(["app==1.2"], PLATFORM)
+        assert "pip has to reach an index" in str(raised.value)
+        assert list((tmp_path / "wheels").iterdir()) == []
+
+    @pytest.mark.parametrize("platform", [[], ["3", "13", "x86_64"]], ids=["nothing", "no glibc"])
+    def test_a_node_without_wheels(self, platform):
+        with pytest.raises(ActionError, match="wheels are for CPython on a Linux with glibc"):
+            venv.wheels(["app==1.2"], platform)
+
+
+class TestGenerated:
+    """A file is what a program prints."""
+
+    resource = Generated("/etc/x.conf", ("make-x",), edits=("s/a/b/",), check=("test-x", "-c"))
+
+    def known(self, site, out, content, status=0):
+        """A node where the program prints `out` and the file has `content`."""
+        printed, _ = self.resource.queries(site, site.controller)
+        return {printed: {"status": status, "out": out, "err": ""}, file("/etc/x.conf"): text_file(content)}
+
+    def test_right(self, site, change):
+        assert change(self.resource, self.known(site, "b\n", "b\n")) is None
+
+    def test_what_is_printed_is_edited(self, site):
+        printed, _ = self.resource.queries(site, site.controller)
+        assert printed.args[0][-1] == "text=$(make-x) && printf '%s\\n' \"$text\" | sed -e s/a/b/"
+
+    def test_another_content(self, site, change):
+        """The new file is judged before it takes the old one's place."""
+        found = change(self.resource, self.known(site, "b\n", "old\n"))
+        assert "-old\n+b\n" in found.diff
+        assert found.actions[0]["argv"][-1].endswith("test-x -c /etc/x.conf.new && mv /etc/x.conf.new /etc/x.conf")
+        assert found.touches == ("/etc/x.conf",)
+
+    def test_program_is_not_there_yet(self, site, change):
+        """Before the packages are: what will be in it is known later."""
+        assert "(known after apply)" in change(self.resource, self.known(site, "", "", status=127)).diff
+
+
+SETTINGS = {"default": {"secret_key": "000000", "debug": False, "names": [], "port": 3306}}
+
+
+class TestYamlFile:
+    """Settings as YAML."""
+
+    def test_text_and_back(self):
+        """In the order that is given; digits that are a text stay one (erratum E96)."""
+        text = YamlFile("/etc/x.yaml", SETTINGS).text
+        assert YAML(typ="safe").load(text) == SETTINGS
+        assert "secret_key: '000000'" in text
+        assert "\n  debug: false\n" in text
+
+    def test_as_declared(self, change):
+        resource = YamlFile("/etc/x.yaml", SETTINGS, group="app")
+        known = {file("/etc/x.yaml"): text_file(resource.text, mode=0o640, group="app")}
+        assert change(resource, known) is None
+
+    def test_open_to_everybody(self, change):
+        resource = YamlFile("/etc/x.yaml", SETTINGS)
+        known = {file("/etc/x.yaml"): text_file(resource.text)}
+        assert differences(change(resource, known)) == ["mode: wanted 0640, found 0644"]
