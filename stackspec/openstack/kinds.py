@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from openstack import exceptions
 
 from .run_names import belongs
+from .waiting import wait_for
 
 Cloud: TypeAlias = Any
 """An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot tell apart."""
@@ -162,10 +163,25 @@ def _of_magnum(plural: str) -> Listing:
     return listed
 
 
+SETTLED_WITHIN = 300
+
+
 def _delete_load_balancer(connection: Cloud, key: str) -> None:
-    found = connection.load_balancer.get_load_balancer(key)
-    if found.provisioning_status not in ("DELETED", "PENDING_DELETE"):
-        connection.load_balancer.delete_load_balancer(found, ignore_missing=False, cascade=True)
+    service = connection.load_balancer
+
+    def state() -> str:
+        return str(service.get_load_balancer(key).provisioning_status)
+
+    # What is being made or changed cannot be deleted.
+    wait_for(
+        f"load balancer {key} is at rest",
+        lambda: state() in ("ACTIVE", "ERROR", "DELETED"),
+        SETTLED_WITHIN,
+        every=2,
+        detail=lambda: f"it is {state()}; `stackspec cleanup --inventory SITE` frees one whose worker was killed",
+    )
+    if state() != "DELETED":
+        service.delete_load_balancer(key, ignore_missing=False, cascade=True)
 
 
 def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:

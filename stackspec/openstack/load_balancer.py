@@ -15,10 +15,14 @@ WORKER, MANAGER = "octavia-worker", "octavia-health-manager"
 PATIENCE = {"PENDING_CREATE": 300, "PENDING_DELETE": 300, "PENDING_UPDATE": 900}
 """Seconds after the start of what works on it for which a load balancer may still be waited for: the request for it may
 have been in the queue. Updates are the worker's or, when an amphora is lost, the health manager's."""
+LONGEST = 3600
+"""Seconds after which nobody is at work on it, whatever runs: everything that is done has a deadline before."""
+# Heartbeats of its amphora may set the time of the last change, so for a new one the time of its request counts.
+_SINCE = "IF(provisioning_status='PENDING_CREATE', created_at, COALESCE(updated_at, created_at))"
 _PENDING = run(
     *CLIENT,
-    stdin="SELECT id, provisioning_status, TIMESTAMPDIFF(SECOND, '1970-01-01', COALESCE(updated_at, created_at)),"
-    " TIMESTAMPDIFF(SECOND, COALESCE(updated_at, created_at), UTC_TIMESTAMP())"
+    stdin=f"SELECT id, provisioning_status, TIMESTAMPDIFF(SECOND, '1970-01-01', {_SINCE}),"
+    f" TIMESTAMPDIFF(SECOND, {_SINCE}, UTC_TIMESTAMP())"
     " FROM octavia.load_balancer WHERE provisioning_status LIKE 'PENDING%'",
 )
 
@@ -52,7 +56,8 @@ class NoStuckLoadBalancer(Resource):
             update = status == "PENDING_UPDATE"
             since = max(started(WORKER), started(MANAGER)) if update else started(WORKER)
             up_for = float(changed) + float(age) - since
-            if float(changed) < since and up_for >= PATIENCE.get(status, 0) and key in (self.only or (key,)):
+            restarted = float(changed) < since and up_for >= PATIENCE.get(status, 0)
+            if (restarted or float(age) >= LONGEST) and key in (self.only or (key,)):
                 left.append((key, status))
         if not left:
             return []

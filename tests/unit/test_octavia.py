@@ -187,7 +187,7 @@ class TestStuck:
     @pytest.mark.parametrize(
         ("status", "changed", "now"),
         [
-            pytest.param("PENDING_CREATE", worker + 1, worker + 9_999, id="the worker is at it"),
+            pytest.param("PENDING_CREATE", worker + 1, worker + 3_600, id="the worker is at it"),
             pytest.param("PENDING_CREATE", worker - 1, worker + 299, id="the worker may just have been given it"),
             pytest.param("PENDING_UPDATE", worker - 1, worker + 899, id="the manager may be at it"),
         ],
@@ -209,6 +209,10 @@ class TestStuck:
         assert "'lb-1'" in sql
         assert "lb-2" not in sql
         assert "provisioning_status LIKE 'PENDING%'" in sql, "it may have come to its end meanwhile"
+
+    def test_too_long(self, site):
+        """Whatever was restarted, nothing takes an hour."""
+        assert self.change(site, ("lb-1", "PENDING_DELETE", self.worker + 1, self.worker + 3_601)) is not None
 
     def test_only_those_of_a_run(self, site):
         """What others have is not touched by a cleanup."""
