@@ -141,6 +141,7 @@ class Inventory(_Strict):
     datapath: Literal["system", "netdev"] = "system"
     virt_type: Literal["kvm", "qemu"] = "kvm"
     keystone_limits: bool = True
+    public_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
     dashboard_names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")], ...] = ()
     config: Options = {}
     lab: LabSection | None = None
@@ -334,7 +335,7 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         return "step -> file -> section -> option -> value is expected; a value is text, a number, true, false or null"
     if kind == "missing" and isinstance(location[-1], int):
         return "two addresses are expected, the first and the last"
-    if kind == "string_pattern_mismatch" and location[0] == "dashboard_names":
+    if kind == "string_pattern_mismatch" and location[0] in ("dashboard_names", "public_host"):
         return f"{found!r} is not a name or address such as cloud.example.org"
     if kind == "string_pattern_mismatch" and location[-1] == "name":
         return f"{found!r} is not a name: lower case letters, digits and hyphens, a letter first"

@@ -89,6 +89,11 @@ class Site:
         """The site's password called `name`."""
         return self.secrets.password(name)
 
+    def public(self, url: str) -> str:
+        """A service's URL as its public endpoint has it: on the inventory's `public_host`, where there is one."""
+        host = self.inventory.public_host or self.controller.name
+        return url.replace(f"//{self.controller.name}:", f"//{host}:", 1)
+
     @property
     def address_for_guests(self) -> str:
         """Where guests reach the controller, whose name and management address they do not know (erratum E87).

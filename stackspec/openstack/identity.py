@@ -31,11 +31,12 @@ class Bootstrap(Resource):
         cloud = context.shared.get(Cloud)
         service = cloud.find("identity.services", type="identity")
         url = auth_url(context.site) + "/"
+        urls = {interface: context.site.public(url) if interface == "public" else url for interface in INTERFACES}
         found = {e.interface: e.url for e in cloud.list("identity.endpoints") if service and e.service_id == service.id}
-        if all(found.get(interface) == url for interface in INTERFACES):
+        if all(found.get(interface) == url for interface, url in urls.items()):
             return []
         argv = ["keystone-manage", "bootstrap", "--bootstrap-region-id", context.site.region]
-        for interface in INTERFACES:
+        for interface, url in urls.items():
             argv += [f"--bootstrap-{interface}-url", url]
         env = {"OS_BOOTSTRAP_PASSWORD": context.site.password("admin")}
         action = {"op": "command", "argv": argv, "env": env}
@@ -276,7 +277,7 @@ class Endpoint(ApiObject):
     :param type: service type in the catalog
     :param name: the service's name
     :param description: as in the guide
-    :param url: URL of all three interfaces
+    :param url: URL of all three interfaces; the public one is on the inventory's `public_host`
     :param admin_url: URL of the administrators' interface, where it is another one
     """
 
@@ -286,7 +287,9 @@ class Endpoint(ApiObject):
     url: str
     admin_url: str = ""
 
-    def _url(self, interface: str) -> str:
+    def _url(self, interface: str, site: Site) -> str:
+        if interface == "public":
+            return site.public(self.url)
         return self.admin_url or self.url if interface == "admin" else self.url
 
     @property
@@ -299,7 +302,7 @@ class Endpoint(ApiObject):
         found = self._endpoints(cloud, service)
         for interface in INTERFACES:
             url = found[interface].url if interface in found else None
-            wanted = self._url(interface)
+            wanted = self._url(interface, cloud.site)
             if url != wanted:
                 differences.append(Difference(f"{interface} endpoint of {self.type}", wanted, str(url)))
         return differences
@@ -322,7 +325,7 @@ class Endpoint(ApiObject):
             service = identity.update_service(service, **wanted)
         found = self._endpoints(cloud, service)
         for interface in INTERFACES:
-            url = self._url(interface)
+            url = self._url(interface, cloud.site)
             if interface not in found:
                 identity.create_endpoint(
                     service_id=service.id, interface=interface, url=url, region_id=context.site.region

@@ -100,6 +100,11 @@ BAD = {
         "release: epoxy-trixie\ndashboard_names: ['*']\n",
         "dashboard_names.0: '*' is not a name or address such as cloud.example.org",
     ),
+    "public host is a URL": (
+        "release: epoxy-trixie\n",
+        "release: epoxy-trixie\npublic_host: http://192.168.35.10\n",
+        "public_host: 'http://192.168.35.10' is not a name or address such as cloud.example.org",
+    ),
     "roles no list": ("[compute]", "compute", "nodes.compute01.roles: a list is expected here"),
     "two controllers": (
         "[compute]",

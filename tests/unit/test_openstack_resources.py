@@ -9,6 +9,7 @@ import pytest
 
 from stackspec import inventory
 from stackspec.openstack import (
+    Bootstrap,
     Database,
     DbSync,
     Domain,
@@ -306,6 +307,17 @@ class TestApiObjects:
         made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
         assert [name for name, _, _ in made_calls] == ["create_service"] + ["create_endpoint"] * 3
         assert {kwargs["region_id"] for _, _, kwargs in made_calls[1:]} == {"RegionOne"}
+
+    def test_public_endpoints_have_a_host_of_their_own(self, site, change):
+        """Where the inventory names one, users and their servers are sent there, and services are not (E137)."""
+        site.inventory = site.inventory.model_copy(update={"public_host": "cloud.example.org"})
+        made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
+        urls = {kwargs["interface"]: kwargs["url"] for _, _, kwargs in made_calls[1:]}
+        inside = "http://controller:9292"
+        assert urls == {"public": "http://cloud.example.org:9292", "internal": inside, "admin": inside}
+        argv = change(Bootstrap()).actions[0]["argv"]
+        assert argv[argv.index("--bootstrap-public-url") + 1] == "http://cloud.example.org:5000/v3/"
+        assert argv[argv.index("--bootstrap-internal-url") + 1] == "http://controller:5000/v3/"
 
     def test_service_user(self, site):
         """Role admin as in the guide, and service, which it forgets (erratum E14)."""
