@@ -96,7 +96,10 @@ def within(connection: Cloud, project: str) -> Cloud:
     """An administrator's connection to a project of a run, which gives the administrator the role there."""
     role = connection.identity.find_role("admin", ignore_missing=False)
     connection.identity.assign_project_role_to_user(project, connection.current_user_id, role)
-    return connection.connect_as(project_id=project)
+    scoped = connection.connect_as(project_id=project)
+    # openstacksdk notes the endpoint that it has used as if it were configured; here each project has its own.
+    scoped.config.config.pop("object_store_endpoint_override", None)
+    return scoped
 
 
 def _owner(kind: Kind, each: Any) -> str | None:
