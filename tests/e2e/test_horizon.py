@@ -23,10 +23,17 @@ from stackspec.site import Site
 NETWORK = ipaddress.ip_network("10.201.7.0/24")
 ACTIVE_WITHIN = 180
 LOG = "/var/log/apache2/error.log"
+BAD = re.compile("Traceback|Internal Server Error| ERROR | CRITICAL ")
+KNOWN_IN_LOG = "Default policy file for load-balancer is not defined"
+"""The panel brings its rules without the defaults that horizon would compare them with."""
 NO_TLS = "noVNC requires a secure context"
 """The guide's console has no TLS, which noVNC says aloud."""
-KNOWN = "angular.lowercase is not a function"
-"""Debian's angular-gettext is older than its AngularJS: some texts stay English, and nothing else comes of it."""
+KNOWN = (
+    # Debian's angular-gettext is older than its AngularJS: some texts stay English, and nothing else comes of it.
+    "angular.lowercase is not a function",
+    # Pages that could show volumes say so where there are none.
+    "Service type is not enabled: block-storage",
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def sign_in(window: Window, url: str, tenant: Tenant, password: str | None = Non
 @pytest.fixture
 def inside(window: Window, horizon_url: str, tenant: Tenant) -> Iterator[Window]:
     """A window in which the project's user is logged in."""
-    window.known.append(KNOWN)
+    window.known += KNOWN
     sign_in(window, horizon_url, tenant)
     window.page.wait_for_url(f"{horizon_url}/project/**")
     return window
@@ -174,14 +181,22 @@ def test_floating_address_is_associated_through_the_dialog(
 
 
 def test_load_balancers_are_listed(
-    octavia_dashboard: object, inside: Window, horizon_url: str, tenant: Tenant, segment: Segment, module_owned: Owned
+    octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant
 ) -> None:
-    """The panel of load balancers opens and shows what the API says that the project has."""
-    page = inside.page
-    page.goto(f"{horizon_url}/project/load_balancer/")
-    page.locator("hz-resource-table, .hz-dynamic-table").first.wait_for()
+    """The panel of load balancers opens and shows those that the API lists, also when there is none."""
+    window.known += KNOWN
+    sign_in(window, horizon_url, member_tenant)
+    page, balancers = window.page, member_tenant.connection.load_balancer
+    page.wait_for_url(f"{horizon_url}/project/**")
+    there = {each.name: each.id for each in balancers.load_balancers()}
+    window.visit(f"{horizon_url}/project/load_balancer/")
     page.get_by_text("Create Load Balancer").wait_for()
-    inside.picture("load balancers")
+    shown = page.inner_text("#content_body")
+    window.picture("load balancers")
+    # One that goes while the page is read is not missed.
+    stay = there.items() & {each.name: each.id for each in balancers.load_balancers()}.items()
+    assert not (missing := [name for name, _ in stay if name not in shown]), f"{missing} are not in:\n{shown}"
+    assert there or "No items to display" in shown, shown
 
 
 def test_every_panel_opens(
@@ -189,22 +204,22 @@ def test_every_panel_opens(
 ) -> None:
     """Each panel that the administrator is offered opens, says nothing of an error, and leaves none in the log."""
     before = controller.file(LOG).size
-    window.known.append(KNOWN)
+    window.known += KNOWN
     admin = Tenant(user_cloud, "", "", "admin", site.password("admin"), made=False)
     sign_in(window, horizon_url, admin)
     page = window.page
-    page.wait_for_url(f"{horizon_url}/**")
-    page.wait_for_selector(".openstack-panel a", state="attached")
-    links = page.eval_on_selector_all(".openstack-panel a", "links => links.map(link => link.href)")
-    assert len(links) > 25, links
-    errors = []
+    page.wait_for_selector("#sidebar")
+    links = page.eval_on_selector_all("#sidebar a.openstack-panel", "links => links.map(link => link.href)")
+    parts = {re.sub(r"^.*/horizon/(\w+)/.*$", r"\1", link) for link in links}
+    assert parts == {"project", "admin", "identity"}, f"panels: {links}"
+    problems = []
     for link in links:
-        answer = page.goto(link, wait_until="networkidle")
-        assert answer is not None
+        answer = window.visit(link)
         said = page.locator(".alert-danger:visible").all_inner_texts()
-        if answer.status != 200 or said:
-            errors.append(f"{link}: HTTP {answer.status}, {said}")
-    assert not errors, "\n".join(errors)
+        if answer is None or answer.status != 200 or said:
+            problems.append(f"{link}: {answer and answer.status}, {said}")
+    assert not problems, "\n".join(problems)
     log = controller.check_output("tail -c +%s %s", str(before + 1), LOG)
-    bad = [line for line in log.splitlines() if re.search("Traceback|Internal Server Error| ERROR | CRITICAL ", line)]
+    assert log, f"{LOG} does not grow: is it the dashboard's?"
+    bad = [line for line in log.splitlines() if BAD.search(line) and KNOWN_IN_LOG not in line]
     assert not bad, "\n".join(bad)
