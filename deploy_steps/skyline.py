@@ -13,6 +13,7 @@ __all__ = ["skyline", "skyline_apiserver"]
 
 PATH = "/opt/skyline"
 NGINX = "/etc/nginx/nginx.conf"
+DEFAULT_SITE = "/etc/nginx/sites-enabled/default"
 GUNICORN = """\
 import multiprocessing
 
@@ -86,8 +87,9 @@ def skyline(
 ) -> Resources:
     """The console on port 9999: nginx before it and before every API that the catalog has by then."""
     yield Packages("nginx")
-    # Cinder's place as well, once it is there (errata E104, E105). It brings no site of the distribution's, which would
-    # listen on the other dashboard's port.
+    # It would take the other dashboard's port.
+    yield Command(("rm", DEFAULT_SITE), unless=("test", "!", "-e", DEFAULT_SITE))
+    # Cinder's place as well, once it is there (errata E104, E105).
     yield Generated(
         NGINX,
         (f"{PATH}/bin/skyline-nginx-generator",),

@@ -50,6 +50,7 @@ def test_api_server_is_behind_nginx_only(skyline, site, controller):
 
 def test_default_site_of_nginx_is_gone(skyline, controller):
     """Port 80 is the other dashboard's: after a reboot, too, whichever starts first."""
+    assert controller.file("/etc/nginx/sites-enabled").listdir() == []
     holders = controller.check_output("ss -Htlnp 'sport = :80'")
     assert "nginx" not in holders
     loaded = controller.check_output("nginx -T 2>/dev/null")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
+from stackspec import session
 from stackspec.errors import ActionError
 from stackspec.resources import Generated, Service, Venv, YamlFile, venv
 from stackspec.resources.base import file
@@ -189,3 +191,12 @@ class TestYamlFile:
         resource = YamlFile("/etc/x.yaml", SETTINGS)
         known = {file("/etc/x.yaml"): text_file(resource.text)}
         assert differences(change(resource, known)) == ["mode: wanted 0640, found 0644"]
+
+
+def test_outside_is_one_thread_that_began_before():
+    """A lab's network is entered by threads: what is called there stays in the machine's own."""
+    outside = session._outside()
+    assert outside(threading.current_thread) is outside(threading.current_thread)
+    assert outside(threading.current_thread) is not threading.current_thread()
+    with pytest.raises(ZeroDivisionError):
+        outside(lambda: 1 // 0)

@@ -1,0 +1,208 @@
+"""Skyline as its users see it, in a browser: the same as with Horizon."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+from stackspec.fixtures.browser import Window
+from stackspec.fixtures.cloud import Tenant, Tenants, with_role
+from stackspec.fixtures.guests import Flavoring, Guest, launcher
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.screen import CANVAS, Screen
+from stackspec.fixtures.topology import Segment, make_router, make_segment
+
+from stackspec.openstack.waiting import wait_for
+
+NETWORK = ipaddress.ip_network("10.201.8.0/24")
+ACTIVE_WITHIN = 180
+SHOWN_WITHIN = 60
+
+
+@pytest.fixture(scope="module")
+def tenant(tenants: Tenants) -> Tenant:
+    """A project whose user's password is known."""
+    return tenants.get("skyline")
+
+
+@pytest.fixture(scope="module")
+def segment(tenant: Tenant, module_owned: Owned, external_network: Any) -> Segment:
+    """The project's network, with a router to the world."""
+    made = make_segment(tenant.connection, module_owned, "skyline", NETWORK)
+    make_router(tenant.connection, module_owned, "skyline", external_network, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def guest(
+    skyline_url: str,
+    nova_discover: object,
+    neutron_compute: object,
+    nova_networking: object,
+    tenant: Tenant,
+    segment: Segment,
+    module_owned: Owned,
+    guest_parts: Flavoring,
+    guest_key: Any,
+) -> Guest:
+    """A server of the project; it boots while others are looked at."""
+    launch = launcher(tenant.connection, module_owned, guest_parts, guest_key)
+    return launch.start("skyline", launch.port("skyline", segment.network, None))
+
+
+def sign_in(window: Window, url: str, tenant: Tenant, password: str | None = None) -> None:
+    """Fill the form of the first page and send it."""
+    access = tenant.connection.session.auth.get_access(tenant.connection.session)
+    page = window.page
+    page.goto(f"{url}/")
+    # The form is drawn anew, and empty, when regions and ways to log in have come.
+    page.get_by_title(tenant.connection.config.get_region_name()).wait_for()
+    page.wait_for_load_state("networkidle")
+    page.fill("#normal_login_domain", f"{tenant.user_name}@{access.user_domain_name}")
+    page.fill("#normal_login_password", tenant.password if password is None else password)
+    page.click("#normal_login button[type=submit]")
+
+
+@pytest.fixture
+def inside(window: Window, skyline_url: str, tenant: Tenant) -> Window:
+    """A window in which the project's user is logged in."""
+    sign_in(window, skyline_url, tenant)
+    window.page.wait_for_url("**/base/overview*")
+    return window
+
+
+def row_of(page: Page, text: str) -> Locator:
+    """The row of a table that has `text` in it."""
+    return page.locator("tr", has_text=text).first
+
+
+def choose(page: Page, text: str) -> None:
+    """Choose the row of a form's table that has `text` in it."""
+    row_of(page, text).locator("input").check()
+
+
+def go_on(page: Page, step: str, sign: Locator) -> None:
+    """Go on to a step of a form, at which `sign` is there; what was chosen just before may have to arrive first."""
+    button = page.get_by_role("button", name=f"Next: {step}")
+
+    def there() -> bool:
+        if not sign.is_visible() and button.is_visible():
+            button.click()
+        return sign.is_visible()
+
+    wait_for(f"the form is at its step {step}", there, SHOWN_WITHIN, every=2)
+
+
+def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:
+    """Who comes in sees his name, his project, and what it uses of what it may, as the API says it."""
+    page = inside.page
+    page.get_by_text(f"Hello, {tenant.user_name}").wait_for()
+    limits = tenant.connection.compute.get_limits().absolute
+
+    def shown() -> bool:
+        text = " ".join(page.inner_text("#app").split())
+        return f"Instances : 1 / {limits.instances}" in text and tenant.user_name in text
+
+    wait_for("used and allowed instances are shown", shown, SHOWN_WITHIN, detail=lambda: page.inner_text("#app"))
+    inside.picture("project overview")
+    assert "member" in page.inner_text("#app")
+
+
+def test_wrong_password_is_refused(window: Window, skyline_url: str, tenant: Tenant) -> None:
+    """A wrong password leaves the user where he is, with the reason."""
+    sign_in(window, skyline_url, tenant, "wrong")
+    window.page.get_by_text("Username or password is incorrect").wait_for()
+    window.picture("a wrong password")
+    window.page.goto(f"{skyline_url}/compute/instance")
+    window.page.wait_for_url(re.compile("/auth/login"))
+
+
+def test_instance_is_launched_through_the_dialog(
+    guest: Guest,
+    inside: Window,
+    skyline_url: str,
+    tenant: Tenant,
+    segment: Segment,
+    module_owned: Owned,
+    guest_parts: Flavoring,
+) -> None:
+    """Flavor, image, network, group, name and key are chosen step by step; the table shows it until it is active."""
+    page, name = inside.page, module_owned.name("dialog")
+    page.goto(f"{skyline_url}/compute/instance/create")
+    choose(page, guest_parts.flavor.name)
+    page.get_by_text(guest_parts.image.properties.get("os_distro") or "Others", exact=True).click()
+    choose(page, guest_parts.image.name)
+    inside.picture("create dialog, flavor and image chosen")
+    go_on(page, "Network Config", row_of(page, segment.network.name))
+    choose(page, segment.network.name)
+    choose(page, "default")
+    go_on(page, "System Config", page.locator("#SystemStep_name"))
+    page.fill("#SystemStep_name", name)
+    choose(page, str(guest.server.key_name))
+    go_on(page, "Confirm Config", page.get_by_text("Config Overview"))
+    inside.picture("create dialog, about to be confirmed")
+    page.get_by_role("button", name="Confirm", exact=True).last.click()
+    page.wait_for_url(f"{skyline_url}/compute/instance")
+    server = wait_for("nova has the instance", lambda: tenant.connection.compute.find_server(name), SHOWN_WITHIN)
+    module_owned.adopt(tenant.connection, "server", server)
+    row_of(page, name).get_by_text("Active", exact=True).wait_for(timeout=ACTIVE_WITHIN * 1000)
+    inside.picture("launched instance is active")
+    server = tenant.connection.compute.get_server(server.id)
+    found = (server.status, server.image.id, server.flavor.name, server.key_name)
+    assert found == ("ACTIVE", guest_parts.image.id, guest_parts.flavor.name, guest.server.key_name)
+
+
+def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url: str) -> None:
+    """The console opens in a page of its own, connected, with something on the screen."""
+    guest.wait_status()
+    page = inside.page
+    page.goto(f"{skyline_url}/compute/instance")
+    button = row_of(page, guest.name).get_by_role("button", name="Console")
+    button.wait_for()
+    button.click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    console = opened.value
+    console.wait_for_selector(CANVAS)
+    wait_for("something on the screen", lambda: Screen.of_page(console).lit, SHOWN_WITHIN, detail=guest.state)
+    inside.pictures.append(("console", console.screenshot(type="jpeg", quality=50)))
+    console.close()
+
+
+def test_floating_address_is_associated_through_the_dialog(
+    guest: Guest, inside: Window, skyline_url: str, tenant: Tenant, external_network: Any, module_owned: Owned
+) -> None:
+    """A floating address of the project is given to the instance, in the dialog; neutron has it at the port."""
+    guest.wait_status()
+    page = inside.page
+    address = module_owned(tenant.connection, "floating_ip", "dialog", floating_network_id=external_network.id)
+    page.goto(f"{skyline_url}/compute/instance")
+    row_of(page, guest.name).get_by_role("button", name="More").click()
+    page.get_by_text("Related Resources").hover()
+    page.get_by_text("Associate Floating IP").click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("tr", has_text=guest.fixed_address).locator("input").check()
+    dialog.locator("tr", has_text=address.floating_ip_address).locator("input").check()
+    inside.picture("a floating address is chosen")
+    dialog.get_by_role("button", name="OK").click()
+    row_of(page, guest.name).get_by_text(address.floating_ip_address).wait_for()
+    inside.picture("the instance has a floating address")
+    assert tenant.connection.network.get_ip(address.id).port_id == guest.port.id
+
+
+def test_load_balancer_panel(
+    octavia: object, window: Window, skyline_url: str, tenant: Tenant, tenants: Tenants
+) -> None:
+    """The list of load balancers, which asks Octavia; empty, with the way to make one."""
+    page = window.page
+    with_role("load-balancer_member", tenant, tenants)
+    sign_in(window, skyline_url, tenant)
+    page.wait_for_url("**/base/overview*")
+    page.goto(f"{skyline_url}/network/load-balancers")
+    page.get_by_role("button", name="Create Loadbalancer").wait_for()
+    page.get_by_text("Total 0 items").wait_for()
+    assert not page.get_by_text("Unable to get load balancers").is_visible()
+    window.picture("load balancers")
