@@ -80,6 +80,17 @@ def test_metadata_is_kept_changed_and_removed(object_store: Any, container: str)
     assert object_store.get(f"{container}/metadata").content == b"content"
 
 
+def test_copy(object_store: Any, container: str) -> None:
+    """Copied within the service, with its metadata and with what is changed on the way."""
+    headers = {"X-Object-Meta-Flower": "rose"}
+    object_store.put(f"{container}/original", data=b"content", headers=headers).raise_for_status()
+    changed = {"X-Copy-From": f"{container}/original", "X-Object-Meta-Size": "big"}
+    object_store.put(f"{container}/copy", headers=changed).raise_for_status()
+    found = object_store.get(f"{container}/copy")
+    assert found.content == b"content"
+    assert (found.headers["X-Object-Meta-Flower"], found.headers["X-Object-Meta-Size"]) == ("rose", "big")
+
+
 def test_listing_by_prefix_delimiter_and_page(object_store: Any, member: Connection, owned: Owned) -> None:
     """Objects look like files in folders; long listings come in pages."""
     box = owned(member, "object_container", "listing").name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from openstack import exceptions
 
 from stackspec.openstack import ownership
 from stackspec.openstack.kinds import BY_NAME, KINDS, RANK, Kind
-from stackspec.openstack.ownership import Found, destroy, leftovers
+from stackspec.openstack.ownership import Found, destroy, leftovers, within
 from stackspec.openstack.run_names import belongs, custom_name, run_of
 from stackspec.openstack.waiting import NotInTime, wait_for
 
@@ -213,3 +214,13 @@ def test_wait_lets_other_errors_out() -> None:
 
     with pytest.raises(KeyError):
         wait_for("the door", attempt, 1)
+
+
+def test_connection_to_another_project_forgets_the_endpoint_of_this_one() -> None:
+    """openstacksdk notes the endpoint of the object storage that it has used, and would use it for another project."""
+    noted = {"object_store_endpoint_override": "http://c/v1/AUTH_mine", "region_name": "r"}
+    admin = MagicMock(current_user_id="admin")
+    admin.connect_as.return_value = SimpleNamespace(config=SimpleNamespace(config=noted))
+    scoped = within(admin, "theirs")
+    assert scoped.config.config == {"region_name": "r"}
+    admin.connect_as.assert_called_once_with(project_id="theirs")
