@@ -35,6 +35,8 @@ class Bootstrap(Resource):
         found = {e.interface: e.url for e in cloud.list("identity.endpoints") if service and e.service_id == service.id}
         if all(found.get(interface) == url for interface, url in urls.items()):
             return []
+        # The command runs on the node, and the next look has to see what it did.
+        cloud.forget("identity.endpoints")
         argv = ["keystone-manage", "bootstrap", "--bootstrap-region-id", context.site.region]
         for interface, url in urls.items():
             argv += [f"--bootstrap-{interface}-url", url]
