@@ -42,7 +42,7 @@ PIPELINE = (
 
 
 def nodes_with_disks(site: Site) -> list[Node]:
-    """Storage nodes to which the inventory gives disks for swift; the site goes without swift when there are none."""
+    """Storage nodes to which the inventory gives disks for swift: others store something else."""
     return [node for node in site.with_role("storage") if node.devices("swift")]
 
 
@@ -81,7 +81,7 @@ def swift_conf(site: Site) -> list[Resource]:
     ]
 
 
-@step(role="storage")
+@step(role="storage", section="disks.swift")
 def swift_disks(site: Site, node: Node, base: Step) -> Resources:
     """A file system on each disk, mounted: before the rings name the disks."""
     devices = node.devices("swift")
@@ -97,11 +97,9 @@ def swift_disks(site: Site, node: Node, base: Step) -> Resources:
         yield Mounted(device, mount_point(device))
 
 
-@step(role="controller", provides="object-store")
+@step(role="controller", provides="object-store", section="disks.swift")
 def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Resources:
     """The proxy, the rings, and the daemon that removes expired objects, which the guide has not got."""
-    if not nodes_with_disks(site):
-        return
     controller = site.controller.name
     api = f"http://{controller}:8080"
     yield ServiceUser("swift")
@@ -170,7 +168,7 @@ def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Res
     yield Answers(f"{api}/healthcheck", service="swift-proxy")
 
 
-@step(role="storage")
+@step(role="storage", section="disks.swift")
 def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
     """The servers of accounts, containers and objects, and what keeps their copies alike."""
     devices = node.devices("swift")

@@ -146,6 +146,13 @@ class Inventory(_Strict):
     config: Options = {}
     lab: LabSection | None = None
 
+    def has(self, section: str) -> bool:
+        """Whether there is a section: of the site, such as `octavia`, or of any node, such as `disks.swift`."""
+        first, _, use = section.partition(".")
+        if use:
+            return any(use in getattr(node, first) for node in self.nodes.values())
+        return getattr(self, first) is not None
+
     @field_validator("nodes", mode="before")
     @classmethod
     def _name_nodes(cls, value: Any) -> Any:

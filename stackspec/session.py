@@ -263,7 +263,7 @@ class Run:
     def require(self, step: str) -> None:
         """What a step's fixture does: the engine has it done, or the cloud that exists has the service."""
         section = STEPS[step].section
-        if self.site is not None and section and getattr(self.site.inventory, section) is None:
+        if self.site is not None and section and not self.site.inventory.has(section):
             pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
         if self.deploying:
             return

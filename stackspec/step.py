@@ -43,7 +43,7 @@ class Step:
 
     def nodes(self, site: Site) -> list[Node]:
         """The nodes of `site` that the step runs on."""
-        if self.section and getattr(site.inventory, self.section) is None:
+        if self.section and not site.inventory.has(self.section):
             return []
         roles = {self.role} if isinstance(self.role, str) else set(self.role)
         return [node for node in site.nodes.values() if roles & {"all", *node.roles}]

@@ -16,6 +16,7 @@ APIS = {
     "heat": 8004,
     "magnum": 9511,
     "octavia": 9876,
+    "swift": 8080,
 }
 
 
@@ -91,6 +92,8 @@ def test_keys_are_keystones_only(folder, keystone, controller):
         pytest.param("/etc/heat/heat.conf", marks=pytest.mark.steps("heat")),
         pytest.param("/etc/magnum/magnum.conf", marks=pytest.mark.steps("magnum")),
         pytest.param("/etc/octavia/octavia.conf", marks=pytest.mark.steps("octavia")),
+        pytest.param("/etc/swift/proxy-server.conf", marks=pytest.mark.steps("swift")),
+        pytest.param("/etc/swift/swift.conf", marks=pytest.mark.steps("swift_storage")),
     ],
 )
 def test_passwords_in_files_are_not_for_everybody(path, site, node_host):

@@ -15,7 +15,7 @@ from stackspec.resources import Access, FileFrom, Mounted, Resource, Xfs
 from stackspec.resources.base import disk, file, run
 from stackspec.secrets import Secrets
 from stackspec.site import Site
-from stackspec.step import STEPS, Step
+from stackspec.step import STEPS, Step, load_steps
 
 from . import fake_nodes
 from .bare import context, differences, text_file
@@ -263,3 +263,25 @@ def test_file_of_another_node_is_not_known_in_a_plan(site):
     (found,) = FileFrom("/etc/ring", "controller").changes(context(site, site.nodes["compute01"]))
     assert [str(each) for each in found.differences][-1].endswith("wanted (known after apply), found absent")
     assert found.actions == ()
+
+
+def test_site_without_disks_has_no_swift(site):
+    """Nothing is declared on any node, so that neither catalog nor tests know of it."""
+    load_steps()
+    bare = {name: node.model_copy(update={"disks": {}}) for name, node in site.nodes.items()}
+    assert site.inventory.has("disks.swift")
+    assert not site.inventory.has("disks.cinder")
+    site.inventory = site.inventory.model_copy(update={"nodes": bare})
+    for name in ("swift_disks", "swift", "swift_storage"):
+        assert STEPS[name].nodes(site) == []
+
+
+def test_storage_node_without_disks_for_swift_is_left_alone(site):
+    """It stores something else, and the rings do not name it."""
+    load_steps()
+    other = site.nodes["compute02"].model_copy(update={"disks": {}})
+    site.nodes = {**site.nodes, "compute02": other}
+    for name in ("swift_disks", "swift_storage"):
+        assert not [each for each in STEPS[name].resources(site, other) if isinstance(each, Xfs | FileFrom)]
+    rings = [each for each in STEPS["swift"].resources(site, site.controller) if isinstance(each, Ring)]
+    assert {device.ip for ring in rings for device in ring.devices} == {"10.0.0.20"}
