@@ -33,6 +33,8 @@ KNOWN = (
     "angular.lowercase is not a function",
     # Pages that could show volumes say so where there are none.
     "Service type is not enabled: block-storage",
+    # A chart of 0 of 0, such as of the dedicated processors of hypervisors that have none.
+    "<path> attribute d: Expected number",
 )
 
 

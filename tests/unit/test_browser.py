@@ -7,10 +7,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from stackspec.fixtures.browser import Chromium, Window
+from stackspec.fixtures.browser import Chromium, Window, _url
 from stackspec.fixtures.screen import Screen
 
 from stackspec.errors import StackspecError
+from stackspec.plugin_keys import RUN
 from stackspec.resources import PythonSettings
 from stackspec.resources.base import file
 
@@ -172,6 +173,27 @@ class TestWindow:
         window = Window(page)
         page.handlers[event](given)
         window.check()
+
+
+@pytest.mark.parametrize(
+    ("given", "site", "expected"),
+    [
+        ("http://d.example/horizon/", None, "http://d.example/horizon"),
+        (None, SimpleNamespace(controller=SimpleNamespace(address="10.0.0.10")), "http://10.0.0.10/horizon"),
+    ],
+    ids=["option", "site"],
+)
+def test_where_a_dashboard_is(given, site, expected):
+    """What the option says, else the site's."""
+    config = SimpleNamespace(getoption=lambda name, default: given, stash={RUN: SimpleNamespace(site=site)})
+    assert _url(config, "horizon_url", "http://{controller}/horizon") == expected
+
+
+def test_a_dashboard_that_nobody_named_is_not_tested():
+    """A cloud that exists has it in no catalog; before a browser is looked for, the test is skipped."""
+    config = SimpleNamespace(getoption=lambda name, default: None, stash={RUN: SimpleNamespace(site=None)})
+    with pytest.raises(pytest.skip.Exception, match="name it with --horizon-url URL"):
+        _url(config, "horizon_url", "http://{controller}/horizon")
 
 
 def test_without_a_browser_the_message_says_what_to_install(monkeypatch):
