@@ -264,6 +264,12 @@ def test_a_diff_shows_what_came_and_went():
     assert '<span class="del">-old</span><span class="add">+new</span> same' in page
 
 
+def test_what_a_test_notes_stands_beside_it():
+    """Of a test that passed, too: which of two ways it took, what it measured."""
+    page = render([{**check("test_cluster.py::test_a"), "notes": ["cluster: test guest", "nodes: <2>"]}, end()])
+    assert "<td>cluster: test guest; nodes: &lt;2&gt;</td>" in page
+
+
 def test_packages_say_where_versions_differ():
     nodes = {"compute01": {"nova": "1", "ovs": "3"}, "compute02": {"nova": "2", "ovs": "3"}}
     page = render([{"event": "versions", "node": node, "packages": which} for node, which in nodes.items()])
