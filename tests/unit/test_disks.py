@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stackspec import node_agent
 from stackspec.engine import Engine
 from stackspec.errors import InputError
 from stackspec.inventory import load_inventory
@@ -285,3 +286,20 @@ def test_storage_node_without_disks_for_swift_is_left_alone(site):
         assert not [each for each in STEPS[name].resources(site, other) if isinstance(each, Xfs | FileFrom)]
     rings = [each for each in STEPS["swift"].resources(site, site.controller) if isinstance(each, Ring)]
     assert {device.ip for ring in rings for device in ring.devices} == {"10.0.0.20"}
+
+
+def test_what_a_node_says_of_a_device_that_is_none(tmp_path):
+    """A path that is not there, and one that is a file: neither is probed."""
+    missing = node_agent.read_disk(str(tmp_path / "sdb"))
+    assert missing == {"exists": False, "block": False, "content": {}, "mounted": [], "holders": []}
+    (tmp_path / "sdb").write_bytes(b"data")
+    assert node_agent.read_disk(str(tmp_path / "sdb")) == {**missing, "exists": True}
+
+
+def test_bytes_are_written_and_read_as_they_are(tmp_path):
+    """A ring file is no text."""
+    path, content = str(tmp_path / "ring"), b"\x1f\x8b\x08\x00\xff\r\n"
+    assert node_agent.read_bytes(path) is None
+    node_agent.write(path, content, mode=0o640)
+    assert node_agent.read_bytes(path) == content
+    assert Path(path).stat().st_mode & 0o777 == 0o640
