@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.cloud import Tenant, Tenants, with_role
+from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
 from stackspec.fixtures.guests import Flavoring, Guest, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, Screen
@@ -206,3 +206,44 @@ def test_load_balancer_panel(
     page.get_by_text("Total 0 items").wait_for()
     assert not page.get_by_text("Unable to get load balancers").is_visible()
     window.picture("load balancers")
+
+
+PAGES = (
+    ("image", "compute/image", "Compute/Images"),
+    ("compute", "compute/keypair", "Compute/Key Pairs"),
+    ("network", "network/router", "Network/Routers"),
+    ("network", "network/topo", "Network/Topology"),
+    ("object-store", "storage/container", "Storage/Object Storage"),
+    ("orchestration", "heat/stack", "Orchestration/Stacks"),
+    ("container-infra", "container-infra/clusters", "Container/Clusters"),
+)
+"""Service type that a page needs, its path, and where in the menu it says to be."""
+LOGS = ("skyline.log", "skyline-nginx-access.log", "skyline-nginx-error.log")
+BAD = re.compile(r"\| (ERROR|CRITICAL) |Traceback|\[(error|crit|alert|emerg)\]|HTTP/[\d.]+\" 5\d\d ")
+
+
+def test_pages_open_and_leave_no_error_in_the_log(
+    inside: Window, skyline_url: str, tenant: Tenant, controller: Any
+) -> None:
+    """Each list that a user is offered opens, is answered by its service, and leaves no error in the logs."""
+    before = {name: controller.file(f"/var/log/skyline/{name}").size for name in LOGS}
+    page = inside.page
+    refused: list[str] = []
+    page.on("response", lambda answer: refused.append(f"{answer.status} {answer.url}") if answer.status > 403 else None)
+    services = {each["type"] for each in catalog_of(tenant.connection)}
+    for service, path, place in PAGES:
+        if service in services:
+            page.goto(f"{skyline_url}/{path}")
+            page.locator(".ant-breadcrumb", has_text=place).wait_for()
+            page.wait_for_load_state("networkidle")
+            assert not page.get_by_text("Unable to get").is_visible(), f"{path}: {page.inner_text('#app')}"
+    inside.picture("the last of the pages")
+    assert refused == []
+    bad = []
+    for name in LOGS:
+        lines = controller.check_output(
+            "tail -c +%s %s", str(before[name] + 1), f"/var/log/skyline/{name}"
+        ).splitlines()
+        assert lines or name != LOGS[1], f"{name} does not grow: is it the dashboard's?"
+        bad += [line for line in lines if BAD.search(line)]
+    assert bad == []
