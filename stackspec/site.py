@@ -98,9 +98,9 @@ class Site:
     def address_for_guests(self) -> str:
         """Where guests reach the controller, whose name and management address they do not know (erratum E87).
 
-        On the provider network: the routers of every project lead there.
+        The host of the public endpoints, else on the provider network: the routers of every project lead there.
         """
-        return str(self.controller.provider.address)
+        return self.inventory.public_host or str(self.controller.provider.address)
 
     def tunnel_address(self, node: Node) -> str:
         """Where the node ends its VXLAN tunnels: on the network that the inventory's `tunnel` names."""
