@@ -97,6 +97,9 @@ def skyline(
         check=("nginx", "-t", "-q", "-c"),
     )
     yield Service("nginx", reads=(NGINX,))
+    # It keeps the catalog of its first token, in which the services of later steps are not.
+    yield Service("skyline-apiserver", reads=(NGINX,))
+    yield Answers("http://127.0.0.1:28000/api/v1/contrib/regions", service="skyline-apiserver")
     yield Answers(f"http://{site.controller.address}:9999/", service="nginx")
 
 

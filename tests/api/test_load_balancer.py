@@ -140,7 +140,7 @@ def test_flavor(cloud: Connection, balancer: Connection, owned: Owned) -> None:
     assert "colour" in str(raised.value.details)
 
 
-def test_profile_in_use_stays(cloud: Connection, owned: Owned) -> None:
+def test_profile_in_use_stays(octavia: object, cloud: Connection, owned: Owned) -> None:
     """A profile that a flavor is made of cannot be deleted."""
     data = json.dumps({"loadbalancer_topology": "SINGLE"})
     profile = owned(cloud, "flavor_profile", "used", provider_name="amphora", flavor_data=data)
