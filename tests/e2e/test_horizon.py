@@ -118,6 +118,10 @@ def test_instance_is_launched_through_the_dialog(
     page.goto(f"{horizon_url}/project/instances/")
     page.click("#instances__action_launch-ng")
     dialog = page.locator(".modal-dialog")
+    # A flavor that is chosen before the project's limits have come is never valid.
+    limit = tenant.connection.compute.get_limits().absolute.instances
+    dialog.get_by_text(f"({limit} Max)").first.wait_for()
+    page.wait_for_load_state("networkidle")
     dialog.locator("input[name=name]").fill(name)
     for place, choice in (("Source", guest_parts.image.name), ("Flavor", guest_parts.flavor.name)):
         dialog.locator(".nav-pills").get_by_text(place, exact=True).click()
