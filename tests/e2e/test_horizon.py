@@ -118,7 +118,7 @@ def test_instance_is_launched_through_the_dialog(
     page.goto(f"{horizon_url}/project/instances/")
     page.click("#instances__action_launch-ng")
     dialog = page.locator(".modal-dialog")
-    # A flavor that is chosen before the project's limits have come is never valid.
+    # A flavor that was chosen at once stayed invalid, it seems because the limits that it is held against came later.
     limit = tenant.connection.compute.get_limits().absolute.instances
     dialog.get_by_text(f"({limit} Max)").first.wait_for()
     page.wait_for_load_state("networkidle")
