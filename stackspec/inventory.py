@@ -60,6 +60,8 @@ class Node(_Strict):
     provider: Attachment
     ssh_host: str | None = None
     disks: dict[Literal["swift", "cinder"], Disks] = {}
+    volumes: bool = True
+    availability_zone: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 
     @property
     def address(self) -> str:
@@ -176,6 +178,7 @@ class Inventory(_Strict):
         self._check_networks()
         for node in self.nodes.values():
             self._check_disks(node)
+            self._check_compute(node)
         swift = [(node.name, device) for node in self.nodes.values() for device in node.devices("swift")]
         if len(swift) == 1:
             raise ValueError(f"nodes.{swift[0][0]}.disks.swift.devices: two copies of everything need two disks")
@@ -210,6 +213,20 @@ class Inventory(_Strict):
                     raise ValueError(f"{where} is {users[path.name]}'s already; name each disk once")
                 users[path.name] = use
 
+    @staticmethod
+    def _check_compute(node: Node) -> None:
+        if "compute" not in node.roles:
+            for key in ("volumes", "availability_zone"):
+                if key in node.model_fields_set:
+                    raise ValueError(
+                        f"nodes.{node.name}.{key}: only nodes with the role compute run servers; remove it"
+                    )
+        if node.availability_zone in ("nova", "internal"):
+            raise ValueError(
+                f"nodes.{node.name}.availability_zone: {node.availability_zone} is nova's own; choose another name, or "
+                "leave it out: nodes without one are in the zone nova"
+            )
+
     def _check_networks(self) -> None:
         management, provider = self.networks["management"].cidr, self.networks["provider"].cidr
         if management.overlaps(provider):
@@ -227,6 +244,14 @@ class Inventory(_Strict):
                 )
         if self.octavia is not None and self.octavia.network.prefixlen > 24:
             raise ValueError(f"octavia.network: {self.octavia.network} is too small; 256 addresses (/24) are the least")
+
+    def zones(self) -> dict[str, list[str]]:
+        """The availability zones that the inventory names, each with its compute nodes."""
+        found: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            if node.availability_zone is not None:
+                found.setdefault(node.availability_zone, []).append(node.name)
+        return found
 
     def all_images(self) -> dict[tuple[str, ...], Image]:
         """Every image that the inventory names, by where it stands there."""
@@ -351,12 +376,16 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
             return f"{found!r} is an address; the network is {ipaddress.IPv4Network(found, strict=False)}"
         except ValueError:
             return f"{found!r} is not a network such as 10.0.0.0/24"
+    if kind == "string_pattern_mismatch" and location[-1] == "availability_zone":
+        return f"{found!r} is not the name of a zone: letters, digits, hyphens, dots and underscores"
     messages: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: f"unknown key {location[-1]!r}",
         "missing": lambda: f"{location[-1]!r} is missing, see inventories/example/site.yaml",
         "ip_v4_address": lambda: f"{found!r} is not an address such as 10.0.0.10",
         "literal_error": lambda: f"{found!r} is not known; {error['ctx']['expected']} is expected",
         "string_pattern_mismatch": lambda: f"{found!r} does not match {error['ctx']['pattern']}",
+        "bool_parsing": lambda: f"{found!r} is neither true nor false",
+        "bool_type": lambda: f"{found!r} is neither true nor false",
         "int_parsing": lambda: f"{found!r} is not a whole number",
         "too_short": lambda: "the list is empty; name at least one",
         "dict_type": lambda: "a mapping (key: value) is expected here",

@@ -69,6 +69,14 @@ def test_good_inventory(write, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
+def test_zones(write):
+    """Zones have the compute nodes that name them; a node that names none is in none, and may have volumes."""
+    assert load_site(write()).inventory.zones() == {}
+    site = load_site(write(TEXT.replace("[compute]", "[compute]\n    availability_zone: rack1"))).inventory
+    assert site.zones() == {"rack1": ["compute01"]}
+    assert site.nodes["compute01"].volumes
+
+
 BAD = {
     "unknown key": ("release: epoxy", "relase: epoxy", "unknown key 'relase'; did you mean 'release'? (known here: "),
     "unknown key of a node": ("roles: [compute]", "role: [compute]", "nodes.compute01: unknown key 'role'; did you"),
@@ -155,6 +163,31 @@ BAD = {
         "[compute]",
         "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb]}}",
         "nodes.compute01.disks.swift.devices: two copies of everything need two disks",
+    ),
+    "volumes of no compute node": (
+        "[controller]",
+        "[controller]\n    volumes: false",
+        "nodes.controller.volumes: only nodes with the role compute run servers; remove it",
+    ),
+    "volumes, perhaps": (
+        "[compute]",
+        "[compute]\n    volumes: some",
+        "nodes.compute01.volumes: 'some' is neither true nor false",
+    ),
+    "zone of no compute node": (
+        "[controller]",
+        "[controller]\n    availability_zone: rack1",
+        "nodes.controller.availability_zone: only nodes with the role compute run servers; remove it",
+    ),
+    "zone of nova's own": (
+        "[compute]",
+        "[compute]\n    availability_zone: nova",
+        "nodes.compute01.availability_zone: nova is nova's own; choose another name, or leave it out",
+    ),
+    "zone of no name": (
+        "[compute]",
+        "[compute]\n    availability_zone: 'rack 1:a'",
+        "nodes.compute01.availability_zone: 'rack 1:a' is not the name of a zone",
     ),
     "node name": ("  compute01:", "  Compute_1:", "'Compute_1' is not a name: lower case letters, digits and hyphens"),
     "node name twice": ("  compute01:", "  controller:   # again", "'controller' stands twice in this mapping"),
