@@ -31,6 +31,7 @@ def render(events: Iterable[Event]) -> str:
         parts.verdict(run),
         parts.causes(run, page, attachments=True),
         parts.drawing(run),
+        parts.numbers(run, page),
         parts.steps(run, page),
         parts.tests(run, page),
         parts.screenshots(run, page),
@@ -49,7 +50,8 @@ def sections(events: Iterable[Event]) -> list[str]:
     """The fragments for pytest-html's summary: all but tests, log tails and pictures, which its own table has."""
     run, page = Run.of(events), parts.Page(parts.PAGE // 2)
     first = parts.verdict(run) + parts.causes(run, page, attachments=False)
-    found = parts.join([first, parts.drawing(run), parts.steps(run, page), parts.versions(run, page)])
+    rest = (parts.numbers(run, page), parts.steps(run, page), parts.versions(run, page))
+    found = parts.join([first, parts.drawing(run), *rest])
     return [f"<style>{STYLE}{FRAME_STYLE}</style>{found[0]}", *found[1:]]
 
 

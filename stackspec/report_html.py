@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import statistics
 import sys
 import time
 from collections import defaultdict
@@ -226,6 +227,20 @@ def tests(run: Run, page: Page) -> str:
         )
     head = '<tr><th>test</th><th>outcome</th><th class="n">seconds</th><th>steps</th><th></th></tr>'
     return f"<h2>Tests</h2>{page.table(head, rows)}"
+
+
+def numbers(run: Run, page: Page) -> str:
+    """A row for each thing that tests have timed."""
+    if not run.samples:
+        return ""
+    rows = [
+        f'<tr><td>{safe(what)}</td><td class="n">{len(samples)}</td>'
+        f'<td class="n">{statistics.median(samples):.1f}</td><td class="n">{max(samples):.1f}</td></tr>'
+        for what, samples in run.samples.items()
+    ]
+    titles = "".join(f'<th class="n">{title}</th>' for title in ("samples", "median, seconds", "slowest, seconds"))
+    head = f"<tr><th>what</th>{titles}</tr>"
+    return f"<h2>Numbers</h2>{page.table(head, rows)}"
 
 
 def screenshots(run: Run, page: Page) -> str:

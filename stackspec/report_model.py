@@ -45,6 +45,7 @@ class Run:
     :param versions: the versions event of each node
     :param logs: log tails by node id of the failed test
     :param pictures: screenshots by node id
+    :param samples: seconds that tests have measured, by what took them, in order of their first
     :param end: the end event; None when the run was killed or goes on
     :param last: time of the last sign of life, seconds since the epoch
     """
@@ -56,6 +57,7 @@ class Run:
     versions: dict[str, Event] = field(default_factory=dict)
     logs: dict[str, list[Event]] = field(default_factory=dict)
     pictures: dict[str, list[Event]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
     end: Event | None = None
     last: float = 0.0
 
@@ -80,6 +82,8 @@ class Run:
                 run.logs.setdefault(nodeid, []).extend(event.get("items") or [])
             elif kind == "screenshot":
                 run.pictures.setdefault(nodeid, []).append(event)
+            elif kind == "measured":
+                run.samples.setdefault(str(event.get("what")), []).append(number(event.get("seconds")))
             elif kind == "end":
                 run.end = event
         return run

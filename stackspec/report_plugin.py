@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -83,6 +84,15 @@ class ReportPlugin:
         """Keep a picture (PNG or JPEG) for the report of the test `nodeid`."""
         kept = {"title": title, "base64": b64encode(picture).decode()}
         self._pictures.setdefault(nodeid, []).append(kept)
+
+    def measured(self, what: str, seconds: float) -> None:
+        """Record how long something took that has just ended.
+
+        A worker of pytest-xdist writes it itself, into the same file: it belongs to no phase of a test, with which it
+        could travel to the controller.
+        """
+        event = {"event": "measured", "what": what, "start": time.time() - seconds, "seconds": round(seconds, 3)}
+        self.log.write(event)
 
     # ---- the record
 

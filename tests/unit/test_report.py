@@ -175,6 +175,8 @@ def test_events_of_another_version_do_not_break_the_page():
         {"event": "screenshot"},
         {"event": "versions"},
         {"event": "step", "changes": ["x"]},
+        {"event": "measured"},
+        {"event": "measured", "what": 1, "seconds": "many"},
     ]
     parse(render(odd))
 
@@ -190,6 +192,7 @@ def test_every_text_is_escaped_and_the_page_asks_for_nothing():
         {"event": "logs", "nodeid": evil, "items": [texts]},
         {"event": "screenshot", "nodeid": evil, "title": evil, "base64": 'AAAA" onload="x'},
         {"event": "screenshot", "nodeid": evil, "title": evil, "base64": "AAAA"},
+        {"event": "measured", "what": evil, "seconds": 1.0},
         {"event": "versions", "node": evil, "packages": {evil: evil}, "kernel": evil, "os": evil},
         end(1),
     ]

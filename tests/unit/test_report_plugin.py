@@ -273,6 +273,36 @@ def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(pytester, m
         assert PLAIN not in text
 
 
+@pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
+def test_what_tests_measure_is_in_the_record_and_on_the_page(pytester, make, words):
+    """A sample is written when it is taken, also by a worker; what fails is none."""
+    folder = make(
+        """
+        import pytest
+        from stackspec.fixtures.numbers import Measured
+        @pytest.mark.parametrize("seconds", [1.0, 2.0, 9.25])
+        def test_a(request, seconds):
+            Measured(request.config.plugin).add("volume attach", seconds)
+        def test_b(request):
+            with Measured(request.config.plugin)("volume create"):
+                pass
+        def test_c(request):
+            with Measured(request.config.plugin)("volume detach"):
+                assert 0
+        """
+    )
+    run(pytester, *words).assert_outcomes(passed=4, failed=1)
+    events = [event for event in read(folder / "events.jsonl") if event["event"] == "measured"]
+    assert sorted(event["seconds"] for event in events if event["what"] == "volume attach") == [1.0, 2.0, 9.25]
+    assert [event["what"] for event in events if event["seconds"] < 1] == ["volume create"]
+    # It has ended when it is written: the run lasts no longer for it.
+    assert all(event["start"] + event["seconds"] <= event["time"] + 0.01 for event in events)
+    row = '<td>volume attach</td><td class="n">3</td><td class="n">2.0</td><td class="n">9.2</td>'
+    for page in ((folder / "report.html").read_text(), Path("out.html").read_text()):
+        assert row in page
+        assert page.index("<h2>Numbers") < page.index("<h2>Steps")
+
+
 def test_a_killed_run_leaves_what_it_did(pytester, make):
     folder = make("import os\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), 9)")
     run(pytester)
