@@ -11,6 +11,7 @@ from pathlib import Path
 # What to install on the machine for each command that the lab calls.
 _PACKAGE_OF = {
     "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
     "nsenter": "util-linux",

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.error import run
@@ -88,15 +89,18 @@ def render_files(spec: LabSpec, node: Node, mirror: Mirror) -> dict[str, str]:
     return files
 
 
-def make_upper(spec: LabSpec, node: Node, mirror: Mirror, keys: Path, upper: Path) -> None:
+def make_upper(
+    spec: LabSpec, node: Node, mirror: Mirror, keys: Path, upper: Path, more: Mapping[str, str] | None = None
+) -> None:
     """Make the writable layer of a bare node.
 
     :param keys: the lab's ssh directory
     :param upper: the layer's directory, which appears complete or not at all
+    :param more: further text files, by path
     """
     new = upper.with_name(f"{upper.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    for name, text in render_files(spec, node, mirror).items():
+    for name, text in {**render_files(spec, node, mirror), **(more or {})}.items():
         _write(new / name, text, 0o644)
     _write(new / "root/.ssh/authorized_keys", (keys / "id_ed25519.pub").read_text(), 0o600)
     host_key = keys / f"host_{node.name}"

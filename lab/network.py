@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.error import LabError, run
-from lab.spec import LabSpec, Node
+from lab.spec import LabSpec, Node, Port
 
 T = TypeVar("T")
 
@@ -89,14 +89,12 @@ def render_lab(spec: LabSpec) -> str:
 
 def render_ports(spec: LabSpec, node: Node) -> str:
     """The `ip -batch` lines that join a node's namespace to the lab's bridges (run in the lab's namespace)."""
-    order = {network.name: index for index, network in enumerate(spec.networks)}
-    number = spec.nodes.index(node)
     lines = []
     for port in node.ports:
-        here = f"n{number}-{port.interface}"
+        here = _far_end(spec, node, port)
         lines += [
             f"link add {here} type veth peer name {port.interface} netns {namespace(spec, node)}",
-            f"link set {here} addrgenmode none master {bridge(order[port.network])}",
+            f"link set {here} addrgenmode none master {bridge(_position(spec, port))}",
             f"link set {here} up",
         ]
     return "\n".join(lines) + "\n"
@@ -154,13 +152,41 @@ def make_node(spec: LabSpec, node: Node) -> None:
     lab, name = namespace(spec), namespace(spec, node)
     for port in node.ports:
         # The far end goes when the kernel gets to it, which may be after its name is needed again.
-        link = f"n{spec.nodes.index(node)}-{port.interface}"
-        run(["ip", "-n", lab, "link", "delete", link], f"delete {link}", check=False)
+        _delete_link(spec, _far_end(spec, node, port))
     delete(name)
     run(["ip", "netns", "add", name], f"make the network namespace {name}")
     _settle(name)
     run(["ip", "-n", name, "link", "set", "lo", "up"], f"start the loopback of {name}")
     run(["ip", "-n", lab, "-batch", "-"], f"join {node.name} to the networks", stdin=render_ports(spec, node))
+
+
+def make_taps(spec: LabSpec, node: Node) -> list[str]:
+    """Make the interfaces of a stopped node that has a kernel of its own: the lab's ends, on the bridges.
+
+    :returns: their names, as the node's ports
+    :raises LabError: when a step fails
+    """
+    delete_taps(spec, node)
+    lines, names = [], []
+    for port in node.ports:
+        name = _far_end(spec, node, port)
+        names.append(name)
+        lines += [
+            f"tuntap add mode tap name {name}",
+            f"link set {name} addrgenmode none master {bridge(_position(spec, port))}",
+            f"link set {name} up",
+        ]
+    run(
+        ["ip", "-n", namespace(spec), "-batch", "-"], f"join {node.name} to the networks", stdin="\n".join(lines) + "\n"
+    )
+    return names
+
+
+def delete_taps(spec: LabSpec, node: Node) -> None:
+    """Delete the interfaces that a node with a kernel of its own leaves."""
+    if (NAMESPACES / namespace(spec)).exists():
+        for port in node.ports:
+            _delete_link(spec, _far_end(spec, node, port))
 
 
 def drops(spec: LabSpec) -> int | None:
@@ -181,6 +207,20 @@ def delete_all(spec: LabSpec) -> None:
     for path in sorted(NAMESPACES.glob(f"{spec.prefix}*")):
         if path.name == spec.prefix or path.name.startswith(f"{spec.prefix}-"):
             delete(path.name)
+
+
+def _far_end(spec: LabSpec, node: Node, port: Port) -> str:
+    """Name, in the lab's namespace, of the other end of a node's interface."""
+    return f"n{spec.nodes.index(node)}-{port.interface}"
+
+
+def _position(spec: LabSpec, port: Port) -> int:
+    """Position in the lab of a port's network."""
+    return [network.name for network in spec.networks].index(port.network)
+
+
+def _delete_link(spec: LabSpec, name: str) -> None:
+    run(["ip", "-n", namespace(spec), "link", "delete", name], f"delete {name}", check=False)
 
 
 def _nft(name: str, *words: str) -> list[str]:

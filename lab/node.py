@@ -1,20 +1,18 @@
-"""One node: how it starts, when it is ready, how it stops."""
+"""One node, of whichever kind: what it is doing, when it is ready, how it stops."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import socket
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroup, disks, network
-from lab.error import LabError, run
-from lab.spec import LabSpec, Node
-
-_BOOT = Path(__file__).with_name("boot.sh")
+from lab import cgroup, disks
+from lab.error import LabError
+from lab.mirror import Mirror
+from lab.spec import Disk, LabSpec, Node
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,16 @@ class NodeStatus:
     uptime: float = 0.0
 
 
-class NodeProcess:
+class NodeProcess(ABC):
     """A node of a lab on this machine.
 
     :param spec: the lab
     :param node: the node
-    :param folder: its directory: writable layer, disks, console output
+    :param folder: its directory: what it wrote, disks, console output
     """
+
+    stops_within: float = 60.0
+    """Seconds that a shutdown may take before the node is killed."""
 
     def __init__(self, spec: LabSpec, node: Node, folder: Path) -> None:
         self.spec = spec
@@ -45,7 +46,7 @@ class NodeProcess:
 
     @property
     def init(self) -> int | None:
-        """Process id of its init, None when it does not run."""
+        """Process id of the first process in its process namespace, None when the node does not run."""
         return cgroup.init_of(self.group)
 
     @property
@@ -53,41 +54,65 @@ class NodeProcess:
         """What booting it printed."""
         return self.folder / "console.log"
 
-    def start(self, lower: str) -> None:
+    @property
+    def disks(self) -> Path:
+        """The directory of its disks."""
+        return self.folder / "disks"
+
+    def file_of(self, disk: Disk) -> Path:
+        """The file of one of its disks."""
+        return disks.file_of(self.spec, self.node, disk, self.disks)
+
+    @abstractmethod
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path) -> None:
+        """Make what is its own of a bare node.
+
+        :param upper: the directory for it, which appears complete or not at all
+        :param mirror: where its packages come from
+        :param keys: the lab's ssh directory
+        :param rootfs: the root file system of all nodes
+        """
+
+    def start(self, layers: Sequence[Path]) -> None:
         """Boot it; returns before it is ready.
 
-        :param lower: the read-only layers below its writable one, newest first, as overlayfs wants them
-        :raises LabError: when its network cannot be made
+        :param layers: what it stands on, newest first, the root file system of all nodes last
+        :raises LabError: when its network or disks cannot be made
         """
         self.kill()
-        network.make_node(self.spec, self.node)
-        disks.make(self.spec, self.node, self.folder / "disks")
+        disks.make(self.spec, self.node, self.disks)
         self.group.mkdir(parents=True, exist_ok=True)
-        env = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "NAME": self.node.name,
-            "NETNS": str(network.NAMESPACES / network.namespace(self.spec, self.node)),
-            "GROUP": str(self.group),
-            "NODE": str(self.folder),
-            "LOWER": lower,
-        }
         self.console.unlink(missing_ok=True)
-        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT], self.console, env)
+        self.boot(layers)
+
+    @abstractmethod
+    def boot(self, layers: Sequence[Path]) -> None:
+        """Start its processes."""
 
     def attach_disks(self) -> None:
         """Give it, while it runs, the disks of the inventory that it has not got; nothing happens to the others.
 
         :raises LabError: when a device cannot be made
         """
-        disks.make(self.spec, self.node, self.folder / "disks")
-        if self.node.disks and (pid := self.init) is not None:
-            env = [f"NODE={self.folder}", f"DEV=/proc/{pid}/root/dev"]
-            run(["env", *env, "sh", _BOOT, "attach"], f"attach the disks of {self.node.name}")
+        new = [disk for disk in self.node.disks if not self.file_of(disk).exists()]
+        disks.make(self.spec, self.node, self.disks)
+        self.plug(new)
 
+    @abstractmethod
+    def plug(self, new: Sequence[Disk]) -> None:
+        """Make disks that are new appear on the node if it runs."""
+
+    @abstractmethod
     def ready(self) -> bool:
-        """Whether its ssh server listens: read from the kernel, as a connection would be noise in its log."""
-        pid = self.init
-        return pid is not None and any(_listens(pid, table) for table in ("tcp", "tcp6"))
+        """Whether its ssh server listens."""
+
+    @abstractmethod
+    def enter(self, words: Sequence[str]) -> list[str]:
+        """The command that runs `words`, or a login shell, as root on the node."""
+
+    @abstractmethod
+    def press_power_button(self) -> None:
+        """Ask it to shut down."""
 
     def answers(self) -> bool:
         """Whether its ssh server greets; to be called inside the lab's network namespace."""
@@ -119,22 +144,16 @@ class NodeProcess:
                 )
             time.sleep(0.05)
 
-    def stop(self, deadline: float = 60.0) -> None:
-        """Shut it down as its power button would, or kill it when that takes too long.
-
-        :param deadline: seconds until it is killed
-        """
-        if (pid := self.init) is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGRTMIN + 4)  # systemd: poweroff.target
-            cgroup.wait_empty(self.group, deadline)
+    def stop(self) -> None:
+        """Shut it down as its power button would, or kill it when that takes too long."""
+        if self.init is not None:
+            self.press_power_button()
+            cgroup.wait_empty(self.group, self.stops_within)
         self.kill()
 
     def kill(self) -> None:
-        """Make it gone at once, as without power, with the loop devices that it leaves."""
+        """Make it gone at once, as without power, with what of the machine's it leaves."""
         cgroup.kill(self.group)
-        # What waits for the node does this too, unless it was killed as well.
-        detach(self.folder)
 
     def status(self) -> NodeStatus:
         """Its state."""
@@ -143,21 +162,3 @@ class NodeProcess:
             return NodeStatus(self.node.name, address, "stopped")
         state = "running" if self.ready() else "starting"
         return NodeStatus(self.node.name, address, state, pid, cgroup.memory(self.group), cgroup.uptime(pid))
-
-
-def detach(folder: Path) -> None:
-    """Detach the loop devices that a node which ended has left.
-
-    :param folder: the node's directory
-    """
-    if (folder / "device").exists() or (folder / "disks").exists():
-        run(["env", f"NODE={folder}", "sh", _BOOT, "detach"], f"detach the loop devices of {folder.name}")
-
-
-def _listens(pid: int, table: str) -> bool:
-    """Whether something listens on port 22 (0016), state 0A, in the network namespace of a process."""
-    try:
-        rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
-    except OSError:
-        return False
-    return any(row.split()[1].endswith(":0016") and row.split()[3] == "0A" for row in rows)

@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from lab import cgroup, identity, network, rootfs, service, snapshots
+from lab import cgroup, identity, kernel, network, rootfs, service, snapshots
+from lab.container import Container, detach
 from lab.error import LabError, require
 from lab.mirror import choose
-from lab.node import NodeProcess, NodeStatus, detach
+from lab.node import NodeProcess, NodeStatus
 from lab.spec import LabSpec
 from lab.state import Folder, State
+from lab.uml import UserModeLinux
 
-READY_WITHIN = 120.0  # seconds; a node takes two on an idle machine
+READY_WITHIN = 180.0  # seconds; a node takes two on an idle machine, one with a kernel of its own fifteen
 
 
 class Lab:
@@ -40,7 +42,8 @@ class Lab:
                 raise LabError(f"The lab cannot keep files in {path}: overlay mounts have a meaning for its characters")
         self.folder = Folder(base / "lab" / spec.name)
         self.group = cgroup.root() / spec.prefix
-        self.nodes = [NodeProcess(spec, node, self.folder.node(node.name)) for node in spec.nodes]
+        kinds: dict[str, type[NodeProcess]] = {"container": Container, "uml": UserModeLinux}
+        self.nodes = [kinds[node.kind](spec, node, self.folder.node(node.name)) for node in spec.nodes]
 
     @property
     def ssh_config(self) -> Path:
@@ -95,15 +98,20 @@ class Lab:
         :returns: the exit status
         :raises LabError: when there is no such node or it does not run
         """
-        pid = NodeProcess(self.spec, self.spec.node(node), self.folder.node(node)).init
-        if pid is None:
+        process = self._process(node)
+        if process.init is None:
             raise LabError(f"The node {node} does not run. Start it: stackspec lab up")
-        env = ["env", "-i", "HOME=/root", "USER=root", "LOGNAME=root", f"TERM={os.environ.get('TERM', 'dumb')}"]
-        env.append("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        words = list(command) or ["bash", "--login"]
-        return subprocess.run(
-            ["nsenter", "-t", str(pid), "-a", *env, "sh", "-c", 'cd && exec "$@"', "sh", *words]
-        ).returncode
+        return subprocess.run(process.enter(command)).returncode
+
+    def power_cycle(self, node: str, say: Callable[[str], None] = print) -> None:
+        """Take a node's power away and give it back; returns when it has booted.
+
+        :param node: its name
+        :raises LabError: when there is no such node, or it does not come back
+        """
+        with self.folder.locked():
+            self._process(node).kill()
+            self._boot(self.folder.read(), say)
 
     def snapshot(self, name: str, say: Callable[[str], None] = print) -> None:
         """Keep the state of all nodes under a name; only disks are copied. They are shut down, and boot again.
@@ -156,11 +164,15 @@ class Lab:
             raise LabError("The lab has no network. Run: stackspec lab up")
         return count
 
+    def _process(self, name: str) -> NodeProcess:
+        return self.nodes[self.spec.nodes.index(self.spec.node(name))]
+
     def _boot(self, state: State, say: Callable[[str], None]) -> None:
         started = time.monotonic()
         mirror = choose(self.spec)
         state = self.folder.write(self._with_rootfs(state, say))
         mirror = mirror or rootfs.mirror_of(self.cache, state.rootfs)
+        root = rootfs.path_of(self.cache, state.rootfs)
         missing = [process for process in self.nodes if process.init is None]
         if len(missing) < len(self.nodes) and network.drops(self.spec) is None:
             raise LabError("Nodes run, but the lab's network is gone. Run: stackspec lab down")
@@ -171,14 +183,15 @@ class Lab:
 
         def boot(process: NodeProcess) -> None:
             upper = self.folder.upper(process.node.name)
+            if isinstance(process, UserModeLinux):
+                process.tree = kernel.ensure(self.cache, mirror, say)
             if not upper.is_dir():
                 upper.parent.mkdir(parents=True, exist_ok=True)
                 if state.layers:
                     upper.mkdir()
                 else:
-                    identity.make_upper(self.spec, process.node, mirror, self.folder.ssh, upper)
-            lower = self.folder.lower(state, process.node.name, rootfs.path_of(self.cache, state.rootfs))
-            process.start(lower)
+                    process.make(upper, mirror, self.folder.ssh, root)
+            process.start(self.folder.lower(state, process.node.name, root))
 
         if missing:
             say(f"nodes: booting {', '.join(process.node.name for process in missing)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -20,7 +20,13 @@ MANAGEMENT = "management"
 _LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
 _INTERFACE = re.compile(r"[a-z][a-z0-9]{0,9}")
-_DISK = re.compile(r"/dev/((?:s|v|xv)d[a-z])")
+# A kernel of its own names its disks itself.
+_DISKS = {"container": re.compile(r"/dev/((?:s|v|xv)d[a-z])"), "uml": re.compile(r"/dev/(ubd[b-p])")}
+_DISK_SIZES = {"cinder": 20 << 30}
+_DISK_SIZE = 2 << 30  # bytes; room for what tests store
+_NODE_KEYS = {"kind", "memory"}
+
+Kind = Literal["container", "uml"]
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,25 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """A disk besides the one that a node boots from: its name below /dev, and how many bytes it has."""
+
+    device: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Node:
-    """A machine of the lab. `disks` are names of devices below /dev, besides the one that it boots from."""
+    """A machine of the lab: a container of this machine's kernel, or one with a kernel of its own (`uml`).
+
+    `memory` (MiB) is all that a node with a kernel of its own takes; containers share the machine's.
+    """
 
     name: str
     ports: tuple[Port, ...]
-    disks: tuple[str, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    kind: Kind = "container"
+    memory: int = 3072
 
     @property
     def management(self) -> Port:
@@ -139,9 +158,13 @@ class _Reader:
             raise self.error("lab", "there is no such section, so this site is not an embedded lab")
         lab = self.mapping(root["lab"], "lab")
         networks = self.networks(self.mapping(root.get("networks"), "networks"))
+        kinds = self.mapping(lab["nodes"], "lab.nodes") if "nodes" in lab else {}
+        sections = self.mapping(root.get("nodes"), "nodes")
+        if strange := sorted(set(kinds) - set(sections)):
+            raise self.error(f"lab.nodes.{strange[0]}", f"there is no such node; there are {', '.join(sections)}")
         nodes = tuple(
-            self.node(str(key), self.mapping(value, f"nodes.{key}"), networks)
-            for key, value in self.mapping(root.get("nodes"), "nodes").items()
+            self.node(str(key), self.mapping(value, f"nodes.{key}"), networks, kinds.get(key, {}))
+            for key, value in sections.items()
         )
         self.no_twins(nodes)
         return LabSpec(
@@ -169,7 +192,7 @@ class _Reader:
             raise self.error(f"{key}.gateway", f"{gateway} is not in {cidr}")
         return Network(name, IPv4Interface(f"{gateway}/{cidr.prefixlen}"))
 
-    def node(self, name: str, section: Mapping[str, Any], networks: tuple[Network, ...]) -> Node:
+    def node(self, name: str, section: Mapping[str, Any], networks: tuple[Network, ...], machine: Any) -> Node:
         key = f"nodes.{name}"
         self.name(name, key, _NODE_NAME)
         ports = []
@@ -193,20 +216,35 @@ class _Reader:
             raise self.error(f"{key}.{MANAGEMENT}", "is missing")
         if len({port.interface for port in ports}) != len(ports):
             raise self.error(key, "two networks share an interface")
-        return Node(name, tuple(ports), tuple(self.disks(section.get("disks"), f"{key}.disks")))
+        kind, memory = self.machine(machine, f"lab.{key}")
+        disks = tuple(self.disks(section.get("disks"), f"{key}.disks", kind))
+        return Node(name, tuple(ports), disks, kind, memory)
 
-    def disks(self, section: Any, key: str) -> Iterator[str]:
+    def machine(self, section: Any, key: str) -> tuple[Kind, int]:
+        if not section:
+            return Node.kind, Node.memory
+        for unknown in set(self.mapping(section, key)) - _NODE_KEYS:
+            raise self.error(f"{key}.{unknown}", f"unknown key (known here: {', '.join(sorted(_NODE_KEYS))})")
+        kind, memory = section.get("kind", Node.kind), section.get("memory", Node.memory)
+        if kind not in _DISKS:
+            raise self.error(f"{key}.kind", f"{kind!r} is not known; container or uml is expected")
+        if not isinstance(memory, int) or memory < 1024:
+            raise self.error(f"{key}.memory", f"{memory!r} is not a number of MiB, 1024 or more")
+        return kind, memory
+
+    def disks(self, section: Any, key: str, kind: Kind) -> Iterator[Disk]:
         if section is None:
             return
+        names = "/dev/ubdb" if kind == "uml" else "/dev/sdb"
         for use, value in self.mapping(section, key).items():
             devices = self.mapping(value, f"{key}.{use}").get("devices")
             if not isinstance(devices, list):
                 raise self.error(f"{key}.{use}.devices", "a list of devices is needed here")
             for device in devices:
-                found = _DISK.fullmatch(str(device))
+                found = _DISKS[kind].fullmatch(str(device))
                 if not found:
-                    raise self.error(f"{key}.{use}.devices", f"{device}: the lab has disks like /dev/sdb")
-                yield found[1]
+                    raise self.error(f"{key}.{use}.devices", f"{device}: this node of the lab has disks like {names}")
+                yield Disk(found[1], _DISK_SIZES.get(use, _DISK_SIZE))
 
     def no_twins(self, nodes: tuple[Node, ...]) -> None:
         owner: dict[IPv4Address, str] = {}

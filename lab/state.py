@@ -87,10 +87,9 @@ class Folder:
         """The read-only layer of a node that a snapshot made."""
         return self.snapshots / snapshot / node
 
-    def lower(self, state: State, node: str, rootfs: Path) -> str:
-        """The read-only layers of a node as overlayfs wants them: newest first."""
-        layers = [str(self.layer(name, node)) for name in reversed(state.layers)]
-        return ":".join([*layers, str(rootfs)])
+    def lower(self, state: State, node: str, rootfs: Path) -> list[Path]:
+        """What a node stands on, newest first."""
+        return [*(self.layer(name, node) for name in reversed(state.layers)), rootfs]
 
     def read(self) -> State:
         """The lab's state; a lab that never was has an empty one.

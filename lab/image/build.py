@@ -158,13 +158,16 @@ class Recipe:
             yield
 
 
-def unpack_command(variant: str, packages: Sequence[str], target: Path, mirror: str | None) -> list[str]:
+def unpack_command(
+    variant: str, packages: Sequence[str], target: Path, mirror: str | None, suite: str = SUITE
+) -> list[str]:
     """The mmdebstrap command that makes a tree.
 
     :param variant: `extract` unpacks the packages only, `minbase` installs a system
     :param packages: what it holds
     :param target: the folder to make
-    :param mirror: URI of a Debian archive, or mmdebstrap's own choice
+    :param mirror: URI of a Debian archive or a line of apt's sources, or mmdebstrap's own choice
+    :param suite: the release of Debian
     """
     command = [
         *("mmdebstrap", "--mode=root", f"--variant={variant}", "--format=directory", "--architectures=amd64"),
@@ -172,7 +175,7 @@ def unpack_command(variant: str, packages: Sequence[str], target: Path, mirror: 
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={path}" for path in UNUSED_PATHS),
         f"--include={','.join(packages)}",
-        SUITE,
+        suite,
         str(target),
     ]
     return [*command, mirror] if mirror else command

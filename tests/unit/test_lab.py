@@ -44,7 +44,17 @@ class TestSpec:
         assert [str(net.address) for net in site.networks] == ["10.0.0.1/24", "192.0.2.2/24"]
         assert site.node("controller").management.address == IPv4Address("10.0.0.10")
         assert site.prefix == "ss-lab"
-        assert [node.disks for node in site.nodes] == [(), ("sdb", "sdc", "sdd")]
+        assert [[disk.device for disk in node.disks] for node in site.nodes] == [[], ["sdb", "sdc", "sdd"]]
+
+    def test_node_with_a_kernel_of_its_own(self, tmp_path: Path) -> None:
+        """It names its disks otherwise, and its memory is bounded; the other nodes are containers."""
+        text = SITE.replace("/dev/sd", "/dev/ubd").replace(
+            "{name: lab}", "{name: lab, nodes: {compute01: {kind: uml}}}"
+        )
+        made = load(tmp_path, text)
+        assert [node.kind for node in made.nodes] == ["container", "uml"]
+        assert [disk.device for disk in made.nodes[1].disks] == ["ubdb", "ubdc", "ubdd"]
+        assert made.nodes[1].memory == 3072
 
     def test_name_can_be_overridden(self, tmp_path: Path) -> None:
         assert load(tmp_path, SITE, "two").prefix == "ss-two"
@@ -64,9 +74,18 @@ class TestSpec:
             ("  management: {cidr", "  other: {cidr", r"networks.management: is missing"),
             ("{name: lab}", "{name: lab, mirror: ftp://x}", r"lab.mirror: 'ftp://x' is not an http"),
             ("nodes:", "nodes: [", r"is not YAML"),
-            ("/dev/sdd", "/dev/disk/by-id/x", r"nodes.compute01.disks.cinder.devices: /dev/disk/by-id/x: the lab has"),
+            ("/dev/sdd", "/dev/disk/by-id/x", r"disks.cinder.devices: /dev/disk/by-id/x: this node of the lab has"),
             ("[/dev/sdd]", "/dev/sdd", r"nodes.compute01.disks.cinder.devices: a list of devices is needed"),
             ("{devices: [/dev/sdd]}", "/dev/sdd", r"nodes.compute01.disks.cinder: a mapping is needed"),
+            (
+                "{name: lab}",
+                "{name: lab, nodes: {x: {kind: uml}}}",
+                r"lab.nodes.x: there is no such node; there are contr",
+            ),
+            ("{name: lab}", "{name: lab, nodes: {controller: {kind: vm}}}", r"lab.nodes.controller.kind: 'vm' is not"),
+            ("{name: lab}", "{name: lab, nodes: {controller: {memory: 1}}}", r"lab.nodes.controller.memory: 1 is not"),
+            ("{name: lab}", "{name: lab, nodes: {controller: {ram: 1}}}", r"lab.nodes.controller.ram: unknown key"),
+            ("{name: lab}", "{name: lab, nodes: {compute01: {kind: uml}}}", r"/dev/sdb: .* disks like /dev/ubdb"),
         ],
     )
     def test_error_names_the_key(self, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -182,7 +201,7 @@ class TestLayers:
 
     def test_newest_layer_comes_first(self, tmp_path: Path) -> None:
         lower = Folder(tmp_path).lower(State("r", ("a", "b")), "n", Path("/rootfs"))
-        assert lower == f"{tmp_path}/snapshots/b/n:{tmp_path}/snapshots/a/n:/rootfs"
+        assert lower == [tmp_path / "snapshots/b/n", tmp_path / "snapshots/a/n", Path("/rootfs")]
 
     @pytest.mark.parametrize("moved", [0, 1, 2])
     def test_killed_snapshot_is_finished(self, tmp_path: Path, site: LabSpec, moved: int) -> None:
@@ -239,7 +258,8 @@ class TestLayers:
         disks.make(site, site.node("compute01"), tmp_path / "disks")
         files = sorted((tmp_path / "disks").iterdir())
         assert [file.name for file in files] == [f"ss-lab-compute01.{name}" for name in ("sdb", "sdc", "sdd")]
-        assert {(file.stat().st_size, file.stat().st_blocks) for file in files} == {(disks.SIZE, 0)}
+        assert [file.stat().st_size >> 30 for file in files] == [2, 2, 20]
+        assert {file.stat().st_blocks for file in files} == {0}
         files[0].write_bytes(b"data")
         disks.make(site, site.node("compute01"), tmp_path / "disks")
         assert files[0].read_bytes() == b"data"

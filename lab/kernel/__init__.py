@@ -1,0 +1,97 @@
+"""The kernel of nodes that have one of their own: User-Mode Linux, a kernel that runs as a process of this machine.
+
+Debian's package is unpacked, not installed, into a tree with the C library that it was made for, so that it runs on
+machines that have another one. Debian 13's own (6.12) knows ptrace only, which makes each system call of a node half
+again as dear; the next Debian's has seccomp.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.error import require, run
+from lab.image.build import unpack_command
+from lab.mirror import Mirror
+
+SUITE = "forky"
+PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")
+# The next Debian's index expires after some days, and a mirror that stands still for longer is as good for a lab. Its
+# signature is checked as any other's.
+SOURCE = "deb [check-valid-until=no] {archive} {suite} main"
+
+MODULES = "modules"
+"""Below the tree: what goes over a node's root file system."""
+BINARY = "/usr/bin/linux.uml"
+CLOCK = "usr/local/lib/lab-clock.so"
+_CLOCK_SOURCE = Path(__file__).with_name("clock.c")
+_COMPILE = "/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /clock.so /clock.c"
+_ENTER = f'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh -c "{_COMPILE}"'
+# What only the compiler needed.
+_UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", "clock.c")
+
+
+def key() -> str:
+    """Name of the tree that this recipe makes: another recipe, another name."""
+    recipe = json.dumps([SUITE, PACKAGES, SOURCE, _CLOCK_SOURCE.read_text(), Path(__file__).read_text()])
+    return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
+    """Unpack the kernel and build what its nodes need, unless the cache has it.
+
+    :param cache: the lab's cache directory
+    :param mirror: where packages come from
+    :param say: called with a line before the work starts and after
+    :returns: the tree; the kernel is BINARY in it, its modules and the clock library are below MODULES
+    :raises LabError: when a command fails
+    """
+    final = cache / "kernel" / key()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with (final.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not final.is_dir():
+            require("mmdebstrap")
+            for leftover in final.parent.glob(".*"):
+                shutil.rmtree(leftover)
+            started = time.monotonic()
+            say(f"kernel: unpacking User-Mode Linux of Debian {SUITE} (once, about half a minute)")
+            _build(final, mirror)
+            say(f"kernel: made in {time.monotonic() - started:.0f} s")
+    return final
+
+
+def _build(final: Path, mirror: Mirror) -> None:
+    tree = final.with_name(f".{final.name}.{os.getpid()}")
+    source = SOURCE.format(archive=mirror.archive, suite=SUITE)
+    try:
+        run(
+            unpack_command("extract", (*PACKAGES, "dash", "base-files"), tree, source, suite=SUITE),
+            "unpack the kernel of nodes",
+            timeout=900,
+            advice=f"It needs the suite {SUITE} of the Debian archive {mirror.archive}.",
+        )
+        tree.chmod(0o755)
+        for folder in ("proc", "dev", "node"):
+            (tree / folder).mkdir(exist_ok=True)
+        shutil.copy(_CLOCK_SOURCE, tree / "clock.c")
+        guard = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh", str(tree)]
+        run(guard, "compile the clock of nodes with a kernel of their own")
+        over = tree / MODULES
+        (over / CLOCK).parent.mkdir(parents=True)
+        (tree / "clock.so").rename(over / CLOCK)
+        modules = over / "usr/lib/modules"
+        modules.parent.mkdir(parents=True, exist_ok=True)
+        (tree / "usr/lib/uml/modules").rename(modules)
+        for name in _UNUSED:
+            path = tree / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        tree.rename(final)
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)

@@ -1,0 +1,160 @@
+"""A node with a kernel of its own: User-Mode Linux, which is a process of this machine and needs no hypervisor.
+
+It has what this machine's kernel lacks, such as device-mapper and iSCSI, and one slow processor: each of its system
+calls costs more than ten times as much as a container's. To everybody but the lab it is a node as any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import cgroup, disks, identity, kernel, network
+from lab.error import LabError, require, run
+from lab.mirror import Mirror
+from lab.node import NodeProcess
+from lab.spec import Disk, LabSpec, Node
+
+_BOOT = Path(__file__).with_name("uml.sh")
+IMAGE = "root.img"
+"""Its root file system, below what is a container's writable layer."""
+SIZE = 24 << 30  # bytes; the file takes only what is written to it
+# No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
+_FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
+_MAGIC, _VERSION, _LONGEST = 0xCAFEBABE, 2, 512
+
+
+class UserModeLinux(NodeProcess):
+    """A node that boots from a disk image.
+
+    :param tree: where the kernel is unpacked, None for a node that is not to be started
+    """
+
+    # Guests are shut down with it, one after the other.
+    stops_within = 240.0
+
+    def __init__(self, spec: LabSpec, node: Node, folder: Path) -> None:
+        super().__init__(spec, node, folder)
+        self.tree: Path | None = None
+
+    @property
+    def image(self) -> Path:
+        """The image that it boots from."""
+        return self.folder / "upper" / IMAGE
+
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path) -> None:
+        """Make its image of the root file system of all nodes, the modules of its kernel, and what is its own."""
+        require("mke2fs")
+        own = upper.with_name("own")
+        shutil.rmtree(own, ignore_errors=True)
+        identity.make_upper(self.spec, self.node, mirror, keys, own, self._files())
+        # The console's Ctrl-Alt-Del is all that its kernel offers as a power button.
+        button = own / "etc/systemd/system/ctrl-alt-del.target"
+        button.parent.mkdir(parents=True)
+        button.symlink_to("/usr/lib/systemd/system/poweroff.target")
+        new = upper.with_name(f"{upper.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        merged = upper.with_name("merged")
+        merged.mkdir(exist_ok=True)
+        with (new / IMAGE).open("wb") as out:
+            out.truncate(SIZE)
+        lower = f"{own}:{self._tree / kernel.MODULES}:{rootfs}"
+        script = 'mount -t overlay overlay -o "lowerdir=$1" "$2" && exec mke2fs -q -F -t ext4 -E "$3" -d "$2" "$4"'
+        options = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+        guard = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+        run([*guard, lower, merged, options, new / IMAGE], f"make the disk of {self.node.name}", timeout=300)
+        shutil.rmtree(own)
+        merged.rmdir()
+        new.rename(upper)
+
+    @property
+    def _tree(self) -> Path:
+        assert self.tree is not None, "the lab unpacks the kernel before it starts a node"
+        return self.tree
+
+    def _files(self) -> dict[str, str]:
+        """What a container does not need."""
+        files = {"etc/fstab": _FSTAB, "etc/ld.so.preload": f"/{kernel.CLOCK}\n"}
+        for index, port in enumerate(self.node.ports):
+            # The kernel calls its interfaces vec0, vec1.
+            name = f"etc/systemd/network/10-{port.interface}.link"
+            files[name] = f"[Match]\nMACAddress={self._mac(index)}\n\n[Link]\nName={port.interface}\n"
+        return files
+
+    def _mac(self, port: int) -> str:
+        """Derived from the address, since bridges of two labs never meet."""
+        octets = self.node.ports[port].address.packed
+        return "52:54:" + ":".join(f"{octet:02x}" for octet in octets)
+
+    def boot(self, layers: Sequence[Path]) -> None:
+        """Start its kernel on its image; a node that stands on a snapshot begins with a copy of that image."""
+        if not self.image.exists():
+            kept = layers[0] / IMAGE
+            if not kept.exists():
+                raise LabError(
+                    f"{layers[0].parent.name}: this snapshot has no disk of {self.node.name}, which had no kernel of "
+                    "its own when it was taken. Remove all snapshots: stackspec lab down --all"
+                )
+            disks.copy_file(kept, self.image)
+        taps = network.make_taps(self.spec, self.node)
+        env = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "GROUP": str(self.group),
+            "NETNS": str(network.NAMESPACES / network.namespace(self.spec)),
+            "NODE": str(self.folder),
+            "TREE": str(self._tree),
+            "MEMORY": str(self.node.memory),
+        }
+        arguments = [f"umid={self.node.name}", f"mem={self.node.memory}M", f"ubd0=/node/upper/{IMAGE}"]
+        arguments += [f"ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}" for disk in self.node.disks]
+        for index, tap in enumerate(taps):
+            # Without gro large frames of the other nodes are dropped, and iSCSI stands still.
+            options = f"transport=tap,ifname={tap},depth=128,gro=1,mac={self._mac(index)}"
+            arguments.append(f"vec{index}:{options}")
+        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *arguments], self.console, env)
+
+    def plug(self, new: Sequence[Disk]) -> None:
+        """Tell its kernel of disks that it has not got."""
+        for disk in new:
+            self._tell(f"config ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}")
+
+    def ready(self) -> bool:
+        """Whether its ssh server greets: nobody but its kernel knows who listens."""
+        if self.init is None:
+            return False
+        try:
+            return network.inside(network.NAMESPACES / network.namespace(self.spec), self.answers)
+        except LabError:
+            return False
+
+    def enter(self, words: Sequence[str]) -> list[str]:
+        """By ssh: its kernel lets nobody in from this machine."""
+        config = self.folder.parent.parent / "ssh/config"
+        terminal = [] if words else ["-t"]
+        return ["ssh", *terminal, "-F", str(config), self.node.name, *([shlex.join(words)] if words else [])]
+
+    def press_power_button(self) -> None:
+        """By its kernel's console."""
+        self._tell("cad")
+
+    def kill(self) -> None:
+        """Its interfaces are the lab's and outlive it."""
+        super().kill()
+        network.delete_taps(self.spec, self.node)
+
+    def _tell(self, command: str) -> None:
+        """Send a command to its kernel's console. An answer could not reach us: it sees another root directory."""
+        request = struct.pack(f"III{_LONGEST}s", _MAGIC, _VERSION, len(command), command.encode())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as console, contextlib.suppress(OSError):
+            console.sendto(request, str(self.folder / "uml" / self.node.name / "mconsole"))
+
+
+def _number(disk: Disk) -> int:
+    """ubdb is disk 1."""
+    return ord(disk.device[-1]) - ord("a")
