@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab import cgroup, identity, network
@@ -20,7 +20,7 @@ _BOOT = Path(__file__).with_name("boot.sh")
 class Container(NodeProcess):
     """A node whose writable layer lies over the root file system, by overlayfs."""
 
-    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path) -> None:
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
         """Make its writable layer."""
         identity.make_upper(self.spec, self.node, mirror, keys, upper)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +33,17 @@ class NodeProcess(ABC):
     :param spec: the lab
     :param node: the node
     :param folder: its directory: what it wrote, disks, console output
+    :param cache: the lab's cache directory
     """
 
     stops_within: float = 60.0
     """Seconds that a shutdown may take before the node is killed."""
 
-    def __init__(self, spec: LabSpec, node: Node, folder: Path) -> None:
+    def __init__(self, spec: LabSpec, node: Node, folder: Path, cache: Path) -> None:
         self.spec = spec
         self.node = node
         self.folder = folder
+        self.cache = cache
         self.group = cgroup.root() / spec.prefix / f"node-{node.name}"
 
     @property
@@ -64,13 +66,14 @@ class NodeProcess(ABC):
         return disks.file_of(self.spec, self.node, disk, self.disks)
 
     @abstractmethod
-    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path) -> None:
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
         """Make what is its own of a bare node.
 
         :param upper: the directory for it, which appears complete or not at all
         :param mirror: where its packages come from
         :param keys: the lab's ssh directory
         :param rootfs: the root file system of all nodes
+        :param say: called with a line before work that takes long
         """
 
     def start(self, layers: Sequence[Path]) -> None:

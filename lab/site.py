@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ from pathlib import Path
 from lab import cgroup, identity, kernel, network, rootfs, service, snapshots
 from lab.container import Container, detach
 from lab.error import LabError, require
-from lab.mirror import choose
+from lab.mirror import Mirror, choose
 from lab.node import NodeProcess, NodeStatus
 from lab.spec import LabSpec
 from lab.state import Folder, State
@@ -43,7 +45,7 @@ class Lab:
         self.folder = Folder(base / "lab" / spec.name)
         self.group = cgroup.root() / spec.prefix
         kinds: dict[str, type[NodeProcess]] = {"container": Container, "uml": UserModeLinux}
-        self.nodes = [kinds[node.kind](spec, node, self.folder.node(node.name)) for node in spec.nodes]
+        self.nodes = [kinds[node.kind](spec, node, self.folder.node(node.name), self.cache) for node in spec.nodes]
 
     @property
     def ssh_config(self) -> Path:
@@ -170,6 +172,8 @@ class Lab:
     def _boot(self, state: State, say: Callable[[str], None]) -> None:
         started = time.monotonic()
         mirror = choose(self.spec)
+        if mirror and not state.layers and any(self._is_new(each) for each in self.nodes if each.node.kind == "uml"):
+            self._unpack_kernel(mirror, say)
         state = self.folder.write(self._with_rootfs(state, say))
         mirror = mirror or rootfs.mirror_of(self.cache, state.rootfs)
         root = rootfs.path_of(self.cache, state.rootfs)
@@ -183,14 +187,12 @@ class Lab:
 
         def boot(process: NodeProcess) -> None:
             upper = self.folder.upper(process.node.name)
-            if isinstance(process, UserModeLinux):
-                process.tree = kernel.ensure(self.cache, mirror, say)
             if not upper.is_dir():
                 upper.parent.mkdir(parents=True, exist_ok=True)
                 if state.layers:
                     upper.mkdir()
                 else:
-                    process.make(upper, mirror, self.folder.ssh, root)
+                    process.make(upper, mirror, self.folder.ssh, root, say)
             process.start(self.folder.lower(state, process.node.name, root))
 
         if missing:
@@ -200,6 +202,18 @@ class Lab:
         self._each(lambda process: network.inside(self.namespace, lambda: process.wait_ready(READY_WITHIN)))
         _discard(self.folder.trash, self.group)
         say(f"lab {self.spec.name} is up ({time.monotonic() - started:.1f} s)")
+
+    def _is_new(self, process: NodeProcess) -> bool:
+        return not self.folder.upper(process.node.name).is_dir()
+
+    def _unpack_kernel(self, mirror: Mirror, say: Callable[[str], None]) -> None:
+        """Begin with it while the root file system is made; the node that needs it waits, or meets the same error."""
+
+        def work() -> None:
+            with contextlib.suppress(LabError):
+                kernel.ensure(self.cache, mirror, say)
+
+        threading.Thread(target=work, name="kernel", daemon=True).start()
 
     def _with_rootfs(self, state: State, say: Callable[[str], None]) -> State:
         if any(self.folder.upper(node.name).is_dir() for node in self.spec.nodes) or state.layers:

@@ -11,18 +11,20 @@ import shlex
 import shutil
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab import cgroup, disks, identity, kernel, network
 from lab.error import LabError, require, run
 from lab.mirror import Mirror
 from lab.node import NodeProcess
-from lab.spec import Disk, LabSpec, Node
+from lab.spec import Disk
 
 _BOOT = Path(__file__).with_name("uml.sh")
 IMAGE = "root.img"
-"""Its root file system, below what is a container's writable layer."""
+"""Its root file system, where a container has its writable layer."""
+KERNEL = "kernel"
+"""Name of the kernel whose modules are in the image."""
 SIZE = 24 << 30  # bytes; the file takes only what is written to it
 # No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
 _FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
@@ -30,26 +32,15 @@ _MAGIC, _VERSION, _LONGEST = 0xCAFEBABE, 2, 512
 
 
 class UserModeLinux(NodeProcess):
-    """A node that boots from a disk image.
-
-    :param tree: where the kernel is unpacked, None for a node that is not to be started
-    """
+    """A node that boots from a disk image."""
 
     # Guests are shut down with it, one after the other.
     stops_within = 240.0
 
-    def __init__(self, spec: LabSpec, node: Node, folder: Path) -> None:
-        super().__init__(spec, node, folder)
-        self.tree: Path | None = None
-
-    @property
-    def image(self) -> Path:
-        """The image that it boots from."""
-        return self.folder / "upper" / IMAGE
-
-    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path) -> None:
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
         """Make its image of the root file system of all nodes, the modules of its kernel, and what is its own."""
         require("mke2fs")
+        tree = kernel.ensure(self.cache, mirror, say)
         own = upper.with_name("own")
         shutil.rmtree(own, ignore_errors=True)
         identity.make_upper(self.spec, self.node, mirror, keys, own, self._files())
@@ -64,7 +55,8 @@ class UserModeLinux(NodeProcess):
         merged.mkdir(exist_ok=True)
         with (new / IMAGE).open("wb") as out:
             out.truncate(SIZE)
-        lower = f"{own}:{self._tree / kernel.MODULES}:{rootfs}"
+        (new / KERNEL).write_text(tree.name)
+        lower = f"{own}:{tree / kernel.MODULES}:{rootfs}"
         script = 'mount -t overlay overlay -o "lowerdir=$1" "$2" && exec mke2fs -q -F -t ext4 -E "$3" -d "$2" "$4"'
         options = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
         guard = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
@@ -72,11 +64,6 @@ class UserModeLinux(NodeProcess):
         shutil.rmtree(own)
         merged.rmdir()
         new.rename(upper)
-
-    @property
-    def _tree(self) -> Path:
-        assert self.tree is not None, "the lab unpacks the kernel before it starts a node"
-        return self.tree
 
     def _files(self) -> dict[str, str]:
         """What a container does not need."""
@@ -94,21 +81,29 @@ class UserModeLinux(NodeProcess):
 
     def boot(self, layers: Sequence[Path]) -> None:
         """Start its kernel on its image; a node that stands on a snapshot begins with a copy of that image."""
-        if not self.image.exists():
-            kept = layers[0] / IMAGE
-            if not kept.exists():
-                raise LabError(
-                    f"{layers[0].parent.name}: this snapshot has no disk of {self.node.name}, which had no kernel of "
-                    "its own when it was taken. Remove all snapshots: stackspec lab down --all"
-                )
-            disks.copy_file(kept, self.image)
+        upper = self.folder / "upper"
+        if not (upper / IMAGE).exists():
+            for name in (KERNEL, IMAGE):
+                if not (layers[0] / name).exists():
+                    raise LabError(
+                        f"The snapshot {layers[0].parent.name} has no disk of {self.node.name}, which had no kernel of "
+                        "its own when it was taken. Remove all snapshots: stackspec lab down --all"
+                    )
+                disks.copy_file(layers[0] / name, upper / name)
+        tree = kernel.path_of(self.cache, (upper / KERNEL).read_text())
+        if not tree.is_dir():
+            # Its modules are in the image.
+            raise LabError(
+                f"The kernel {tree.name} of {self.node.name} is gone from {self.cache}. "
+                "Run: stackspec lab down; stackspec lab up"
+            )
         taps = network.make_taps(self.spec, self.node)
         env = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "GROUP": str(self.group),
             "NETNS": str(network.NAMESPACES / network.namespace(self.spec)),
             "NODE": str(self.folder),
-            "TREE": str(self._tree),
+            "TREE": str(tree),
             "MEMORY": str(self.node.memory),
         }
         arguments = [f"umid={self.node.name}", f"mem={self.node.memory}M", f"ubd0=/node/upper/{IMAGE}"]

@@ -43,6 +43,11 @@ def key() -> str:
     return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
+def path_of(cache: Path, name: str) -> Path:
+    """Where the tree of that name is, or would be."""
+    return cache / "kernel" / name
+
+
 def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     """Unpack the kernel and build what its nodes need, unless the cache has it.
 
@@ -52,7 +57,7 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     :returns: the tree; the kernel is BINARY in it, its modules and the clock library are below MODULES
     :raises LabError: when a command fails
     """
-    final = cache / "kernel" / key()
+    final = path_of(cache, key())
     final.parent.mkdir(parents=True, exist_ok=True)
     with (final.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
