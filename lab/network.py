@@ -160,26 +160,30 @@ def make_node(spec: LabSpec, node: Node) -> None:
     run(["ip", "-n", lab, "-batch", "-"], f"join {node.name} to the networks", stdin=render_ports(spec, node))
 
 
-def make_taps(spec: LabSpec, node: Node) -> list[str]:
-    """Make the interfaces of a stopped node that has a kernel of its own: the lab's ends, on the bridges.
-
-    :returns: their names, as the node's ports
-    :raises LabError: when a step fails
-    """
-    delete_taps(spec, node)
-    lines, names = [], []
+def render_taps(spec: LabSpec, node: Node) -> str:
+    """The `ip -batch` lines that make the lab's ends of the interfaces of a node with a kernel of its own."""
+    lines = []
     for port in node.ports:
         name = _far_end(spec, node, port)
-        names.append(name)
         lines += [
             f"tuntap add mode tap name {name}",
             f"link set {name} addrgenmode none master {bridge(_position(spec, port))}",
             f"link set {name} up",
         ]
+    return "\n".join(lines) + "\n"
+
+
+def make_taps(spec: LabSpec, node: Node) -> list[str]:
+    """Join a stopped node with a kernel of its own to the lab's bridges.
+
+    :returns: names of the lab's ends, as the node's ports
+    :raises LabError: when a step fails
+    """
+    delete_taps(spec, node)
     run(
-        ["ip", "-n", namespace(spec), "-batch", "-"], f"join {node.name} to the networks", stdin="\n".join(lines) + "\n"
+        ["ip", "-n", namespace(spec), "-batch", "-"], f"join {node.name} to the networks", stdin=render_taps(spec, node)
     )
-    return names
+    return [_far_end(spec, node, port) for port in node.ports]
 
 
 def delete_taps(spec: LabSpec, node: Node) -> None:

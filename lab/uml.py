@@ -43,7 +43,7 @@ class UserModeLinux(NodeProcess):
         tree = kernel.ensure(self.cache, mirror, say)
         own = upper.with_name("own")
         shutil.rmtree(own, ignore_errors=True)
-        identity.make_upper(self.spec, self.node, mirror, keys, own, self._files())
+        identity.make_upper(self.spec, self.node, mirror, keys, own, self.files())
         # The console's Ctrl-Alt-Del is all that its kernel offers as a power button.
         button = own / "etc/systemd/system/ctrl-alt-del.target"
         button.parent.mkdir(parents=True)
@@ -65,8 +65,8 @@ class UserModeLinux(NodeProcess):
         merged.rmdir()
         new.rename(upper)
 
-    def _files(self) -> dict[str, str]:
-        """What a container does not need."""
+    def files(self) -> dict[str, str]:
+        """Text files that a container does not need, by path."""
         files = {"etc/fstab": _FSTAB, "etc/ld.so.preload": f"/{kernel.CLOCK}\n"}
         for index, port in enumerate(self.node.ports):
             # The kernel calls its interfaces vec0, vec1.
@@ -106,13 +106,20 @@ class UserModeLinux(NodeProcess):
             "TREE": str(tree),
             "MEMORY": str(self.node.memory),
         }
-        arguments = [f"umid={self.node.name}", f"mem={self.node.memory}M", f"ubd0=/node/upper/{IMAGE}"]
-        arguments += [f"ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}" for disk in self.node.disks]
-        for index, tap in enumerate(taps):
-            # Without gro large frames of the other nodes are dropped, and iSCSI stands still.
-            options = f"transport=tap,ifname={tap},depth=128,gro=1,mac={self._mac(index)}"
-            arguments.append(f"vec{index}:{options}")
-        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *arguments], self.console, env)
+        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *self.arguments(taps)], self.console, env)
+
+    def arguments(self, taps: Sequence[str]) -> list[str]:
+        """What its kernel is told of its machine: memory, disks and interfaces, in the view of `uml.sh`.
+
+        :param taps: the lab's ends of its interfaces
+        """
+        words = [f"umid={self.node.name}", f"mem={self.node.memory}M", f"ubd0=/node/upper/{IMAGE}"]
+        words += [f"ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}" for disk in self.node.disks]
+        # Without gro large frames of the other nodes are dropped, and iSCSI stands still.
+        return words + [
+            f"vec{index}:transport=tap,ifname={tap},depth=128,gro=1,mac={self._mac(index)}"
+            for index, tap in enumerate(taps)
+        ]
 
     def plug(self, new: Sequence[Disk]) -> None:
         """Tell its kernel of disks that it has not got."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 
 def test_nothing_leaves_the_lab(base, site, node_host, lab):
     """A connection to an address of documentation (RFC 5737) is refused on every node at once, and counted."""
@@ -25,3 +29,16 @@ def test_packages_come_through_the_proxy(base, site, node_host, lab):
     for name in site.nodes:
         proxy = node_host(name).check_output("apt-config dump Acquire::http::Proxy")
         assert "http://10.0.0.1:3142" in proxy, f"{name}: {proxy}"
+
+
+def test_kernel_of_its_own(base, node_host, lab):
+    """A node of that kind runs another kernel than this machine, in no more memory than the inventory gives it."""
+    own = [process for process in lab.nodes if process.node.kind == "uml"]
+    if not own:
+        pytest.skip("all nodes of this lab are containers")
+    for process in own:
+        host = node_host(process.node.name)
+        assert host.check_output("uname -r") != os.uname().release
+        total = int(host.check_output("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo")) // 1024
+        assert total <= process.node.memory, f"{process.node.name} has {total} MiB"
+        assert "Linux version" in process.console.read_text(errors="replace"), f"{process.console} holds no boot"

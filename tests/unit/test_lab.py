@@ -12,6 +12,7 @@ from lab import LabError, disks, identity, mirror, network, snapshots, spec
 from lab.mirror import Mirror
 from lab.spec import LabSpec
 from lab.state import Folder, Snapshot, State
+from lab.uml import UserModeLinux
 
 SITE = """\
 networks:
@@ -26,6 +27,8 @@ nodes:
     disks: {swift: {devices: [/dev/sdb, /dev/sdc], wipe: true}, cinder: {devices: [/dev/sdd]}}
 lab: {name: lab}
 """
+
+OWN_KERNEL = SITE.replace("/dev/sd", "/dev/ubd").replace("{name: lab}", "{name: lab, nodes: {compute01: {kind: uml}}}")
 
 
 @pytest.fixture
@@ -123,6 +126,41 @@ class TestNetwork:
         assert "elements = { 10.0.0.0/24, 192.0.2.0/24 }" in text
         assert "ip daddr != @networks counter name left goto refuse" in text
         assert "policy drop" in text
+
+
+class TestOwnKernel:
+    @pytest.fixture
+    def process(self, tmp_path: Path) -> UserModeLinux:
+        made = load(tmp_path, OWN_KERNEL)
+        return UserModeLinux(made, made.node("compute01"), tmp_path / "compute01", tmp_path / "cache")
+
+    def test_is_told_of_its_machine(self, process: UserModeLinux) -> None:
+        assert process.arguments(["n1-eth0"]) == [
+            "umid=compute01",
+            "mem=3072M",
+            "ubd0=/node/upper/root.img",
+            *(f"ubd{number}=/node/disks/ss-lab-compute01.ubd{name}" for number, name in enumerate("bcd", 1)),
+            "vec0:transport=tap,ifname=n1-eth0,depth=128,gro=1,mac=52:54:0a:00:00:14",
+        ]
+
+    def test_its_interfaces_get_the_names_of_the_inventory(self, process: UserModeLinux) -> None:
+        files = process.files()
+        link = files["etc/systemd/network/10-eth0.link"]
+        assert link == "[Match]\nMACAddress=52:54:0a:00:00:14\n\n[Link]\nName=eth0\n"
+        lines = network.render_taps(process.spec, process.node).splitlines()
+        assert lines[:2] == ["tuntap add mode tap name n1-eth0", "link set n1-eth0 addrgenmode none master br0"]
+
+    def test_snapshot_of_a_container_is_refused(self, process: UserModeLinux, tmp_path: Path) -> None:
+        with pytest.raises(LabError, match="snapshot old has no disk of compute01, which had no kernel of its own"):
+            process.boot([tmp_path / "old/compute01", tmp_path / "rootfs"])
+
+    def test_kernel_that_is_gone_is_named(self, process: UserModeLinux, tmp_path: Path) -> None:
+        upper = tmp_path / "compute01/upper"
+        upper.mkdir(parents=True)
+        (upper / "root.img").touch()
+        (upper / "kernel").write_text("uml-old")
+        with pytest.raises(LabError, match=r"kernel uml-old of compute01 is gone from .*cache"):
+            process.boot([tmp_path / "rootfs"])
 
 
 class TestMirror:
