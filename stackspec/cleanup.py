@@ -31,7 +31,7 @@ def command(arguments: argparse.Namespace) -> int:
     import openstack
 
     # Imported here: the engine knows no OpenStack, this command does.
-    from .openstack import ownership
+    from .openstack import block_storage, ownership
     from .openstack.cloud import CONNECT_RETRIES, connect
     from .openstack.load_balancer import set_free
     from .session import enter_lab
@@ -46,16 +46,20 @@ def command(arguments: argparse.Namespace) -> int:
         connection = connect(site)
     else:
         connection = openstack.connect(cloud=os.environ["OS_CLOUD"], connect_retries=CONNECT_RETRIES)
+    found = ownership.leftovers(connection, arguments.run)
     if arguments.dry_run:
-        for found in ownership.leftovers(connection, arguments.run):
-            print(found)
+        for each in found:
+            print(each)
+        if ownership.is_admin(connection):
+            for left in block_storage.stuck(connection, found, block_storage.NodeClock(site)):
+                print(left)
         return 0
     if site is not None:
-        balancers = [
-            each for each in ownership.leftovers(connection, arguments.run) if each.kind.name == "load_balancer"
-        ]
-        for line in set_free(site, [each.key for each in balancers]):
+        for line in set_free(site, [each.key for each in found if each.kind.name == "load_balancer"]):
             print(line)
-    for line in ownership.sweep(connection, arguments.run):
+    if ownership.is_admin(connection):
+        for line in block_storage.set_right(connection, found, site):
+            print(line)
+    for line in ownership.destroy(found):
         print(line)
     return 0

@@ -34,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--external-network", metavar="NAME", help="network of floating addresses (default: provider, else the first)"
     )
+    group.addoption(
+        "--volume-zone",
+        metavar="NAME",
+        help="availability zone of servers with volumes (default: the site's, else any)",
+    )
     for name in ("horizon", "skyline"):
         group.addoption(f"--{name}-url", metavar="URL", help=f"address of {name.capitalize()} (default: the site's)")
     group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")

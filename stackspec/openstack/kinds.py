@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from openstack import exceptions
 
+from .block_storage import AT_WORK
 from .run_names import belongs
 from .waiting import wait_for
 
@@ -194,6 +195,63 @@ def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:
     return bool(found.provisioning_status == "DELETED")
 
 
+def _at_rest(connection: Cloud, kind: str, key: str) -> Any:
+    """The volume, snapshot or backup when nothing is being done to it, or when it is being deleted already."""
+    get = getattr(connection.block_storage, f"get_{kind.removeprefix('volume_')}")
+    busy = set(AT_WORK[kind]) - {"deleting"}
+    return wait_for(
+        f"{kind} {key} is at rest",
+        lambda: None if (found := get(key)).status in busy else found,
+        SETTLED_WITHIN,
+        detail=lambda: f"it is {get(key).status}; `stackspec cleanup --inventory SITE` frees one that nobody works on",
+    )
+
+
+def _delete_volume(connection: Cloud, key: str) -> None:
+    found = _at_rest(connection, "volume", key)
+    for each in found.attachments or ():
+        connection.compute.delete_volume_attachment(each["server_id"], key)
+        found = _at_rest(connection, "volume", key)
+    if found.status != "deleting":
+        connection.block_storage.delete_volume(key, ignore_missing=False)
+
+
+def _delete_snapshot(connection: Cloud, key: str) -> None:
+    if _at_rest(connection, "volume_snapshot", key).status != "deleting":
+        connection.block_storage.delete_snapshot(key, ignore_missing=False)
+
+
+def _delete_backup(connection: Cloud, key: str) -> None:
+    # What builds upon it was asked to go before it.
+    wait_for(
+        f"no backup depends on backup {key}",
+        lambda: not connection.block_storage.get_backup(key).has_dependent_backups,
+        SETTLED_WITHIN,
+        detail=lambda: "there are incremental backups of it; they have to be deleted first",
+    )
+    if _at_rest(connection, "backup", key).status != "deleting":
+        connection.block_storage.delete_backup(key, ignore_missing=False)
+
+
+def _erased(name: str, service: str) -> Callable[[Cloud, str], bool]:
+    """Whether a volume, snapshot or backup is not found any more."""
+
+    def is_gone(connection: Cloud, key: str) -> bool:
+        try:
+            found = getattr(connection.block_storage, f"get_{name}")(key)
+        except exceptions.NotFoundException:
+            return True
+        if found.status.startswith("error"):
+            raise exceptions.SDKException(f"its deletion ended in {found.status}; {service}'s log says why")
+        return False
+
+    return is_gone
+
+
+def _delete_qos_spec(connection: Cloud, key: str) -> None:
+    connection.block_storage.delete_qos_spec(key, ignore_missing=False, force=True)
+
+
 KINDS: tuple[Kind, ...] = (
     # In the order in which they can be deleted: each stands before what it uses.
     _kind(
@@ -220,6 +278,44 @@ KINDS: tuple[Kind, ...] = (
         is_gone=_without("compute", "server", "DELETED", "SOFT_DELETED"),
     ),
     _kind("compute", "server_group", list=_everyone("compute", "server_groups")),
+    _kind(
+        "block_storage",
+        "volume_transfer",
+        list=_everyone("block_storage", "transfers"),
+        create="create_transfer",
+        delete=_delete("block_storage", "transfer"),
+    ),
+    _kind(
+        "block_storage",
+        "backup",
+        # Oldest first; the last in a list is the first to go, and a backup after those that build upon it.
+        list=_everyone("block_storage", "backups", sort="created_at:asc"),
+        delete=_delete_backup,
+        is_gone=_erased("backup", "cinder-backup"),
+    ),
+    _kind(
+        "block_storage",
+        "volume_snapshot",
+        list=_everyone("block_storage", "snapshots"),
+        delete=_delete_snapshot,
+        create="create_snapshot",
+        is_gone=_erased("snapshot", "cinder-volume"),
+    ),
+    _kind(
+        "block_storage",
+        "volume",
+        list=_everyone("block_storage", "volumes"),
+        delete=_delete_volume,
+        is_gone=_erased("volume", "cinder-volume"),
+    ),
+    _kind(
+        "block_storage",
+        "volume_type",
+        list=_plain("block_storage", "types", is_public=None),
+        delete=_delete("block_storage", "type"),
+        create="create_type",
+    ),
+    _kind("block_storage", "qos_spec", delete=_delete_qos_spec),
     _kind("network", "floating_ip", "ips", delete=_delete("network", "ip"), label="description", create="create_ip"),
     _kind("network", "router", delete=_delete_router),
     _kind("network", "port", list=_ports),

@@ -117,7 +117,7 @@ def _key(kind: Kind, each: Any, everyone: bool) -> str:
 
 
 def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
-    """Delete `objects` in the order of KINDS; one that is gone already is no error.
+    """Delete `objects` in the order of KINDS, of a kind the last first; one that is gone already is no error.
 
     :param seconds: deadline for what takes time to go
     :returns: a line for each that could not be deleted
@@ -126,7 +126,7 @@ def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
     ordered = sorted(objects, key=lambda each: RANK[each.kind.name])
     for _, same in itertools.groupby(ordered, key=lambda each: each.kind.name):
         going: list[Found] = []
-        for each in same:
+        for each in reversed(list(same)):
             problem = _destroy(each, seconds)
             if problem:
                 problems.append(problem)
@@ -156,14 +156,6 @@ def _destroy(each: Found, seconds: float) -> str | None:
     except Exception as error:  # any failure is reported, and none may keep the others from being deleted
         return f"{each} could not be deleted: {type(error).__name__}: {error}"
     return None
-
-
-def sweep(connection: Cloud, run_id: str = EVERY_RUN, *, seconds: float = 120) -> list[str]:
-    """Delete everything that `leftovers` finds.
-
-    :returns: a line for each object that could not be deleted
-    """
-    return destroy(leftovers(connection, run_id), seconds=seconds)
 
 
 def open_cloud(config: pytest.Config) -> Cloud:

@@ -1,0 +1,238 @@
+"""Volumes, snapshots and backups that nobody works on any more."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from openstack import exceptions
+
+from ..resources.base import unit
+from ..transport import Connection
+
+if TYPE_CHECKING:
+    from ..site import Site
+    from .ownership import Found
+
+Started = Callable[[str, str], "float | None"]
+"""When a service (first argument) of a host (second) was started, in seconds since the epoch; None if not known."""
+SCHEDULER, VOLUME, BACKUP, COMPUTE = "cinder-scheduler", "cinder-volume", "cinder-backup", "nova-compute"
+AT_WORK: dict[str, dict[str, tuple[str, ...]]] = {
+    "volume": {
+        "creating": (SCHEDULER, VOLUME),
+        "downloading": (VOLUME,),
+        "uploading": (VOLUME,),
+        "deleting": (VOLUME,),
+        "extending": (VOLUME, COMPUTE),
+        "retyping": (SCHEDULER, VOLUME, COMPUTE),
+        "reserved": (COMPUTE,),
+        "attaching": (VOLUME, COMPUTE),
+        "detaching": (VOLUME, COMPUTE),
+        "backing-up": (BACKUP,),
+        "restoring-backup": (BACKUP,),
+        "reverting": (VOLUME,),
+    },
+    "volume_snapshot": {
+        "creating": (VOLUME,),
+        "deleting": (VOLUME,),
+        "backing-up": (BACKUP,),
+        "restoring": (VOLUME,),
+    },
+    "backup": {"creating": (BACKUP,), "restoring": (BACKUP,), "deleting": (BACKUP,)},
+}
+"""kind -> status -> the services that may be at work on an object which has that status."""
+FAILED = {"error_deleting": "error", "error_backing-up": "available"}
+"""Statuses in which nobody works, and which the API does not let be deleted; what they are set to instead."""
+WHOLE = ("uploading", "reserved", "attaching", "detaching", "backing-up", "error_backing-up")
+"""Statuses of a volume whose content is what it was, however the work ended."""
+PATIENCE = 60
+"""Seconds after a change, and after the start of what works on it, for which it may still be waited for."""
+LONGEST = 3600
+"""Seconds after which nobody is at work on it, whatever runs."""
+_COLLECTIONS = {"volume": "volumes", "volume_snapshot": "snapshots", "backup": "backups"}
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """An object that has a status in which it cannot be deleted, with nobody at work on it.
+
+    :param found: the object
+    :param status: what the API says of it
+    :param truth: what it should say
+    :param dead: attachments of a volume to servers that do not have it
+    """
+
+    found: Found
+    status: str
+    truth: str
+    dead: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.found}: {self.status}, and nobody works on it"
+
+
+class NodeClock:
+    """Tells when services were started, as the nodes of a site know it.
+
+    :param site: None when nodes cannot be looked at
+    """
+
+    def __init__(self, site: Site | None) -> None:
+        self._site = site
+        self._known: dict[tuple[str, str], float | None] = {}
+
+    def __call__(self, service: str, host: str) -> float | None:
+        """Seconds since the epoch; None when the host is no node of the site, or the service does not run there."""
+        node = self._site.nodes.get(host.split(".")[0]) if self._site is not None else None
+        if self._site is None or node is None:
+            return None
+        if (service, node.name) not in self._known:
+            queries = [unit(name) for name in self._site.release.unit(service)]
+            connection = Connection(node, self._site.inventory.ssh)
+            try:
+                facts = connection.facts(queries)
+            finally:
+                connection.close()
+            runs = all(facts[query]["active"] == "active" for query in queries)
+            self._known[service, node.name] = max(float(facts[query]["started"]) for query in queries) if runs else None
+        return self._known[service, node.name]
+
+
+def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patience: float = PATIENCE) -> list[Stuck]:
+    """Those of `objects` that nobody works on any more.
+
+    :param connection: an administrator's
+    :param objects: of any kind; others than volumes, snapshots and backups are passed over
+    :param started: when services were started
+    :param patience: seconds for which a change, or the start of a service, is too young to tell
+    """
+    wanted = [each for each in objects if each.kind.name in _COLLECTIONS]
+    if not wanted:
+        return []
+    services = list(connection.block_storage.services())
+    # The cloud's own clock: each service that is up has reported less than a minute ago.
+    now = max((_moment(each.updated_at) for each in services), default=0.0)
+    backups = {str(each.host) for each in services if each.binary == BACKUP}
+    schedulers = {str(each.host) for each in services if each.binary == SCHEDULER}
+    left = []
+    for each in wanted:
+        try:
+            found = _read(connection, each)
+        except exceptions.NotFoundException:
+            continue
+        workers = AT_WORK[each.kind.name].get(found.status)
+        if found.status not in FAILED:
+            if workers is None:
+                continue
+            hosts = {SCHEDULER: schedulers, BACKUP: backups}
+            hosts[VOLUME] = _volume_hosts(connection, each.kind.name, found)
+            hosts[COMPUTE] = _compute_hosts(connection, each.kind.name, found)
+            times = [started(service, host) for service in workers for host in hosts[service]]
+            changed = _moment(found.updated_at or found.created_at)
+            if not _left(changed, now, times, patience):
+                continue
+        left.append(_truth(connection, each, found))
+    return left
+
+
+def mend(connection: Any, each: Stuck) -> str:
+    """Say of a stuck object what is true, so that it can be deleted, or detached by nova.
+
+    :param connection: an administrator's
+    :returns: a line that says it
+    """
+    service = connection.block_storage
+    for attachment in each.dead:
+        # Takes the target away, too. Where that fails, the record goes by the status below.
+        try:
+            service.delete_attachment(attachment, ignore_missing=True)
+        except exceptions.SDKException:
+            continue
+    words = {"status": each.truth}
+    if each.found.kind.name == "volume":
+        words["attach_status"] = "attached" if each.truth == "in-use" else "detached"
+    path = f"/{_COLLECTIONS[each.found.kind.name]}/{each.found.key}/action"
+    exceptions.raise_from_response(service.post(path, json={"os-reset_status": words}))
+    return f"set to {each.truth}: {each}"
+
+
+def set_right(connection: Any, objects: Iterable[Found], site: Site | None) -> Iterator[str]:
+    """Mend what is stuck of `objects`; give a line for each.
+
+    :param connection: an administrator's; what others may not see or change is left as it is
+    :param site: its nodes know when services were started; without it only what is an hour old counts as left
+    """
+    for each in stuck(connection, objects, NodeClock(site)):
+        try:
+            yield mend(connection, each)
+        except exceptions.SDKException as error:
+            yield f"{each}; it could not be set to {each.truth}: {error}"
+
+
+def _read(connection: Any, each: Found) -> Any:
+    name = "snapshot" if each.kind.name == "volume_snapshot" else each.kind.name
+    return getattr(connection.block_storage, f"get_{name}")(each.key)
+
+
+def _moment(text: str | None) -> float:
+    """Seconds since the epoch of what the API gives in UTC."""
+    if not text:
+        return 0.0
+    moment = datetime.datetime.fromisoformat(text.removesuffix("Z"))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+
+
+def _left(changed: float, now: float, started: Iterable[float | None], patience: float) -> bool:
+    """Whether all that may have worked on a change made at `changed` was started anew since, and has left it."""
+    if now - changed >= LONGEST:
+        return True
+    anew = all(start is not None and changed < start and now - start >= patience for start in started)
+    return anew and now - changed >= patience
+
+
+def _volume_hosts(connection: Any, kind: str, found: Any) -> set[str]:
+    """The host whose cinder-volume has a volume or snapshot; none as long as the scheduler has chosen none."""
+    try:
+        volume = found if kind == "volume" else connection.block_storage.get_volume(found.volume_id)
+    except exceptions.NotFoundException:
+        return set()
+    return {str(volume.host).split("@")[0]} if volume.host else set()
+
+
+def _compute_hosts(connection: Any, kind: str, found: Any) -> set[str]:
+    """The hosts of the servers to which a volume is, or is to be, attached."""
+    hosts = set()
+    for each in _attachments(connection, found) if kind == "volume" else ():
+        try:
+            hosts.add(str(connection.compute.get_server(each.instance).compute_host))
+        except exceptions.NotFoundException:
+            continue
+    return hosts
+
+
+def _attachments(connection: Any, volume: Any) -> list[Any]:
+    """The volume's attachments to servers, also those that are not complete, which the volume does not show."""
+    found = connection.block_storage.attachments(volume_id=volume.id, all_projects=True)
+    return [each for each in found if each.instance]
+
+
+def _truth(connection: Any, each: Found, found: Any) -> Stuck:
+    if each.kind.name == "backup":
+        return Stuck(each, found.status, "available" if found.status == "restoring" else "error")
+    if each.kind.name == "volume_snapshot":
+        return Stuck(each, found.status, "available" if found.status == "backing-up" else "error")
+    attachments = _attachments(connection, found)
+    dead = tuple(one.id for one in attachments if not _has(connection, one.instance, found.id))
+    if len(dead) < len(attachments):
+        return Stuck(each, found.status, "in-use", dead)
+    return Stuck(each, found.status, "available" if found.status in WHOLE else "error", dead)
+
+
+def _has(connection: Any, server: str, volume: str) -> bool:
+    """Whether nova has the volume in the server."""
+    try:
+        return any(each.volume_id == volume for each in connection.compute.volume_attachments(server))
+    except exceptions.NotFoundException:
+        return False

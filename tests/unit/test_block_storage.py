@@ -1,0 +1,318 @@
+"""Volumes that nobody works on any more: how they are told from others, and what is said of them instead."""
+
+from __future__ import annotations
+
+import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openstack import exceptions
+
+from stackspec.openstack import block_storage
+from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, mend, set_right, stuck
+from stackspec.openstack.kinds import BY_NAME, RANK
+from stackspec.openstack.ownership import Found, destroy
+
+NOW = 1_800_000_000.0
+RUN = "ss-20261125-001500-3f2a"
+
+
+def at(seconds: float) -> str:
+    """A time of the API, so many seconds ago."""
+    moment = datetime.datetime.fromtimestamp(NOW - seconds, datetime.timezone.utc)
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def started(**ago: float) -> Any:
+    """Start times of services, by name with `_` for `-`: seconds ago; the others are not known."""
+
+    def when(service: str, host: str) -> float | None:
+        seconds = ago.get(service.replace("-", "_"))
+        return None if seconds is None else NOW - seconds
+
+    return when
+
+
+class BlockStorage:
+    """What the tests need of cinder, and a record of what is asked of it."""
+
+    def __init__(self, status: str, ago: float, *, attached: tuple[str, ...] = (), host: str = "storage1@lvm#lvm"):
+        self.log: list[Any] = []
+        self.refuses = False
+        self.attached = attached
+        self.found = SimpleNamespace(
+            id="v", status=status, updated_at=at(ago), created_at=at(ago), host=host, volume_id="v"
+        )
+
+    def services(self) -> Any:
+        names = {SCHEDULER: "controller", VOLUME: "storage1@lvm", BACKUP: "storage1"}
+        return [SimpleNamespace(binary=name, host=host, updated_at=at(0)) for name, host in names.items()]
+
+    def get_volume(self, key: str) -> Any:
+        if key == "gone":
+            raise exceptions.NotFoundException("gone")
+        return self.found
+
+    get_snapshot = get_backup = get_volume
+
+    def attachments(self, *, volume_id: str, all_projects: bool) -> Any:
+        assert (volume_id, all_projects) == ("v", True)
+        return [SimpleNamespace(id=f"a-{server}", instance=server) for server in self.attached]
+
+    def delete_attachment(self, key: str, ignore_missing: bool) -> None:
+        self.log.append(f"delete {key}")
+        if self.refuses:
+            raise exceptions.ConflictException("in use")
+
+    def post(self, path: str, json: Any) -> Any:
+        self.log.append((path, json["os-reset_status"]))
+        return SimpleNamespace(
+            status_code=403 if self.refuses else 202,
+            headers={},
+            content=b"",
+            reason="Forbidden",
+            url=path,
+            request=None,
+        )
+
+
+def cloud(storage: BlockStorage, servers: dict[str, list[str]] | None = None) -> Any:
+    """A cloud in which nova has `servers`, each with these volumes."""
+
+    def get_server(key: str) -> Any:
+        if key not in (servers or {}):
+            raise exceptions.NotFoundException("no such server")
+        return SimpleNamespace(compute_host="compute1")
+
+    def volume_attachments(key: str) -> Any:
+        get_server(key)
+        return [SimpleNamespace(volume_id=volume) for volume in (servers or {})[key]]
+
+    compute = SimpleNamespace(get_server=get_server, volume_attachments=volume_attachments)
+    return SimpleNamespace(block_storage=storage, compute=compute)
+
+
+def thing(kind: str = "volume", key: str = "v") -> Found:
+    return Found(None, BY_NAME[kind], key, f"{RUN}-{kind}")
+
+
+def test_work_of_a_service_that_was_started_since_is_left() -> None:
+    (left,) = stuck(cloud(BlockStorage("creating", 300)), [thing()], started(cinder_volume=100, cinder_scheduler=100))
+    assert (left.status, left.truth) == ("creating", "error")
+    assert str(left) == f"volume {RUN}-volume (v): creating, and nobody works on it"
+
+
+@pytest.mark.parametrize(
+    ("changed", "start"),
+    [
+        pytest.param(300, {"cinder_volume": 400, "cinder_scheduler": 100}, id="the service has run all the time"),
+        pytest.param(300, {"cinder_volume": 100, "cinder_scheduler": 400}, id="another one may be at work"),
+        pytest.param(300, {"cinder_volume": 20, "cinder_scheduler": 100}, id="started just now: it may find the order"),
+        pytest.param(30, {"cinder_volume": 20, "cinder_scheduler": 20}, id="asked for just now"),
+        pytest.param(300, {"cinder_scheduler": 100}, id="nothing is known of a service"),
+        pytest.param(LONGEST - 60, {}, id="nothing is known at all"),
+    ],
+)
+def test_somebody_may_be_at_work(changed: float, start: dict[str, float]) -> None:
+    assert stuck(cloud(BlockStorage("creating", changed)), [thing()], started(**start)) == []
+
+
+def test_what_is_too_old_is_left_whatever_runs() -> None:
+    assert stuck(cloud(BlockStorage("creating", LONGEST + 1)), [thing()], started(cinder_volume=2 * LONGEST))
+
+
+@pytest.mark.parametrize("status", ["available", "in-use", "error", "error_extending", "awaiting-transfer"])
+def test_what_is_at_rest_is_passed_over(status: str) -> None:
+    assert stuck(cloud(BlockStorage(status, 2 * LONGEST)), [thing()], started()) == []
+
+
+def test_others_and_what_is_gone_are_passed_over() -> None:
+    assert stuck(cloud(BlockStorage("creating", 2 * LONGEST)), [thing("network"), thing(key="gone")], started()) == []
+
+
+def test_failed_deletion_is_no_work() -> None:
+    (left,) = stuck(cloud(BlockStorage("error_deleting", 1)), [thing()], started())
+    assert left.truth == "error"
+
+
+def test_detaching_while_nova_has_it_is_in_use() -> None:
+    storage = BlockStorage("detaching", 300, attached=("s",))
+    connection = cloud(storage, {"s": ["v"]})
+    (left,) = stuck(connection, [thing()], started(nova_compute=100, cinder_volume=100))
+    assert (left.truth, left.dead) == ("in-use", ())
+    assert mend(connection, left) == f"set to in-use: {left}"
+    assert storage.log == [("/volumes/v/action", {"status": "in-use", "attach_status": "attached"})]
+
+
+def test_detaching_waits_for_the_server_s_own_host() -> None:
+    storage = BlockStorage("detaching", 300, attached=("s",))
+    asked = []
+
+    def when(service: str, host: str) -> float:
+        asked.append((service, host))
+        return NOW - 100
+
+    assert stuck(cloud(storage, {"s": ["v"]}), [thing()], when)
+    assert asked == [(VOLUME, "storage1"), (COMPUTE, "compute1")]
+
+
+@pytest.mark.parametrize("servers", [{}, {"s": ["another"]}])
+def test_detaching_without_a_server_is_available(servers: dict[str, list[str]]) -> None:
+    storage = BlockStorage("detaching", 300, attached=("s",))
+    connection = cloud(storage, servers)
+    (left,) = stuck(connection, [thing()], started(nova_compute=100, cinder_volume=100))
+    assert (left.truth, left.dead) == ("available", ("a-s",))
+    mend(connection, left)
+    assert storage.log == ["delete a-s", ("/volumes/v/action", {"status": "available", "attach_status": "detached"})]
+
+
+def test_dead_attachment_beside_one_that_is_used_goes() -> None:
+    storage = BlockStorage("detaching", 300, attached=("s", "gone"))
+    connection = cloud(storage, {"s": ["v"]})
+    (left,) = stuck(connection, [thing()], started(nova_compute=100, cinder_volume=100))
+    assert (left.truth, left.dead) == ("in-use", ("a-gone",))
+
+
+def test_volume_without_a_host_is_the_scheduler_s() -> None:
+    storage = BlockStorage("creating", 300, host="")
+    assert stuck(cloud(storage), [thing()], started(cinder_scheduler=100))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "start", "truth", "path"),
+    [
+        ("volume_snapshot", "deleting", {"cinder_volume": 100}, "error", "/snapshots/v/action"),
+        ("volume_snapshot", "backing-up", {"cinder_backup": 100}, "available", "/snapshots/v/action"),
+        ("backup", "creating", {"cinder_backup": 100}, "error", "/backups/v/action"),
+        ("backup", "restoring", {"cinder_backup": 100}, "available", "/backups/v/action"),
+        ("volume", "backing-up", {"cinder_backup": 100}, "available", "/volumes/v/action"),
+        ("volume", "restoring-backup", {"cinder_backup": 100}, "error", "/volumes/v/action"),
+    ],
+)
+def test_truth_of_other_work(kind: str, status: str, start: dict[str, float], truth: str, path: str) -> None:
+    storage = BlockStorage(status, 300)
+    (left,) = stuck(cloud(storage), [thing(kind)], started(**start))
+    mend(cloud(storage), left)
+    ((asked, words),) = storage.log
+    assert (asked, words["status"]) == (path, truth)
+    assert ("attach_status" in words) == (kind == "volume")
+
+
+def test_what_cannot_be_mended_is_named() -> None:
+    storage = BlockStorage("detaching", LONGEST + 1, attached=("s",))
+    storage.refuses = True
+    (line,) = set_right(cloud(storage), [thing()], None)
+    assert "detaching, and nobody works on it; it could not be set to available" in line
+
+
+def test_patience_is_the_caller_s() -> None:
+    storage = BlockStorage("creating", 3)
+    when = started(cinder_volume=1, cinder_scheduler=1)
+    assert stuck(cloud(storage), [thing()], when) == []
+    assert stuck(cloud(storage), [thing()], when, patience=0)
+
+
+# ---- deletion
+
+
+@pytest.mark.parametrize(
+    ("user", "used"),
+    [
+        ("server", "volume"),
+        ("stack", "volume"),
+        ("volume_transfer", "volume"),
+        ("volume_snapshot", "volume"),
+        ("backup", "volume"),
+        ("backup", "object_container"),
+        ("volume", "volume_type"),
+        ("volume_type", "qos_spec"),
+        ("volume", "secret"),
+        ("volume", "project"),
+    ],
+)
+def test_what_uses_stands_before_what_is_used(user: str, used: str) -> None:
+    assert RANK[user] < RANK[used]
+
+
+class Deleting:
+    """A cinder in which work ends after a look, and deletion is refused as the real one refuses it."""
+
+    def __init__(self, **statuses: list[str]) -> None:
+        self.statuses = statuses
+        self.log: list[str] = []
+        self.dependents: dict[str, str] = {}
+        self.attachments: dict[str, list[Any]] = {}
+
+    def get(self, key: str) -> Any:
+        states = self.statuses.get(key)
+        if not states:
+            raise exceptions.NotFoundException(key)
+        status = states[0]
+        if len(states) > 1:
+            states.pop(0)
+        elif status == "deleting":
+            del self.statuses[key]
+        dependent = self.dependents.get(key) in self.statuses
+        if dependent and self.statuses[self.dependents[key]] == ["deleting"]:
+            del self.statuses[self.dependents[key]]
+        attachments = self.attachments.get(key) if status == "in-use" else []
+        return SimpleNamespace(status=status, has_dependent_backups=dependent, attachments=attachments)
+
+    get_volume = get_snapshot = get_backup = get
+
+    def delete(self, key: str, ignore_missing: bool) -> None:
+        assert not ignore_missing
+        assert self.statuses[key] in (["available"], ["error"]), f"{key} is {self.statuses[key]}"
+        assert self.dependents.get(key) not in self.statuses
+        self.log.append(f"delete {key}")
+        self.statuses[key] = ["deleting"]
+
+    delete_volume = delete_snapshot = delete_backup = delete
+
+    def delete_volume_attachment(self, server: str, volume: str) -> None:
+        self.log.append(f"detach {volume} from {server}")
+        self.statuses[volume] = ["detaching", "available"]
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+
+
+def run(storage: Deleting, *objects: tuple[str, str]) -> list[str]:
+    connection = SimpleNamespace(block_storage=storage, compute=storage)
+    return destroy([Found(connection, BY_NAME[kind], key, key) for kind, key in objects])
+
+
+def test_volume_is_deleted_when_its_work_is_done_and_nova_has_let_go() -> None:
+    storage = Deleting(v=["attaching", "in-use"])
+    storage.attachments["v"] = [{"server_id": "s"}]
+    assert run(storage, ("volume", "v")) == []
+    assert storage.log == ["detach v from s", "delete v"]
+
+
+def test_incremental_backup_goes_before_its_parent() -> None:
+    storage = Deleting(full=["available"], incremental=["available"])
+    storage.dependents["full"] = "incremental"
+    assert run(storage, ("backup", "full"), ("backup", "incremental")) == []
+    assert storage.log == ["delete incremental", "delete full"]
+
+
+def test_volume_that_is_being_deleted_is_not_asked_again() -> None:
+    storage = Deleting(v=["deleting", "deleting"])
+    assert run(storage, ("volume", "v")) == []
+    assert storage.log == []
+
+
+def test_failed_deletion_is_reported() -> None:
+    storage = Deleting(v=["deleting", "error_deleting"])
+    (problem,) = run(storage, ("volume", "v"))
+    assert "its deletion ended in error_deleting" in problem
+
+
+def test_every_status_of_work_has_its_services() -> None:
+    for statuses in block_storage.AT_WORK.values():
+        for services in statuses.values():
+            assert set(services) <= {SCHEDULER, VOLUME, BACKUP, COMPUTE}
+            assert services
