@@ -82,6 +82,7 @@ def skyline(
     swift: Step,
     heat: Step,
     barbican: Step,
+    cinder: Step,
     octavia: Step,
     magnum: Step,
 ) -> Resources:
@@ -89,7 +90,7 @@ def skyline(
     yield Packages("nginx")
     # It would take the other dashboard's port.
     yield Command(("rm", DEFAULT_SITE), unless=("test", "!", "-e", DEFAULT_SITE))
-    # Cinder's place as well, once it is there (errata E104, E105).
+    # With cinder's place, which the guide adds by hand and where it cannot stand (errata E104, E105).
     yield Generated(
         NGINX,
         (f"{PATH}/bin/skyline-nginx-generator",),

@@ -220,8 +220,9 @@ def read_bytes(path):
 
 
 def read_disk(path):
-    """A block device: what blkid finds on it, where it or a part of it is mounted, what else holds it."""
+    """A block device: what blkid finds on it, where it or a part of it is mounted, what else holds it or a part."""
     answer = {"exists": os.path.exists(path), "block": False, "content": {}, "mounted": [], "holders": []}
+    answer["path"] = os.path.realpath(path)
     if not answer["exists"]:
         return answer
     status = os.stat(path)
@@ -235,12 +236,12 @@ def read_disk(path):
         answer["content"] = dict(lines) or {"TYPE": "several things at once"}
     number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
     folder = f"/sys/dev/block/{number}"
-    parts = [read_file(f"{folder}/{name}/dev")["content"].strip() for name in os.listdir(folder)]
-    numbers = {number, *(part for part in parts if part)}
+    parts = [name for name in os.listdir(folder) if os.path.exists(f"{folder}/{name}/partition")]
+    numbers = {number, *(read_file(f"{folder}/{name}/dev")["content"].strip() for name in parts)}
     with open("/proc/self/mountinfo") as stream:
         rows = [line.split() for line in stream]
     answer["mounted"] = sorted({row[4] for row in rows if row[2] in numbers})
-    answer["holders"] = sorted(os.listdir(f"{folder}/holders"))
+    answer["holders"] = sorted({name for part in ("", *parts) for name in os.listdir(f"{folder}/{part}/holders")})
     return answer
 
 

@@ -189,7 +189,7 @@ class Run:
         from lab.guest import TEST_GUEST
 
         # A section's image is for the steps of that section only.
-        sections = {"images", *(STEPS[name].section for name in closure(steps))}
+        sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
         images = self.site.inventory.all_images()
         sources = {image.source for (section, *_), image in images.items() if section in sections}
         for recipe in (TEST_GUEST, TEST_AMPHORA):
@@ -262,8 +262,7 @@ class Run:
 
     def require(self, step: str) -> None:
         """What a step's fixture does: the engine has it done, or the cloud that exists has the service."""
-        section = STEPS[step].section
-        if self.site is not None and section and not self.site.inventory.has(section):
+        if self.site is not None and (section := STEPS[step].lacks(self.site)):
             pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
         if self.deploying:
             return

@@ -31,7 +31,7 @@ class Step:
     :param needs: the steps that it depends on
     :param provides: the service type that the catalog of a cloud shows when this step is done there
     :param declare: the function that yields the resources
-    :param section: the inventory's section without which the step is no part of a site; "" for a step of every site
+    :param sections: the inventory's sections without which the step is no part of a site; none for one of every site
     """
 
     name: str
@@ -39,11 +39,15 @@ class Step:
     needs: tuple[str, ...]
     provides: str | None
     declare: Callable[..., Iterable[Resource]] = field(compare=False)
-    section: str = ""
+    sections: tuple[str, ...] = ()
+
+    def lacks(self, site: Site) -> str:
+        """The section for want of which the step is no part of `site`, or ""."""
+        return next((section for section in self.sections if not site.inventory.has(section)), "")
 
     def nodes(self, site: Site) -> list[Node]:
         """The nodes of `site` that the step runs on."""
-        if self.section and not site.inventory.has(self.section):
+        if self.lacks(site):
             return []
         roles = {self.role} if isinstance(self.role, str) else set(self.role)
         return [node for node in site.nodes.values() if roles & {"all", *node.roles}]
@@ -62,20 +66,21 @@ STEPS: dict[str, Step] = {}
 
 
 def step(
-    *, role: str | tuple[str, ...], provides: str | None = None, section: str = ""
+    *, role: str | tuple[str, ...], provides: str | None = None, section: str | tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Resources]], Any]:
     """Register a function as a step and make it a session fixture that waits for the engine.
 
     :param role: controller, compute, storage or all; or several of them
     :param provides: service type in the catalog, by which the step's tests find it on a cloud that exists
-    :param section: the inventory's section without which the step is no part of a site
+    :param section: the inventory's section, or several, without which the step is no part of a site
     """
+    sections = (section,) if isinstance(section, str) else section
 
     def register(function: Callable[..., Resources]) -> Any:
         name = function.__name__
         parameters = inspect.signature(function).parameters
         needs = tuple(parameter for parameter in parameters if parameter not in DATA)
-        STEPS[name] = Step(name, role, needs, provides, function, section)
+        STEPS[name] = Step(name, role, needs, provides, function, sections)
 
         def wait(request: pytest.FixtureRequest, **_needs: object) -> Step:
             require: Callable[[str], None] = request.config.stash[REQUIRE]

@@ -1,6 +1,6 @@
 """The corner of stackspec that knows OpenStack: resources that several chapters of the guide share."""
 
-from .compute import Flavor, Keypair, NoQuota
+from .compute import AvailabilityZone, Flavor, Keypair, NoQuota
 from .database import Database, DbSync
 from .identity import (
     Bootstrap,
@@ -22,8 +22,10 @@ from .oslo import OsloConfig, database_url, keystone_auth, keystone_authtoken, t
 from .ovs import OvsBridge, OvsNeutronPort, OvsSetting
 from .references import Id
 from .ring import Ring, RingDevice
+from .volume import VolumeService, VolumeType
 
 __all__ = [
+    "AvailabilityZone",
     "Bootstrap",
     "CloudsFile",
     "Database",
@@ -54,6 +56,8 @@ __all__ = [
     "ServicePort",
     "ServiceUser",
     "Subnet",
+    "VolumeService",
+    "VolumeType",
     "database_url",
     "keystone_auth",
     "keystone_authtoken",

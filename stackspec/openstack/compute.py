@@ -1,4 +1,4 @@
-"""Flavors, key pairs and quotas. The guide uses m1.tiny and never makes it (erratum E37)."""
+"""Flavors, key pairs, quotas and availability zones. The guide uses m1.tiny and never makes it (erratum E37)."""
 
 from __future__ import annotations
 
@@ -142,3 +142,44 @@ class NoQuota(ApiObject):
         project = connection.identity.find_project(self.project, ignore_missing=False, domain_id="default")
         connection.compute.update_quota_set(project, **dict.fromkeys(_COMPUTE, UNLIMITED))
         connection.network.update_quota(project.id, **dict.fromkeys(_NETWORK, UNLIMITED))
+
+
+@dataclass(frozen=True)
+class AvailabilityZone(ApiObject):
+    """A zone in which servers find just these nodes: a host aggregate of its name.
+
+    :param name: the zone
+    :param hosts: its compute nodes
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"availability zone {self.name}"
+
+    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+        found = cloud.find("compute.aggregates", name=self.name)
+        differences = compare(found, {"availability_zone": self.name}, self.title)
+        if found is not None and set(found.hosts or ()) != set(self.hosts):
+            shown = " ".join(sorted(found.hosts or ())) or "none"
+            differences.append(Difference(f"nodes of {self.title}", " ".join(sorted(self.hosts)), shown))
+        return differences
+
+    def make(self, cloud: Cloud, context: Context) -> None:
+        compute = cloud.connection.compute
+        found = cloud.find("compute.aggregates", name=self.name)
+        if found is None:
+            found = compute.create_aggregate(name=self.name, availability_zone=self.name)
+        elif found.availability_zone != self.name:
+            compute.update_aggregate(found, availability_zone=self.name)
+        there = set(found.hosts or ()) if hasattr(found, "hosts") else set()
+        for host in sorted(there - set(self.hosts)):
+            compute.remove_host_from_aggregate(found, host)
+        for host in sorted(set(self.hosts) - there):
+            for other in cloud.list("compute.aggregates"):
+                # A node can be in one zone only.
+                if other.name != self.name and other.availability_zone and host in (other.hosts or ()):
+                    compute.remove_host_from_aggregate(other, host)
+            compute.add_host_to_aggregate(found, host)

@@ -6,6 +6,9 @@ from .disks import Mounted, Xfs
 from .files import Access, Directory, File, FileFrom, Lines
 from .generated import Generated
 from .ini import IniFile
+from .iscsi import InitiatorName
+from .kernel import KernelModule
+from .lvm import LvmFilter, VolumeGroup
 from .packages import Packages
 from .python_settings import PythonSettings
 from .service import Service
@@ -25,7 +28,10 @@ __all__ = [
     "FileFrom",
     "Generated",
     "IniFile",
+    "InitiatorName",
+    "KernelModule",
     "Lines",
+    "LvmFilter",
     "Mounted",
     "Packages",
     "PythonSettings",
@@ -35,6 +41,7 @@ __all__ = [
     "Service",
     "Shared",
     "Venv",
+    "VolumeGroup",
     "Xfs",
     "YamlFile",
 ]

@@ -65,7 +65,7 @@ def bytes_of(path: str) -> Query:
 
 
 def disk(device: str) -> Query:
-    """A block device: {exists, block, content (what blkid says, empty for a blank one), mounted, holders}."""
+    """A block device: {exists, path (real), block, content (what blkid says, {} if blank), mounted, holders}."""
     return Query("disk", (device,))
 
 

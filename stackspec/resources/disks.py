@@ -4,10 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..inventory import Node
 from ..site import Site
 from .base import Change, Context, Difference, Query, Resource, disk
+
+
+def what_forbids(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:
+    """Why a disk cannot be taken, or "": it is not there, in use, or holds what may not be lost.
+
+    :param found: what the node says of it
+    :param device: the disk
+    :param where: the key of the inventory that names it
+    :param ours: whether what is on it was made by this site
+    :param path: where it may be mounted
+    :param wipe: whether what is on it may be lost
+    """
+    if not found["exists"]:
+        return f"no device {device}, which the inventory names at {where}"
+    if not found["block"]:
+        return f"{device} is no block device; name a disk at {where}"
+    if elsewhere := [each for each in found["mounted"] if each != path]:
+        return f"{device} is mounted at {', '.join(elsewhere)}; unmount it, or name another disk at {where}"
+    if ours:
+        return ""
+    if found["holders"]:
+        return f"{device} is in use by {', '.join(found['holders'])}; name another disk at {where}"
+    if found["content"] and not wipe:
+        return (
+            f"{device} holds data ({words_for(found['content'])}), which is not overwritten; name another disk at "
+            f"{where}, or say wipe: true there if all of it may be lost"
+        )
+    return ""
+
+
+def words_for(content: dict[str, str]) -> str:
+    """What is on a disk, in words."""
+    kind = content.get("TYPE") or f"partition table {content.get('PTTYPE', '')}".strip()
+    return f"{kind} {content['LABEL']}" if "LABEL" in content else kind
 
 
 @dataclass(frozen=True)
@@ -35,22 +70,9 @@ class Xfs(Resource):
     def obstacles(self, context: Context) -> list[str]:
         found = context.facts[disk(self.device)]
         where = f"nodes.{context.node.name}.disks"
-        if not found["exists"]:
-            return [f"no device {self.device}, which the inventory names at {where}"]
-        if not found["block"]:
-            return [f"{self.device} is no block device; name a disk at {where}"]
-        if elsewhere := [path for path in found["mounted"] if path != self.path]:
-            return [f"{self.device} is mounted at {', '.join(elsewhere)}; unmount it, or name another disk at {where}"]
-        if self._is_ours(found["content"]):
-            return []
-        if found["holders"]:
-            return [f"{self.device} is in use by {', '.join(found['holders'])}; name another disk at {where}"]
-        if found["content"] and not self.wipe:
-            return [
-                f"{self.device} holds data ({self._words(found['content'])}), which is not overwritten; name another "
-                f"disk at {where}, or say wipe: true there if all of it may be lost"
-            ]
-        return []
+        ours = self._is_ours(found["content"])
+        reason = what_forbids(found, self.device, where, ours=ours, path=self.path, wipe=self.wipe)
+        return [reason] if reason else []
 
     def changes(self, context: Context) -> list[Change]:
         content = context.facts[disk(self.device)]["content"]
@@ -59,17 +81,12 @@ class Xfs(Resource):
         # Without -f, mkfs itself refuses what is not blank.
         force = ("-f",) if self.wipe and content else ()
         argv = ("mkfs.xfs", *force, "-m", f"uuid={self.uuid}", self.device)
-        difference = Difference(self.device, f"XFS {self.uuid}", self._words(content) if content else "blank")
+        difference = Difference(self.device, f"XFS {self.uuid}", words_for(content) if content else "blank")
         action = {"op": "command", "argv": argv, "timeout": 600.0}
         return [Change(f"format {self.device}", (difference,), "", (action,))]
 
     def _is_ours(self, content: dict[str, str]) -> bool:
         return content.get("TYPE") == "xfs" and content.get("UUID") == self.uuid
-
-    @staticmethod
-    def _words(content: dict[str, str]) -> str:
-        kind = content.get("TYPE") or f"partition table {content.get('PTTYPE', '')}".strip()
-        return f"{kind} {content['LABEL']}" if "LABEL" in content else kind
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ CHAPTERS = {
     "nova": ("nova", "nova_compute", "nova_discover"),
     "neutron": ("neutron", "neutron_compute", "nova_networking"),
     "horizon": ("horizon",),
+    "cinder": ("cinder", "cinder_volume", "cinder_backup", "volume_attachment"),
     "heat": ("heat",),
     "magnum": ("magnum",),
     "octavia": ("octavia", "octavia_dashboard"),

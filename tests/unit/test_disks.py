@@ -266,14 +266,14 @@ def test_file_of_another_node_is_not_known_in_a_plan(site):
     assert found.actions == ()
 
 
-def test_site_without_disks_has_no_swift(site):
+def test_site_without_disks_has_no_storage_services(site):
     """Nothing is declared on any node, so that neither catalog nor tests know of it."""
     load_steps()
     bare = {name: node.model_copy(update={"disks": {}}) for name, node in site.nodes.items()}
     assert site.inventory.has("disks.swift")
-    assert not site.inventory.has("disks.cinder")
+    assert site.inventory.has("disks.cinder")
     site.inventory = site.inventory.model_copy(update={"nodes": bare})
-    for name in ("swift_disks", "swift", "swift_storage"):
+    for name in ("swift_disks", "swift", "swift_storage", "cinder", "cinder_volume", "cinder_backup"):
         assert STEPS[name].nodes(site) == []
 
 
@@ -291,7 +291,8 @@ def test_storage_node_without_disks_for_swift_is_left_alone(site):
 def test_what_a_node_says_of_a_device_that_is_none(tmp_path):
     """A path that is not there, and one that is a file: neither is probed."""
     missing = node_agent.read_disk(str(tmp_path / "sdb"))
-    assert missing == {"exists": False, "block": False, "content": {}, "mounted": [], "holders": []}
+    path = str(tmp_path / "sdb")
+    assert missing == {"exists": False, "path": path, "block": False, "content": {}, "mounted": [], "holders": []}
     (tmp_path / "sdb").write_bytes(b"data")
     assert node_agent.read_disk(str(tmp_path / "sdb")) == {**missing, "exists": True}
 

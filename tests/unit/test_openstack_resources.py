@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from stackspec import inventory
+from stackspec.errors import ActionError
 from stackspec.openstack import (
+    AvailabilityZone,
     Bootstrap,
     Database,
     DbSync,
@@ -21,6 +23,8 @@ from stackspec.openstack import (
     Project,
     RoleAssignment,
     ServiceUser,
+    VolumeService,
+    VolumeType,
 )
 from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import native_hash
@@ -28,7 +32,7 @@ from stackspec.openstack.rabbitmq import RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.base import file, package, unit
 
-from .bare import RUNNING, context, differences, found_in, look, made, text_file
+from .bare import RUNNING, FoundCloud, context, differences, found_in, look, made, text_file
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
@@ -380,3 +384,127 @@ class TestApiObjects:
             "os_distro of image coreos: wanted 'fedora-coreos', found None",
             "a of image coreos: wanted '1', found None",
         ]
+
+
+def aggregate(name, *hosts, zone=None):
+    """A host aggregate of the cloud."""
+    return SimpleNamespace(name=name, availability_zone=zone or name, hosts=[*hosts])
+
+
+class TestAvailabilityZone:
+    """A zone with just the nodes that the inventory has in it."""
+
+    zone = AvailabilityZone("rack1", ("compute01", "compute02"))
+
+    @pytest.mark.parametrize(
+        ("aggregates", "found"),
+        [
+            ([], ["availability zone rack1: wanted there, found not there"]),
+            ([aggregate("rack1", "compute02", "compute01")], []),
+            (
+                [aggregate("rack1", "compute01", "compute03")],
+                ["nodes of availability zone rack1: wanted compute01 compute02, found compute01 compute03"],
+            ),
+            (
+                [aggregate("rack1", "compute01", "compute02", zone="other")],
+                ["availability zone rack1 availability_zone: wanted 'rack1', found 'other'"],
+            ),
+        ],
+        ids=["none", "right", "other nodes", "aggregate of another zone"],
+    )
+    def test_differences(self, site, aggregates, found):
+        """By the list of aggregates."""
+        assert found_in(site, self.zone, aggregates=aggregates) == found
+
+    def calls(self, site, *aggregates):
+        """What nova is asked to do."""
+        cloud = FoundCloud(site, aggregates=[*aggregates])
+        asked = []
+
+        def note(name):
+            def call(*args, **kwargs):
+                asked.append((name, *[getattr(each, "name", each) for each in args]))
+                return aggregate("rack1")
+
+            return call
+
+        cloud._connection = SimpleNamespace(
+            compute=SimpleNamespace(
+                **{name: note(name) for name in ("create_aggregate", "update_aggregate")},
+                add_host_to_aggregate=note("add"),
+                remove_host_from_aggregate=note("remove"),
+            )
+        )
+        self.zone.make(cloud, context(site, site.controller))
+        return asked
+
+    def test_made(self, site):
+        """Its nodes enter it, and leave another zone first, since a node can be in one only."""
+        both = [("add", "rack1", "compute01"), ("add", "rack1", "compute02")]
+        assert self.calls(site) == [("create_aggregate",), *both]
+        old = [aggregate("old", "compute02"), SimpleNamespace(name="ssd", availability_zone=None, hosts=["compute02"])]
+        moved = [("remove", "old", "compute02"), both[1]]
+        assert self.calls(site, aggregate("rack1", "compute01"), *old) == moved
+
+    def test_nodes_that_are_not_named_leave(self, site):
+        """The inventory says all of it."""
+        found = aggregate("rack1", "compute01", "compute02", "compute03")
+        assert self.calls(site, found) == [("remove", "rack1", "compute03")]
+
+
+def test_volume_type(site):
+    """For every project, on the backend that is named; other keys of it are the operator's."""
+    kind = VolumeType("lvm", {"volume_backend_name": "lvm"})
+
+    def found(**changed):
+        there = {"name": "lvm", "is_public": True, "extra_specs": {"volume_backend_name": "lvm", "x": "y"}, **changed}
+        return found_in(site, kind, types=[SimpleNamespace(**there)])
+
+    assert found() == []
+    assert found_in(site, kind, types=[]) == ["volume type lvm: wanted there, found not there"]
+    assert found(is_public=False) == ["volume type lvm is_public: wanted True, found False"]
+    assert found(extra_specs={}) == ["volume_backend_name of volume type lvm: wanted lvm, found None"]
+
+
+class TestVolumeService:
+    """A service that is up, and a backend that the scheduler knows."""
+
+    def changes(self, site, monkeypatch, binary="cinder-volume", state="up", pools=("compute01@lvm#lvm",)):
+        """What is to be done; nobody waits."""
+        cloud = FoundCloud(site)
+        host = "compute01@lvm" if binary == "cinder-volume" else "compute01"
+        services = [SimpleNamespace(binary=binary, host=host, state=state)] if state else []
+        cloud._connection = SimpleNamespace(
+            block_storage=SimpleNamespace(
+                services=lambda: services, backend_pools=lambda: [SimpleNamespace(name=name) for name in pools]
+            )
+        )
+        cloud._reachable = True
+        here = context(site, site.controller)
+        here.shared._objects[Cloud] = cloud
+        monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("stackspec.openstack.volume.SETTLED", 0.0)
+        return VolumeService(binary, host, seconds=0.0).changes(here)
+
+    @pytest.mark.parametrize("binary", ["cinder-volume", "cinder-backup"])
+    def test_up(self, site, monkeypatch, binary):
+        """Nothing to do; a service of backups has no pool."""
+        assert self.changes(site, monkeypatch, binary, pools=["compute01@lvm#lvm"] * (binary == "cinder-volume")) == []
+
+    @pytest.mark.parametrize(
+        ("state", "pools", "found"),
+        [
+            ("", (), "not known"),
+            ("down", (), "down"),
+            ("up", (), "without a pool"),
+            ("up", ("compute01@lvm2#lvm",), "without a pool"),
+        ],
+        ids=["not there", "down", "the scheduler has not heard of it", "another's pool"],
+    )
+    def test_waited_for(self, site, monkeypatch, state, pools, found):
+        """And when it does not come, the error says what the API says of it."""
+        (change,) = self.changes(site, monkeypatch, state=state, pools=pools)
+        assert differences(change) == [f"cinder-volume at compute01@lvm: wanted up, found {found}"]
+        with pytest.raises(ActionError) as raised:
+            change.actions[0]()
+        assert f"the API says {found}" in str(raised.value)

@@ -1,0 +1,181 @@
+"""LVM: which devices it looks at, and volume groups on whole disks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..inventory import Node
+from ..site import Site
+from .base import Change, Context, Difference, ManagedFile, NodeAction, Query, Resource, disk, file, run, unified_diff
+from .disks import what_forbids, words_for
+
+FILTERS = ("filter", "global_filter")
+"""One counts for commands, the other for what the system does by itself, at boot and when a disk appears."""
+_SETTING = (
+    rf'(?m)^[ \t]*(?:devices/)?({"|".join(FILTERS)})[ \t]*=[ \t]*((?:\[(?:[^\]"]|"[^"]*")*\]|"[^"]*"))[^\n]*(?:\n|\Z)'
+)
+TREE = run("lsblk", "--json", "--paths", "--output", "NAME,TYPE,TRAN,FSTYPE,MOUNTPOINTS")
+_ALL = 'devices { filter = [ "a|.*|" ] global_filter = [ "a|.*|" ] }'
+PHYSICAL = run("pvs", "--config", _ALL, "--reportformat", "json", "--options", "pv_name,vg_name")
+
+
+@dataclass(frozen=True)
+class LvmFilter(ManagedFile):
+    """LVM sees these devices and those that the node's own system is on, and no others.
+
+    Servers make volume groups inside their volumes. A node that has such a volume as a disk must leave them alone, and
+    a filter without the system's own disks would keep the node from booting (erratum E59).
+
+    :param path: LVM's configuration; where there is none there is no LVM, and nothing to do
+    :param devices: devices that services have for themselves
+    """
+
+    devices: tuple[str, ...] = ()
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [*super().queries(site, node), TREE, *(disk(device) for device in self.devices)]
+
+    def changes(self, context: Context) -> list[Change]:
+        path = context.site.release.path(self.path)
+        found = context.facts[file(path)]
+        before = str(found["content"])
+        if not found["exists"]:
+            return []
+        named = {context.facts[disk(device)].get("path", device) for device in self.devices}
+        own = [name for name in local_volumes(context.facts[TREE]) if name not in named]
+        value = filter_of([*self.devices, *own])
+        settings = [(match[1], " ".join(match[2].split())) for match in re.finditer(_SETTING, before)]
+        if sorted(settings) == sorted((name, value) for name in FILTERS):
+            return []
+        differences = []
+        for name in FILTERS:
+            now = ", ".join(value for key, value in settings if key == name) or "not set"
+            if now != value:
+                differences.append(Difference(f"devices/{name}", value, now))
+        after = with_filter(before, value)
+        actions: list[NodeAction] = []
+        if own:
+            # Tried before it is written: the system's own devices must be seen through it.
+            trial = f"devices {{ {' '.join(f'{name} = {value}' for name in FILTERS)} }}"
+            actions.append({"op": "command", "argv": ("pvs", "--config", trial, *own)})
+        actions.append({"op": "write", "path": path, "content": after})
+        return [Change(f"write {path}", tuple(differences), unified_diff(path, before, after), tuple(actions), (path,))]
+
+
+def filter_of(devices: Iterable[str]) -> str:
+    """A filter that accepts just `devices`. Anchored: the guide's also fits every other path with sdb in it."""
+    patterns = [*(f"a|^{device}$|" for device in devices), "r|.*|"]
+    return "[ " + ", ".join(f'"{pattern}"' for pattern in patterns) + " ]"
+
+
+def with_filter(text: str, value: str) -> str:
+    """lvm.conf with this filter, as a command's and as the system's, and no other."""
+    text = re.sub(_SETTING, "", text)
+    lines = "".join(f"\t{name} = {value}\n" for name in FILTERS)
+    section = re.search(r"(?m)^[ \t]*devices[ \t]*\{[^\n]*\n", text)
+    if section is None:
+        return f"{text.rstrip()}\n\ndevices {{\n{lines}}}\n".lstrip()
+    return text[: section.end()] + lines + text[section.end() :]
+
+
+def local_volumes(answer: dict[str, Any]) -> list[str]:
+    """Physical volumes of the node itself, by what lsblk says.
+
+    Not those inside of logical volumes, and not those on disks that came by iSCSI, unless the system is on one.
+    """
+
+    def used(device: dict[str, Any]) -> bool:
+        mounted = any(device.get("mountpoints") or ())
+        return mounted or any(used(child) for child in device.get("children", ()))
+
+    def walk(devices: list[dict[str, Any]]) -> Iterator[str]:
+        for device in devices:
+            remote = device.get("tran") == "iscsi" and not used(device)
+            if device["type"] == "lvm" or remote:
+                continue
+            if device.get("fstype") == "LVM2_member":
+                yield device["name"]
+            yield from walk(device.get("children", []))
+
+    try:
+        return sorted(set(walk(json.loads(answer["out"])["blockdevices"])))
+    except ValueError:
+        return []
+
+
+@dataclass(frozen=True)
+class VolumeGroup(Resource):
+    """A volume group on whole disks, known again by its name. What a disk holds otherwise is never lost unasked.
+
+    :param name: its name
+    :param devices: the disks
+    :param where: the key of the inventory that names them
+    :param wipe: whether what is on the disks may be lost
+    """
+
+    name: str
+    devices: tuple[str, ...]
+    where: str
+    wipe: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"volume group {self.name}"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [PHYSICAL, *(disk(device) for device in self.devices)]
+
+    def obstacles(self, context: Context) -> list[str]:
+        groups = _groups(context.facts[PHYSICAL])
+        reasons = []
+        for device in self.devices:
+            found = context.facts[disk(device)]
+            group = groups.get(found.get("path", device))
+            # A physical volume of no group holds nothing yet: a run that was killed has made it.
+            ours = group in (self.name, "")
+            reasons.append(what_forbids(found, device, self.where, ours=ours, wipe=self.wipe))
+        named = {context.facts[disk(device)].get("path", device) for device in self.devices}
+        for device, group in groups.items():
+            if group == self.name and device not in named:
+                reasons.append(
+                    f"{device} is in the volume group {self.name}, too; name it at {self.where}, or move what is on "
+                    f"it away (pvmove {device}; vgreduce {self.name} {device})"
+                )
+        return [reason for reason in reasons if reason]
+
+    def changes(self, context: Context) -> list[Change]:
+        groups = _groups(context.facts[PHYSICAL])
+        differences = []
+        actions: list[NodeAction] = []
+        new = []
+        for device in self.devices:
+            found = context.facts[disk(device)]
+            group = groups.get(found.get("path", device))
+            if group == self.name:
+                continue
+            new.append(device)
+            content = words_for(found["content"]) if found["content"] else "blank"
+            differences.append(Difference(device, f"in {self.title}", content))
+            if group != "":
+                if self.wipe and found["content"]:
+                    actions.append({"op": "command", "argv": ("wipefs", "--all", device)})
+                # Without --yes it refuses what is not blank: there is nobody to answer its question.
+                actions.append({"op": "command", "argv": ("pvcreate", device)})
+        if not new:
+            return []
+        grown = self.name in groups.values()
+        actions.append({"op": "command", "argv": ("vgextend" if grown else "vgcreate", self.name, *new)})
+        return [Change(f"{'extend' if grown else 'make'} {self.title}", tuple(differences), "", tuple(actions))]
+
+
+def _groups(answer: dict[str, Any]) -> dict[str, str]:
+    """Device of each physical volume -> its group, "" for none. Nothing while there is no LVM on the node."""
+    try:
+        rows = json.loads(answer["out"])["report"][0]["pv"]
+    except ValueError:
+        return {}
+    return {row["pv_name"]: row["vg_name"] for row in rows}

@@ -1,0 +1,156 @@
+"""Block storage from outside: volume groups, what LVM sees, targets, initiators, services."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+GROUP = "cinder-volumes"
+SECRETS = ("/etc/cinder/cinder.conf", "/etc/iscsi/initiatorname.iscsi", "/var/lib/cinder/volumes")
+
+
+@pytest.fixture
+def storage(site):
+    """Nodes with disks for cinder."""
+    return [node for node in site.with_role("storage") if node.devices("cinder")]
+
+
+@pytest.fixture
+def attaching(site):
+    """Nodes that volumes come to: compute nodes that may have some, and storage nodes, which back volumes up."""
+    wanted = [node for node in site.nodes.values() if "compute" in node.roles and node.volumes]
+    return wanted + [node for node in site.with_role("storage") if node.devices("cinder") and node not in wanted]
+
+
+def physical_volumes(host, *options):
+    """What LVM sees on a node: device -> volume group."""
+    out = host.check_output(f"pvs --reportformat json --options pv_name,vg_name {' '.join(options)}")
+    return {row["pv_name"]: row["vg_name"] for row in json.loads(out)["report"][0]["pv"]}
+
+
+def test_volume_group_is_on_its_own_disks(cinder_volume, storage, node_host):
+    """The disks of the inventory, all of them and no other; no server's data goes anywhere else."""
+    for node in storage:
+        found = {device for device, group in physical_volumes(node_host(node.name)).items() if group == GROUP}
+        wanted = {node_host(node.name).check_output("realpath %s", device) for device in node.devices("cinder")}
+        assert found == wanted, f"{node.name}: {GROUP} is on {found or 'nothing'}"
+
+
+def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume, storage, node_host):
+    """A physical volume inside of a volume is a server's: made on one by hand, LVM does not see it.
+
+    It is made on a logical volume that is attached to the node as a loop device, as a volume would be by iSCSI.
+    """
+    for node in storage:
+        host = node_host(node.name)
+        file = host.check_output("mktemp /var/tmp/stackspec-XXXXXX")
+        try:
+            host.check_output("truncate --size 32M %s", file)
+            device = host.check_output("losetup --find --show %s", file)
+            try:
+                unfiltered = '--config \'devices { filter = [ "a|.*|" ] global_filter = [ "a|.*|" ] }\''
+                host.check_output(f"pvcreate {unfiltered} {device}")
+                assert device in physical_volumes(host, unfiltered), "the test itself"
+                assert device not in physical_volumes(host), f"{node.name}: LVM sees {device}"
+                refused = host.run(f"pvs --config 'devices {{ filter = [ \"a|.*|\" ] }}' {device}")
+                assert refused.rc != 0, f"{node.name}: the system itself sees {device}: no global_filter"
+            finally:
+                host.check_output("losetup --detach %s", device)
+        finally:
+            host.check_output("rm %s", file)
+
+
+def test_own_system_is_seen_through_the_filter(cinder_volume, volume_attachment, attaching, node_host):
+    """What is mounted from logical volumes is among what LVM sees, else the node would not boot again (erratum E59)."""
+    for node in attaching:
+        host = node_host(node.name)
+        rows = json.loads(host.check_output("lsblk --json --list --output NAME,TYPE,MOUNTPOINTS"))["blockdevices"]
+        mounted = [row["name"] for row in rows if row["type"] == "lvm" and any(row["mountpoints"])]
+        if not host.file("/etc/lvm/lvm.conf").exists:
+            assert not mounted
+            continue
+        seen = host.check_output("lvs --noheadings --options lv_dm_path").split()
+        assert {f"/dev/mapper/{name}" for name in mounted} <= set(seen), f"{node.name}: {mounted}, LVM sees {seen}"
+
+
+def test_targets_listen_on_the_management_address_only(cinder_volume, storage, node_host):
+    """Volumes are nobody else's business, and a password on a target is a small one."""
+    for node in storage:
+        sockets = node_host(node.name).check_output("ss -H -t -l -n 'sport = :3260'").splitlines()
+        addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
+        assert addresses == {node.address}, f"{node.name}: targets on {addresses or 'no address'}"
+
+
+def test_targets_survive_a_restart(cinder_volume, storage, node_host):
+    """The daemon is told of cinder's targets at each start, whichever of the two file names the distribution has."""
+    for node in storage:
+        host = node_host(node.name)
+        includes = host.check_output("cat /etc/tgt/conf.d/*.conf").splitlines()
+        assert "include /var/lib/cinder/volumes/*" in includes, f"{node.name}: {includes}"
+        assert host.service("tgt").is_enabled
+        assert host.service("cinder-volume").is_enabled
+
+
+def test_services_are_up(cinder_volume, cinder_backup, site, storage, cloud):
+    """`openstack volume service list`, and what the guide leaves open: every service that the inventory means is up."""
+    found = {(each.binary, each.host): (each.status, each.state) for each in cloud.block_storage.services()}
+    wanted = {("cinder-scheduler", site.controller.name)}
+    wanted |= {("cinder-volume", f"{node.name}@lvm") for node in storage}
+    wanted |= {("cinder-backup", node.name) for node in storage}
+    assert found == dict.fromkeys(wanted, ("enabled", "up"))
+
+
+def test_default_type_means_the_backend(cinder_volume, storage, cloud):
+    """Who names no type gets `lvm`, which the backends of all storage nodes have."""
+    kind = next(each for each in cloud.block_storage.types() if each.name == "lvm")
+    assert kind.extra_specs == {"volume_backend_name": "lvm"}
+    assert cloud.block_storage.get("/types/default").json()["volume_type"]["name"] == "lvm"
+    pools = {pool.name: pool.capabilities["volume_backend_name"] for pool in cloud.block_storage.backend_pools()}
+    assert {name.partition("#")[0]: backend for name, backend in pools.items()} == {
+        f"{node.name}@lvm": "lvm" for node in storage
+    }
+
+
+def test_initiators_are_ready(volume_attachment, cinder_backup, attaching, node_host):
+    """The kernel has what it takes, now and at boot, and the daemon is there for who calls it."""
+    for node in attaching:
+        host = node_host(node.name)
+        assert host.file("/sys/module/iscsi_tcp").exists, f"{node.name}: no iscsi_tcp"
+        if "builtin" not in host.check_output("modinfo --field filename iscsi_tcp"):
+            assert "iscsi_tcp" in host.check_output("cat /etc/modules-load.d/*.conf").splitlines()
+        assert host.service("iscsid.socket").is_running, f"{node.name}: no iscsid.socket"
+        assert host.service("iscsid.socket").is_enabled
+        # It is started by the question; none of the answers "no session" and "sessions" is an error.
+        done = host.run("iscsiadm --mode session")
+        assert done.rc in (0, 21), done.stderr
+
+
+def test_initiators_have_names_of_their_own(volume_attachment, cinder_backup, attaching, node_host):
+    """Two nodes of one name are one node for a target: it would take the volume of one for the other's."""
+    text = {node.name: node_host(node.name).file("/etc/iscsi/initiatorname.iscsi").content_string for node in attaching}
+    names = {
+        node: [line.partition("=")[2] for line in lines.splitlines() if line.startswith("InitiatorName=")]
+        for node, lines in text.items()
+    }
+    assert all(len(each) == 1 and each[0].startswith("iqn.") for each in names.values()), names
+    assert len({each[0] for each in names.values()}) == len(names), names
+
+
+def test_nothing_secret_is_for_everybody(cinder, cinder_volume, volume_attachment, site, node_host):
+    """Passwords of services, and those of the targets, which are in a file for each volume."""
+    for name in site.nodes:
+        for path in SECRETS:
+            file = node_host(name).file(path)
+            if file.exists:
+                assert file.mode & 0o007 == 0, f"{name}: {path} has mode {file.mode:04o}"
+
+
+def test_shipped_options_are_gone(cinder_volume, storage, node_host):
+    """The package's own backend is another group's, and says the protocol under its old names."""
+    for node in storage:
+        text = node_host(node.name).file("/etc/cinder/cinder.conf").content_string
+        section = text.split("\n[lvm]\n")[1].split("\n[")[0].splitlines()
+        names = {line.partition("=")[0].strip() for line in section if line and not line.startswith("#")}
+        assert not names & {"iscsi_protocol", "iscsi_helper"}, names
+        assert f"volume_group = {GROUP}" in section

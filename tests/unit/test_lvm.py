@@ -1,0 +1,368 @@
+"""LVM, kernel modules and initiator names: what is refused, what is seen through the filter, what is left alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stackspec.inventory import load_inventory
+from stackspec.release import load_release
+from stackspec.resources import InitiatorName, KernelModule, LvmFilter, VolumeGroup
+from stackspec.resources.base import disk, file, run
+from stackspec.resources.iscsi import PATH
+from stackspec.resources.lvm import PHYSICAL, TREE, filter_of, local_volumes, with_filter
+from stackspec.site import Site
+from stackspec.step import STEPS, load_steps
+
+from .bare import FixedSecrets, context, differences, text_file
+from .guide_plan import ROOT
+
+CONF = "/etc/lvm/lvm.conf"
+SHIPPED = """\
+config {
+}
+# How LVM uses block devices.
+devices {
+
+\t# Accept every block device:
+\t# filter = [ "a|.*|" ]
+}
+activation {
+\t# mlock_filter = [ "locale" ]
+}
+"""
+BLANK = {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []}
+MEMBER = {**BLANK, "content": {"TYPE": "LVM2_member"}}
+
+
+def answer(out: object) -> dict[str, object]:
+    """What a command says in JSON."""
+    return {"status": 0, "out": json.dumps(out), "err": ""}
+
+
+def device(name: str, *children: object, **more: object) -> dict[str, object]:
+    """A row of lsblk."""
+    row = {"name": name, "type": "disk", "tran": None, "fstype": None, "mountpoints": [None], "children": [*children]}
+    return {**row, **more}
+
+
+SYSTEM = device(
+    "/dev/sda",
+    device(
+        "/dev/sda3",
+        device("/dev/mapper/vg-root", type="lvm", mountpoints=["/"]),
+        device(
+            "/dev/mapper/vg-guest",
+            device("/dev/mapper/inside", type="part", fstype="LVM2_member"),
+            type="lvm",
+            fstype="LVM2_member",
+        ),
+        type="part",
+        fstype="LVM2_member",
+    ),
+)
+RAID = [
+    device(name, device("/dev/md0", type="raid1", fstype="LVM2_member"), fstype="linux_raid_member")
+    for name in ("/dev/sde", "/dev/sdf")
+]
+CRYPT = device("/dev/sdg", device("/dev/mapper/luks", type="crypt", fstype="LVM2_member"), fstype="crypto_LUKS")
+VOLUME = device("/dev/sdx", device("/dev/sdx1", type="part", fstype="LVM2_member"), tran="iscsi")
+ROOT_ON_ISCSI = device(
+    "/dev/sdy",
+    device("/dev/mapper/net-root", type="lvm", mountpoints=["/"]),
+    tran="iscsi",
+    fstype="LVM2_member",
+)
+OURS = device("/dev/sdd", device("/dev/mapper/cinder--volumes-volume", type="lvm"), fstype="LVM2_member")
+
+
+def lvm_node(*devices: object, conf: str = SHIPPED) -> dict[object, object]:
+    """A node with LVM and these devices."""
+    return {file(CONF): text_file(conf), TREE: answer({"blockdevices": devices})}
+
+
+def test_filter_of_the_guide_s_disk():
+    """Anchored, the disk that is named and no other."""
+    assert filter_of(["/dev/sdb"]) == '[ "a|^/dev/sdb$|", "r|.*|" ]'
+    assert filter_of([]) == '[ "r|.*|" ]'
+
+
+def test_system_stays_visible(change):
+    """The system's own physical volumes are in it, on a node without disks for cinder as well, and tried first."""
+    made = change(LvmFilter(CONF), lvm_node(SYSTEM, OURS))
+    trial, write = made.actions
+    assert trial["argv"][-2:] == ("/dev/sda3", "/dev/sdd")
+    assert 'filter = [ "a|^/dev/sda3$|", "a|^/dev/sdd$|", "r|.*|" ]' in trial["argv"][2]
+    assert write["content"].count('[ "a|^/dev/sda3$|", "a|^/dev/sdd$|", "r|.*|" ]') == 2
+    made = change(LvmFilter(CONF, ("/dev/sdd",)), lvm_node(SYSTEM, OURS))
+    assert made.actions[1]["content"].count('[ "a|^/dev/sdd$|", "a|^/dev/sda3$|", "r|.*|" ]') == 2
+
+
+class TestFilter:
+    """What LVM looks at."""
+
+    @pytest.mark.parametrize(
+        ("devices", "found"),
+        [
+            pytest.param([SYSTEM], ["/dev/sda3"], id="a partition, nothing inside of logical volumes"),
+            pytest.param(RAID, ["/dev/md0"], id="a RAID, once"),
+            pytest.param([CRYPT], ["/dev/mapper/luks"], id="encrypted"),
+            pytest.param([VOLUME], [], id="a server's volume"),
+            pytest.param([ROOT_ON_ISCSI], ["/dev/sdy"], id="a system that came by iSCSI"),
+            pytest.param([device("/dev/sdb", mountpoints=["/srv"], fstype="xfs")], [], id="no LVM"),
+        ],
+    )
+    def test_local_volumes(self, devices, found):
+        """Physical volumes of the node itself, not those of servers."""
+        assert local_volumes(answer({"blockdevices": devices})) == found
+
+    def test_written_once(self, change):
+        """Both settings stand in the section, the rest of the file is as it was, and the second look finds nothing."""
+        resource = LvmFilter(CONF, ("/dev/sdd",))
+        made = change(resource, lvm_node())
+        (write,) = made.actions
+        assert differences(made)[0] == 'devices/filter: wanted [ "a|^/dev/sdd$|", "r|.*|" ], found not set'
+        text = write["content"]
+        lines = ['\tfilter = [ "a|^/dev/sdd$|", "r|.*|" ]', '\tglobal_filter = [ "a|^/dev/sdd$|", "r|.*|" ]']
+        assert text.replace("\n".join(lines) + "\n", "") == SHIPPED
+        assert text.index("devices {") < text.index(lines[0]) < text.index("activation {")
+        assert change(resource, lvm_node(conf=text)) is None
+        # The volume group is there by then, and a name of the disk that the machine made.
+        assert change(resource, lvm_node(OURS, conf=text)) is None
+        other = LvmFilter(CONF, ("/dev/disk/by-id/d",))
+        named = {disk("/dev/disk/by-id/d"): {**MEMBER, "path": "/dev/sdd"}}
+        text = with_filter(SHIPPED, filter_of(["/dev/disk/by-id/d"]))
+        assert change(other, {**lvm_node(OURS, conf=text), **named}) is None
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            'devices {\n    filter = [ "a/sdb/", "r/.*/"]\n}\n',
+            'devices {\n\tfilter = [\n\t\t"a|sd[ab]|",\n\t\t"r|.*|" ]\n\tglobal_filter=["r|x|"]\n}\n',
+            'devices/filter = "a|.*|"\n',
+            "",
+        ],
+        ids=["the guide's", "several lines", "without a section", "empty"],
+    )
+    def test_replaces_what_is_there(self, before):
+        """One value of each, and a section that holds them."""
+        text = with_filter(before, filter_of(["/dev/sdd"]))
+        assert text == (
+            'devices {\n\tfilter = [ "a|^/dev/sdd$|", "r|.*|" ]\n\tglobal_filter = [ "a|^/dev/sdd$|", "r|.*|" ]\n}\n'
+        )
+
+    def test_no_lvm(self, change):
+        """A compute node without LVM has nothing to hide."""
+        assert change(LvmFilter(CONF)) is None
+
+
+def physical(**groups: str) -> dict[object, object]:
+    """What pvs says: a name below /dev and its group."""
+    rows = [{"pv_name": f"/dev/{name}", "vg_name": group} for name, group in groups.items()]
+    return {PHYSICAL: answer({"report": [{"pv": rows}]})}
+
+
+class TestVolumeGroup:
+    """A group on whole disks."""
+
+    resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "nodes.compute01.disks.cinder")
+
+    def obstacles(self, site, known, **changed):
+        resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "nodes.compute01.disks.cinder", **changed)
+        return resource.obstacles(context(site, site.nodes["compute01"], known))
+
+    def argvs(self, change, known, **changed):
+        made = change(VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", **changed), known)
+        return [action["argv"] for action in made.actions] if made else None
+
+    @pytest.mark.parametrize("wipe", [False, True])
+    @pytest.mark.parametrize(
+        "known",
+        [
+            {disk("/dev/sdd"): BLANK},
+            {disk("/dev/sdd"): {**MEMBER, "holders": ["dm-0"]}, **physical(sdd="cinder-volumes")},
+            {disk("/dev/sdd"): MEMBER, **physical(sdd="")},
+        ],
+        ids=["blank", "ours", "half made"],
+    )
+    def test_nothing_in_the_way(self, site, known, wipe):
+        """A blank disk, or what was made there before, also by a run that was killed."""
+        assert self.obstacles(site, known, wipe=wipe) == []
+
+    @pytest.mark.parametrize(
+        ("known", "message"),
+        [
+            ({disk("/dev/sdd"): {**BLANK, "exists": False}}, "no device /dev/sdd, which the inventory names at nodes"),
+            ({disk("/dev/sdd"): {**BLANK, "mounted": ["/"]}}, "/dev/sdd is mounted at /; unmount it, or name another"),
+            (
+                {disk("/dev/sdd"): {**MEMBER, "holders": ["dm-0"]}, **physical(sdd="vg0")},
+                "/dev/sdd is in use by dm-0; name another disk at nodes.compute01.disks.cinder",
+            ),
+            (
+                {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes", sde="cinder-volumes")},
+                "/dev/sde is in the volume group cinder-volumes, too; name it at nodes.compute01.disks.cinder, or",
+            ),
+        ],
+        ids=["missing", "mounted", "another group's", "another disk in the group"],
+    )
+    def test_refused_in_any_case(self, site, known, message):
+        """Also where what is on it may be lost."""
+        for wipe in (False, True):
+            (said,) = self.obstacles(site, known, wipe=wipe)
+            assert said.startswith(message)
+
+    def test_data_is_refused_unless_it_may_be_lost(self, site, change):
+        """Only with the inventory's word for it is the disk wiped."""
+        known = {disk("/dev/sdd"): {**BLANK, "content": {"TYPE": "ext4"}}}
+        (said,) = self.obstacles(site, known)
+        assert "/dev/sdd holds data (ext4), which is not overwritten" in said
+        assert self.obstacles(site, known, wipe=True) == []
+        assert self.argvs(change, known, wipe=True)[0] == ("wipefs", "--all", "/dev/sdd")
+
+    def test_made_once(self, change):
+        """As in the guide; then left alone, also after a run that was killed half way, and where it may be wiped."""
+        create = ("vgcreate", "cinder-volumes", "/dev/sdd")
+        assert self.argvs(change, {disk("/dev/sdd"): BLANK}) == [("pvcreate", "/dev/sdd"), create]
+        assert self.argvs(change, {disk("/dev/sdd"): MEMBER, **physical(sdd="")}, wipe=True) == [create]
+        made = {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")}
+        assert self.argvs(change, made, wipe=True) is None
+        by_name = {disk("/dev/disk/d"): {**MEMBER, "path": "/dev/sdd"}, **physical(sdd="cinder-volumes")}
+        assert change(VolumeGroup("cinder-volumes", ("/dev/disk/d",), "there"), by_name) is None
+
+    def test_another_disk(self, change):
+        """The group grows."""
+        resource = VolumeGroup("cinder-volumes", ("/dev/sdd", "/dev/sde"), "there")
+        made = change(resource, {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")})
+        assert [action["argv"] for action in made.actions] == [
+            ("pvcreate", "/dev/sde"),
+            ("vgextend", "cinder-volumes", "/dev/sde"),
+        ]
+
+
+class TestKernelModule:
+    """A part of the kernel."""
+
+    resource = KernelModule("iscsi_tcp", "no volume can be attached", "say volumes: false")
+    loaded = {file("/sys/module/iscsi_tcp"): text_file("")}  # noqa: RUF012
+    module = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "/lib/iscsi_tcp.ko", "err": ""}}  # noqa: RUF012
+    builtin = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "(builtin)", "err": ""}}  # noqa: RUF012
+
+    def test_none(self, site):
+        """Neither built in nor there to be loaded: said before anything is touched, with what to write."""
+        here = context(site, site.nodes["compute01"])
+        assert self.resource.obstacles(here) == [
+            "its kernel has no iscsi_tcp, without which no volume can be attached; say volumes: false"
+        ]
+        for known in (self.loaded, self.module, self.builtin):
+            assert self.resource.obstacles(context(site, site.nodes["compute01"], known)) == []
+
+    def test_loaded_now_and_at_boot(self, change):
+        """A module that is there."""
+        made = change(self.resource, self.module)
+        write, load = made.actions
+        assert (write["path"], write["content"]) == ("/etc/modules-load.d/iscsi_tcp.conf", "iscsi_tcp\n")
+        assert load["argv"] == ("modprobe", "iscsi_tcp")
+        (write,) = change(self.resource, {**self.module, **self.loaded}).actions
+        assert write["op"] == "write"
+        listed = {file("/etc/modules-load.d/iscsi_tcp.conf"): text_file("iscsi_tcp\n")}
+        assert change(self.resource, {**self.module, **self.loaded, **listed}) is None
+        assert change(self.resource, self.builtin) is None
+        assert change(self.resource, self.loaded) is None
+
+
+class TestInitiatorName:
+    """The name by which targets know a node."""
+
+    good = {file(PATH): text_file("## A comment\nInitiatorName=iqn.1993-08.org.debian:01:abc\n")}  # noqa: RUF012
+
+    def made(self, site, known, others=None):
+        here = context(site, site.nodes["compute02"], known)
+        here.shared.ask = lambda node, query: (others or {}).get(node)
+        return InitiatorName(("compute01",)).changes(here)
+
+    def test_own_name_stays(self, site):
+        """Whatever it is, as long as no node before has it."""
+        assert self.made(site, self.good) == []
+        assert self.made(site, self.good, {"compute01": text_file("InitiatorName=iqn.other\n")}) == []
+
+    def test_copied_name(self, site):
+        """A name of the node's own instead; the daemon is stopped first, so that the next caller starts it anew."""
+        (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
+        stop, write = found.actions
+        assert (stop["verb"], stop["units"]) == ("stop", ["iscsid.service"])
+        assert write["mode"] == 0o600
+        assert differences(found)[0].endswith("found iqn.1993-08.org.debian:01:abc, which compute01 has, too")
+        assert self.made(site, {file(PATH): text_file(write["content"])}, {"compute01": self.good[file(PATH)]}) == []
+
+    @pytest.mark.parametrize("text", ["", "GenerateName=yes\n", "InitiatorName=\n"])
+    def test_no_name(self, site, text):
+        """None yet, or one that is to be made at the first start."""
+        (found,) = self.made(site, {file(PATH): text_file(text)} if text else {})
+        name = found.actions[1]["content"]
+        assert name.startswith("InitiatorName=iqn.1993-08.org.debian:01:")
+        other = InitiatorName(()).changes(context(site, site.nodes["compute01"]))[0].actions[1]["content"]
+        assert other != name
+
+
+@pytest.fixture
+def guide() -> Site:
+    """The guide's machines, of which three compute and two of those store volumes."""
+    inventory = load_inventory(ROOT / "inventories/guide")
+    return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
+
+
+def steps_of(site: Site, step: str, node: str) -> list[object]:
+    """What a step declares for a node."""
+    load_steps()
+    return STEPS[step].resources(site, site.nodes[node])
+
+
+def without_volumes(site: Site, name: str) -> Site:
+    """The site with a compute node that says `volumes: false`."""
+    nodes = {**site.nodes, name: site.nodes[name].model_copy(update={"volumes": False})}
+    return Site(site.inventory.model_copy(update={"nodes": nodes}), site.release, FixedSecrets("pass-1"))
+
+
+def test_node_without_volumes_is_left_alone(guide):
+    """Nothing of the chapter is declared there, nor does nova's own configuration say anything of volumes."""
+    site = without_volumes(guide, "compute03")
+    assert steps_of(site, "volume_attachment", "compute03") == []
+    assert not [
+        each for each in steps_of(site, "nova_compute", "compute03") if "cinder" in getattr(each, "options", ())
+    ]
+    assert [each for each in steps_of(site, "nova_compute", "compute01") if "cinder" in getattr(each, "options", ())]
+
+
+def test_backups_need_both_chapters(guide):
+    """Without disks for swift no node backs up, and cinder says nothing of it."""
+    load_steps()
+    assert [node.name for node in STEPS["cinder_backup"].nodes(guide)] == ["compute01", "compute02"]
+    nodes = {
+        name: node.model_copy(update={"disks": {key: each for key, each in node.disks.items() if key != "swift"}})
+        for name, node in guide.nodes.items()
+    }
+    site = Site(guide.inventory.model_copy(update={"nodes": nodes}), guide.release, FixedSecrets("pass-1"))
+    assert STEPS["cinder_backup"].nodes(site) == []
+    assert STEPS["cinder_backup"].lacks(site) == "disks.swift"
+    assert "backup_driver" not in str(steps_of(site, "cinder_volume", "compute01"))
+    assert STEPS["cinder_volume"].nodes(site)
+
+
+def test_advice_fits_the_node(guide):
+    """Where no volume can be attached, either servers do without or the disks go elsewhere."""
+    for site, step, advice in (
+        (guide, "volume_attachment", "say volumes: false there, at nodes.compute01 of"),
+        (without_volumes(guide, "compute01"), "cinder_backup", "take its disks.cinder away, at nodes.compute01 of"),
+    ):
+        (module,) = [each for each in steps_of(site, step, "compute01") if isinstance(each, KernelModule)]
+        assert advice in module.advice
+
+
+def test_each_initiator_asks_those_before_it(guide):
+    """So that of two nodes with one name exactly one changes it, and its volumes stay attached to the other."""
+    asked = {
+        name: [each.before for each in steps_of(guide, "volume_attachment", name) if isinstance(each, InitiatorName)]
+        for name in ("compute01", "compute02", "compute03")
+    }
+    assert asked == {"compute01": [()], "compute02": [("compute01",)], "compute03": [("compute01", "compute02")]}
