@@ -14,7 +14,7 @@ import pytest
 from .errors import InputError, StackspecError
 from .plugin_keys import RUN
 from .session import Run
-from .step import REQUIRE, STEPS, closure, load_steps
+from .step import STEPS, closure, load_steps
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Node ids of the tests that were skipped for a step that failed."""
@@ -58,7 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = run
     config.pluginmanager.register(run.report, "stackspec-report")
     config.stash[BLOCKED] = []
-    config.stash[REQUIRE] = run.require
     run.publish(config)
 
 
@@ -100,8 +99,20 @@ class _usage_errors:
             raise pytest.UsageError(str(error)) from None
 
 
+def asked(item: pytest.Item) -> list[str]:
+    """The steps that a test asks for itself, or its fixtures: not those that only other steps need."""
+    info: Any = getattr(item, "_fixtureinfo", None)
+    todo, seen = list(info.initialnames) if info is not None else [], set[str]()
+    while todo:
+        name = todo.pop()
+        if name not in seen and name not in STEPS:
+            todo += [each for fixture in info.name2fixturedefs.get(name, ()) for each in fixture.argnames]
+        seen.add(name)
+    return [name for name in wanted(item) if name in seen or name not in item.fixturenames]  # type: ignore[attr-defined]
+
+
 def wanted(item: pytest.Item) -> list[str]:
-    """The steps that a test asks for: its arguments, its parameter, its marks."""
+    """The steps that a test needs: its arguments, its parameter, its marks, and what these need."""
     names = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "declared" in callspec.params:
@@ -168,12 +179,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The first test that needs a failed step fails with its cause; the others are skipped as blocked by it."""
+    """The first test that needs a failed step fails with its cause; the others are skipped as blocked by it.
+
+    So are tests of what is no part of the site or the cloud. What a step needs beside may be: a dashboard comes after
+    every service that there is.
+    """
     try:
         item.config.stash[RUN].admit(wanted(item))
     except pytest.skip.Exception:
         item.config.stash[BLOCKED].append(item.nodeid)
         raise
+    if not item.config.option.setupplan:
+        for name in asked(item):
+            item.config.stash[RUN].require(name)
 
 
 @pytest.hookimpl(tryfirst=True)

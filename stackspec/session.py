@@ -261,7 +261,7 @@ class Run:
             pytest.skip(f"blocked by {cause.name}: {cause.error.splitlines()[0]}")
 
     def require(self, step: str) -> None:
-        """What a step's fixture does: the engine has it done, or the cloud that exists has the service."""
+        """Skip a test that asks for a step which is no part of the site, or whose service the cloud has not."""
         if self.site is not None and (section := STEPS[step].lacks(self.site)):
             pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
         if self.deploying:

@@ -82,22 +82,16 @@ def step(
         needs = tuple(parameter for parameter in parameters if parameter not in DATA)
         STEPS[name] = Step(name, role, needs, provides, function, sections)
 
-        def wait(request: pytest.FixtureRequest, **_needs: object) -> Step:
-            require: Callable[[str], None] = request.config.stash[REQUIRE]
-            require(name)
+        def wait(**_needs: object) -> Step:
             return STEPS[name]
 
         wait.__doc__ = function.__doc__
         wait.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in ("request", *needs)]
+            [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in needs]
         )
         return pytest.fixture(scope="session", name=name)(wait)
 
     return register
-
-
-REQUIRE: pytest.StashKey[Callable[[str], None]] = pytest.StashKey()
-"""Where the plugin leaves the function by which a step's fixture asks for its step."""
 
 
 def load_steps() -> list[str]:

@@ -46,6 +46,42 @@ def test_steps_of_a_mark_are_needed_too(runs: Runs) -> None:
     runs.pytest("--deploy").assert_outcomes(passed=1)
 
 
+def test_a_step_that_is_no_part_of_the_site(runs: Runs) -> None:
+    """Tests of it are skipped, by their own wish or a fixture's; those of a step that comes after it are not."""
+    runs.steps(
+        """
+        import pytest
+
+        @step(role="controller", section="octavia")
+        def balancer(site, identity):
+            yield Service("balancer")
+
+        @step(role="controller")
+        def dashboard(site, identity, balancer):
+            yield Service("dashboard")
+
+        @pytest.fixture
+        def traffic(balancer):
+            return 1
+        """
+    )
+    runs.tests(
+        """
+        import pytest
+
+        def test_dashboard(dashboard): pass
+        def test_both(dashboard, balancer): pass
+        def test_traffic(traffic): pass
+        @pytest.mark.steps("balancer")
+        def test_mark(): pass
+        """
+    )
+    for mode in ("--deploy", "--strict-markers"):
+        result = runs.pytest(mode)
+        result.assert_outcomes(passed=1, skipped=3)
+        result.stdout.fnmatch_lines(["*balancer is not part of the site*its inventory has no section 'octavia'*"])
+
+
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])
 @pytest.mark.parametrize("mode", [[], ["--deploy"], ["--plan"]], ids=["check", "deploy", "plan"])
 def test_looking_at_what_would_run_touches_nothing(runs: Runs, option: str, mode: list[str]) -> None:
