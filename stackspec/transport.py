@@ -44,16 +44,33 @@ class Connection:
 
     def __init__(self, node: Node, ssh: Ssh, spec: str | None = None) -> None:
         self.node = node
+        self._ssh = ssh
+        self._spec = spec
         self._lock = threading.Lock()
         self._answers: dict[int, queue.SimpleQueue[Any]] = {}
         self._number = 0
+        self._start()
+
+    def _start(self) -> None:
         self._group = execnet.Group()
         try:
-            self._gateway = self._group.makegateway(spec or self._ssh_spec(ssh_arguments(ssh, node)))
-            self._channel = self._gateway.remote_exec(node_agent)
+            self._gateway = self._group.makegateway(self._spec or self._ssh_spec(ssh_arguments(self._ssh, self.node)))
+            channel = self._channel = self._gateway.remote_exec(node_agent)
         except (execnet.HostNotFound, EOFError, OSError) as error:
-            raise InputError(f"node {node.name}: {error}") from None
-        self._channel.setcallback(self._receive, endmarker=None)
+            raise InputError(f"node {self.node.name}: {error}") from None
+        channel.setcallback(lambda message: self._receive(channel, message), endmarker=None)
+
+    def reopen(self) -> None:
+        """Connect anew, after the node was off.
+
+        :raises InputError: the node cannot be reached
+        """
+        self.close()
+        # Whoever still waits for an answer learns that none comes.
+        self._receive(self._channel, None)
+        self._start()
+        with self._lock:
+            self._number = 0
 
     def _ssh_spec(self, arguments: Sequence[str]) -> str:
         """The interpreter there, run by root or else through sudo, as execnet writes it."""
@@ -71,9 +88,11 @@ class Connection:
         python = "python3" if lines[0] == "root" else "sudo -n python3"
         return f"ssh={shlex.join(arguments)}//python={python}"
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, channel: Any, message: Any) -> None:
         if message is None:
             with self._lock:
+                if channel is not self._channel:
+                    return
                 waiting = list(self._answers.values())
                 self._number = -1
             for answers in waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import grp
 import http.server
 import os
@@ -264,6 +265,23 @@ def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connectio
             waiting.result(timeout=4)
     with pytest.raises(NodeError, match="the connection to here was lost"):
         connection.facts([run("true")])
+
+
+def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection) -> None:
+    agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(connection.apply, [{"op": "command", "argv": ["sleep", "5"]}])
+        time.sleep(0.2)
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            connection.reopen()
+            with pytest.raises(NodeError, match="the connection to here was lost"):
+                waiting.result(timeout=1)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(agent, signal.SIGKILL)
+    time.sleep(0.5)  # for the end of the old one, which must not be taken for the new one's
+    assert ask(connection, run("echo", "again"))["out"] == "again\n"
 
 
 def test_after_closing_nothing_is_asked(connection: Connection) -> None:
