@@ -1,0 +1,389 @@
+"""Block storage without servers: volumes, snapshots, types, quotas, transfers; what is refused, and to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
+
+from stackspec.openstack.waiting import wait_for
+from stackspec.plugin_keys import SITE
+from stackspec.secrets import redact
+
+NOTHING = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
+REPORTED_WITHIN = 60
+
+
+def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
+    """The API's answer, whatever it is."""
+    service: Any = connection.block_storage
+    return service.request(path, method, raise_exc=False, microversion="3.50", **({"json": body} if body else {}))
+
+
+def reason(answer: Any) -> str:
+    """What the API says of a request that it refused."""
+    ((_, error),) = answer.json().items()
+    return str(error["message"])
+
+
+@pytest.fixture(scope="module")
+def volume(volumes: Volumes, module_owned: Owned) -> Any:
+    """A volume of 1 GiB for tests that leave it, and its size, as they are."""
+    return volumes.create(module_owned, "shared")
+
+
+@pytest.fixture(scope="module")
+def snapshot(volumes: Volumes, volume: Any, module_owned: Owned) -> Any:
+    """A snapshot of that volume."""
+    return volumes.snapshot(module_owned, "shared", volume)
+
+
+# ---- what the cloud offers
+
+
+def test_services_are_up(request: pytest.FixtureRequest, cinder_volume: object, cloud: Connection) -> None:
+    """A scheduler, and cinder-volume on each node that has disks for it: all enabled and up."""
+    site = request.config.stash.get(SITE, None)
+    nodes = {node.name for node in site.nodes.values() if node.devices("cinder")} if site is not None else set()
+
+    def complaint() -> str:
+        services = list(cloud.block_storage.services())
+        missing = {"cinder-scheduler", "cinder-volume"} - {each.binary for each in services}
+        if missing:
+            return f"not there: {sorted(missing)}"
+        down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
+        if down:
+            return f"down: {', '.join(down)}"
+        hosts = {each.host.split("@")[0].split(".")[0] for each in services if each.binary == "cinder-volume"}
+        return f"cinder-volume: expected on {sorted(nodes)}, found on {sorted(hosts)}" if nodes - hosts else ""
+
+    wait_for("every service of cinder is up", lambda: not complaint(), REPORTED_WITHIN, detail=complaint)
+
+
+def test_backups_have_a_service(cinder_backup: object, cloud: Connection) -> None:
+    """Where there is object storage, cinder-backup is up."""
+    states = [each.state for each in cloud.block_storage.services(binary="cinder-backup")]
+    assert states, "no cinder-backup has registered"
+    assert set(states) == {"up"}, states
+
+
+def test_pools_have_room(volumes: Volumes, cloud: Connection) -> None:
+    """The scheduler knows what the storage nodes have."""
+    pools = {each.name: each.capabilities for each in cloud.block_storage.backend_pools(detail=True)}
+    assert pools, "the scheduler knows no pool"
+    for name, found in pools.items():
+        assert float(found["total_capacity_gb"]) > 0, f"{name}: {found}"
+        assert 0 < float(found["free_capacity_gb"]) <= float(found["total_capacity_gb"]), f"{name}: {found}"
+
+
+def test_zone_is_available(volumes: Volumes) -> None:
+    """Users have a zone to choose, but no list of hosts."""
+    answer = ask(volumes.connection, "GET", "/os-availability-zone").json()["availabilityZoneInfo"]
+    assert any(each["zoneState"]["available"] for each in answer), answer
+    assert all(not each.get("hosts") for each in answer), answer
+
+
+def test_default_type(request: pytest.FixtureRequest, volumes: Volumes) -> None:
+    """There is a type for whoever names none, and users see it among the types; on a site of ours it is the guide's."""
+    default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]
+    assert default["id"] in {each.id for each in volumes.connection.block_storage.types()}
+    assert request.config.stash.get(SITE, None) is None or default["name"] == "lvm"
+    assert "extra_specs" not in default or "volume_backend_name" not in default["extra_specs"], "users see the backend"
+
+
+# ---- volumes
+
+
+def test_new_volume(volumes: Volumes, volume: Any, member_tenant: Tenant) -> None:
+    """It has the size that was asked for and the default type, is not bootable, and is used by nobody."""
+    found = volumes.get("volume", volume.id)
+    default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]["name"]
+    assert (found.status, found.size, found.volume_type) == ("available", 1, default)
+    assert (found.is_bootable, found.is_encrypted, found.is_multiattach) == (False, False, False)
+    assert (found.attachments, found.project_id) == ([], member_tenant.project_id)
+    assert found.id in {each.id for each in volumes.connection.block_storage.volumes()}
+
+
+def test_place_is_the_administrator_s_to_see(volumes: Volumes, volume: Any, cloud: Connection) -> None:
+    """Which backend has it, users do not learn."""
+    assert volumes.get("volume", volume.id).host is None
+    assert "@" in cloud.block_storage.get_volume(volume.id).host
+
+
+def test_name_and_metadata(volumes: Volumes, volume: Any, module_owned: Owned) -> None:
+    """Renamed and described; metadata is added, changed and removed one by one."""
+    service: Any = volumes.connection.block_storage
+    name = module_owned.name("renamed")
+    service.update_volume(volume.id, name=name, description="a test's")
+    found = volumes.get("volume", volume.id)
+    assert (found.name, found.description) == (name, "a test's")
+    service.set_volume_metadata(volume.id, flower="rose", size="big")
+    service.set_volume_metadata(volume.id, flower="tulip")
+    assert volumes.get("volume", volume.id).metadata == {"flower": "tulip", "size": "big"}
+    service.delete_volume_metadata(volume.id, ["size"])
+    assert volumes.get("volume", volume.id).metadata == {"flower": "tulip"}
+
+
+def test_flags(volumes: Volumes, volume: Any) -> None:
+    """Bootable and read-only are set and taken back."""
+    service: Any = volumes.connection.block_storage
+    for value in (True, False):
+        service.set_volume_bootable_status(volume.id, value)
+        service.set_volume_readonly(volume.id, value)
+        found = volumes.get("volume", volume.id)
+        assert (found.is_bootable, found.metadata.get("readonly")) == (value, str(value))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "part"),
+    [
+        pytest.param({}, 400, "size", id="no size"),
+        pytest.param({"size": 0}, 400, "0", id="no GiB"),
+        pytest.param({"size": -1}, 400, "-1", id="less than none"),
+        pytest.param({"size": "big"}, 400, "big", id="no number"),
+        pytest.param({"size": 1, "colour": "red"}, 400, "colour", id="unknown attribute"),
+        pytest.param({"size": 1, "volume_type": "no-such-type"}, 404, "no-such-type", id="no such type"),
+        pytest.param({"size": 1, "snapshot_id": NOTHING}, 404, NOTHING, id="no such snapshot"),
+        pytest.param({"size": 1, "source_volid": NOTHING}, 404, NOTHING, id="no such volume"),
+        pytest.param({"size": 1, "imageRef": NOTHING}, 400, NOTHING, id="no such image"),
+        pytest.param({"size": 1, "availability_zone": "nowhere"}, 400, "nowhere", id="no such zone"),
+    ],
+)
+def test_bad_request_is_refused(volumes: Volumes, owned: Owned, body: dict[str, Any], status: int, part: str) -> None:
+    """With what is wrong, and nothing is left of it."""
+    name = owned.name("bad")
+    answer = ask(volumes.connection, "POST", "/volumes", volume={"name": name, **body})
+    assert answer.status_code == status, answer.text
+    assert part in reason(answer)
+    assert list(volumes.connection.block_storage.volumes(name=name)) == []
+
+
+@pytest.mark.parametrize("kind", ["volumes", "snapshots", "backups", "types", "volume-transfers", "attachments"])
+def test_what_is_not_there(volumes: Volumes, kind: str) -> None:
+    """Not found, whatever it would have been."""
+    assert ask(volumes.connection, "GET", f"/{kind}/{NOTHING}").status_code == 404
+
+
+def test_nobody_without_a_token(volumes: Volumes) -> None:
+    """Who has not logged in is told to."""
+    url = f"{volumes.connection.block_storage.get_endpoint()}/volumes"
+    assert volumes.connection.session.get(url, authenticated=False, raise_exc=False).status_code == 401
+
+
+def test_limits_count_the_volume(volumes: Volumes, volume: Any) -> None:
+    """Users see what they may have, and what they have of it."""
+    found = ask(volumes.connection, "GET", "/limits").json()["limits"]["absolute"]
+    assert found["totalVolumesUsed"] >= 1
+    assert found["totalGigabytesUsed"] >= 1
+    assert found["maxTotalVolumes"] == -1 or found["maxTotalVolumes"] >= found["totalVolumesUsed"]
+
+
+# ---- snapshots and copies
+
+
+def test_snapshot_keeps_its_volume(volumes: Volumes, volume: Any, snapshot: Any) -> None:
+    """The snapshot is shown with its volume, which cannot be deleted under it."""
+    assert (snapshot.volume_id, snapshot.size, snapshot.status) == (volume.id, 1, "available")
+    answer = ask(volumes.connection, "DELETE", f"/volumes/{volume.id}")
+    assert answer.status_code == 400, answer.text
+    assert "snapshots" in reason(answer)
+    assert volumes.get("volume", volume.id).status == "available"
+
+
+def test_volume_does_not_shrink(volumes: Volumes, volume: Any) -> None:
+    """A volume is extended to more than it has, or not at all."""
+    answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-extend": {"new_size": 1}})
+    assert answer.status_code == 400, answer.text
+    assert "must be greater" in reason(answer)
+
+
+def test_volume_from_snapshot_is_extended(volumes: Volumes, snapshot: Any, owned: Owned) -> None:
+    """A volume from a snapshot may be larger than it, and grow; a copy of it that is smaller is refused."""
+    made = volumes.create(owned, "from-snapshot", 2, what="volume from snapshot", snapshot_id=snapshot.id)
+    assert (made.size, made.snapshot_id) == (2, snapshot.id)
+    assert volumes.extend(made, 3).size == 3
+    answer = ask(volumes.connection, "POST", "/volumes", volume={"size": 2, "source_volid": made.id})
+    assert answer.status_code == 400, answer.text
+    assert "size" in reason(answer)
+
+
+def test_clone_is_handed_over(
+    volumes: Volumes, volume: Any, owned: Owned, other_member: Connection, tenants: Tenants
+) -> None:
+    """A clone is offered, and taken by another project with the key of the offer, not without; then it is theirs."""
+    mine: Any = volumes.connection.block_storage
+    theirs: Any = other_member.block_storage
+    clone = volumes.create(owned, "clone", what="volume clone", source_volume_id=volume.id)
+    # Whoever has it in the end removes it.
+    owned.adopt(other_member, "volume", clone)
+    transfer = owned(volumes.connection, "volume_transfer", "clone", volume_id=clone.id)
+    key = redact.add(transfer.auth_key)
+    assert volumes.get("volume", clone.id).status == "awaiting-transfer"
+    assert ask(volumes.connection, "DELETE", f"/volumes/{clone.id}").status_code == 400
+    assert ask(other_member, "GET", f"/volumes/{clone.id}").status_code == 404
+    with pytest.raises(exceptions.BadRequestException):
+        theirs.accept_transfer(transfer.id, "0" * 16)
+    theirs.accept_transfer(transfer.id, key)
+    found = wait_for(
+        "the volume is the other project's", lambda: _found(theirs, clone.id), SETTLED_WITHIN, detail=volumes.services
+    )
+    assert (found.status, found.project_id) == ("available", tenants.get("other").project_id)
+    assert ask(volumes.connection, "GET", f"/volumes/{clone.id}").status_code == 404
+    assert transfer.id not in {each.id for each in mine.transfers()}
+
+
+def _found(service: Any, key: str) -> Any:
+    try:
+        return service.get_volume(key)
+    except exceptions.NotFoundException:
+        return None
+
+
+def test_deleted_volume_is_gone(volumes: Volumes, owned: Owned) -> None:
+    """Not found, not listed, not counted."""
+    made = volumes.create(owned, "short")
+    with volumes.measured("volume delete"):
+        volumes.connection.block_storage.delete_volume(made.id, ignore_missing=False)
+        volumes.gone("volume", made.id)
+    assert made.id not in {each.id for each in volumes.connection.block_storage.volumes()}
+
+
+# ---- types
+
+
+def test_private_type(volumes: Volumes, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:
+    """A private type is shown to the projects that have access to it, and to no others."""
+    made = owned(cloud, "volume_type", "private", is_public=False, description="a test's")
+    cloud.block_storage.update_type_extra_specs(made, flower="rose")
+    assert made.id not in {each.id for each in volumes.connection.block_storage.types()}
+    cloud.block_storage.add_type_access(made, member_tenant.project_id)
+    assert made.id in {each.id for each in volumes.connection.block_storage.types()}
+    assert ask(volumes.connection, "DELETE", f"/types/{made.id}").status_code == 403
+    cloud.block_storage.remove_type_access(made, member_tenant.project_id)
+    assert made.id not in {each.id for each in volumes.connection.block_storage.types()}
+
+
+def test_quality_of_service(volumes: Volumes, cloud: Connection, owned: Owned) -> None:
+    """Limits are bound to a type; as long as they are, they are not deleted. Users do not see them."""
+    limits = owned(cloud, "qos_spec", "slow", consumer="front-end", total_iops_sec="100")
+    kind = owned(cloud, "volume_type", "slow")
+    cloud.block_storage.associate_qos_spec(limits, kind.id)
+    assert cloud.block_storage.get_qos_spec(limits.id).specs == {"total_iops_sec": "100"}
+    assert [each.id for each in cloud.block_storage.qos_spec_associations(limits)] == [kind.id]
+    answer = ask(cloud, "DELETE", f"/qos-specs/{limits.id}")
+    assert answer.status_code == 400, answer.text
+    assert ask(volumes.connection, "GET", f"/qos-specs/{limits.id}").status_code == 403
+    cloud.block_storage.disassociate_qos_spec(limits, kind.id)
+    assert list(cloud.block_storage.qos_spec_associations(limits)) == []
+
+
+def test_type_that_no_backend_has(volumes: Volumes, cloud: Connection, other_member: Connection, owned: Owned) -> None:
+    """The volume goes to error; its user, and nobody else, is told why, and can remove volume and message."""
+    kind = owned(cloud, "volume_type", "nowhere", extra_specs={"volume_backend_name": "no-such-backend"})
+    made = owned(volumes.connection, "volume", "nowhere", size=1, volume_type=kind.name)
+    volumes.settle("volume", made.id, "error")
+    (told,) = volumes.messages(made.id)
+    assert "Could not find any available weighted backend" in told
+    (message,) = [each for each in _messages(volumes.connection) if each["resource_uuid"] == made.id]
+    assert (message["message_level"], message["resource_type"]) == ("ERROR", "VOLUME")
+    assert made.id not in {each["resource_uuid"] for each in _messages(other_member)}
+    assert ask(volumes.connection, "DELETE", f"/messages/{message['id']}").status_code == 204
+    assert volumes.messages(made.id) == []
+
+
+def _messages(connection: Connection) -> list[dict[str, Any]]:
+    return list(ask(connection, "GET", "/messages").json()["messages"])
+
+
+# ---- quotas and users
+
+
+@pytest.fixture(scope="module")
+def poor(volumes: Volumes, tenants: Tenants, cloud: Connection) -> Tenant:
+    """A project that may have one volume of 1 GiB."""
+    tenant = tenants.get("poor")
+    cloud.block_storage.update_quota_set(tenant.project_id, volumes=1, gigabytes=1, snapshots=1)
+    return tenant
+
+
+def test_quota_is_kept(poor: Tenant, volumes: Volumes, owned: Owned) -> None:
+    """What goes beyond it is refused with 413 and which quota it was; what is within it is made, and counted."""
+    mine = Volumes(poor.connection, volumes.measured, volumes.admin)
+    answer = ask(poor.connection, "POST", "/volumes", volume={"size": 2})
+    assert answer.status_code == 413, answer.text
+    assert "VolumeSizeExceedsAvailableQuota" in reason(answer)
+    first = mine.create(owned, "only")
+    answer = ask(poor.connection, "POST", "/volumes", volume={"size": 1})
+    assert answer.status_code == 413, answer.text
+    assert "VolumeLimitExceeded" in reason(answer) or "VolumeSizeExceedsAvailableQuota" in reason(answer)
+    answer = ask(poor.connection, "POST", "/snapshots", snapshot={"volume_id": first.id})
+    assert answer.status_code == 413, answer.text
+    answer = ask(poor.connection, "POST", f"/volumes/{first.id}/action", **{"os-extend": {"new_size": 2}})
+    assert answer.status_code == 413, answer.text
+    found = ask(poor.connection, "GET", "/limits").json()["limits"]["absolute"]
+    assert (found["totalVolumesUsed"], found["totalGigabytesUsed"], found["maxTotalVolumes"]) == (1, 1, 1)
+    assert [each.id for each in poor.connection.block_storage.volumes()] == [first.id]
+
+
+def test_quota_is_the_administrator_s(poor: Tenant, cloud: Connection) -> None:
+    """Users see their quota and do not change it."""
+    path = f"/os-quota-sets/{poor.project_id}"
+    assert ask(poor.connection, "GET", path).json()["quota_set"]["volumes"] == 1
+    assert ask(poor.connection, "PUT", path, quota_set={"volumes": 99}).status_code == 403
+    assert cloud.block_storage.get_quota_set(poor.project_id).volumes == 1
+
+
+def test_another_project_sees_nothing(
+    volumes: Volumes, volume: Any, snapshot: Any, other_member: Connection, member_tenant: Tenant
+) -> None:
+    """Neither shown, nor listed, nor changed, nor deleted; nor with the id of the project in the path."""
+    for path in (f"/volumes/{volume.id}", f"/snapshots/{snapshot.id}"):
+        assert ask(other_member, "GET", path).status_code == 404
+        assert ask(other_member, "DELETE", path).status_code == 404
+    assert (
+        ask(other_member, "POST", f"/volumes/{volume.id}/action", **{"os-extend": {"new_size": 9}}).status_code == 404
+    )
+    assert ask(other_member, "POST", "/volumes", volume={"size": 1, "source_volid": volume.id}).status_code == 404
+    assert volume.id not in {each.id for each in other_member.block_storage.volumes()}
+    everywhere = ask(other_member, "GET", "/volumes?all_tenants=1").json()["volumes"]
+    assert volume.id not in {each["id"] for each in everywhere}
+    url = f"{volumes.connection.block_storage.get_endpoint()}/volumes"
+    assert member_tenant.project_id not in url or other_member.session.get(url, raise_exc=False).status_code in (
+        400,
+        403,
+    )
+
+
+def test_reader_reads(volumes: Volumes, volume: Any, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:
+    """Who has but the role reader sees the project's volumes, and neither makes, nor changes, nor deletes any."""
+    password = redact.add(owned.name("Reader"))
+    user = owned(
+        cloud, "user", "reader", password=password, domain_id=cloud.identity.get_user(cloud.current_user_id).domain_id
+    )
+    cloud.identity.assign_project_role_to_user(member_tenant.project_id, user, cloud.identity.find_role("reader"))
+    reader = connect_as(cloud, password, user_id=user.id, project_id=member_tenant.project_id)
+    assert ask(reader, "GET", f"/volumes/{volume.id}").status_code == 200
+    assert volume.id in {each.id for each in reader.block_storage.volumes()}
+    assert ask(reader, "POST", "/volumes", volume={"size": 1}).status_code == 403
+    assert ask(reader, "PUT", f"/volumes/{volume.id}", volume={"name": "mine"}).status_code == 403
+    assert ask(reader, "DELETE", f"/volumes/{volume.id}").status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/os-services", "/scheduler-stats/get_pools", "/qos-specs"])
+def test_ordinary_user_is_no_administrator(volumes: Volumes, cloud: Connection, path: str) -> None:
+    """What is an administrator's is refused with 403."""
+    status = ask(volumes.connection, "GET", path).status_code
+    assert status == 403, f"GET {path} by an ordinary user: {status}, expected 403"
+    assert ask(cloud, "GET", path).status_code == 200
+
+
+def test_status_is_the_administrator_s(volumes: Volumes, volume: Any) -> None:
+    """Nobody but an administrator says of a volume what is not so."""
+    answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-reset_status": {"status": "error"}})
+    assert answer.status_code == 403, answer.text
+    assert volumes.get("volume", volume.id).status == "available"

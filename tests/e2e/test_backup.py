@@ -1,0 +1,127 @@
+"""Backups of volumes in object storage: a full one, an incremental one of a volume in use, and what comes back.
+
+The tests go in their order over one volume, which is deleted before it is restored; each brings about what it needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes
+
+MIB = 8
+"""Size of the files that are written."""
+
+
+@dataclass
+class Saved:
+    """A volume that is there no more, and its backups.
+
+    :param container: where they are in the user's object storage
+    :param volume: id of the volume
+    :param full: made when it had the file `first` and was attached to no server
+    :param incremental: made when it had the file `second` as well and was in use
+    :param digests: checksums of the files
+    """
+
+    container: str
+    volume: str
+    full: Any
+    incremental: Any
+    digests: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def saved(cinder_backup: object, object_store: Any, volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Saved:
+    """The volume is written, backed up, written again, backed up again, and deleted."""
+    container = module_owned.name("backups")
+    volume = volumes.create(module_owned, "saved")
+    disk = volumes.attach(disk_guest, volume)
+    disk.make_file_system()
+    disk.mount()
+    digests = {"first": disk.write("first", MIB)}
+    disk.unmount()
+    volumes.detach(disk_guest, volume)
+    full = volumes.backup(module_owned, "full", volume, container=container)
+    module_owned.adopt(volumes.connection, "object_container", object_store.get_container_metadata(container))
+    disk = volumes.attach(disk_guest, volume)
+    disk.mount()
+    digests["second"] = disk.write("second", MIB)
+    incremental = volumes.backup(
+        module_owned,
+        "incremental",
+        volume,
+        what="volume backup, incremental",
+        container=container,
+        is_incremental=True,
+        force=True,
+    )
+    assert volumes.get("volume", volume.id).status == "in-use", "the backup has changed the volume's status"
+    disk.unmount()
+    volumes.detach(disk_guest, volume)
+    volumes.connection.block_storage.delete_volume(volume.id, ignore_missing=False)
+    volumes.gone("volume", volume.id)
+    return Saved(container, volume.id, full, incremental, digests)
+
+
+def restored(saved: Saved, backup: Any, volumes: Volumes, guest: Guest, owned: Owned) -> dict[str, str]:
+    """Restore a backup into a new volume, and return the checksums of its files as a guest reads them."""
+    service: Any = volumes.connection.block_storage
+    with volumes.measured("volume restore"):
+        body = {"restore": {"name": owned.name("restored")}}
+        answer = service.post(f"/backups/{backup.id}/restore", json=body)
+        exceptions.raise_from_response(answer)
+        volume = owned.adopt(volumes.connection, "volume", volumes.get("volume", answer.json()["restore"]["volume_id"]))
+        volumes.settle("backup", backup.id, seconds=BACKED_UP_WITHIN)
+        volumes.settle("volume", volume.id)
+    assert volume.id != saved.volume
+    disk = volumes.attach(guest, volume)
+    disk.mount()
+    try:
+        there = disk.run(f"ls {disk.folder}").split()
+        return {name: disk.digest(name) for name in saved.digests if name in there}
+    finally:
+        disk.unmount()
+        volumes.detach(guest, volume)
+
+
+def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, volumes: Volumes) -> None:
+    """Data and description of both are objects of the user's; the second one has what changed, and no more."""
+    listed = object_store.get(f"{saved.container}?format=json").json()
+    sizes = {}
+    for backup in (saved.full, saved.incremental):
+        mine = {each["name"]: each["bytes"] for each in listed if backup.id in each["name"]}
+        assert any(name.endswith("_metadata") for name in mine), f"of backup {backup.id} there is {sorted(mine)}"
+        sizes[backup.id] = sum(mine.values())
+    assert sizes[saved.full.id] >= MIB * 1024**2, "random bytes do not get smaller"
+    shown = {each.id: each for each in volumes.connection.block_storage.backups()}
+    full, incremental = shown[saved.full.id], shown[saved.incremental.id]
+    assert (full.is_incremental, full.has_dependent_backups, full.container) == (False, True, saved.container)
+    assert (incremental.is_incremental, incremental.has_dependent_backups) == (True, False)
+    assert full.volume_id == incremental.volume_id == saved.volume
+
+
+def test_full_backup_comes_back(saved: Saved, volumes: Volumes, disk_guest: Guest, owned: Owned) -> None:
+    """The new volume has what the deleted one had at the first backup, and nothing that came later."""
+    assert restored(saved, saved.full, volumes, disk_guest, owned) == {"first": saved.digests["first"]}
+
+
+def test_incremental_backup_comes_back(saved: Saved, volumes: Volumes, disk_guest: Guest, owned: Owned) -> None:
+    """With what it builds upon: all that was on the volume while it was in use."""
+    assert restored(saved, saved.incremental, volumes, disk_guest, owned) == saved.digests
+
+
+def test_backup_that_others_build_upon_is_kept(saved: Saved, object_store: Any, volumes: Volumes) -> None:
+    """The full one is deleted after the incremental one, not before; then their objects are gone."""
+    service: Any = volumes.connection.block_storage
+    with pytest.raises(exceptions.BadRequestException):
+        service.delete_backup(saved.full.id, ignore_missing=False)
+    for backup in (saved.incremental, saved.full):
+        service.delete_backup(backup.id, ignore_missing=False)
+        volumes.gone("backup", backup.id)
+    assert object_store.get(saved.container).text == ""

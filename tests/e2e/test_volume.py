@@ -1,0 +1,251 @@
+"""Volumes in servers: attached, written, detached, attached elsewhere, extended, snapshotted, booted from.
+
+One volume goes through the first tests, in their order; each of them brings about what it needs, and can run alone.
+
+    external network -- router -- red: disk-guest, second-guest, root-guest (where volumes can be attached)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.topology import Fleet
+from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Disk, Iscsi, Volumes
+
+from stackspec.openstack.waiting import wait_for
+
+MIB = 16
+"""Size of the files that are written."""
+MARK = "$HOME/stackspec-mark"
+
+
+@dataclass
+class Travelling:
+    """The volume with a file on it, and where it is.
+
+    :param volume: the volume
+    :param digest: checksum of the file `first`
+    :param size: its size in GiB
+    """
+
+    volumes: Volumes
+    volume: Any
+    size: int = 1
+    digest: str = ""
+    disk: Disk | None = None
+
+    def to(self, guest: Guest) -> Disk:
+        """The volume in `guest` and mounted there, wherever it was."""
+        if self.disk is None or self.disk.guest is not guest:
+            self.home()
+            self.disk = self.volumes.attach(guest, self.volume)
+            if not self.digest:
+                self.disk.make_file_system()
+            self.disk.mount()
+            self.digest = self.digest or self.disk.write("first", MIB)
+        return self.disk
+
+    def home(self) -> None:
+        """Unmounted and detached."""
+        if self.disk is not None:
+            self.disk.unmount()
+            self.volumes.detach(self.disk.guest, self.volume)
+            self.disk = None
+
+
+@pytest.fixture(scope="module")
+def travelling(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterator[Travelling]:
+    """A volume for the module's tests, which lasts as long as they do."""
+    found = Travelling(volumes, volumes.create(module_owned, "travelling"))
+    yield found
+    found.home()
+
+
+@pytest.fixture(scope="module")
+def root(volumes: Volumes, volume_guests: object, guest_image: Any, guest_flavor: Any, module_owned: Owned) -> Any:
+    """A volume with the guest's image on it; made while the guests boot."""
+    size = max(guest_image.min_disk or 0, guest_flavor.disk, 1)
+    return volumes.create(module_owned, "root", size, what="volume from image", image_id=guest_image.id)
+
+
+def test_volume_from_image(volumes: Volumes, root: Any, guest_image: Any) -> None:
+    """It is bootable, and knows of which image it is."""
+    found = volumes.get("volume", root.id)
+    assert found.is_bootable
+    assert found.volume_image_metadata["image_id"] == guest_image.id
+
+
+def test_guest_sees_the_volume(travelling: Travelling, disk_guest: Guest) -> None:
+    """A disk of its size and with its id as serial number; a file system on it takes and gives back a file."""
+    disk = travelling.to(disk_guest)
+    assert disk.size() == travelling.size * GIB, f"{disk.device} has {disk.size()} bytes"
+    assert disk.digest("first") == travelling.digest
+    found = travelling.volumes.get("volume", travelling.volume.id)
+    (attachment,) = found.attachments
+    assert attachment["server_id"] == disk_guest.server.id
+    (shown,) = travelling.volumes.connection.compute.volume_attachments(disk_guest.server)
+    assert (shown.volume_id, shown.device) == (travelling.volume.id, attachment["device"])
+
+
+def test_session_target_and_password(travelling: Travelling, disk_guest: Guest, iscsi: Iscsi) -> None:
+    """The compute node has a session with the volume's target, which the storage node gives for a password only."""
+    travelling.to(disk_guest)
+    compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(travelling.volume)
+    (session,) = iscsi.sessions(compute, travelling.volume)
+    target = iscsi.target(storage, travelling.volume)
+    assert iscsi.disks(compute, travelling.volume), f"{compute} has no disk of the session {session}"
+    account = target.partition("Account information:")[2].partition("ACL information:")[0].strip()
+    assert account, f"{storage} gives the target to whoever asks:\n{target}"
+    assert "I_T nexus" in target, f"{storage} knows of no session:\n{target}"
+    name = session.split()[3]
+    words = iscsi.host(compute).check_output("iscsiadm -m node -T %s", name)
+    assert "node.session.auth.authmethod = CHAP" in words
+
+
+def test_attached_volume_is_kept(travelling: Travelling, disk_guest: Guest) -> None:
+    """It is neither deleted, nor attached a second time, nor taken away behind nova's back."""
+    travelling.to(disk_guest)
+    volume, connection = travelling.volume, travelling.volumes.connection
+    storage: Any = connection.block_storage
+    with pytest.raises(exceptions.BadRequestException):
+        storage.delete_volume(volume.id, ignore_missing=False)
+    with pytest.raises(exceptions.HttpException) as raised:
+        connection.compute.create_volume_attachment(disk_guest.server, volume=volume.id)
+    assert raised.value.status_code in (400, 409)
+    (attachment,) = storage.get_volume(volume.id).attachments
+    with pytest.raises(exceptions.ConflictException):
+        storage.delete_attachment(attachment["attachment_id"], ignore_missing=False)
+    assert storage.get_volume(volume.id).status == "in-use"
+
+
+def test_snapshot_of_an_attached_volume(travelling: Travelling, disk_guest: Guest, owned: Owned) -> None:
+    """A volume from the snapshot has what was on the disk then, and not what was written after it."""
+    disk = travelling.to(disk_guest)
+    volumes = travelling.volumes
+    taken = volumes.snapshot(owned, "attached", travelling.volume, is_forced=True)
+    late = disk.write("late", 1)
+    copy = volumes.create(owned, "old", what="volume from snapshot", snapshot_id=taken.id)
+    old = volumes.attach(disk_guest, copy)
+    old.mount()
+    try:
+        assert old.digest("first") == travelling.digest
+        assert old.run(f"ls {old.folder}/late", check=False) == "", (
+            "the copy has a file that is younger than the snapshot"
+        )
+    finally:
+        old.unmount()
+        volumes.detach(disk_guest, copy)
+    assert (disk.digest("first"), disk.digest("late")) == (travelling.digest, late)
+
+
+def test_extend_online(travelling: Travelling, disk_guest: Guest) -> None:
+    """The guest sees the new size without having been told, and its files."""
+    disk = travelling.to(disk_guest)
+    wanted = travelling.size + 1
+    travelling.volumes.extend(travelling.volume, wanted, "in-use")
+    travelling.size = wanted
+    wait_for(
+        f"{disk.device} has {wanted} GiB",
+        lambda: disk.size() == wanted * GIB,
+        SEEN_WITHIN,
+        detail=lambda: f"the guest sees {disk.size()} bytes",
+    )
+    assert disk.digest("first") == travelling.digest
+
+
+def test_detached_volume_leaves_nothing(travelling: Travelling, disk_guest: Guest, iscsi: Iscsi) -> None:
+    """The guest has lost the disk, the compute node the session, and the storage node gives the target no more."""
+    travelling.to(disk_guest)
+    compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(travelling.volume)
+    assert iscsi.sessions(compute, travelling.volume)
+    assert iscsi.target(storage, travelling.volume)
+    travelling.home()
+    assert iscsi.sessions(compute, travelling.volume) == []
+    assert iscsi.disks(compute, travelling.volume) == []
+    wait_for(
+        f"{storage} has no target of the volume",
+        lambda: not iscsi.target(storage, travelling.volume),
+        SEEN_WITHIN,
+        detail=lambda: iscsi.target(storage, travelling.volume),
+    )
+
+
+def test_extend_offline_and_attach_elsewhere(travelling: Travelling, second_guest: Guest) -> None:
+    """Detached, extended, attached to another server: there it has the new size and the old file."""
+    travelling.home()
+    wanted = travelling.size + 1
+    travelling.volumes.extend(travelling.volume, wanted)
+    travelling.size = wanted
+    disk = travelling.to(second_guest)
+    assert disk.size() == wanted * GIB
+    assert disk.digest("first") == travelling.digest
+
+
+def test_volume_outlives_its_server(travelling: Travelling, second_guest: Guest, disk_guest: Guest) -> None:
+    """The server is deleted with the volume in it: the volume is available, and another server reads it."""
+    disk = travelling.to(second_guest)
+    disk.unmount()
+    connection = travelling.volumes.connection
+    connection.compute.delete_server(second_guest.server)
+    travelling.disk = None
+    travelling.volumes.settle("volume", travelling.volume.id)
+    assert travelling.to(disk_guest).digest("first") == travelling.digest
+
+
+# ---- boot from volume
+
+
+@pytest.fixture(scope="module")
+def root_guest(
+    volumes: Volumes, root: Any, fleet: Fleet, volume_zone: str | None, volume_attachment: object, module_owned: Owned
+) -> Guest:
+    """A server whose disk is that volume, which is to be deleted with it."""
+    launch = fleet.launch
+    port = launch.port("root-guest", fleet.red.network, fleet.group)
+    disk = {"boot_index": 0, "uuid": root.id, "source_type": "volume", "destination_type": "volume"}
+    server = module_owned(
+        launch.connection,
+        "server",
+        "root-guest",
+        flavor_id=launch.parts.flavor.id,
+        key_name=launch.keypair,
+        networks=[{"port": port.id}],
+        block_device_mapping=[{**disk, "delete_on_termination": True}],
+        **({"availability_zone": volume_zone} if volume_zone else {}),
+    )
+    guest = Guest(
+        launch.connection, launch.connection.compute.get_server(server.id), port, launch.parts.user, launch.key
+    )
+    return fleet.floating(guest)
+
+
+def test_boot_from_volume(root_guest: Guest, root: Any, guest_flavor: Any) -> None:
+    """The server has no image, and its root disk is the volume."""
+    root_guest.ready()
+    assert not (root_guest.refresh().image or {}).get("id"), "the server was made of an image"
+    (shown,) = root_guest.connection.compute.volume_attachments(root_guest.server)
+    assert (shown.volume_id, shown.delete_on_termination) == (root.id, True)
+    assert root_guest.ssh("cat /sys/block/vda/size") == str(root.size * GIB // 512)
+
+
+def test_root_volume_keeps_its_data(root_guest: Guest) -> None:
+    """Switched off and on, the server boots from the volume with what was written to it."""
+    boot = root_guest.boot_id()
+    root_guest.ssh(f"echo kept >{MARK} && sync")
+    root_guest.connection.compute.reboot_server(root_guest.server, "HARD")
+    root_guest.restarts()
+    assert root_guest.boot_id() != boot, "the guest's kernel is the one from before the reboot"
+    assert root_guest.ssh(f"cat {MARK}") == "kept"
+
+
+def test_root_volume_goes_with_its_server(volumes: Volumes, root_guest: Guest, root: Any) -> None:
+    """As the server was made to: no volume is left of it."""
+    root_guest.wait_status()
+    root_guest.connection.compute.delete_server(root_guest.server)
+    volumes.gone("volume", root.id)
