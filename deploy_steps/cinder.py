@@ -43,6 +43,18 @@ GROUP = "cinder-volumes"
 LVM = "/etc/lvm/lvm.conf"
 TARGETS = "/etc/tgt/conf.d/cinder.conf"
 PORTAL = "/etc/systemd/system/tgt.service.d/portal.conf"
+PORTAL_TEXT = """\
+# On the management network only. At boot its address may come late, and without it the daemon ends.
+[Unit]
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=
+ExecStart=/usr/sbin/tgtd -f --iscsi portal={address}:3260
+RestartSec=2
+"""
 
 
 @step(role="controller", provides="volumev3", section="disks.cinder")
@@ -76,7 +88,7 @@ def cinder_volume(site: Site, node: Node, cinder: Step, chrony_client: Step) -> 
     yield VolumeGroup(GROUP, devices, where, node.disks["cinder"].wipe)
     yield OsloConfig(CONF, _storage(site, node), own=(*OWN, BACKEND))
     yield File(TARGETS, "include /var/lib/cinder/volumes/*\n")
-    yield File(PORTAL, portal(node))
+    yield File(PORTAL, PORTAL_TEXT.format(address=node.address))
     yield Service("tgt", reads=(site.release.path(TARGETS), PORTAL))
     yield Service("cinder-volume", reads=(CONF,))
     yield VolumeService("cinder-volume", f"{node.name}@{BACKEND}")
@@ -150,15 +162,6 @@ def _storage(site: Site, node: Node) -> dict[str, dict[str, Value]]:
         "volume_backend_name": BACKEND,
     }
     return options
-
-
-def portal(node: Node) -> str:
-    """Volumes are for the management network: the daemon would listen everywhere otherwise."""
-    daemon = f"/usr/sbin/tgtd -f --iscsi portal={node.address}:3260"
-    return (
-        "[Unit]\nWants=network-online.target\nAfter=network-online.target\n\n"
-        f"[Service]\nExecStart=\nExecStart={daemon}\n"
-    )
 
 
 def _initiator(site: Site, node: Node) -> list[Resource]:
