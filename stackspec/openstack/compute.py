@@ -174,7 +174,7 @@ class AvailabilityZone(ApiObject):
             found = compute.create_aggregate(name=self.name, availability_zone=self.name)
         elif found.availability_zone != self.name:
             compute.update_aggregate(found, availability_zone=self.name)
-        there = set(found.hosts or ()) if hasattr(found, "hosts") else set()
+        there = set(found.hosts or ())
         for host in sorted(there - set(self.hosts)):
             compute.remove_host_from_aggregate(found, host)
         for host in sorted(set(self.hosts) - there):
