@@ -16,13 +16,15 @@ from stackspec.plugin_keys import SITE
 from stackspec.secrets import redact
 
 NOTHING = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
+MICROVERSION = "3.55"
+"""Old enough for every cloud; since it all that is wrong in a request is refused."""
 REPORTED_WITHIN = 60
 
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
     """The API's answer, whatever it is."""
     service: Any = connection.block_storage
-    return service.request(path, method, raise_exc=False, microversion="3.50", **({"json": body} if body else {}))
+    return service.request(path, method, raise_exc=False, microversion=MICROVERSION, **({"json": body} if body else {}))
 
 
 def reason(answer: Any) -> str:
@@ -124,9 +126,11 @@ def test_name_and_metadata(volumes: Volumes, volume: Any, module_owned: Owned) -
     assert (found.name, found.description) == (name, "a test's")
     service.set_volume_metadata(volume.id, flower="rose", size="big")
     service.set_volume_metadata(volume.id, flower="tulip")
-    assert volumes.get("volume", volume.id).metadata == {"flower": "tulip", "size": "big"}
+    # What cinder itself notes of a volume stands there, too.
+    assert {"flower": "tulip", "size": "big"}.items() <= volumes.get("volume", volume.id).metadata.items()
     service.delete_volume_metadata(volume.id, ["size"])
-    assert volumes.get("volume", volume.id).metadata == {"flower": "tulip"}
+    found = volumes.get("volume", volume.id).metadata
+    assert (found["flower"], "size" in found) == ("tulip", False)
 
 
 def test_flags(volumes: Volumes, volume: Any) -> None:
@@ -150,7 +154,7 @@ def test_flags(volumes: Volumes, volume: Any) -> None:
         pytest.param({"size": 1, "volume_type": "no-such-type"}, 404, "no-such-type", id="no such type"),
         pytest.param({"size": 1, "snapshot_id": NOTHING}, 404, NOTHING, id="no such snapshot"),
         pytest.param({"size": 1, "source_volid": NOTHING}, 404, NOTHING, id="no such volume"),
-        pytest.param({"size": 1, "imageRef": NOTHING}, 400, NOTHING, id="no such image"),
+        pytest.param({"size": 1, "imageRef": NOTHING}, 400, "image", id="no such image"),
         pytest.param({"size": 1, "availability_zone": "nowhere"}, 400, "nowhere", id="no such zone"),
     ],
 )
@@ -352,11 +356,10 @@ def test_another_project_sees_nothing(
     assert volume.id not in {each.id for each in other_member.block_storage.volumes()}
     everywhere = ask(other_member, "GET", "/volumes?all_tenants=1").json()["volumes"]
     assert volume.id not in {each["id"] for each in everywhere}
+    # As if they were of the project whose volume it is: newer endpoints name no project.
     url = f"{volumes.connection.block_storage.get_endpoint()}/volumes"
-    assert member_tenant.project_id not in url or other_member.session.get(url, raise_exc=False).status_code in (
-        400,
-        403,
-    )
+    if member_tenant.project_id in url:
+        assert other_member.session.get(url, raise_exc=False).status_code in (400, 403)
 
 
 def test_reader_reads(volumes: Volumes, volume: Any, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:

@@ -8,7 +8,6 @@ One volume goes through the first tests, in their order; each of them brings abo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,47 +15,11 @@ from openstack import exceptions
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
-from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Disk, Iscsi, Volumes
+from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Iscsi, Travelling, Volumes
 
 from stackspec.openstack.waiting import wait_for
 
-MIB = 16
-"""Size of the files that are written."""
 MARK = "$HOME/stackspec-mark"
-
-
-@dataclass
-class Travelling:
-    """The volume with a file on it, and where it is.
-
-    :param volume: the volume
-    :param digest: checksum of the file `first`
-    :param size: its size in GiB
-    """
-
-    volumes: Volumes
-    volume: Any
-    size: int = 1
-    digest: str = ""
-    disk: Disk | None = None
-
-    def to(self, guest: Guest) -> Disk:
-        """The volume in `guest` and mounted there, wherever it was."""
-        if self.disk is None or self.disk.guest is not guest:
-            self.home()
-            self.disk = self.volumes.attach(guest, self.volume)
-            if not self.digest:
-                self.disk.make_file_system()
-            self.disk.mount()
-            self.digest = self.digest or self.disk.write("first", MIB)
-        return self.disk
-
-    def home(self) -> None:
-        """Unmounted and detached."""
-        if self.disk is not None:
-            self.disk.unmount()
-            self.volumes.detach(self.disk.guest, self.volume)
-            self.disk = None
 
 
 @pytest.fixture(scope="module")

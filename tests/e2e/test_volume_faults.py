@@ -1,0 +1,270 @@
+"""What breaks under block storage, and what its users keep: services killed, no room, a node without power.
+
+Each test puts right what it broke and waits until all is up again. The node's power is cut last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from openstack.connection import Connection
+from stackspec.fixtures.cloud import Tenants
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.numbers import Measured
+from stackspec.fixtures.object_store import ObjectStorage
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Iscsi, Travelling, Volumes
+
+from stackspec.openstack.block_storage import NodeClock, mend, stuck
+from stackspec.openstack.kinds import BY_NAME
+from stackspec.openstack.ownership import Found
+from stackspec.openstack.waiting import wait_for
+from stackspec.site import Site
+
+UP_WITHIN = 240
+"""Seconds for a service to report after its start, also of a node that boots."""
+RECORD = 16
+"""Bytes of a record: its number and a line end."""
+WRITER = f"""\
+rm -f /tmp/stop /tmp/failed
+(
+  n=0
+  while [ ! -e /tmp/stop ]; do
+    printf '%0{RECORD - 1}d\\n' $((n + 1)) |
+      dd of={{file}} bs={RECORD} seek=$n conv=notrunc,fsync 2>/dev/null || echo $n >>/tmp/failed
+    n=$((n + 1))
+  done
+  touch /tmp/stopped
+) >/dev/null 2>&1 </dev/null &
+"""
+
+
+def reports(cloud: Connection, node: str) -> dict[str, tuple[bool, str]]:
+    """The services and agents of a node, whether each is up, and when it said so last."""
+    found: dict[str, tuple[bool, str]] = {}
+    for each in [*cloud.compute.services(), *cloud.block_storage.services()]:
+        if str(each.host).split("@")[0].split(".")[0] == node:
+            found[each.binary] = (each.state == "up", str(each.updated_at))
+    for agent in cloud.network.agents():
+        if str(agent.host).split(".")[0] == node:
+            found[agent.binary] = (bool(agent.is_alive), str(agent.last_heartbeat_at))
+    return found
+
+
+def wait_reports(cloud: Connection, node: str, before: dict[str, tuple[bool, str]], *names: str) -> None:
+    """Wait until services of a node, all that there were by default, have reported anew and are up."""
+    wanted = names or tuple(before)
+
+    def silent() -> list[str]:
+        now = reports(cloud, node)
+        return [
+            name
+            for name in wanted
+            if name not in now or not now[name][0] or now[name][1] <= before.get(name, (True, ""))[1]
+        ]
+
+    wait_for(
+        f"{', '.join(wanted)} of {node} report",
+        lambda: not silent(),
+        UP_WITHIN,
+        retry_on=(exceptions.HttpException,),
+        detail=lambda: f"not: {', '.join(silent())}; on {node}: systemctl status, journalctl -b",
+    )
+
+
+@pytest.fixture(scope="module")
+def travelling(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Owned) -> Iterator[Travelling]:
+    """A volume for the module's tests, which lasts as long as they do."""
+    found = Travelling(volumes, volumes.create(module_owned, "enduring"))
+    yield found
+    found.home()
+
+
+def found_of(cloud: Connection, volume: Any) -> Found:
+    """A volume as cleanup finds it."""
+    return Found(cloud, BY_NAME["volume"], volume.id, volume.name, volume.project_id)
+
+
+def test_service_is_killed_in_the_middle(
+    volumes: Volumes, iscsi: Iscsi, cloud: Connection, site: Site, owned: Owned
+) -> None:
+    """What was being made becomes available or an error, new volumes are made; cleanup mends what hangs for ever.
+
+    It hangs when the request is lost with the service. Cleanup leaves it alone while the service still may have it.
+    """
+    lost = volumes.create(owned, "lost")
+    node = iscsi.node_of(lost)
+    cloud.block_storage.reset_volume_status(lost.id, "creating", None, None)
+    assert stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0) == [], "the service may be at work on it"
+    before = reports(cloud, node)
+    making = [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
+    wait_for(
+        "a volume is with its storage node",
+        lambda: any(cloud.block_storage.get_volume(each.id).host for each in making),
+        SETTLED_WITHIN,
+        every=0.1,
+    )
+    iscsi.host(node).check_output("systemctl kill --signal=SIGKILL cinder-volume")
+    assert "creating" in [volumes.get("volume", each.id).status for each in making], "killed when all was done"
+    # Whoever operates it starts it, unless systemd has.
+    iscsi.host(node).check_output("systemctl start cinder-volume")
+    wait_reports(cloud, node, before, "cinder-volume")
+    for each in making:
+        wait_for(
+            f"volume {each.id} is made or in error",
+            lambda key=each.id: volumes.get("volume", key).status in ("available", "error"),  # type: ignore[misc]
+            SETTLED_WITHIN,
+            detail=lambda key=each.id: volumes.state("volume", key),  # type: ignore[misc]
+        )
+    volumes.create(owned, "after")
+    (left,) = wait_for(
+        "cleanup finds what hangs",
+        lambda: stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0),
+        SETTLED_WITHIN,
+        detail=lambda: volumes.state("volume", lost.id),
+    )
+    assert lost.id in str(left)
+    assert (left.status, left.truth) == ("creating", "error")
+    assert lost.name in mend(cloud, left)
+    assert volumes.get("volume", lost.id).status == "error"
+    volumes.connection.block_storage.delete_volume(lost.id, ignore_missing=False)
+    volumes.gone("volume", lost.id)
+
+
+def test_no_room(volumes: Volumes, cloud: Connection, tenants: Tenants, owned: Owned) -> None:
+    """More than all storage nodes would ever give goes to error, and the user is told that it is for want of room."""
+    pools = [each.capabilities for each in cloud.block_storage.backend_pools(detail=True)]
+    room = max(
+        float(each["total_capacity_gb"]) * max(1.0, float(each.get("max_over_subscription_ratio") or 1))
+        for each in pools
+    )
+    greedy = tenants.get("greedy")
+    cloud.block_storage.update_quota_set(greedy.project_id, gigabytes=-1, per_volume_gigabytes=-1)
+    theirs = Volumes(greedy.connection, volumes.measured, cloud)
+    made = owned(greedy.connection, "volume", "greedy", size=math.floor(room) + 1)
+    theirs.settle("volume", made.id, "error")
+    assert any("Could not find any available weighted backend" in told for told in theirs.messages(made.id)), (
+        theirs.state("volume", made.id)
+    )
+
+
+def records(disk: Disk) -> int:
+    """How many records the writer has written."""
+    return int(disk.run(f"wc -c <{disk.folder}/records")) // RECORD
+
+
+def test_target_restarts_under_a_writer(travelling: Travelling, disk_guest: Guest, iscsi: Iscsi) -> None:
+    """The guest's writes stand still while the target is away, and go on: none fails, none is lost."""
+    disk = travelling.to(disk_guest)
+    storage, compute = iscsi.node_of(travelling.volume), iscsi.compute_of(disk_guest)
+    file = f"{disk.folder}/records"
+    disk.run(WRITER.format(file=file))
+    try:
+        wait_for("the guest writes", lambda: disk.run(f"test -s {file} && echo yes", check=False), 30)
+        daemon = iscsi.host(storage).check_output("systemctl show --property=MainPID tgt")
+        with travelling.volumes.measured("writes go on after a restart of the target"):
+            iscsi.host(storage).check_output("systemctl restart tgt")
+            written = records(disk)
+            wait_for("the guest goes on writing", lambda: records(disk) > written + 1, SETTLED_WITHIN)
+        assert iscsi.host(storage).check_output("systemctl show --property=MainPID tgt") != daemon
+    finally:
+        disk.run("touch /tmp/stop")
+    wait_for("the writer has stopped", lambda: disk.run("test -e /tmp/stopped && echo yes", check=False), 120)
+    assert disk.run("cat /tmp/failed 2>/dev/null", check=False) == "", "writes failed"
+    disk.run("sync && echo 3 >/proc/sys/vm/drop_caches")
+    assert disk.run(f"awk '$1 + 0 != NR {{print NR; exit}}' {file}") == "", "a record is not what was written"
+    assert disk.digest("first") == travelling.digest
+    assert disk.run(f"dmesg | grep -i 'error.*{disk.device}'", check=False) == ""
+    assert iscsi.sessions(compute, travelling.volume)
+    assert "I_T nexus" in iscsi.target(storage, travelling.volume)
+
+
+def test_volume_hangs_in_detaching(
+    travelling: Travelling, disk_guest: Guest, iscsi: Iscsi, cloud: Connection, site: Site
+) -> None:
+    """Nova's part of a detachment is lost with nova-compute: cleanup finds the volume, and nova detaches it then."""
+    disk = travelling.to(disk_guest)
+    disk.unmount()
+    volume, volumes, node = travelling.volume, travelling.volumes, iscsi.compute_of(disk_guest)
+    before = reports(cloud, node)
+    # What nova's API does before it hands the rest to nova-compute.
+    volumes.connection.block_storage.begin_volume_detaching(volume.id)
+    try:
+        assert volumes.get("volume", volume.id).status == "detaching"
+        with pytest.raises(exceptions.HttpException):
+            volumes.connection.compute.delete_volume_attachment(disk_guest.server, volume.id, ignore_missing=False)
+        assert stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0) == [], "nova-compute may be at it"
+        iscsi.host(node).check_output("systemctl restart nova-compute")
+        wait_reports(cloud, node, before, "nova-compute")
+        (left,) = wait_for(
+            "cleanup finds what hangs",
+            lambda: stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0),
+            SETTLED_WITHIN,
+            detail=lambda: volumes.state("volume", volume.id),
+        )
+        assert volume.id in str(left)
+        assert (left.status, left.truth) == ("detaching", "in-use")
+        mend(cloud, left)
+        assert volumes.get("volume", volume.id).status == "in-use"
+    finally:
+        if volumes.get("volume", volume.id).status == "detaching":
+            volumes.connection.block_storage.abort_volume_detaching(volume.id)
+    travelling.disk = None
+    volumes.detach(disk_guest, volume)
+    assert travelling.to(disk_guest).digest("first") == travelling.digest
+
+
+def test_storage_node_loses_power(
+    travelling: Travelling,
+    disk_guest: Guest,
+    iscsi: Iscsi,
+    object_storage: ObjectStorage,
+    cinder_backup: object,
+    neutron_compute: object,
+    cloud: Connection,
+    power_cycle: Callable[[str], None],
+    measured: Measured,
+) -> None:
+    """Its services, targets and attachments come back, the guest boots, and reads what it had written."""
+    disk = travelling.to(disk_guest)
+    volume, volumes = travelling.volume, travelling.volumes
+    disk.run("sync")
+    boot = disk_guest.boot_id()
+    storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
+    before = reports(cloud, storage)
+    with measured("power on of a storage node to its services being up"):
+        power_cycle(storage)
+        wait_reports(cloud, storage, before)
+    for node in object_storage.nodes:
+        if node.name == storage:
+            object_storage.wait_up(node)
+    if compute == storage:
+        _start_again(disk_guest)
+        assert disk_guest.boot_id() != boot, "the guest has not noticed: was the node off?"
+    assert volumes.get("volume", volume.id).status == "in-use"
+    assert iscsi.target(storage, volume), f"{storage} does not give the target"
+    assert iscsi.sessions(compute, volume), f"{compute} has no session"
+    travelling.disk = disk = volumes.find(disk_guest, volume)
+    disk.mount()
+    assert disk.digest("first") == travelling.digest
+    assert disk.write("second", 1) == disk.digest("second")
+
+
+def _start_again(guest: Guest) -> None:
+    """Wait until nova has started a guest whose node was off, or has found it switched off and starts it when asked."""
+    guest.restarts()
+    wait_for(
+        f"nova knows what became of {guest.name}",
+        lambda: guest.refresh().status == "SHUTOFF" or guest.admits(),
+        UP_WITHIN,
+        every=2,
+        detail=guest.state,
+    )
+    if guest.server.status == "SHUTOFF":
+        guest.wait_status("SHUTOFF")
+        guest.connection.compute.start_server(guest.server)
+    guest.ready()
