@@ -233,9 +233,7 @@ def test_clone_is_handed_over(
     with pytest.raises(exceptions.BadRequestException):
         theirs.accept_transfer(transfer.id, "0" * 16)
     theirs.accept_transfer(transfer.id, key)
-    found = wait_for(
-        "the volume is the other project's", lambda: _found(theirs, clone.id), SETTLED_WITHIN, detail=volumes.services
-    )
+    found = wait_for("the volume is the other project's", lambda: _found(theirs, clone.id), SETTLED_WITHIN)
     assert (found.status, found.project_id) == ("available", tenants.get("other").project_id)
     assert ask(volumes.connection, "GET", f"/volumes/{clone.id}").status_code == 404
     assert transfer.id not in {each.id for each in mine.transfers()}
