@@ -172,25 +172,24 @@ def root_guest(
     launch = fleet.launch
     port = launch.port("root-guest", fleet.red.network, fleet.group)
     disk = {"boot_index": 0, "uuid": root.id, "source_type": "volume", "destination_type": "volume"}
-    server = module_owned(
-        launch.connection,
-        "server",
-        "root-guest",
-        flavor_id=launch.parts.flavor.id,
-        key_name=launch.keypair,
-        networks=[{"port": port.id}],
-        block_device_mapping=[{**disk, "delete_on_termination": True}],
-        **({"availability_zone": volume_zone} if volume_zone else {}),
-    )
-    guest = Guest(
-        launch.connection, launch.connection.compute.get_server(server.id), port, launch.parts.user, launch.key
-    )
-    return fleet.floating(guest)
+    with volumes.measured("server boot from volume"):
+        server = module_owned(
+            launch.connection,
+            "server",
+            "root-guest",
+            flavor_id=launch.parts.flavor.id,
+            key_name=launch.keypair,
+            networks=[{"port": port.id}],
+            block_device_mapping=[{**disk, "delete_on_termination": True}],
+            **({"availability_zone": volume_zone} if volume_zone else {}),
+        )
+        server = launch.connection.compute.get_server(server.id)
+        guest = Guest(launch.connection, server, port, launch.parts.user, launch.key)
+        return fleet.floating(guest).ready()
 
 
-def test_boot_from_volume(root_guest: Guest, root: Any, guest_flavor: Any) -> None:
+def test_boot_from_volume(root_guest: Guest, root: Any) -> None:
     """The server has no image, and its root disk is the volume."""
-    root_guest.ready()
     assert not (root_guest.refresh().image or {}).get("id"), "the server was made of an image"
     (shown,) = root_guest.connection.compute.volume_attachments(root_guest.server)
     assert (shown.volume_id, shown.delete_on_termination) == (root.id, True)

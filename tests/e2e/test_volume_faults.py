@@ -236,9 +236,11 @@ def test_storage_node_loses_power(
     boot = disk_guest.boot_id()
     storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
     before = reports(cloud, storage)
-    with measured("power on of a storage node to its services being up"):
+    assert "nova-compute" in before, f"{storage} runs no servers"
+    with measured("node power-on to nova-compute up"):
         power_cycle(storage)
-        wait_reports(cloud, storage, before)
+        wait_reports(cloud, storage, before, "nova-compute")
+    wait_reports(cloud, storage, before)
     for node in object_storage.nodes:
         if node.name == storage:
             object_storage.wait_up(node)
