@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from openstack import exceptions
+from stackspec.fixtures.volumes import zone_with_volumes
 
 from stackspec.openstack import block_storage
 from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, mend, set_right, stuck
@@ -211,6 +212,32 @@ def test_patience_is_the_caller_s() -> None:
     when = started(cinder_volume=1, cinder_scheduler=1)
     assert stuck(cloud(storage), [thing()], when) == []
     assert stuck(cloud(storage), [thing()], when, patience=0)
+
+
+# ---- where servers with volumes have to be
+
+
+def compute(volumes: bool, zone: str | None = None) -> Any:
+    return SimpleNamespace(volumes=volumes, availability_zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "zone"),
+    [
+        pytest.param([compute(True), compute(True, "a")], None, id="anywhere"),
+        pytest.param([compute(False), compute(True, "b"), compute(True, "a")], "a", id="one of some"),
+        pytest.param([compute(False, "a"), compute(True, "a"), compute(True, "b")], "b", id="not in a mixed one"),
+    ],
+)
+def test_zone_of_servers_with_volumes(nodes: list[Any], zone: str | None) -> None:
+    assert zone_with_volumes(nodes) == zone
+
+
+def test_no_zone_for_servers_with_volumes() -> None:
+    with pytest.raises(pytest.fail.Exception, match="--volume-zone"):
+        zone_with_volumes([compute(False), compute(True)])
+    with pytest.raises(pytest.skip.Exception, match="volumes: false"):
+        zone_with_volumes([compute(False)])
 
 
 # ---- deletion
