@@ -172,6 +172,17 @@ def test_other_apis_are_behind_it(
         assert all(each.get("router:external") or each.get("shared") for each in foreign)
 
 
+def test_volumes_are_behind_it(cinder: object, profile: dict[str, Any], visitor: Visitor, tenant: Tenant) -> None:
+    """The session knows of block storage and its token opens it: else the storage tab is empty (erratum E100)."""
+    assert "cinder" in profile["endpoints"], f"endpoints of the session: {sorted(profile['endpoints'])}"
+    url = f"{visitor.url}/api/openstack/{profile['region'].lower()}/cinder/v3/{tenant.project_id}"
+    assert visitor.http.get(f"{url}/volumes", timeout=60).status_code == 401
+    token = {"X-Auth-Token": profile["keystone_token"]}
+    for path, key in (("volumes", "volumes"), ("types", "volume_types")):
+        found = visitor.http.get(f"{url}/{path}", headers=token, timeout=60)
+        assert (found.status_code, key in found.json()) == (200, True), found.text
+
+
 def test_settings_are_an_administrator_s(profile: dict[str, Any], visitor: Visitor) -> None:
     """An ordinary user reads the dashboard's settings and cannot change them."""
     assert visitor.call("GET", "/setting/gpu_models").status_code == 200

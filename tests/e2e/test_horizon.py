@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
+from playwright.sync_api import Locator
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.cloud import Tenant, Tenants
+from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
 from stackspec.fixtures.guests import Flavoring, Guest, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, Screen
@@ -21,6 +22,7 @@ from stackspec.openstack.waiting import wait_for
 
 NETWORK = ipaddress.ip_network("10.201.7.0/24")
 ACTIVE_WITHIN = 180
+ATTACHED_WITHIN = 180
 LOG = "/var/log/apache2/error.log"
 BAD = re.compile("Traceback|Internal Server Error| ERROR | CRITICAL ")
 KNOWN_IN_LOG = "Default policy file for load-balancer is not defined"
@@ -30,11 +32,16 @@ NO_TLS = "noVNC requires a secure context"
 KNOWN = (
     # Debian's angular-gettext is older than its AngularJS: some texts stay English, and nothing else comes of it.
     "angular.lowercase is not a function",
-    # Pages that could show volumes say so where there are none.
-    "Service type is not enabled: block-storage",
     # A chart of 0 of 0, such as of the dedicated processors of hypervisors that have none.
     "<path> attribute d: Expected number",
 )
+
+
+VOLUME_PANELS = {
+    *(f"project/{name}/" for name in ("volumes", "snapshots", "volume_groups", "vg_snapshots")),
+    *(f"admin/{name}/" for name in ("volumes", "snapshots", "volume_types", "volume_groups", "group_types")),
+}
+"""What an administrator is offered where there is block storage; backups only where the settings say so, too."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,11 @@ def sign_in(window: Window, url: str, tenant: Tenant, password: str | None = Non
     page.fill("#id_username", tenant.user_name)
     page.fill("#id_password", tenant.password if password is None else password)
     page.click("#loginBtn")
+
+
+def shows(row: Locator, status: str, seconds: float) -> None:
+    """Wait until the row of a table, which asks for news by itself, has the status."""
+    row.get_by_text(status, exact=True).wait_for(timeout=seconds * 1000)
 
 
 @pytest.fixture
@@ -127,6 +139,9 @@ def test_instance_is_launched_through_the_dialog(
         dialog.locator(".nav-pills").get_by_text(place, exact=True).click()
         row = dialog.locator(".transfer-available:visible tr", has=page.get_by_text(choice, exact=True))
         row.locator("button.fa-arrow-up").click()
+        if place == "Source" and (without := dialog.locator("#vol-create", has_text="No")).is_visible():
+            # Where there is block storage the dialog proposes to boot from a new volume.
+            without.click()
     inside.picture("launch dialog, flavor chosen")
     # The only network of the project is chosen already.
     dialog.locator("button", has_text="Launch Instance").click()
@@ -185,6 +200,57 @@ def test_floating_address_is_associated_through_the_dialog(
     assert found == guest.port.id, f"port of {address}: expected {guest.port.id}, found {found}"
 
 
+def test_volume_is_created_attached_and_deleted_through_the_dialogs(
+    cinder_volume: object,
+    volume_attachment: object,
+    disk_guest: Guest,
+    window: Window,
+    horizon_url: str,
+    member_tenant: Tenant,
+    module_owned: Owned,
+) -> None:
+    """A form makes the volume, another attaches it, and its row in the table says what cinder and nova have."""
+    disk_guest.wait_status()
+    cloud, server, name = member_tenant.connection, disk_guest.server, module_owned.name("dialog")
+    window.known += KNOWN
+    sign_in(window, horizon_url, member_tenant)
+    page = window.page
+    page.wait_for_url(f"{horizon_url}/project/**")
+    page.goto(f"{horizon_url}/project/volumes/")
+    page.click("#volumes__action_create")
+    page.fill("#id_name", name)
+    page.fill("#id_size", "1")
+    window.picture("form of a new volume")
+    page.get_by_role("button", name="Create Volume").click()
+    row = page.locator("#volumes tr", has_text=name)
+    row.wait_for()
+    volume = module_owned.adopt(cloud, "volume", cloud.block_storage.find_volume(name, ignore_missing=False))
+    shows(row, "Available", ACTIVE_WITHIN)
+
+    row.locator(".dropdown-toggle").click()
+    row.get_by_text("Manage Attachments").click()
+    # The list that is seen is drawn over the one that is sent.
+    page.select_option("#id_instance", value=server.id, force=True)
+    page.get_by_role("button", name="Attach Volume").click()
+    shows(row, "In-use", ATTACHED_WITHIN)
+    window.picture("the volume is attached")
+    assert server.name in row.inner_text()
+    assert [each.volume_id for each in cloud.compute.volume_attachments(server)] == [volume.id]
+
+    row.locator(".dropdown-toggle").click()
+    row.get_by_text("Manage Attachments").click()
+    page.locator("#attachments tbody button", has_text="Detach Volume").click()
+    page.locator(".modal-dialog .btn-danger", has_text="Detach Volume").last.click()
+    shows(row, "Available", ATTACHED_WITHIN)
+    assert not list(cloud.compute.volume_attachments(server))
+
+    row.locator(".dropdown-toggle").click()
+    row.get_by_text("Delete Volume").click()
+    page.locator(".modal-dialog .btn-danger", has_text="Delete Volume").click()
+    row.wait_for(state="detached", timeout=ACTIVE_WITHIN * 1000)
+    assert cloud.block_storage.find_volume(name) is None
+
+
 def test_load_balancers_are_listed(
     octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant
 ) -> None:
@@ -204,6 +270,7 @@ def test_load_balancers_are_listed(
     assert there or "No items to display" in shown, shown
 
 
+@pytest.mark.steps("cinder")
 def test_every_panel_opens(
     octavia_dashboard: object, window: Window, horizon_url: str, tenants: Tenants, cloud: Connection, controller: Any
 ) -> None:
@@ -220,6 +287,9 @@ def test_every_panel_opens(
     links = page.eval_on_selector_all("#sidebar a.openstack-panel", "links => links.map(link => link.href)")
     parts = {re.sub(r"^.*/horizon/(\w+)/.*$", r"\1", link) for link in links}
     assert parts == {"project", "admin", "identity"}, f"panels: {links}"
+    if "volumev3" in {each["type"] for each in catalog_of(admin.connection)}:
+        missing = {panel for panel in VOLUME_PANELS if f"{horizon_url}/{panel}" not in links}
+        assert not missing, f"not among the panels: {missing}"
     problems = []
     for link in links:
         answer = window.visit(link)

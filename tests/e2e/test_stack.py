@@ -1,7 +1,7 @@
 """Stacks with servers: the guide's own template, a change in place, a signal from a guest, a roll back, a deletion.
 
 Both stacks are started together; their guests boot side by side. What a stack made is looked for in the services that
-have it, not in what heat says.
+have it, not in what heat says. A third stack has a volume, and a server where it can be attached.
 
     external network -- router -- network --+- guide: a server as the guide's template has it
                                             +- whole: port, group, floating address, wait condition, server
@@ -129,6 +129,37 @@ resources:
     properties: {network: {get_resource: network}, cidr: 10.203.2.0/24}
 """
 """Its second subnet is refused by neutron, which no validation sees."""
+
+DISK_GIB = 2
+DISK = f"""\
+heat_template_version: 2018-08-31
+parameters:
+  network: {{type: string}}
+  image: {{type: string}}
+  flavor: {{type: string}}
+  key: {{type: string}}
+resources:
+  volume: {{type: OS::Cinder::Volume, properties: {{size: {DISK_GIB}}}}}
+  server:
+    type: OS::Nova::Server
+    properties:
+      image: {{get_param: image}}
+      flavor: {{get_param: flavor}}
+      key_name: {{get_param: key}}
+      networks: [{{network: {{get_param: network}}}}]
+      user_data_format: RAW
+      user_data: |
+        #!/bin/sh
+        (until grep -qx {DISK_GIB * 2**21} /sys/block/*/size; do sleep 1; done; echo the disk is here >/dev/console) &
+  attachment:
+    type: OS::Cinder::VolumeAttachment
+    properties: {{instance_uuid: {{get_resource: server}}, volume_id: {{get_resource: volume}}}}
+outputs:
+  server: {{value: {{get_resource: server}}}}
+  volume: {{value: {{get_resource: volume}}}}
+"""
+"""Its guest says when it has a disk of that size, in sectors of 512 bytes; its own is smaller."""
+SEEN = "the disk is here"
 
 
 @dataclass
@@ -301,6 +332,57 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
     assert users() == []
     assert user_project not in {each.id for each in cloud.identity.projects(domain_id=domain.id)}
     assert len(trusts()) <= len(before) - len(both), f"trusts before {len(before)}, after {len(trusts())}"
+
+
+@pytest.fixture(scope="module")
+def disk_stack(
+    heat: object,
+    cinder_volume: object,
+    volume_attachment: object,
+    nova_discover: object,
+    neutron_compute: object,
+    nova_networking: object,
+    volume_zone: str | None,
+    member: Connection,
+    module_owned: Owned,
+    guest_parts: Flavoring,
+    guest_key: Path,
+) -> Stack:
+    """The stack with a volume, asked for and not waited for."""
+    assert guest_parts.flavor.disk < DISK_GIB, "the guest cannot tell the volume from its own disk by the size"
+    segment = make_segment(member, module_owned, "disk", ipaddress.ip_network("10.203.3.0/24"))
+    keypair = launcher(member, module_owned, guest_parts, guest_key).keypair
+    parts = {"image": guest_parts.image.id, "flavor": guest_parts.flavor.id, "key": keypair}
+    zone = "" if volume_zone is None else f"      availability_zone: {volume_zone}\n"
+    template = DISK.replace("      user_data_format", f"{zone}      user_data_format")
+    parameters = {"network": segment.network.id, **parts}
+    made = module_owned(member, "stack", "disk", template=template, parameters=parameters, is_rollback_disabled=True)
+    return Stack(member, made)
+
+
+def test_volume_of_a_stack_is_a_disk_of_its_server(disk_stack: Stack, member: Connection) -> None:
+    """Cinder and nova have the one attached to the other, and the guest has the disk."""
+    given = disk_stack.reaches("CREATE_COMPLETE", CREATED_WITHIN).outputs()
+    volume = member.block_storage.get_volume(given["volume"])
+    assert (volume.status, volume.size) == ("in-use", DISK_GIB)
+    assert [each["server_id"] for each in volume.attachments] == [given["server"]]
+    attached = [each.volume_id for each in member.compute.volume_attachments(given["server"])]
+    assert attached == [volume.id]
+
+    def said() -> str:
+        return str(member.compute.get_server_console_output(given["server"]).get("output") or "")
+
+    wait_for(f"the guest says `{SEEN}`", lambda: SEEN in said(), CHANGED_WITHIN, every=3, detail=said)
+
+
+def test_delete_detaches_and_removes_the_volume(disk_stack: Stack, member: Connection) -> None:
+    """Neither the server nor the volume is left, as both services say."""
+    given = disk_stack.reaches("CREATE_COMPLETE", CREATED_WITHIN).outputs()
+    member.orchestration.delete_stack(disk_stack.found.id, ignore_missing=False)
+    name = disk_stack.found.name
+    wait_for(f"stack {name} is gone", lambda: _is_gone(disk_stack), CREATED_WITHIN, every=3, detail=disk_stack.state)
+    assert given["server"] not in {each.id for each in member.compute.servers()}, "the server outlives its stack"
+    assert given["volume"] not in {each.id for each in member.block_storage.volumes()}, "the volume outlives its stack"
 
 
 def _is_gone(stack: Stack) -> bool:
