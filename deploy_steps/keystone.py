@@ -19,7 +19,7 @@ from stackspec.step import Resources, Step, step
 
 
 @step(role="controller", provides="identity")
-def keystone(site: Site, mariadb: Step, memcached: Step, chrony: Step, openstack_client: Step) -> Resources:
+def keystone(site: Site, mariadb: Step, memcached: Step, chrony: Step) -> Resources:
     """Keystone with fernet tokens, project service, a member's project, and credentials for the operator."""
     controller = site.controller.name
     yield Database("keystone")
