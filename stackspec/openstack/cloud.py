@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import openstack
+import tenacity
 from keystoneauth1 import exceptions
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
@@ -85,15 +86,24 @@ class Cloud:
             return self._reachable
 
     def admits(self, user: str, password: str, project: str = "", *, domain: str = "Default") -> bool:
-        """Whether keystone gives `user` of `domain` a token for `project`, or without one for the domain itself."""
+        """Whether keystone gives `user` of `domain` a token for `project`, or without one for the domain itself.
+
+        A keystone that has answered before and now does not is busy: it is asked again, since no answer is no refusal.
+        """
         if (user, project or domain) in self._proved:
             return True
         scope: dict[str, Any] = (
             {"project_name": project, "project_domain_name": domain} if project else {"domain_name": domain}
         )
         auth = v3.Password(auth_url(self.site), username=user, password=password, user_domain_name=domain, **scope)
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((exceptions.ConnectFailure, exceptions.HttpServerError)),
+            stop=tenacity.stop_after_attempt(CONNECT_RETRIES if self._reachable else 1),
+            wait=tenacity.wait_exponential(0.5),
+            reraise=True,
+        )
         try:
-            auth.get_token(Session(auth=auth, timeout=30))
+            attempts(auth.get_token, Session(auth=auth, timeout=30))
         except (exceptions.ClientException, OSError):
             return False
         self._proved.add((user, project or domain))
