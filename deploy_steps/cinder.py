@@ -44,16 +44,12 @@ LVM = "/etc/lvm/lvm.conf"
 TARGETS = "/etc/tgt/conf.d/cinder.conf"
 PORTAL = "/etc/systemd/system/tgt.service.d/portal.conf"
 PORTAL_TEXT = """\
-# On the management network only. At boot its address may come late, and without it the daemon ends.
-[Unit]
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
+# On the management network only. At boot its address may come late; the daemon would listen everywhere instead.
 [Service]
+ExecStartPre=/bin/sh -c 'until ip -brief address | grep -qF " {address}/"; do sleep 0.5; done'
 ExecStart=
 ExecStart=/usr/sbin/tgtd -f --iscsi portal={address}:3260
-RestartSec=2
+TimeoutStartSec=300
 """
 
 
