@@ -23,7 +23,7 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-from .nova import CONTROLLER_SERVICES
+from .nova import CONTROLLER_SERVICES, networking_options
 
 __all__ = ["neutron", "neutron_compute", "nova_networking"]
 
@@ -134,15 +134,7 @@ def neutron_compute(site: Site, node: Node, neutron: Step) -> Resources:
 @step(role=("controller", "compute"), provides="network")
 def nova_networking(site: Site, node: Node, nova: Step, nova_compute: Step, neutron: Step) -> Resources:
     """Nova uses neutron. Guide: 配置计算服务使用网络服务; nova-compute is restarted, which the guide forgets (E48)."""
-    metadata: dict[str, Value] = {}
-    if "controller" in node.roles:
-        secret = site.password("metadata")
-        metadata = {"service_metadata_proxy": "true", "metadata_proxy_shared_secret": secret}
-    yield OsloConfig(
-        "/etc/nova/nova.conf",
-        {"neutron": {"region_name": site.region, **keystone_auth(site, "neutron"), **metadata}},
-        own=("neutron",),
-    )
+    yield OsloConfig("/etc/nova/nova.conf", networking_options(site, node), own=("neutron",))
     if "controller" in node.roles:
         yield Service(*CONTROLLER_SERVICES)
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")

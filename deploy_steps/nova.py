@@ -49,7 +49,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
             "vnc": {"enabled": "true", "server_listen": "$my_ip", "server_proxyclient_address": "$my_ip"},
             "scheduler": {"discover_hosts_in_cells_interval": 300},
         },
-        own=("api_database", "database", "keystone_authtoken", "service_user", "placement"),
+        own=("api_database", "database", "keystone_authtoken", "service_user", "placement", "neutron"),
     )
     manage = ("nova-manage",)
     cell = ("sh", "-c", f'test "$({" ".join(CLIENT)} nova_api)" = 1')
@@ -89,7 +89,7 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
                 "novncproxy_base_url": f"http://{site.controller.address}:6080/{page}",
             },
         },
-        own=("keystone_authtoken", "service_user", "placement"),
+        own=("keystone_authtoken", "service_user", "placement", "neutron"),
     )
     yield OsloConfig("/etc/nova/nova-compute.conf", {"libvirt": {"virt_type": site.inventory.virt_type}}, mode=0o640)
     yield Service("nova-compute")
@@ -112,6 +112,14 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
     )
     for zone, hosts_of_zone in site.inventory.zones().items():
         yield AvailabilityZone(zone, tuple(hosts_of_zone))
+
+
+def networking_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
+    """What nova.conf says of networks. Nova's own steps say it as well, so that neutron's chapter restarts nothing."""
+    metadata: dict[str, Value] = {}
+    if "controller" in node.roles:
+        metadata = {"service_metadata_proxy": "true", "metadata_proxy_shared_secret": site.password("metadata")}
+    return {"neutron": {"region_name": site.region, **keystone_auth(site, "neutron"), **metadata}}
 
 
 def volume_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
@@ -139,5 +147,6 @@ def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
         "glance": {"api_servers": f"http://{controller}:9292"},
         "oslo_concurrency": {"lock_path": "/var/lib/nova/tmp"},
         "placement": {"region_name": site.region, **keystone_auth(site, "placement", url=v3)},
+        **networking_options(site, node),
         **volume_options(site, node),
     }
