@@ -101,9 +101,10 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
     hosts = [node.name for node in site.with_role("compute")]
     names = ", ".join(f"'{name}'" for name in hosts)
     count = ("sh", "-c", f'test "$({" ".join(CLIENT)})" = {len(hosts)}')
-    # A compute node registers some seconds after its service has started.
+    # A compute node registers after its service has started and has looked at every emulator: minutes on a slow node.
     services = f"SELECT COUNT(DISTINCT host) FROM nova.services WHERE `binary`='nova-compute' AND host IN ({names})"
-    yield Await(count, stdin=services, what="compute nodes registered in the database", service="nova-conductor")
+    what = "compute nodes registered in the database"
+    yield Await(count, stdin=services, what=what, service="nova-conductor", timeout=300.0)
     yield Command(
         ("nova-manage", "cell_v2", "discover_hosts", "--verbose"),
         user="nova",

@@ -292,7 +292,7 @@ def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what=
     return done["out"]
 
 
-def systemctl(verb, units, timeout=120.0):
+def systemctl(verb, units, timeout=300.0):
     """One systemctl call for all `units`; restart and start wait until they are active."""
     if verb in ("start", "restart"):
         execute(["systemctl", "reset-failed", "--", *units])

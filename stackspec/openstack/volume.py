@@ -63,7 +63,7 @@ class VolumeService(Resource):
     on_runner: ClassVar[bool] = True
     binary: str
     host: str
-    seconds: float = 180.0
+    seconds: float = 300.0
 
     @property
     def title(self) -> str:
