@@ -7,7 +7,7 @@ import json
 import pytest
 
 GROUP = "cinder-volumes"
-SECRETS = ("/etc/cinder/cinder.conf", "/etc/iscsi/initiatorname.iscsi", "/var/lib/cinder/volumes")
+SECRETS = ("/etc/cinder/cinder.conf", "/etc/iscsi/initiatorname.iscsi", "/var/lib/cinder")
 
 
 @pytest.fixture
