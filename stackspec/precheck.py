@@ -52,4 +52,5 @@ def check_obstacles(tasks: Iterable[Task], site: Site, connections: Connections,
             context = Context(site, task.node, connections[task.node.name].facts(queries), shared)
             errors += [f"node {task.node.name}: {text}" for each in careful for text in each.obstacles(context)]
     if errors:
-        raise InputError("\n".join(errors))
+        # Two steps may stand before the same obstacle.
+        raise InputError("\n".join(dict.fromkeys(errors)))

@@ -222,8 +222,8 @@ def declare(role: str, *resources: Resource) -> None:
 
 
 def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up):
-    """Every node with its name, and no node is changed."""
-    declare("compute", Xfs("/dev/sdb", UUID, "/srv/a"))
+    """Every node with its name, each obstacle once, and no node is changed."""
+    declare("compute", Xfs("/dev/sdb", UUID, "/srv/a"), Xfs("/dev/sdb", UUID, "/srv/b"))
     engine = Engine(made_up, STEPS)
     with pytest.raises(InputError) as raised:
         engine.check_nodes()
