@@ -17,6 +17,7 @@ _PACKAGE_OF = {
     "nsenter": "util-linux",
     "setsid": "util-linux",
     "ssh-keygen": "openssh-client",
+    "taskset": "util-linux",
     "unshare": "util-linux",
 }
 

@@ -35,7 +35,7 @@ class Lab:
     def __init__(self, spec: LabSpec) -> None:
         if os.geteuid() != 0:
             raise LabError("The lab needs root: it makes network namespaces and mounts. Run it with sudo.")
-        require("ip", "losetup", "nft", "nsenter", "setsid", "ssh-keygen", "unshare")
+        require("ip", "losetup", "nft", "nsenter", "setsid", "ssh-keygen", "taskset", "unshare")
         self.spec = spec
         self.cache = Path(os.environ.get("STACKSPEC_CACHE") or "/var/cache/stackspec").absolute()
         base = Path(os.environ.get("STACKSPEC_STATE") or "/var/lib/stackspec").absolute()

@@ -7,6 +7,7 @@ calls costs more than ten times as much as a container's. To everybody but the l
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import socket
@@ -105,8 +106,15 @@ class UserModeLinux(NodeProcess):
             "NODE": str(self.folder),
             "TREE": str(tree),
             "MEMORY": str(self.node.memory),
+            "CPU": str(self._processor()),
         }
         cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *self.arguments(taps)], self.console, env)
+
+    def _processor(self) -> int:
+        """One of this machine's for each node of this kind."""
+        usable = sorted(os.sched_getaffinity(0), reverse=True)
+        own = [node.name for node in self.spec.nodes if node.kind == "uml"]
+        return usable[own.index(self.node.name) % len(usable)]
 
     def arguments(self, taps: Sequence[str]) -> list[str]:
         """What its kernel is told of its machine: memory, disks and interfaces, in the view of `uml.sh`.
