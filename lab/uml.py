@@ -29,6 +29,11 @@ KERNEL = "kernel"
 SIZE = 24 << 30  # bytes; the file takes only what is written to it
 # No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
 _FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
+# A third of what a root command of OpenStack costs is the import of a resolver, which needs no names of its own here.
+_NO_RESOLVER = {
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
+    "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
+}
 _MAGIC, _VERSION, _LONGEST = 0xCAFEBABE, 2, 512
 
 
@@ -68,7 +73,7 @@ class UserModeLinux(NodeProcess):
 
     def files(self) -> dict[str, str]:
         """Text files that a container does not need, by path."""
-        files = {"etc/fstab": _FSTAB, "etc/ld.so.preload": f"/{kernel.CLOCK}\n"}
+        files = {"etc/fstab": _FSTAB, "etc/ld.so.preload": f"/{kernel.CLOCK}\n", **_NO_RESOLVER}
         for index, port in enumerate(self.node.ports):
             # The kernel calls its interfaces vec0, vec1.
             name = f"etc/systemd/network/10-{port.interface}.link"
@@ -160,7 +165,12 @@ class UserModeLinux(NodeProcess):
 
     def _tell(self, command: str) -> None:
         """Send a command to its kernel's console. An answer could not reach us: it sees another root directory."""
-        request = struct.pack(f"III{_LONGEST}s", _MAGIC, _VERSION, len(command), command.encode())
+        request = struct.pack(f"III{_LONGEST}s", # A third of what a root command of OpenStack costs is the import of a resolver, which needs no names of its own here.
+_NO_RESOLVER = {
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
+    "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
+}
+_MAGIC, _VERSION, len(command), command.encode())
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as console, contextlib.suppress(OSError):
             console.sendto(request, str(self.folder / "uml" / self.node.name / "mconsole"))
 
