@@ -29,7 +29,7 @@ KERNEL = "kernel"
 SIZE = 24 << 30  # bytes; the file takes only what is written to it
 # No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
 _FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
-# A third of what a root command of OpenStack costs is the import of a resolver, which needs no names of its own here.
+# A third of what a root command of OpenStack costs is to import a resolver, which a lab without name servers never asks.
 _NO_RESOLVER = {
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
     "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
@@ -165,12 +165,7 @@ class UserModeLinux(NodeProcess):
 
     def _tell(self, command: str) -> None:
         """Send a command to its kernel's console. An answer could not reach us: it sees another root directory."""
-        request = struct.pack(f"III{_LONGEST}s", # A third of what a root command of OpenStack costs is the import of a resolver, which needs no names of its own here.
-_NO_RESOLVER = {
-    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
-    "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
-}
-_MAGIC, _VERSION, len(command), command.encode())
+        request = struct.pack(f"III{_LONGEST}s", _MAGIC, _VERSION, len(command), command.encode())
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as console, contextlib.suppress(OSError):
             console.sendto(request, str(self.folder / "uml" / self.node.name / "mconsole"))
 
