@@ -29,7 +29,7 @@ KERNEL = "kernel"
 SIZE = 24 << 30  # bytes; the file takes only what is written to it
 # No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
 _FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
-# A third of what a root command of OpenStack costs is to import a resolver, which a lab without name servers never asks.
+# To import a resolver is a third of what a root command of OpenStack costs, and a lab has no name servers to ask.
 _NO_RESOLVER = {
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
     "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
