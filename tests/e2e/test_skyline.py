@@ -21,7 +21,7 @@ from stackspec.openstack.waiting import wait_for
 
 NETWORK = ipaddress.ip_network("10.201.8.0/24")
 ACTIVE_WITHIN = 180
-ATTACHED_WITHIN = 180
+ATTACHED_WITHIN = 300
 SHOWN_WITHIN = 60
 
 
