@@ -2,7 +2,7 @@
 
 One volume goes through the first tests, in their order; each of them brings about what it needs, and can run alone.
 
-    external network -- router -- red: disk-guest, second-guest, root-guest (where volumes can be attached)
+    external network -- router -- red: disk-guest, root-guest (which boots from a volume)
 """
 
 from __future__ import annotations
@@ -31,10 +31,34 @@ def travelling(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iter
 
 
 @pytest.fixture(scope="module")
-def root(volumes: Volumes, volume_guests: object, guest_image: Any, guest_flavor: Any, module_owned: Owned) -> Any:
-    """A volume with the guest's image on it; made while the guests boot."""
+def root(volumes: Volumes, guest_image: Any, guest_flavor: Any, module_owned: Owned) -> Any:
+    """A volume with the guest's image on it."""
     size = max(guest_image.min_disk or 0, guest_flavor.disk, 1)
     return volumes.create(module_owned, "root", size, what="volume from image", image_id=guest_image.id)
+
+
+@pytest.fixture(scope="module")
+def root_guest(
+    volumes: Volumes, root: Any, fleet: Fleet, volume_zone: str | None, volume_attachment: object, module_owned: Owned
+) -> Guest:
+    """A server whose disk is that volume, which is to be deleted with it."""
+    launch = fleet.launch
+    port = launch.port("root-guest", fleet.red.network, fleet.group)
+    disk = {"boot_index": 0, "uuid": root.id, "source_type": "volume", "destination_type": "volume"}
+    with volumes.measured("server boot from volume"):
+        server = module_owned(
+            launch.connection,
+            "server",
+            "root-guest",
+            flavor_id=launch.parts.flavor.id,
+            key_name=launch.keypair,
+            networks=[{"port": port.id}],
+            block_device_mapping=[{**disk, "delete_on_termination": True}],
+            **({"availability_zone": volume_zone} if volume_zone else {}),
+        )
+        server = launch.connection.compute.get_server(server.id)
+        guest = Guest(launch.connection, server, port, launch.parts.user, launch.key)
+        return fleet.floating(guest).ready()
 
 
 def test_volume_from_image(volumes: Volumes, root: Any, guest_image: Any) -> None:
@@ -139,55 +163,6 @@ def test_detached_volume_leaves_nothing(travelling: Travelling, disk_guest: Gues
     )
 
 
-def test_extend_offline_and_attach_elsewhere(travelling: Travelling, second_guest: Guest) -> None:
-    """Detached, extended, attached to another server: there it has the new size and the old file."""
-    travelling.home()
-    wanted = travelling.size + 1
-    travelling.volumes.extend(travelling.volume, wanted)
-    travelling.size = wanted
-    disk = travelling.to(second_guest)
-    assert disk.size() == wanted * GIB
-    assert disk.digest("first") == travelling.digest
-
-
-def test_volume_outlives_its_server(travelling: Travelling, second_guest: Guest, disk_guest: Guest) -> None:
-    """The server is deleted with the volume in it: the volume is available, and another server reads it."""
-    disk = travelling.to(second_guest)
-    disk.unmount()
-    connection = travelling.volumes.connection
-    connection.compute.delete_server(second_guest.server)
-    travelling.disk = None
-    travelling.volumes.settle("volume", travelling.volume.id)
-    assert travelling.to(disk_guest).digest("first") == travelling.digest
-
-
-# ---- boot from volume
-
-
-@pytest.fixture(scope="module")
-def root_guest(
-    volumes: Volumes, root: Any, fleet: Fleet, volume_zone: str | None, volume_attachment: object, module_owned: Owned
-) -> Guest:
-    """A server whose disk is that volume, which is to be deleted with it."""
-    launch = fleet.launch
-    port = launch.port("root-guest", fleet.red.network, fleet.group)
-    disk = {"boot_index": 0, "uuid": root.id, "source_type": "volume", "destination_type": "volume"}
-    with volumes.measured("server boot from volume"):
-        server = module_owned(
-            launch.connection,
-            "server",
-            "root-guest",
-            flavor_id=launch.parts.flavor.id,
-            key_name=launch.keypair,
-            networks=[{"port": port.id}],
-            block_device_mapping=[{**disk, "delete_on_termination": True}],
-            **({"availability_zone": volume_zone} if volume_zone else {}),
-        )
-        server = launch.connection.compute.get_server(server.id)
-        guest = Guest(launch.connection, server, port, launch.parts.user, launch.key)
-        return fleet.floating(guest).ready()
-
-
 def test_boot_from_volume(root_guest: Guest, root: Any) -> None:
     """The server has no image, and its root disk is the volume."""
     assert not (root_guest.refresh().image or {}).get("id"), "the server was made of an image"
@@ -206,8 +181,24 @@ def test_root_volume_keeps_its_data(root_guest: Guest) -> None:
     assert root_guest.ssh(f"cat {MARK}") == "kept"
 
 
-def test_root_volume_goes_with_its_server(volumes: Volumes, root_guest: Guest, root: Any) -> None:
-    """As the server was made to: no volume is left of it."""
-    root_guest.wait_status()
+def test_extend_offline_and_attach_elsewhere(travelling: Travelling, root_guest: Guest) -> None:
+    """Detached, extended, attached to another server: there it has the new size and the old file."""
+    travelling.home()
+    wanted = travelling.size + 1
+    travelling.volumes.extend(travelling.volume, wanted)
+    travelling.size = wanted
+    disk = travelling.to(root_guest)
+    assert disk.size() == wanted * GIB
+    assert disk.digest("first") == travelling.digest
+
+
+def test_deleted_server_and_its_volumes(
+    travelling: Travelling, root: Any, root_guest: Guest, disk_guest: Guest
+) -> None:
+    """Its root volume goes with it, as it was made to; the other one is available, and another server reads it."""
+    travelling.to(root_guest).unmount()
+    travelling.disk = None
     root_guest.connection.compute.delete_server(root_guest.server)
-    volumes.gone("volume", root.id)
+    travelling.volumes.gone("volume", root.id)
+    travelling.volumes.settle("volume", travelling.volume.id)
+    assert travelling.to(disk_guest).digest("first") == travelling.digest
