@@ -28,8 +28,8 @@ AT_WORK: dict[str, dict[str, tuple[str, ...]]] = {
         "extending": (VOLUME, COMPUTE),
         "retyping": (SCHEDULER, VOLUME, COMPUTE),
         "reserved": (COMPUTE,),
-        "attaching": (VOLUME, COMPUTE),
-        "detaching": (VOLUME, COMPUTE),
+        "attaching": (COMPUTE,),
+        "detaching": (COMPUTE,),
         "backing-up": (BACKUP,),
         "restoring-backup": (BACKUP,),
         "reverting": (VOLUME,),
@@ -42,7 +42,8 @@ AT_WORK: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "backup": {"creating": (BACKUP,), "restoring": (BACKUP,), "deleting": (BACKUP,)},
 }
-"""kind -> status -> the services that may be at work on an object which has that status."""
+"""kind -> status -> the services that may be at work on an object which has that status: those that know of the work
+and go on with it, not those that they ask for a part of it."""
 FAILED = {"error_deleting": "error", "error_backing-up": "available"}
 """Statuses in which nobody works, and which the API does not let be deleted; what they are set to instead."""
 WHOLE = ("uploading", "reserved", "attaching", "detaching", "backing-up", "error_backing-up")
@@ -126,9 +127,10 @@ def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patien
         if found.status not in FAILED:
             if workers is None:
                 continue
-            hosts = {SCHEDULER: schedulers, BACKUP: backups}
-            hosts[VOLUME] = _volume_hosts(connection, each.kind.name, found)
+            hosts = {BACKUP: backups, VOLUME: _volume_hosts(connection, each.kind.name, found)}
             hosts[COMPUTE] = _compute_hosts(connection, each.kind.name, found)
+            # What has a host has left the scheduler.
+            hosts[SCHEDULER] = set() if hosts[VOLUME] and found.status == "creating" else schedulers
             times = [started(service, host) for service in workers for host in hosts[service]]
             changed = _moment(found.updated_at or found.created_at)
             if not _left(changed, now, times, patience):
