@@ -241,6 +241,15 @@ def test_storage_node_loses_power(
         power_cycle(storage)
         wait_reports(cloud, storage, before, "nova-compute")
     wait_reports(cloud, storage, before)
+    # Cinder-volume reports a first time before it has looked after its volumes.
+    wait_for(
+        f"{storage} gives the volume",
+        lambda: f"/volume-{volume.id}" in iscsi.target(storage, volume),
+        UP_WITHIN,
+        detail=lambda: (
+            f"{iscsi.target(storage, volume) or 'no target'}\non {storage}: journalctl -u cinder-volume -u tgt"
+        ),
+    )
     for node in object_storage.nodes:
         if node.name == storage:
             object_storage.wait_up(node)
@@ -248,7 +257,6 @@ def test_storage_node_loses_power(
         _start_again(disk_guest)
         assert disk_guest.boot_id() != boot, "the guest has not noticed: was the node off?"
     assert volumes.get("volume", volume.id).status == "in-use"
-    assert iscsi.target(storage, volume), f"{storage} does not give the target"
     assert iscsi.sessions(compute, volume), f"{compute} has no session"
     travelling.disk = disk = volumes.find(disk_guest, volume)
     disk.mount()
