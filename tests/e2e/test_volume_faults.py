@@ -277,6 +277,12 @@ def _start_again(guest: Guest) -> None:
         detail=guest.state,
     )
     if guest.server.power_state == SHUT_DOWN:
-        # A server that nova still calls ACTIVE cannot be started, but either can be switched off and on.
-        guest.connection.compute.reboot_server(guest.server, "HARD")
+        # A server that nova still calls ACTIVE cannot be started, but either can be switched off and on; not while nova
+        # is about to call it SHUTOFF.
+        wait_for(
+            f"nova switches {guest.name} on",
+            lambda: guest.connection.compute.reboot_server(guest.server, "HARD") is None,
+            UP_WITHIN,
+            retry_on=(exceptions.ConflictException,),
+        )
     guest.ready()
