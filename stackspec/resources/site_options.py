@@ -17,8 +17,10 @@ def with_site_options(step: str, site: Site, resources: list[Resource]) -> list[
     """`resources` of `step` with the release's and then the inventory's options, and without unwanted units.
 
     An option of a file that the step declares is merged into that declaration; another file is declared anew, before
-    the step's first service.
+    the step's first service. Where the step declares nothing, as on a node without its disks, there is nothing to add.
     """
+    if not resources:
+        return []
     extra: dict[str, dict[str, dict[str, Any]]] = {}
     for source in (site.release.config, site.inventory.config):
         for path, sections in source.get(step, {}).items():

@@ -288,6 +288,14 @@ def test_storage_node_without_disks_for_swift_is_left_alone(site):
     assert {device.ip for ring in rings for device in ring.devices} == {"10.0.0.20"}
 
 
+def test_options_of_the_site_make_no_files_where_the_step_does_nothing(site):
+    """The lab's options for cinder_volume are for the node with the disks, not for every storage node."""
+    load_steps()
+    assert "cinder_volume" in site.inventory.config
+    assert STEPS["cinder_volume"].resources(site, site.nodes["compute02"])
+    assert STEPS["cinder_volume"].resources(site, site.nodes["compute01"]) == []
+
+
 def test_what_a_node_says_of_a_device_that_is_none(tmp_path):
     """A path that is not there, and one that is a file: neither is probed."""
     missing = node_agent.read_disk(str(tmp_path / "sdb"))
