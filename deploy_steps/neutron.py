@@ -23,7 +23,7 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-from .nova import CONTROLLER_SERVICES, networking_options
+from .nova import CONTROLLER_SERVICES, IDENTITY, networking_options
 
 __all__ = ["neutron", "neutron_compute", "nova_networking"]
 
@@ -139,7 +139,9 @@ def nova_networking(site: Site, node: Node, nova: Step, nova_compute: Step, neut
         yield Service(*CONTROLLER_SERVICES)
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
     if "compute" in node.roles:
-        yield Service("nova-compute")
+        # At its first start nova-compute calls libvirt before it listens to its events: until it is started again, each
+        # device takes 20 s to be detached.
+        yield Service("nova-compute", reads=("/etc/nova/nova.conf", IDENTITY))
 
 
 def _switch(site: Site, node: Node) -> list[Resource]:

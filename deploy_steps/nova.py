@@ -22,8 +22,10 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-__all__ = ["CONTROLLER_SERVICES", "nova", "nova_compute", "nova_discover", "volume_options"]
+__all__ = ["CONTROLLER_SERVICES", "IDENTITY", "nova", "nova_compute", "nova_discover", "volume_options"]
 
+IDENTITY = "/var/lib/nova/compute_id"
+"""What nova-compute calls its node, written at its first start."""
 CONTROLLER_SERVICES = ("nova-api", "nova-scheduler", "nova-conductor", "nova-novncproxy")
 
 
@@ -93,6 +95,9 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
     )
     yield OsloConfig("/etc/nova/nova-compute.conf", {"libvirt": {"virt_type": site.inventory.virt_type}}, mode=0o640)
     yield Service("nova-compute")
+    yield Await(
+        ("test", "-s", IDENTITY), what="the identity that its first start writes", service="nova-compute", timeout=300
+    )
 
 
 @step(role="controller", provides="compute")
