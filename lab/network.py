@@ -89,15 +89,10 @@ def render_lab(spec: LabSpec) -> str:
 
 def render_ports(spec: LabSpec, node: Node) -> str:
     """The `ip -batch` lines that join a node's namespace to the lab's bridges (run in the lab's namespace)."""
-    lines = []
-    for port in node.ports:
-        here = _far_end(spec, node, port)
-        lines += [
-            f"link add {here} type veth peer name {port.interface} netns {namespace(spec, node)}",
-            f"link set {here} addrgenmode none master {bridge(_position(spec, port))}",
-            f"link set {here} up",
-        ]
-    return "\n".join(lines) + "\n"
+    there = namespace(spec, node)
+    return _render_far_ends(
+        spec, node, lambda here, port: f"link add {here} type veth peer name {port.interface} netns {there}"
+    )
 
 
 def render_firewall(spec: LabSpec) -> str:
@@ -162,15 +157,7 @@ def make_node(spec: LabSpec, node: Node) -> None:
 
 def render_taps(spec: LabSpec, node: Node) -> str:
     """The `ip -batch` lines that make the lab's ends of the interfaces of a node with a kernel of its own."""
-    lines = []
-    for port in node.ports:
-        name = _far_end(spec, node, port)
-        lines += [
-            f"tuntap add mode tap name {name}",
-            f"link set {name} addrgenmode none master {bridge(_position(spec, port))}",
-            f"link set {name} up",
-        ]
-    return "\n".join(lines) + "\n"
+    return _render_far_ends(spec, node, lambda here, port: f"tuntap add mode tap name {here}")
 
 
 def make_taps(spec: LabSpec, node: Node) -> list[str]:
@@ -216,6 +203,19 @@ def delete_all(spec: LabSpec) -> None:
 def _far_end(spec: LabSpec, node: Node, port: Port) -> str:
     """Name, in the lab's namespace, of the other end of a node's interface."""
     return f"n{spec.nodes.index(node)}-{port.interface}"
+
+
+def _render_far_ends(spec: LabSpec, node: Node, add: Callable[[str, Port], str]) -> str:
+    """The lines that make the far end of each interface, by the line that `add` gives, and put it on its bridge."""
+    lines = []
+    for port in node.ports:
+        here = _far_end(spec, node, port)
+        lines += [
+            add(here, port),
+            f"link set {here} addrgenmode none master {bridge(_position(spec, port))}",
+            f"link set {here} up",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _position(spec: LabSpec, port: Port) -> int:

@@ -28,7 +28,6 @@ SOURCE = "deb [check-valid-until=no] {archive} {suite} main"
 
 MODULES = "modules"
 """Below the tree: what goes over a node's root file system."""
-BINARY = "/usr/bin/linux.uml"
 CLOCK = "usr/local/lib/lab-clock.so"
 _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 _COMPILE = "/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /clock.so /clock.c"
@@ -54,7 +53,7 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     :param cache: the lab's cache directory
     :param mirror: where packages come from
     :param say: called with a line before the work starts and after
-    :returns: the tree; the kernel is BINARY in it, its modules and the clock library are below MODULES
+    :returns: the tree; the kernel is usr/bin/linux.uml in it, its modules and the clock library are below MODULES
     :raises LabError: when a command fails
     """
     final = path_of(cache, key())
