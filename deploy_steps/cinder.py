@@ -31,7 +31,7 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-from .nova import volume_options
+from .nova import key_options, volume_options
 
 __all__ = ["cinder", "cinder_backup", "cinder_volume", "volume_attachment"]
 
@@ -135,9 +135,7 @@ def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
         # A request that outlives its user's token goes on, and nova hears of a volume that grew.
         "service_user": {"send_service_user_token": "true", **own},
         "nova": {"region_name": site.region, **own},
-        # Where the keys of encrypted volumes are.
-        "key_manager": {"backend": "barbican"},
-        "barbican": {"auth_endpoint": f"http://{site.controller.name}:5000/v3", "barbican_region_name": site.region},
+        **key_options(site),
     }
 
 

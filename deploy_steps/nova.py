@@ -22,7 +22,16 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-__all__ = ["CONTROLLER_SERVICES", "IDENTITY", "nova", "nova_compute", "nova_discover", "volume_options"]
+__all__ = [
+    "CONTROLLER_SERVICES",
+    "IDENTITY",
+    "key_options",
+    "networking_options",
+    "nova",
+    "nova_compute",
+    "nova_discover",
+    "volume_options",
+]
 
 IDENTITY = "/var/lib/nova/compute_id"
 """What nova-compute calls its node, written at its first start."""
@@ -106,7 +115,7 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
     hosts = [node.name for node in site.with_role("compute")]
     names = ", ".join(f"'{name}'" for name in hosts)
     count = ("sh", "-c", f'test "$({" ".join(CLIENT)})" = {len(hosts)}')
-    # A compute node registers after its service has started and has looked at every emulator: minutes on a slow node.
+    # A compute node registers after its service has started: that may be minutes on a slow node.
     services = f"SELECT COUNT(DISTINCT host) FROM nova.services WHERE `binary`='nova-compute' AND host IN ({names})"
     what = "compute nodes registered in the database"
     yield Await(count, stdin=services, what=what, service="nova-conductor", timeout=300.0)
@@ -132,9 +141,12 @@ def volume_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
     """What nova.conf says of volumes. Nova's own steps say it as well, so that cinder's chapter restarts nothing."""
     if not site.inventory.has("disks.cinder") or not ("controller" in node.roles or node.volumes):
         return {}
+    return {"cinder": {"os_region_name": site.region}, **key_options(site)}
+
+
+def key_options(site: Site) -> dict[str, dict[str, Value]]:
+    """Where the keys of encrypted volumes are, as nova.conf and cinder.conf say it."""
     return {
-        "cinder": {"os_region_name": site.region},
-        # Where the keys of encrypted volumes are.
         "key_manager": {"backend": "barbican"},
         "barbican": {"auth_endpoint": f"http://{site.controller.name}:5000/v3", "barbican_region_name": site.region},
     }
