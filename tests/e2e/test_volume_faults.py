@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Iscsi, Travelling, Volumes
 
-from stackspec.openstack.block_storage import NodeClock, mend, stuck
+from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
 from stackspec.openstack.kinds import BY_NAME
 from stackspec.openstack.ownership import Found
 from stackspec.openstack.waiting import wait_for
@@ -91,6 +92,18 @@ def found_of(cloud: Connection, volume: Any) -> Found:
     return Found(cloud, BY_NAME["volume"], volume.id, volume.name, volume.project_id)
 
 
+def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Any) -> Stuck:
+    """Wait until cleanup finds that nobody works on a volume; what it says names the volume."""
+    (left,) = wait_for(
+        "cleanup finds what hangs",
+        lambda: stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0),
+        SETTLED_WITHIN,
+        detail=lambda: volumes.state("volume", volume.id),
+    )
+    assert volume.id in str(left)
+    return left
+
+
 def test_service_is_killed_in_the_middle(
     volumes: Volumes, iscsi: Iscsi, cloud: Connection, site: Site, owned: Owned
 ) -> None:
@@ -123,21 +136,12 @@ def test_service_is_killed_in_the_middle(
         return volumes.get("volume", key).status in ("available", "error")
 
     for each in making:
+        what = f"volume {each.id} is made or in error"
         wait_for(
-            f"volume {each.id} is made or in error",
-            lambda key=each.id: ended(key),  # type: ignore[misc]
-            SETTLED_WITHIN,
-            every=5,
-            detail=lambda key=each.id: volumes.state("volume", key),  # type: ignore[misc]
+            what, partial(ended, each.id), SETTLED_WITHIN, every=5, detail=partial(volumes.state, "volume", each.id)
         )
     volumes.create(owned, "after")
-    (left,) = wait_for(
-        "cleanup finds what hangs",
-        lambda: stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0),
-        SETTLED_WITHIN,
-        detail=lambda: volumes.state("volume", lost.id),
-    )
-    assert lost.id in str(left)
+    left = found_by_cleanup(cloud, site, volumes, lost)
     assert (left.status, left.truth) == ("creating", "error")
     assert lost.name in mend(cloud, left)
     assert volumes.get("volume", lost.id).status == "error"
@@ -210,13 +214,7 @@ def test_volume_hangs_in_detaching(
         assert stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0) == [], "nova-compute may be at it"
         iscsi.host(node).check_output("systemctl restart nova-compute")
         wait_reports(cloud, node, before, "nova-compute")
-        (left,) = wait_for(
-            "cleanup finds what hangs",
-            lambda: stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0),
-            SETTLED_WITHIN,
-            detail=lambda: volumes.state("volume", volume.id),
-        )
-        assert volume.id in str(left)
+        left = found_by_cleanup(cloud, site, volumes, volume)
         assert (left.status, left.truth) == ("detaching", "in-use")
         mend(cloud, left)
         assert volumes.get("volume", volume.id).status == "in-use"
