@@ -132,15 +132,15 @@ def neutron_compute(site: Site, node: Node, neutron: Step) -> Resources:
 
 
 @step(role=("controller", "compute"), provides="network")
-def nova_networking(site: Site, node: Node, nova: Step, nova_compute: Step, neutron: Step) -> Resources:
+def nova_networking(site: Site, node: Node, nova: Step, nova_discover: Step, neutron: Step) -> Resources:
     """Nova uses neutron. Guide: 配置计算服务使用网络服务; nova-compute is restarted, which the guide forgets (E48)."""
     yield OsloConfig("/etc/nova/nova.conf", networking_options(site, node), own=("neutron",))
     if "controller" in node.roles:
         yield Service(*CONTROLLER_SERVICES)
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
     if "compute" in node.roles:
-        # At its first start nova-compute calls libvirt before it listens to its events: until it is started again, each
-        # device takes 20 s to be detached.
+        # Before it is registered, nova-compute calls libvirt without listening to its events: until it is started
+        # again, each device takes 20 s to be detached.
         yield Service("nova-compute", reads=("/etc/nova/nova.conf", IDENTITY))
 
 

@@ -35,6 +35,17 @@ __all__ = [
 
 IDENTITY = "/var/lib/nova/compute_id"
 """What nova-compute calls its node, written at its first start."""
+ZONES_IN_PLACEMENT = """
+SELECT COUNT(*)
+FROM nova_api.aggregates zone
+JOIN nova_api.aggregate_hosts member ON member.aggregate_id = zone.id
+JOIN nova.compute_nodes node ON node.host = member.host AND node.deleted = 0
+JOIN placement.resource_providers provider ON provider.uuid = node.uuid
+JOIN placement.resource_provider_aggregates has ON has.resource_provider_id = provider.id
+JOIN placement.placement_aggregates known ON known.id = has.aggregate_id AND known.uuid = zone.uuid
+WHERE zone.name IN ({zones})
+"""
+"""Counts the compute nodes whose zone placement knows."""
 CONTROLLER_SERVICES = ("nova-api", "nova-scheduler", "nova-conductor", "nova-novncproxy")
 
 
@@ -63,19 +74,18 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
         own=("api_database", "database", "keystone_authtoken", "service_user", "placement", "neutron"),
     )
     manage = ("nova-manage",)
-    cell = ("sh", "-c", f'test "$({" ".join(CLIENT)} nova_api)" = 1')
     yield DbSync((*manage, "api_db", "sync"), database="nova_api", package="nova-api", user="nova")
     yield Command(
         (*manage, "cell_v2", "map_cell0"),
         user="nova",
-        unless=cell,
-        unless_stdin="SELECT COUNT(*) FROM cell_mappings WHERE name='cell0'",
+        unless=_counts(1),
+        unless_stdin="SELECT COUNT(*) FROM nova_api.cell_mappings WHERE name='cell0'",
     )
     yield Command(
         (*manage, "cell_v2", "create_cell", "--name=cell1", "--verbose"),
         user="nova",
-        unless=cell,
-        unless_stdin="SELECT COUNT(*) FROM cell_mappings WHERE name='cell1'",
+        unless=_counts(1),
+        unless_stdin="SELECT COUNT(*) FROM nova_api.cell_mappings WHERE name='cell1'",
     )
     yield DbSync((*manage, "db", "sync"), database="nova", package="nova-api", user="nova")
     yield Service(*CONTROLLER_SERVICES)
@@ -114,19 +124,35 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
     """The compute nodes enter cell1, and the zones of the inventory. Guide: 将计算节点添加到单元格数据库."""
     hosts = [node.name for node in site.with_role("compute")]
     names = ", ".join(f"'{name}'" for name in hosts)
-    count = ("sh", "-c", f'test "$({" ".join(CLIENT)})" = {len(hosts)}')
-    # A compute node registers after its service has started: that may be minutes on a slow node.
-    services = f"SELECT COUNT(DISTINCT host) FROM nova.services WHERE `binary`='nova-compute' AND host IN ({names})"
-    what = "compute nodes registered in the database"
-    yield Await(count, stdin=services, what=what, service="nova-conductor", timeout=300.0)
+    # A compute node registers after its service has started: that may be minutes on a slow node. Its provider in
+    # placement comes last, and nova puts a node's zone there, where the scheduler asks for it, only if it finds one.
+    registered = (
+        "SELECT COUNT(*) FROM nova.compute_nodes node JOIN placement.resource_providers provider USING (uuid) "
+        f"WHERE node.deleted = 0 AND node.host IN ({names})"
+    )
+    what = "compute nodes registered in nova's and placement's databases"
+    yield Await(_counts(len(hosts)), stdin=registered, what=what, service="nova-conductor", timeout=300.0)
     yield Command(
         ("nova-manage", "cell_v2", "discover_hosts", "--verbose"),
         user="nova",
-        unless=count,
+        unless=_counts(len(hosts)),
         unless_stdin=f"SELECT COUNT(*) FROM nova_api.host_mappings WHERE host IN ({names})",
     )
-    for zone, hosts_of_zone in site.inventory.zones().items():
+    zones = site.inventory.zones()
+    for zone, hosts_of_zone in zones.items():
         yield AvailabilityZone(zone, tuple(hosts_of_zone))
+    if zones:
+        yield Command(
+            ("nova-manage", "placement", "sync_aggregates", "--verbose"),
+            user="nova",
+            unless=_counts(sum(len(each) for each in zones.values())),
+            unless_stdin=ZONES_IN_PLACEMENT.format(zones=", ".join(f"'{zone}'" for zone in zones)),
+        )
+
+
+def _counts(number: int) -> tuple[str, ...]:
+    """A command that succeeds when the query on its standard input gives `number`."""
+    return ("sh", "-c", f'test "$({" ".join(CLIENT)})" = {number}')
 
 
 def networking_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
