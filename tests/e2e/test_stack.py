@@ -26,6 +26,8 @@ from stackspec.openstack.waiting import wait_for
 CIDR = ipaddress.ip_network("10.203.1.0/24")
 CREATED_WITHIN = 420
 CHANGED_WITHIN = 180
+VANISHES_WITHIN = 30
+"""Seconds: heat waits until nova calls a server deleted, which is a moment before nova lists it no more."""
 SIGNAL_SECONDS = 360
 """The wait condition's own deadline: the guest has to boot and to signal within it."""
 
@@ -323,8 +325,9 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
         member.orchestration.delete_stack(stack.found.id, ignore_missing=False)
     for stack in both:
         wait_for(f"stack {stack.found.name} is gone", lambda each=stack: _is_gone(each), CHANGED_WITHIN, every=2)
-    left = [each.name for each in member.compute.servers() if each.id in (given["server"], guide_server)]
-    left += [each.id for each in member.network.ports(device_id=guide_server)]
+    for server in (given["server"], guide_server):
+        _server_vanishes(member, server)
+    left = [each.id for each in member.network.ports(device_id=guide_server)]
     left += [each.id for each in member.network.ports() if each.id == given["port"]]
     left += [each.floating_ip_address for each in member.network.ips(floating_ip_address=given["address"])]
     left += [each.name for each in member.network.security_groups() if each.id == given["group"]]
@@ -381,7 +384,7 @@ def test_delete_detaches_and_removes_the_volume(disk_stack: Stack, member: Conne
     member.orchestration.delete_stack(disk_stack.found.id, ignore_missing=False)
     name = disk_stack.found.name
     wait_for(f"stack {name} is gone", lambda: _is_gone(disk_stack), CREATED_WITHIN, every=3, detail=disk_stack.state)
-    assert given["server"] not in {each.id for each in member.compute.servers()}, "the server outlives its stack"
+    _server_vanishes(member, given["server"])
     assert given["volume"] not in {each.id for each in member.block_storage.volumes()}, "the volume outlives its stack"
 
 
@@ -392,3 +395,10 @@ def _is_gone(stack: Stack) -> bool:
         return True
     assert status != "DELETE_FAILED", stack.state()
     return bool(status == "DELETE_COMPLETE")
+
+
+def _server_vanishes(connection: Connection, server: str) -> None:
+    def vanished() -> bool:
+        return server not in {each.id for each in connection.compute.servers()}
+
+    wait_for(f"server {server} of a deleted stack is gone", vanished, VANISHES_WITHIN)
