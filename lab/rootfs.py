@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from lab.error import LabError, require, run
+from lab.made_once import made_once
 from lab.mirror import SUITE, Mirror, pick, read_sources
 
 PACKAGES = [
@@ -55,17 +52,7 @@ def ensure(cache: Path, mirror: Mirror | None, say: Callable[[str], None]) -> st
     :raises LabError: when mmdebstrap fails
     """
     name = key()
-    final = path_of(cache, name)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with (final.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not final.is_dir():
-            require("mmdebstrap")
-            _clean(final.parent)
-            started = time.monotonic()
-            say(f"rootfs: making {name} (once, about half a minute)")
-            _build(final, mirror)
-            say(f"rootfs: made in {time.monotonic() - started:.0f} s")
+    made_once(path_of(cache, name), "rootfs", f"making {name}", lambda tree: _build(tree, mirror), say)
     return name
 
 
@@ -80,30 +67,19 @@ def mirror_of(cache: Path, name: str) -> Mirror:
     return found
 
 
-def _build(final: Path, mirror: Mirror | None) -> None:
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+def _build(tree: Path, mirror: Mirror | None) -> None:
+    require("mmdebstrap")
     command: list[str | Path] = ["mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"]
-    command += [f"--include={','.join(PACKAGES)}", *OPTIONS, f"--customize-hook={_HOOK_COMMAND}", SUITE, temporary]
+    command += [f"--include={','.join(PACKAGES)}", *OPTIONS, f"--customize-hook={_HOOK_COMMAND}", SUITE, tree]
     command += mirror.lines() if mirror else []
-    try:
-        run(
-            command,
-            "make the root file system of the nodes",
-            timeout=900,
-            advice="It needs the Debian archive and its keys (package debian-archive-keyring); another archive can be "
-            "named as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
-        )
-        temporary.chmod(0o755)
-        temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    run(
+        command,
+        "make the root file system of the nodes",
+        timeout=900,
+        advice="It needs the Debian archive and its keys (package debian-archive-keyring); another archive can be "
+        "named as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
+    )
 
 
 # Through sh: a checkout or an installed package need not keep the executable bit.
 _HOOK_COMMAND = f'sh "{_HOOK}" "$1"'
-
-
-def _clean(folder: Path) -> None:
-    """Remove what killed builds left."""
-    for path in folder.glob(".*"):
-        shutil.rmtree(path, ignore_errors=True)

@@ -7,17 +7,15 @@ again as dear; the next Debian's has seccomp.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from lab.error import require, run
 from lab.image.build import unpack_command
+from lab.made_once import made_once
 from lab.mirror import Mirror
 
 SUITE = "forky"
@@ -56,46 +54,30 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     :returns: the tree; the kernel is usr/bin/linux.uml in it, its modules and the clock library are below MODULES
     :raises LabError: when a command fails
     """
-    final = path_of(cache, key())
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with (final.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not final.is_dir():
-            require("mmdebstrap")
-            for leftover in final.parent.glob(".*"):
-                shutil.rmtree(leftover)
-            started = time.monotonic()
-            say(f"kernel: unpacking User-Mode Linux of Debian {SUITE} (once, about half a minute)")
-            _build(final, mirror)
-            say(f"kernel: made in {time.monotonic() - started:.0f} s")
-    return final
+    doing = f"unpacking User-Mode Linux of Debian {SUITE}"
+    return made_once(path_of(cache, key()), "kernel", doing, lambda tree: _build(tree, mirror), say)
 
 
-def _build(final: Path, mirror: Mirror) -> None:
-    tree = final.with_name(f".{final.name}.{os.getpid()}")
+def _build(tree: Path, mirror: Mirror) -> None:
+    require("mmdebstrap")
     source = SOURCE.format(archive=mirror.archive, suite=SUITE)
-    try:
-        run(
-            unpack_command("extract", (*PACKAGES, "dash", "base-files"), tree, source, suite=SUITE),
-            "unpack the kernel of nodes",
-            timeout=900,
-            advice=f"It needs the suite {SUITE} of the Debian archive {mirror.archive}.",
-        )
-        tree.chmod(0o755)
-        for folder in ("proc", "dev", "node"):
-            (tree / folder).mkdir(exist_ok=True)
-        shutil.copy(_CLOCK_SOURCE, tree / "clock.c")
-        guard = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh", str(tree)]
-        run(guard, "compile the clock of nodes with a kernel of their own")
-        over = tree / MODULES
-        (over / CLOCK).parent.mkdir(parents=True)
-        (tree / "clock.so").rename(over / CLOCK)
-        modules = over / "usr/lib/modules"
-        modules.parent.mkdir(parents=True, exist_ok=True)
-        (tree / "usr/lib/uml/modules").rename(modules)
-        for name in _UNUSED:
-            path = tree / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        tree.rename(final)
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
+    run(
+        unpack_command("extract", (*PACKAGES, "dash", "base-files"), tree, source, suite=SUITE),
+        "unpack the kernel of nodes",
+        timeout=900,
+        advice=f"It needs the suite {SUITE} of the Debian archive {mirror.archive}.",
+    )
+    for folder in ("proc", "dev", "node"):
+        (tree / folder).mkdir(exist_ok=True)
+    shutil.copy(_CLOCK_SOURCE, tree / "clock.c")
+    guard = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh", str(tree)]
+    run(guard, "compile the clock of nodes with a kernel of their own")
+    over = tree / MODULES
+    (over / CLOCK).parent.mkdir(parents=True)
+    (tree / "clock.so").rename(over / CLOCK)
+    modules = over / "usr/lib/modules"
+    modules.parent.mkdir(parents=True, exist_ok=True)
+    (tree / "usr/lib/uml/modules").rename(modules)
+    for name in _UNUSED:
+        path = tree / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

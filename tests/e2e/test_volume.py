@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
-from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Iscsi, Travelling, Volumes
+from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Travelling, Volumes
 
 from stackspec.openstack.waiting import wait_for
 

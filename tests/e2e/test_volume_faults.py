@@ -15,10 +15,11 @@ from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.numbers import Measured
 from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Iscsi, Travelling, Volumes
+from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Travelling, Volumes
 
 from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
 from stackspec.openstack.kinds import BY_NAME
