@@ -168,7 +168,13 @@ def test_ctrl_c_ends_at_once_and_undoes_nothing(runs: Runs) -> None:
     """Trap 11: the step that runs is not waited for, and what was done stays."""
     runs.prepare("one", seconds={"command identity-manage identity-sync": 20})
     command = [sys.executable, "-m", "pytest", "--deploy", "-p", "no:cacheprovider"]
-    with subprocess.Popen(command, cwd=runs.path, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+    # Where this suite itself was started in the background, its children would ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        begun = subprocess.Popen(command, cwd=runs.path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with begun as run:
         until = time.monotonic() + 20
         while "database-server" not in runs_of(runs, "one") and time.monotonic() < until:
             time.sleep(0.05)
