@@ -19,6 +19,7 @@ from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.numbers import Measured
 from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Travelling, Volumes
 
 from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
@@ -230,6 +231,7 @@ def test_volume_hangs_in_detaching(
 def test_storage_node_loses_power(
     travelling: Travelling,
     disk_guest: Guest,
+    fleet: Fleet,
     iscsi: Iscsi,
     object_storage: ObjectStorage,
     cinder_backup: object,
@@ -238,7 +240,10 @@ def test_storage_node_loses_power(
     power_cycle: Callable[[str], None],
     measured: Measured,
 ) -> None:
-    """Its services, targets and attachments come back, the guest boots, and reads what it had written."""
+    """Its services, targets and attachments come back, the guest boots, and reads what it had written.
+
+    Other tests' guests on that node are switched on again, too.
+    """
     disk = travelling.to(disk_guest)
     volume, volumes = travelling.volume, travelling.volumes
     disk.run("sync")
@@ -246,6 +251,9 @@ def test_storage_node_loses_power(
     storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
     before = reports(cloud, storage)
     assert "nova-compute" in before, f"{storage} runs no servers"
+    active = {each.id for each in cloud.compute.servers(all_projects=True, status="ACTIVE")}
+    guests = [each for each in (disk_guest, *fleet.guests) if each.server.id in active]
+    guests = [each for each in guests if iscsi.compute_of(each) == storage]
     with measured("node power-on to nova-compute up"):
         power_cycle(storage)
         wait_reports(cloud, storage, before, "nova-compute")
@@ -262,8 +270,11 @@ def test_storage_node_loses_power(
     for node in object_storage.nodes:
         if node.name == storage:
             object_storage.wait_up(node)
+    for guest in guests:
+        _switch_on(guest)
+    for guest in guests:
+        guest.ready()
     if compute == storage:
-        _start_again(disk_guest)
         assert disk_guest.boot_id() != boot, "the guest has not noticed: was the node off?"
     assert volumes.get("volume", volume.id).status == "in-use"
     assert iscsi.sessions(compute, volume), f"{compute} has no session"
@@ -273,8 +284,8 @@ def test_storage_node_loses_power(
     assert disk.write("second", 1) == disk.digest("second")
 
 
-def _start_again(guest: Guest) -> None:
-    """Start a guest whose node was off, unless nova has."""
+def _switch_on(guest: Guest) -> None:
+    """Switch a guest on whose node was off, unless nova has."""
     guest.restarts()
     wait_for(
         f"nova knows what became of {guest.name}",
@@ -292,4 +303,3 @@ def _start_again(guest: Guest) -> None:
             UP_WITHIN,
             retry_on=(exceptions.ConflictException,),
         )
-    guest.ready()
