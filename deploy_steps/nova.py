@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stackspec.inventory import Node
 from stackspec.openstack import (
     AvailabilityZone,
@@ -123,7 +125,7 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
 def nova_discover(site: Site, nova_compute: Step) -> Resources:
     """The compute nodes enter cell1, and the zones of the inventory. Guide: 将计算节点添加到单元格数据库."""
     hosts = [node.name for node in site.with_role("compute")]
-    names = ", ".join(f"'{name}'" for name in hosts)
+    names = _quoted(hosts)
     # A compute node registers after its service has started: that may be minutes on a slow node. Its provider in
     # placement comes last, and nova puts a node's zone there, where the scheduler asks for it, only if it finds one.
     registered = (
@@ -146,8 +148,13 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
             ("nova-manage", "placement", "sync_aggregates", "--verbose"),
             user="nova",
             unless=_counts(sum(len(each) for each in zones.values())),
-            unless_stdin=ZONES_IN_PLACEMENT.format(zones=", ".join(f"'{zone}'" for zone in zones)),
+            unless_stdin=ZONES_IN_PLACEMENT.format(zones=_quoted(zones)),
         )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Names as SQL lists them."""
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _counts(number: int) -> tuple[str, ...]:

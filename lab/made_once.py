@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from lab.lock import locked
 
 
 def made_once(final: Path, what: str, doing: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
@@ -21,9 +22,7 @@ def made_once(final: Path, what: str, doing: str, make: Callable[[Path], None], 
     :returns: `final`
     :raises LabError: when `make` fails
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with (final.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(final.parent / "lock"):
         if final.is_dir():
             return final
         for leftover in final.parent.glob(".*"):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lab.error import LabError
+from lab.lock import locked
 
 
 @dataclass(frozen=True)
@@ -129,16 +128,12 @@ class Folder:
         """Names of the complete snapshots."""
         return sorted(path.parent.name for path in self.snapshots.glob("*/snapshot.json"))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Let one process at a time change the lab; others wait.
 
         The lock stands beside the lab's directory, which `down` removes.
         """
-        self.root.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with self.root.with_name(f"{self.root.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return locked(self.root.with_name(f"{self.root.name}.lock"))
 
 
 def _read(path: Path) -> dict[str, Any]:

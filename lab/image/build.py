@@ -7,18 +7,17 @@ runs ``build.sh`` in the tools' tree. It needs root, an amd64 machine, loop devi
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.error import LabError, require, run
+from lab.lock import locked
 from lab.mirror import SUITE, of_machine
 
 COMMON = Path(__file__).parent
@@ -100,8 +99,7 @@ class Recipe:
             return image
         self._check_host()
         mirror = mirror or os.environ.get("STACKSPEC_MIRROR") or _apt_archive()
-        cache.mkdir(parents=True, exist_ok=True)
-        with self._only_builder(cache):
+        with locked(cache / f"{self.name}.lock"):
             if image.exists():
                 return image
             for leftover in cache.glob(f"{self._prefix}*"):
@@ -150,12 +148,6 @@ class Recipe:
             require("mmdebstrap")
         except LabError as error:
             raise ImageError(str(error)) from error
-
-    @contextmanager
-    def _only_builder(self, cache: Path) -> Iterator[None]:
-        with (cache / f"{self.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def unpack_command(

@@ -8,6 +8,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
+from stackspec.fixtures.iscsi import node_name
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
 
@@ -61,7 +62,7 @@ def test_services_are_up(request: pytest.FixtureRequest, cinder_volume: object, 
         down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
         if down:
             return f"down: {', '.join(down)}"
-        hosts = {each.host.split("@")[0].split(".")[0] for each in services if each.binary == "cinder-volume"}
+        hosts = {node_name(each.host) for each in services if each.binary == "cinder-volume"}
         return f"cinder-volume: expected on {sorted(nodes)}, found on {sorted(hosts)}" if nodes - hosts else ""
 
     wait_for("every service of cinder is up", lambda: not complaint(), REPORTED_WITHIN, detail=complaint)

@@ -398,7 +398,8 @@ def _is_gone(stack: Stack) -> bool:
 
 
 def _server_vanishes(connection: Connection, server: str) -> None:
-    def vanished() -> bool:
-        return server not in {each.id for each in connection.compute.servers()}
-
-    wait_for(f"server {server} of a deleted stack is gone", vanished, VANISHES_WITHIN)
+    wait_for(
+        f"server {server} of a deleted stack is gone",
+        lambda: server not in {each.id for each in connection.compute.servers()},
+        VANISHES_WITHIN,
+    )

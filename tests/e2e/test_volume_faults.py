@@ -15,7 +15,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.iscsi import Iscsi
+from stackspec.fixtures.iscsi import Iscsi, node_name
 from stackspec.fixtures.numbers import Measured
 from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
@@ -52,10 +52,10 @@ def reports(cloud: Connection, node: str) -> dict[str, tuple[bool, str]]:
     """The services and agents of a node, whether each is up, and when it said so last."""
     found: dict[str, tuple[bool, str]] = {}
     for each in [*cloud.compute.services(), *cloud.block_storage.services()]:
-        if str(each.host).split("@")[0].split(".")[0] == node:
+        if node_name(str(each.host)) == node:
             found[each.binary] = (each.state == "up", str(each.updated_at))
     for agent in cloud.network.agents():
-        if str(agent.host).split(".")[0] == node:
+        if node_name(str(agent.host)) == node:
             found[agent.binary] = (bool(agent.is_alive), str(agent.last_heartbeat_at))
     return found
 
@@ -251,9 +251,9 @@ def test_storage_node_loses_power(
     storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
     before = reports(cloud, storage)
     assert "nova-compute" in before, f"{storage} runs no servers"
-    active = {each.id for each in cloud.compute.servers(all_projects=True, status="ACTIVE")}
-    guests = [each for each in (disk_guest, *fleet.guests) if each.server.id in active]
-    guests = [each for each in guests if iscsi.compute_of(each) == storage]
+    active = cloud.compute.servers(all_projects=True, status="ACTIVE")
+    run_there = {each.id for each in active if node_name(str(each.compute_host)) == storage}
+    guests = [each for each in (disk_guest, *fleet.guests) if each.server.id in run_there]
     with measured("node power-on to nova-compute up"):
         power_cycle(storage)
         wait_reports(cloud, storage, before, "nova-compute")

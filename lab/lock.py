@@ -1,0 +1,20 @@
+"""One process at a time: a lock on a file, which ends with the process that has it."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process has the lock, and keep it while the block runs.
+
+    :param path: the lock's file; its folder is made when it is missing
+    """
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
