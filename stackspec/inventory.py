@@ -9,11 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from .errors import InputError
+from .yaml_file import YamlSource, plain_data, read_yaml
 
 Role = Literal["controller", "compute", "storage"]
 Options = dict[str, dict[str, dict[str, dict[str, str | int | bool | None]]]]
@@ -274,58 +272,12 @@ def load_inventory(path: Path) -> Inventory:
     return parse(Inventory, data, source)
 
 
-def read_yaml(path: Path) -> tuple[Any, YamlSource]:
-    """Read a YAML file and keep where each key stands.
-
-    :raises InputError: the file cannot be read or is not YAML (a key twice in one mapping is refused, too)
-    """
-    try:
-        data = YAML().load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    except DuplicateKeyError as error:
-        # The library's message quotes both values, which may be secrets, and names the second key's line.
-        key = str(error.problem).split('"')[1]
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: {key!r} stands twice in this mapping; each name once") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = " ".join(str(error.problem).split())
-        raise InputError(f"{path}:{line}: not valid YAML: {problem}") from None
-    except (YAMLError, UnicodeDecodeError):
-        raise InputError(f"{path}:1: not a YAML file: it holds characters that no text has") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}:1: a mapping (key: value) is expected here, see inventories/example/site.yaml")
-    return data, YamlSource(path, data)
-
-
-class YamlSource:
-    """Finds the line of a key in a loaded YAML file."""
-
-    def __init__(self, path: Path, data: Any) -> None:
-        self.path = path
-        self._data = data
-
-    def line(self, location: tuple[int | str, ...]) -> int:
-        """1-based line of the key at `location`, or of its nearest parent that is in the file."""
-        line = 1
-        here: Any = self._data
-        for key in location:
-            try:
-                marks = here.lc
-                line = (marks.key(key) if isinstance(here, dict) else marks.item(key))[0] + 1
-                here = here[key]
-            except (KeyError, IndexError, AttributeError, TypeError):
-                break
-        return line
-
-
 def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
     """Check `data` against `model`.
 
     :raises InputError: the first thing that is wrong, with file:line and, for an unknown key, the keys that exist
     """
-    plain = _plain(data)
+    plain = plain_data(data)
     try:
         return model.model_validate(plain)
     except ValidationError as error:
@@ -414,11 +366,3 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
         return sorted((Disks if location[2] == "disks" else Attachment).model_fields)
     found = fields.get(location) or fields.get(location[:1] if location else ())
     return sorted(set(found.model_fields) - {"name"}) if found else []
-
-
-def _plain(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_plain(value) for value in data]
-    return data

@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from .errors import InputError
-from .inventory import Options, parse, read_yaml
+from .inventory import Options, parse
+from .yaml_file import read_yaml
 
 
 class Distribution(BaseModel):

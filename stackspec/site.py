@@ -10,9 +10,10 @@ from typing import Any
 
 from .errors import InputError
 from .image_format import wrong_format
-from .inventory import BUILT_IMAGES, Inventory, Node, YamlSource, load_inventory, read_yaml
+from .inventory import BUILT_IMAGES, Inventory, Node, load_inventory
 from .release import Release, load_release
 from .secrets import Secrets
+from .yaml_file import YamlSource, read_yaml
 
 
 def state_directory() -> Path:
