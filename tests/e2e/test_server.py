@@ -89,8 +89,7 @@ def test_deleted_server_leaves_no_port(goner: Guest, member: Connection) -> None
     goner.wait_status()
     ports = list(member.network.ports(device_id=goner.server.id))
     assert len(ports) == 1, f"ports of the server before it is deleted: expected 1, found {len(ports)}"
-    member.compute.delete_server(goner.server.id)
-    wait_for("the server is gone", lambda: member.compute.find_server(goner.server.id) is None, 120)
+    goner.delete()
     wait_for(
         "the deleted server's port is gone",
         lambda: not list(member.network.ports(device_id=goner.server.id)),

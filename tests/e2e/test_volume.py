@@ -199,7 +199,7 @@ def test_deleted_server_and_its_volumes(
     """Its root volume goes with it, as it was made to; the other one is available, and another server reads it."""
     travelling.to(root_guest).unmount()
     travelling.disk = None
-    root_guest.connection.compute.delete_server(root_guest.server)
+    root_guest.delete()
     travelling.volumes.gone("volume", root.id)
     travelling.volumes.settle("volume", travelling.volume.id)
     assert travelling.to(disk_guest).digest("first") == travelling.digest

@@ -61,7 +61,10 @@ def reports(cloud: Connection, node: str) -> dict[str, tuple[bool, str]]:
 
 
 def wait_reports(cloud: Connection, node: str, before: dict[str, tuple[bool, str]], *names: str) -> None:
-    """Wait until services of a node, all that there were by default, have reported anew and are up."""
+    """Wait until services of a node, all that there are by default, have reported anew and are up.
+
+    :param before: their reports, read when they had been stopped: what they say until then is no sign of life
+    """
     wanted = names or tuple(before)
 
     def silent() -> list[str]:
@@ -117,7 +120,6 @@ def test_service_is_killed_in_the_middle(
     node = iscsi.node_of(lost)
     cloud.block_storage.reset_volume_status(lost.id, "creating", None, None)
     assert stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0) == [], "the service may be at work on it"
-    before = reports(cloud, node)
     making = [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
     wait_for(
         "a volume is with its storage node",
@@ -127,6 +129,7 @@ def test_service_is_killed_in_the_middle(
     )
     iscsi.host(node).check_output("systemctl kill --signal=SIGKILL cinder-volume")
     assert "creating" in [volumes.get("volume", each.id).status for each in making], "killed when all was done"
+    before = reports(cloud, node)
     # Whoever operates it starts it, unless systemd has.
     iscsi.host(node).check_output("systemctl start cinder-volume")
     wait_reports(cloud, node, before, "cinder-volume")
@@ -206,7 +209,6 @@ def test_volume_hangs_in_detaching(
     disk = travelling.to(disk_guest)
     disk.unmount()
     volume, volumes, node = travelling.volume, travelling.volumes, iscsi.compute_of(disk_guest)
-    before = reports(cloud, node)
     # What nova's API does before it hands the rest to nova-compute.
     volumes.connection.block_storage.begin_volume_detaching(volume.id)
     try:
@@ -215,7 +217,7 @@ def test_volume_hangs_in_detaching(
             volumes.connection.compute.delete_volume_attachment(disk_guest.server, volume.id, ignore_missing=False)
         assert stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0) == [], "nova-compute may be at it"
         iscsi.host(node).check_output("systemctl restart nova-compute")
-        wait_reports(cloud, node, before, "nova-compute")
+        wait_reports(cloud, node, reports(cloud, node), "nova-compute")
         left = found_by_cleanup(cloud, site, volumes, volume)
         assert (left.status, left.truth) == ("detaching", "in-use")
         mend(cloud, left)
@@ -249,13 +251,14 @@ def test_storage_node_loses_power(
     disk.run("sync")
     boot = disk_guest.boot_id()
     storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
-    before = reports(cloud, storage)
-    assert "nova-compute" in before, f"{storage} runs no servers"
+    assert "nova-compute" in reports(cloud, storage), f"{storage} runs no servers"
     active = cloud.compute.servers(all_projects=True, status="ACTIVE")
     run_there = {each.id for each in active if node_name(str(each.compute_host)) == storage}
     guests = [each for each in (disk_guest, *fleet.guests) if each.server.id in run_there]
     with measured("node power-on to nova-compute up"):
         power_cycle(storage)
+        # They take longer to start than the node to boot.
+        before = reports(cloud, storage)
         wait_reports(cloud, storage, before, "nova-compute")
     wait_reports(cloud, storage, before)
     # Cinder-volume reports a first time before it has looked after its volumes.
