@@ -188,7 +188,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
     console = opened.value
     console.wait_for_selector(CANVAS)
     wait_for("something on the screen", lambda: Screen.of_page(console).lit, SHOWN_WITHIN, detail=guest.state)
-    inside.pictures.append(("console", console.screenshot(type="jpeg", quality=50)))
+    inside.picture("console", console)
     console.close()
 
 
