@@ -277,7 +277,7 @@ def test_storage_node_loses_power(
     for node in object_storage.nodes:
         if node.name == storage:
             object_storage.wait_up(node)
-    known = {each for guest in guests for each in guest.failures()}
+    known = {each for guest in guests for each in guest.failures(cloud)}
     wait_for(
         f"the guests of {storage} admit",
         # All are asked, so that all are switched on together.
@@ -286,7 +286,7 @@ def test_storage_node_loses_power(
         every=2,
         detail=lambda: "\n".join(each.state() for each in guests),
     )
-    for failure in {each for guest in guests for each in guest.failures()} - known:
+    for failure in {each for guest in guests for each in guest.failures(cloud)} - known:
         warnings.warn(f"not at the first attempt: {failure}", stacklevel=1)
     for guest in guests:
         guest.ready()
@@ -308,6 +308,7 @@ def _is_back(guest: Guest) -> bool:
         return guest.admits()
     # A server that nova still calls ACTIVE cannot be started, but either can be switched off and on; not while nova is
     # about to call it SHUTOFF.
-    with contextlib.suppress(exceptions.ConflictException):
-        guest.connection.compute.reboot_server(server, "HARD")
+    if server.task_state is None:
+        with contextlib.suppress(exceptions.ConflictException):
+            guest.connection.compute.reboot_server(server, "HARD")
     return False
