@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from openstack.connection import Connection
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.screen import CANVAS, Screen
+from stackspec.fixtures.screen import CANVAS, Screen, wait_lit
 
 from stackspec.openstack.waiting import wait_for
 from stackspec.secrets import redact
@@ -46,7 +46,7 @@ def _token(url: str) -> str:
 def test_console_shows_the_screen(web: Guest, window: Window) -> None:
     """The address that nova gives, opened in a browser, shows a screen that is not black."""
     show(console_url(web), window)
-    wait_for("something on the screen", lambda: Screen.of_page(window.page).lit, 60, detail=web.state)
+    wait_lit(window.page, web.state)
     window.picture("console of a server")
 
 

@@ -15,7 +15,7 @@ from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
 from stackspec.fixtures.guests import Flavoring, Guest, launcher
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.screen import CANVAS, Screen
+from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
 
 from stackspec.openstack.waiting import wait_for
@@ -170,7 +170,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, horizon_url
     frame = handle.content_frame()
     assert frame is not None
     frame.wait_for_selector(CANVAS)
-    wait_for("something on the screen", lambda: Screen.of_page(frame).lit, 60, detail=guest.state)
+    wait_lit(frame, guest.state)
     handle.scroll_into_view_if_needed()
     inside.picture("console tab of an instance")
 

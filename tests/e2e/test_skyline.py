@@ -13,7 +13,7 @@ from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
 from stackspec.fixtures.guests import Flavoring, Guest, launcher
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.screen import CANVAS, Screen
+from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 from stackspec.fixtures.volumes import Volumes
 
@@ -187,7 +187,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
         page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
     console = opened.value
     console.wait_for_selector(CANVAS)
-    wait_for("something on the screen", lambda: Screen.of_page(console).lit, SHOWN_WITHIN, detail=guest.state)
+    wait_lit(console, guest.state)
     inside.picture("console", console)
     console.close()
 
