@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Error, Locator, Page
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
 from stackspec.fixtures.guests import Flavoring, Guest, launcher
@@ -23,6 +23,8 @@ NETWORK = ipaddress.ip_network("10.201.8.0/24")
 ACTIVE_WITHIN = 180
 ATTACHED_WITHIN = 300
 SHOWN_WITHIN = 60
+CLICK = 5
+"""Seconds for a click on what is about to go away by itself."""
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +185,16 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
     button = row_of(page, guest.name).get_by_role("button", name="Console")
     button.wait_for()
     button.click()
-    with page.context.expect_page() as opened:
-        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
-    console = opened.value
+    confirm = page.get_by_role("dialog").get_by_role("button", name="Confirm")
+    confirm.wait_for()
+
+    def opened() -> Page | None:
+        # A click that comes while the dialog unfolds may be lost.
+        if confirm.is_visible():
+            confirm.click(timeout=CLICK * 1000)
+        return next((each for each in page.context.pages if each is not page), None)
+
+    console = wait_for("the console's page opens", opened, SHOWN_WITHIN, every=3, retry_on=(Error,))
     console.wait_for_selector(CANVAS)
     wait_lit(console, guest.state)
     inside.picture("console", console)
