@@ -67,7 +67,7 @@ def reports(cloud: Connection, node: str) -> dict[str, tuple[bool, str]]:
 def wait_reports(cloud: Connection, node: str, before: dict[str, tuple[bool, str]], *names: str) -> None:
     """Wait until services of a node, all that there are by default, have reported anew and are up.
 
-    :param before: their reports, read when they had been stopped: what they say until then is no sign of life
+    :param before: their reports, read after they were stopped: what they said until then is no sign of life
     """
     wanted = names or tuple(before)
 
