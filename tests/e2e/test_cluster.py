@@ -459,6 +459,11 @@ def test_deleted_cluster_leaves_nothing(
             now = api(member).get_cluster(cluster.id)
         except exceptions.NotFoundException:
             return True
+        except exceptions.BadRequestException as error:
+            # Magnum's answer when the cluster goes between its look at the database and its answer.
+            if "No Cluster found" not in str(error):
+                raise
+            return False
         assert now.status != "DELETE_FAILED", state(member, cluster)
         return False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from . import fake_nodes
@@ -30,6 +32,28 @@ def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[
     words |= {"agent": "agent", "compute-sync": "compute"}
     log = runs.log()
     assert {step for word, step in words.items() if any(word in entry for entry in log)} == steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own"),
+    [
+        (["--deploy", "tests"], False),
+        (["--deploy"], False),
+        (["--deploy", "tests/infra", "tests/unit/test_lines.py"], True),
+        (["tests"], True),
+    ],
+)
+def test_own_tests_are_part_of_a_deployment_only_when_named(
+    pytester: pytest.Pytester, arguments: list[str], own: bool
+) -> None:
+    """`./run --deploy tests/` proves the cloud; the suite's own tests would only take its processors."""
+    for folder in ("infra", "unit"):
+        (pytester.path / "tests" / folder).mkdir(parents=True)
+        (pytester.path / "tests" / folder / "test_lines.py").write_text(f"def test_{folder}(): pass\n")
+    (pytester.path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text())
+    (pytester.path / "site.yaml").write_text(fake_nodes.SITE)
+    result = pytester.runpytest_inprocess("--inventory", "site.yaml", "--import-mode=importlib", "-v", *arguments)
+    result.assert_outcomes(passed=2 if own else 1)
 
 
 def test_steps_of_a_mark_are_needed_too(runs: Runs) -> None:
