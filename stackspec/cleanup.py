@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .waiting import add_listener
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -46,6 +48,7 @@ def command(arguments: argparse.Namespace) -> int:
         connection = connect(site)
     else:
         connection = openstack.connect(cloud=os.environ["OS_CLOUD"], connect_retries=CONNECT_RETRIES)
+    add_listener(lambda text: print(f"waiting: {text}", file=sys.stderr, flush=True))
     found = ownership.leftovers(connection, arguments.run)
     if arguments.dry_run:
         for each in found:

@@ -61,6 +61,10 @@ def pytest_configure(config: pytest.Config) -> None:
     run.publish(config)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[RUN].start()
+
+
 def _fixture_modules() -> list[str]:
     package = importlib.import_module("stackspec.fixtures")
     return [f"stackspec.fixtures.{module.name}" for module in pkgutil.iter_modules(package.__path__)]

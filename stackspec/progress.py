@@ -41,7 +41,13 @@ class Progress:
         """Print `event`, if it is of a kind and weight that the verbosity asks for."""
         if self._reporter is None or self._verbosity < -1:
             return
-        show = {"step": self._step, "packages": self._packages, "says": self._says, "deployed": self._deployed}
+        show = {
+            "step": self._step,
+            "packages": self._packages,
+            "says": self._says,
+            "waits": self._waits,
+            "deployed": self._deployed,
+        }
         if (kind := show.get(str(event.get("event")))) is not None:
             kind(event)
 
@@ -75,6 +81,9 @@ class Progress:
         if now - self._said.get(node, -SAY_EVERY) >= SAY_EVERY:
             self._said[node] = now
             self._line(node, "", "", str(event.get("text", "")).strip(), light=True)
+
+    def _waits(self, event: dict[str, Any]) -> None:
+        self._line("tests", "", "waiting", event["text"], light=True)
 
     def _deployed(self, event: dict[str, Any]) -> None:
         count, states = event["changes"], list(event.get("states") or [])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import evidence, plan_output
+from . import evidence, plan_output, waiting
 from .catalog import Catalog
 from .engine import Engine, Event
 from .errors import ActionError, InputError, StackspecError
@@ -116,6 +116,12 @@ class Run:
         base = self.site.state if self.site is not None and self.site.state is not None else state_directory()
         return base / "runs" / self.id
 
+    def start(self) -> None:
+        """Take hold of the terminal, before pytest captures what tests write to it, and say what is waited for."""
+        self._progress = Progress(self.config)
+        if not hasattr(self.config, "workerinput"):  # a worker of xdist has no terminal
+            waiting.add_listener(self._waits)
+
     def publish(self, config: pytest.Config) -> None:
         """Leave in the stash what fixtures ask for."""
         config.stash[SITE] = self.site
@@ -215,12 +221,14 @@ class Run:
     def _say(self, text: str) -> None:
         self._listen({"event": "says", "node": "lab", "text": text})
 
+    def _waits(self, text: str) -> None:
+        """Say on the terminal what a test, or the end of the run, waits for."""
+        self._listen({"event": "waits", "text": text})
+
     def _listen(self, event: Event) -> None:
         self.log.write(event)
-        if self._progress is None:
-            # The terminal reporter is there by now, which it is not when pytest is configured.
-            self._progress = Progress(self.config)
-        self._progress(event)
+        if self._progress is not None:
+            self._progress(event)
 
     # ---- tests
 
@@ -326,7 +334,8 @@ class Run:
         return lines
 
     def close(self) -> None:
-        """Close connections to nodes."""
+        """Close connections to nodes, and let go of the terminal."""
+        waiting.remove_listener(self._waits)
         if self.engine is not None:
             self.engine.connections.close()
 

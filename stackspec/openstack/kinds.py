@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from openstack import exceptions
 
+from ..waiting import wait_for
 from .block_storage import AT_WORK
 from .run_names import belongs
-from .waiting import wait_for
 
 Cloud: TypeAlias = Any
 """An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot tell apart."""

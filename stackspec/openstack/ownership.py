@@ -20,10 +20,10 @@ from openstack import exceptions
 
 from ..errors import InputError
 from ..plugin_keys import RUN_ID, SITE
+from ..waiting import NotInTime, wait_for
 from .cloud import CONNECT_RETRIES, connect
 from .kinds import KINDS, RANK, Cloud, Kind
 from .run_names import EVERY_RUN, belongs
-from .waiting import NotInTime, wait_for
 
 CONNECTION: pytest.StashKey[Cloud] = pytest.StashKey()
 """The connection of the run, for the check at its end; absent when no test asked for a cloud."""

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from ..errors import ActionError
 from ..resources.base import Change, Context, Difference, Resource
+from ..waiting import NotInTime, wait_for
 from .api_object import ApiObject, compare
 from .cloud import Cloud
 from .compute import UNREADABLE
-from .waiting import NotInTime, wait_for
 
 SETTLED = 60.0
 """Seconds after which a service that is down has stopped: after a power-on it is so until it reports."""

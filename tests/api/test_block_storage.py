@@ -12,9 +12,9 @@ from stackspec.fixtures.iscsi import node_name
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
 
-from stackspec.openstack.waiting import wait_for
 from stackspec.plugin_keys import SITE
 from stackspec.secrets import redact
+from stackspec.waiting import wait_for
 
 NOTHING = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
 MICROVERSION = "3.55"

@@ -14,7 +14,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.owned import Owned
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 SMALL = {"ram": 64, "vcpus": 1, "disk": 1}
 

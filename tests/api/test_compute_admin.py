@@ -7,8 +7,8 @@ from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.owned import Owned
 
-from stackspec.openstack.waiting import wait_for
 from stackspec.plugin_keys import SITE
+from stackspec.waiting import wait_for
 
 REPORTED_WITHIN = 60
 """Seconds."""

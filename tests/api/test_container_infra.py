@@ -11,7 +11,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.owned import Owned
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 RESOLVER = "192.0.2.53"

@@ -19,7 +19,7 @@ from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
 from stackspec.fixtures.owned import Owned
 
 from stackspec.openstack.ownership import within
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 TEXT = {"payload_content_type": "text/plain"}
 LIFE = 4

@@ -11,7 +11,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.owned import Owned
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 CIDR = "10.202.1.0/24"
 

@@ -9,7 +9,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.owned import Owned
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 STACK_WITHIN = 120
 LENGTH = 12

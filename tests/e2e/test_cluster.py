@@ -31,9 +31,9 @@ from stackspec.fixtures.owned import Owned
 
 from stackspec.openstack.cloud import connect
 from stackspec.openstack.run_names import belongs
-from stackspec.openstack.waiting import wait_for
 from stackspec.plugin_keys import RUN
 from stackspec.site import Site
+from stackspec.waiting import wait_for
 
 STARTED_WITHIN = 480
 COMPLETE_WITHIN = 3600

@@ -7,7 +7,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.topology import NC_PORT, RED, STRANGER, Fleet
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 BLOCKS = 64
 """Of 64 KiB: 4 MiB are enough to see lost or damaged segments, and fit a guest's memory."""

@@ -11,9 +11,9 @@ from stackspec.fixtures.browser import Window
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.screen import CANVAS, Screen, wait_lit
 
-from stackspec.openstack.waiting import wait_for
 from stackspec.secrets import redact
 from stackspec.site import Site
+from stackspec.waiting import wait_for
 
 NO_TLS = "noVNC requires a secure context"
 """The guide's console has no TLS, which noVNC says aloud."""

@@ -18,7 +18,7 @@ from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 NETWORK = ipaddress.ip_network("10.201.7.0/24")
 ACTIVE_WITHIN = 180

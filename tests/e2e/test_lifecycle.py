@@ -7,7 +7,7 @@ from typing import Any
 from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 MARK = "$HOME/stackspec-mark"
 

@@ -31,7 +31,7 @@ from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import RED, Fleet, admit
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 ACTIVE_WITHIN = 600
 CHANGED_WITHIN = 120

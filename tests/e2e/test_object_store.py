@@ -16,7 +16,7 @@ from swiftclient.client import Connection as SwiftConnection
 from swiftclient.service import SwiftService, SwiftUploadObject
 
 from stackspec.inventory import Node
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 MIB = 1024 * 1024
 LARGE = 300 * MIB

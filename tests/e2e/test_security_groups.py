@@ -11,7 +11,7 @@ from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet, admit
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 APPLIED_WITHIN = 45
 

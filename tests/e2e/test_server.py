@@ -9,7 +9,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.topology import RED, RESOLVER, ROUTED, Fleet
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
 

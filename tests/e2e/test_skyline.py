@@ -17,7 +17,7 @@ from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 from stackspec.fixtures.volumes import Volumes
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 NETWORK = ipaddress.ip_network("10.201.8.0/24")
 ACTIVE_WITHIN = 180

@@ -21,7 +21,7 @@ from stackspec.fixtures.guests import Flavoring, Guest, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 CIDR = ipaddress.ip_network("10.203.1.0/24")
 CREATED_WITHIN = 420

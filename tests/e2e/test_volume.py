@@ -18,7 +18,7 @@ from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Travelling, Volumes
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 MARK = "$HOME/stackspec-mark"
 

@@ -27,8 +27,8 @@ from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Travelling, Volumes
 from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
 from stackspec.openstack.kinds import BY_NAME
 from stackspec.openstack.ownership import Found
-from stackspec.openstack.waiting import wait_for
 from stackspec.site import Site
+from stackspec.waiting import wait_for
 
 UP_WITHIN = 240
 """Seconds for a service to report after its start, also of a node that boots."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 
 def test_every_node_knows_every_name(base, site, node_host):

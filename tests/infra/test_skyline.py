@@ -8,7 +8,7 @@ import pytest
 import requests
 from stackspec.fixtures.cloud import catalog_of
 
-from stackspec.openstack.waiting import wait_for
+from stackspec.waiting import wait_for
 
 PORT, BEHIND = 9999, 28000
 NAMES = {

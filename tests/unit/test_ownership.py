@@ -13,7 +13,6 @@ from stackspec.openstack import ownership
 from stackspec.openstack.kinds import BY_NAME, KINDS, RANK, Kind
 from stackspec.openstack.ownership import Found, destroy, leftovers, within
 from stackspec.openstack.run_names import belongs, custom_name, run_of
-from stackspec.openstack.waiting import NotInTime, wait_for
 
 RUN = "ss-20261125-001500-3f2a"
 
@@ -189,31 +188,6 @@ def test_leftovers_of_an_ordinary_user_need_no_admin_rights(monkeypatch: pytest.
     objects = {"server": [thing(f"{RUN}-web", project_id="mine")]}
     left = leftovers(cloud(monkeypatch, objects, admin=False), RUN)
     assert [each.label for each in left] == [f"{RUN}-web"]
-
-
-def test_wait_returns_what_became_true() -> None:
-    answers = iter([None, 0, "here"])
-    assert wait_for("an answer", lambda: next(answers), 5, every=0) == "here"
-
-
-def test_wait_says_what_it_waited_for_and_what_it_saw_last() -> None:
-    def attempt() -> None:
-        raise ConnectionError("refused")
-
-    with pytest.raises(NotInTime) as raised:
-        wait_for("the door", attempt, 0.02, every=0.01, retry_on=(ConnectionError,), detail=lambda: "it is locked")
-    message = str(raised.value)
-    assert "not within 0.02 s: the door" in message
-    assert "ConnectionError: refused" in message
-    assert message.endswith("it is locked")
-
-
-def test_wait_lets_other_errors_out() -> None:
-    def attempt() -> None:
-        raise KeyError("broken")
-
-    with pytest.raises(KeyError):
-        wait_for("the door", attempt, 1)
 
 
 def test_connection_to_another_project_forgets_the_endpoint_of_this_one() -> None:
