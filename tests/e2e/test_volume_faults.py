@@ -30,8 +30,8 @@ from stackspec.openstack.ownership import Found
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 
-UP_WITHIN = 240
-"""Seconds for a service to report after its start, also of a node that boots."""
+UP_WITHIN = 600
+"""Seconds for a service to report after its start, also of a node that boots, on a machine however busy."""
 GUESTS_WITHIN = 600
 """Seconds for a node's guests to be back: nova learns that they are off, switches them on, and they boot."""
 SHUT_DOWN = 4
