@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "steps(*names): steps that a test needs beside those in its arguments")
+    config.addinivalue_line("markers", "smoke: the one proof of its service that a first look at a cloud needs")
     for name in [*load_steps(), *_fixture_modules()]:
         config.pluginmanager.register(importlib.import_module(name), name)
     if config.option.deploy and config.option.plan:

@@ -71,6 +71,7 @@ def test_conductors_are_not_shown_to_members(magnum: object, member: Connection)
     assert answer.status_code == 403, f"conductors as seen by a member: status {answer.status_code}, expected 403"
 
 
+@pytest.mark.smoke
 def test_template_as_the_guide_makes_it(template: Any, basic: dict[str, Any], member: Connection) -> None:
     """What was given is what is shown; the rest has defaults, the driver follows from the image."""
     found = api(member).get_cluster_template(template.id)

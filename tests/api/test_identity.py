@@ -27,6 +27,7 @@ def account(tenants: Tenants) -> Tenant:
     return tenants.get("account")
 
 
+@pytest.mark.smoke
 def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -> None:
     """A token is issued and validates as what it was issued for."""
     token = fresh(account).auth_token

@@ -32,6 +32,7 @@ def image(glance: object, member: Connection, module_owned: Owned, data: bytes) 
     return module_owned(member, "image", "shared", data=data, **RAW)
 
 
+@pytest.mark.smoke
 def test_upload_and_download_are_equal(glance: object, member: Connection, image: Any, data: bytes) -> None:
     """Size and checksum are the data's, and what comes back is what was sent."""
     found = member.image.get_image(image.id)

@@ -40,6 +40,7 @@ def secret(keeper: Connection, module_owned: Owned) -> Any:
     return module_owned(keeper, "secret", "shared", payload="open sesame", **TEXT)
 
 
+@pytest.mark.smoke
 def test_text_comes_back(keeper: Connection, secret: Any) -> None:
     """The payload is what was given; the secret's description does not show it."""
     found = keeper.key_manager.get_secret(secret.secret_id)

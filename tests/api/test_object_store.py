@@ -31,6 +31,7 @@ def test_new_account_is_empty(object_store: Any, tenants: Tenants) -> None:
     assert tenant.connection.object_store.get_endpoint().endswith(f"/v1/AUTH_{tenant.project_id}")
 
 
+@pytest.mark.smoke
 def test_upload_and_download_are_equal(object_store: Any, container: str) -> None:
     """Checksum and size are the data's, the listing shows it, and what comes back is what was sent."""
     data = os.urandom(SIZE)

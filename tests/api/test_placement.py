@@ -53,6 +53,7 @@ def test_providers_have_traits(placement: object, nova_discover: object, cloud: 
         assert any(each.startswith("COMPUTE_") for each in traits), f"{name} has no COMPUTE_ trait: {sorted(traits)}"
 
 
+@pytest.mark.smoke
 def test_candidates_for_a_small_server(placement: object, nova_discover: object, cloud: Connection) -> None:
     """Every node with room is a candidate for a small request, none for an absurd one."""
     answer = cloud.placement.get("/allocation_candidates?resources=VCPU:1,MEMORY_MB:64", microversion=VERSION)

@@ -166,6 +166,7 @@ def _member(balanced: Balanced, name: str) -> Any:
     return balanced.connection.load_balancer.find_member(name, pool.id, ignore_missing=False)
 
 
+@pytest.mark.smoke
 def test_both_answer_in_turn(balanced: Balanced) -> None:
     """Whoever asks from outside gets the one, then the other, then the one."""
     wait_for("both members answer", lambda: set(balanced.names(4)) == {"web", "peer"}, 60, retry_on=(OSError,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 
+import pytest
 from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.topology import RED, RESOLVER, ROUTED, Fleet
@@ -14,6 +15,7 @@ from stackspec.waiting import wait_for
 METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
 
 
+@pytest.mark.smoke
 def test_login_with_the_key_over_a_floating_address(web: Guest, member: Connection) -> None:
     """The guest is who it should be: the name that nova gave it, on an address that the server shows."""
     hostname = web.ssh("hostname").split(".")[0]

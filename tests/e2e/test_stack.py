@@ -260,6 +260,7 @@ def test_failed_create_rolls_back(stacks: Stacks, member: Connection, owned: Own
     assert not list(member.network.networks(name=name)), "the network of the failed stack is still there"
 
 
+@pytest.mark.smoke
 def test_outputs_are_novas(stacks: Stacks, member: Connection) -> None:
     """The guide's `openstack stack output show` and `openstack server list` say the same."""
     stack = stacks.guide.reaches("CREATE_COMPLETE", CREATED_WITHIN)

@@ -69,6 +69,7 @@ def test_volume_from_image(volumes: Volumes, root: Any, guest_image: Any) -> Non
     assert found.volume_image_metadata["image_id"] == guest_image.id
 
 
+@pytest.mark.smoke
 def test_guest_sees_the_volume(travelling: Travelling, disk_guest: Guest) -> None:
     """A disk of its size and with its id as serial number; a file system on it takes and gives back a file."""
     disk = travelling.to(disk_guest)
