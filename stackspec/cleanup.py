@@ -33,9 +33,8 @@ def command(arguments: argparse.Namespace) -> int:
     import openstack
 
     # Imported here: the engine knows no OpenStack, this command does.
-    from .openstack import block_storage, ownership
+    from .openstack import block_storage, mending, ownership
     from .openstack.cloud import CONNECT_RETRIES, connect
-    from .openstack.load_balancer import set_free
     from .session import enter_lab
     from .site import load_site
 
@@ -57,12 +56,8 @@ def command(arguments: argparse.Namespace) -> int:
             for left in block_storage.stuck(connection, found, block_storage.NodeClock(site)):
                 print(left)
         return 0
-    if site is not None:
-        for line in set_free(site, [each.key for each in found if each.kind.name == "load_balancer"]):
-            print(line)
-    if ownership.is_admin(connection):
-        for line in block_storage.set_right(connection, found, site):
-            print(line)
+    for line in mending.mend(connection, found, site, admin=ownership.is_admin(connection)):
+        print(line)
     for line in ownership.destroy(found):
         print(line)
     return 0

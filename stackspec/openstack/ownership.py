@@ -23,6 +23,7 @@ from ..plugin_keys import RUN_ID, SITE
 from ..waiting import NotInTime, wait_for
 from .cloud import CONNECT_RETRIES, connect
 from .kinds import KINDS, RANK, Cloud, Kind
+from .mending import mend
 from .run_names import EVERY_RUN, belongs
 
 CONNECTION: pytest.StashKey[Cloud] = pytest.StashKey()
@@ -188,5 +189,7 @@ def check_leftovers(config: pytest.Config) -> list[str]:
         except (exceptions.SDKException, ClientException) as error:
             return [*problems, f"cannot look for what tests left in the cloud: {type(error).__name__}: {error}"]
         problems += [f"left by a test: {each}" for each in found]
+        if found:
+            problems += mend(connection, found, config.stash.get(SITE, None), admin=is_admin(connection))
         problems += destroy(found)
     return problems

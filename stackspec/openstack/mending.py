@@ -1,0 +1,32 @@
+"""What tests left in a state in which it cannot be deleted, and nobody works on: it is set to what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from openstack import exceptions
+
+from ..errors import StackspecError
+from . import block_storage, load_balancer
+
+if TYPE_CHECKING:
+    from ..site import Site
+    from .ownership import Found
+
+
+def mend(connection: Any, objects: Sequence[Found], site: Site | None, *, admin: bool) -> Iterator[str]:
+    """Mend stuck load balancers and volumes among `objects`; give a line for each, or for what kept it from being done.
+
+    :param connection: to the cloud
+    :param site: its nodes know when services were started; without it load balancers are left as they are
+    :param admin: whether the connection is an administrator's; others may not mend volumes
+    """
+    try:
+        if site is not None:
+            keys = [each.key for each in objects if each.kind.name == "load_balancer"]
+            yield from load_balancer.set_free(site, keys)
+        if admin:
+            yield from block_storage.set_right(connection, objects, site)
+    except (StackspecError, exceptions.SDKException) as error:
+        yield f"what hangs could not be mended: {type(error).__name__}: {error}"

@@ -1,0 +1,50 @@
+"""What hangs is mended by the run's own end, as by `stackspec cleanup`, before it is deleted."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openstack import exceptions
+
+from stackspec.openstack import ownership
+from stackspec.openstack.mending import mend
+from stackspec.plugin_keys import RUN_ID
+
+from .test_block_storage import LONGEST, RUN, BlockStorage, cloud, thing
+
+
+def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin: bool) -> list[str]:
+    """What the end of a run says that has left a volume."""
+    config: Any = SimpleNamespace(stash=pytest.Stash(), getoption=lambda *_: False)
+    config.stash[RUN_ID] = RUN
+    config.stash[ownership.CONNECTION] = cloud(storage)
+    monkeypatch.setattr(ownership, "leftovers", lambda *_: [thing()])
+    monkeypatch.setattr(ownership, "is_admin", lambda _: admin)
+    monkeypatch.setattr(ownership, "destroy", lambda objects: [] if storage.log or not admin else ["it hangs"])
+    return ownership.check_leftovers(config)
+
+
+def test_end_of_a_run_mends_what_hangs_before_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = BlockStorage("creating", LONGEST + 1)
+    left, mended = end_of_run(monkeypatch, storage, admin=True)
+    assert left.startswith("left by a test: volume")
+    assert mended.startswith("set to error: volume")
+
+
+def test_end_of_an_ordinary_users_run_mends_no_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = BlockStorage("creating", LONGEST + 1)
+    assert len(end_of_run(monkeypatch, storage, admin=False)) == 1
+    assert storage.log == []
+
+
+def test_cloud_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = BlockStorage("creating", LONGEST + 1)
+
+    def services() -> Any:
+        raise exceptions.ForbiddenException("not yours")
+
+    monkeypatch.setattr(storage, "services", services)
+    (line,) = mend(cloud(storage), [thing()], None, admin=True)
+    assert line.startswith("what hangs could not be mended: ForbiddenException")
