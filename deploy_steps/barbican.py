@@ -14,7 +14,7 @@ from stackspec.openstack import (
     keystone_authtoken,
     transport_url,
 )
-from stackspec.resources import Answers, Packages, Service
+from stackspec.resources import Answers, KeptOption, Packages, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
@@ -33,6 +33,8 @@ def barbican(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcache
     yield RoleAssignment("key-manager:service-admin", user="admin", project="admin")
     yield Endpoint("key-manager", name="barbican", description="Key Manager", url=f"http://{controller}:9311")
     yield Packages("barbican-api", "barbican-worker")
+    kek = site.secrets.key("barbican kek")
+    yield KeptOption("/etc/barbican/barbican.conf", "simple_crypto_plugin", "kek", kek, "barbican")
     yield OsloConfig(
         "/etc/barbican/barbican.conf",
         {
@@ -48,7 +50,7 @@ def barbican(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcache
             # Else the API does the orders itself, and the worker nothing.
             "queue": {"enable": "true"},
             # The key that comes with the software is known to everybody (erratum E109).
-            "simple_crypto_plugin": {"kek": site.secrets.key("barbican kek")},
+            "simple_crypto_plugin": {"kek": kek},
         },
         own=("keystone_authtoken",),
     )

@@ -5,19 +5,29 @@ from __future__ import annotations
 import re
 
 from stackspec.inventory import Node
-from stackspec.resources import Command, File, Lines, Packages, Service
+from stackspec.resources import Claim, Command, File, Lines, NothingHalfInstalled, Packages, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
 __all__ = ["base", "chrony", "chrony_client", "openstack_client"]
 
+IN_USE = (
+    "/var/lib/mysql/ibdata1",
+    "/var/lib/rabbitmq/mnesia",
+    "/etc/openvswitch/conf.db",
+    *(f"/etc/{name}/{name}.conf" for name in ("keystone", "nova", "neutron", "cinder", "swift", "heat", "barbican")),
+    "/etc/glance/glance-api.conf",
+)
+"""Data and settings of what the guide installs: on a bare node there are none."""
 TIME_SOURCES = r"^(pool|server|sourcedir|allow|local)\b"
 """Lines of chrony.conf that say where time comes from and who may ask for it."""
 
 
 @step(role="all")
 def base(site: Site, node: Node) -> Resources:
-    """Host names, which the guide uses and never sets (erratum E04), and the repository of the release."""
+    """The site's mark, host names, which the guide never sets (erratum E04), and the repository of the release."""
+    yield Claim(IN_USE)
+    yield NothingHalfInstalled()
     yield Command(("hostname", node.name), unless=("sh", "-c", f'test "$(hostname)" = {node.name}'))
     yield File("/etc/hostname", f"{node.name}\n")
     names = "|".join(re.escape(each) for each in site.nodes)

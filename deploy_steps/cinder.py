@@ -160,13 +160,12 @@ def _storage(site: Site, node: Node) -> dict[str, dict[str, Value]]:
 
 def _initiator(site: Site, node: Node) -> list[Resource]:
     """What a node needs for volumes to come to it. Without the last two packages none grows while it is attached."""
-    attach = [each for each in site.nodes.values() if _attaches(each)]
-    before = tuple(each.name for each in attach[: attach.index(node)])
+    attach = tuple(each.name for each in site.nodes.values() if _attaches(each))
     advice = "say volumes: false there" if "compute" in node.roles and node.volumes else "take its disks.cinder away"
     return [
         Packages("open-iscsi", "lsscsi", "sg3-utils"),
         KernelModule("iscsi_tcp", "no volume can be attached", f"{advice}, at nodes.{node.name} of the inventory"),
-        InitiatorName(before),
+        InitiatorName(attach),
         # The daemon itself is started by who calls it.
         Service("iscsid.socket", reads=()),
     ]

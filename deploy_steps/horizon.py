@@ -56,11 +56,13 @@ def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Ste
     yield Lines(APACHE, ("WSGIApplicationGroup %{GLOBAL}", "WSGIProcessGroup horizon"))
     # The package may enable Apache's TLS example site without the module that it needs; Apache then does not start.
     tls = "/etc/apache2/sites-enabled/default-ssl.conf"
-    yield Command(("a2dissite", "--quiet", "default-ssl"), unless=("test", "!", "-L", tls))
+    plain = Command(("a2dissite", "--quiet", "default-ssl"), unless=("test", "!", "-L", tls), restarts=True)
+    yield plain
     compress = Command(
         ("python3", "/usr/share/openstack-dashboard/manage.py", "compress"), creates=BUILT, restarts=True
     )
     yield compress
     # A process that runs looks for the static files that were there when it started.
-    yield Service("apache2", reads=(site.release.path(SETTINGS), site.release.path(APACHE), BUILT, compress.title))
+    reads = (site.release.path(SETTINGS), site.release.path(APACHE), BUILT, compress.title, plain.title)
+    yield Service("apache2", reads=reads)
     yield Answers(f"http://{controller.name}/horizon/auth/login/", service="apache2")

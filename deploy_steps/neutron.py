@@ -18,7 +18,7 @@ from stackspec.openstack import (
     keystone_authtoken,
     transport_url,
 )
-from stackspec.resources import Answers, File, Packages, Resource, Service
+from stackspec.resources import Answers, Await, File, Packages, Resource, Service, SpareInterface
 from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
@@ -45,6 +45,12 @@ ExecStart=/usr/bin/neutron-ovs-cleanup --config-file /etc/neutron/neutron.conf
 [Install]
 WantedBy=multi-user.target
 """
+LISTENS = (
+    "pid=$(systemctl show --property MainPID --value {unit}); "
+    'age=$(ps -o etimes= -p "$pid"); '
+    'test "${{age:-0}}" -gt 600 || rabbitmqctl -q list_queues name | grep -qx q-l3-plugin'
+)
+"""The server has its queue. Asked of RabbitMQ, which takes seconds, only while the server is young."""
 
 
 @step(role="controller", provides="network")
@@ -108,6 +114,9 @@ def neutron(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached
         {"DEFAULT": {"nova_metadata_host": controller, "metadata_proxy_shared_secret": site.password("metadata")}},
     )
     yield Service("neutron-server")
+    # What an agent asks before that goes nowhere; it waits for the answer, and begins its work minutes later.
+    look = LISTENS.format(unit=site.release.unit("neutron-server")[-1])
+    yield Await(("sh", "-c", look), "neutron-server listens to its agents", service="neutron-server", timeout=300)
     yield Service("neutron-openvswitch-agent", "neutron-dhcp-agent", "neutron-metadata-agent", "neutron-l3-agent")
     yield Answers(f"http://{controller}:9696/", service="neutron-server")
     network = site.networks["provider"]
@@ -160,6 +169,7 @@ def _switch(site: Site, node: Node) -> list[Resource]:
         agent["ovs"]["datapath_type"] = "netdev"
     links = (f"/etc/systemd/network/05-{port}.network", "/etc/systemd/network/05-br-provider.network")
     switch: list[Resource] = [
+        SpareInterface(port),
         # Files of our own sort before those of netplan and cloud-init and outlive them (errata E43-E45).
         File(links[0], f"[Match]\nName={port}\n\n[Network]\nLinkLocalAddressing=no\nLLDP=no\n"),
         File(links[1], f"[Match]\nName=br-provider\n\n[Network]\nAddress={address}\nLinkLocalAddressing=no\n"),

@@ -19,7 +19,7 @@ from stackspec.openstack import (
     transport_url,
 )
 from stackspec.openstack.database import CLIENT
-from stackspec.resources import Answers, Await, Command, Packages, Service
+from stackspec.resources import Answers, Await, Command, File, Packages, Service
 from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
@@ -48,6 +48,12 @@ JOIN placement.placement_aggregates known ON known.id = has.aggregate_id AND kno
 WHERE zone.name IN ({zones})
 """
 """Counts the compute nodes whose zone placement knows."""
+METADATA_TEXT = """\
+# Only neutron's agent asks, on the management network; who asks elsewhere may try to guess its secret. What starts the
+# service passes this on to uWSGI. At boot the address may come later than the service.
+[Service]
+Environment="BIND_PARAMS=--freebind --http-socket {address}:8775"
+"""
 CONTROLLER_SERVICES = ("nova-api", "nova-scheduler", "nova-conductor", "nova-novncproxy")
 
 
@@ -61,6 +67,10 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
     yield Endpoint("compute", name="nova", description="OpenStack Compute", url=f"http://{controller}:8774/v2.1")
     yield Packages("nova-api", "nova-conductor", "nova-novncproxy", "nova-scheduler")
     common = _common(site, site.controller)
+    common["DEFAULT"]["metadata_listen"] = "$my_ip"
+    if unit := site.release.values.get("nova_metadata_unit"):
+        address = site.controller.address
+        yield File(f"/etc/systemd/system/{unit}.service.d/stackspec.conf", METADATA_TEXT.format(address=address))
     if site.inventory.zones() and any(node.availability_zone is None for node in site.with_role("compute")):
         # Nodes of a zone are for those who ask for it.
         common["DEFAULT"]["default_schedule_zone"] = "nova"
@@ -89,7 +99,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
         unless=_counts(1),
         unless_stdin="SELECT COUNT(*) FROM nova_api.cell_mappings WHERE name='cell1'",
     )
-    yield DbSync((*manage, "db", "sync"), database="nova", package="nova-api", user="nova")
+    yield DbSync((*manage, "db", "sync"), database="nova", package="nova-api", user="nova", fills=("nova_cell0",))
     yield Service(*CONTROLLER_SERVICES)
     yield Answers(f"http://{controller}:8774/", service="nova-api")
     for name, flavor in site.inventory.flavors.items():

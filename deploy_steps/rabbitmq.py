@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from stackspec.openstack.rabbitmq import RabbitUser
-from stackspec.resources import Packages, Service
+from stackspec.openstack.rabbitmq import NoRabbitUser, RabbitUser
+from stackspec.resources import File, Lines, Packages, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
+
+EPMD = "/etc/systemd/system/epmd.socket.d/stackspec.conf"
+EPMD_TEXT = """\
+# The server registers on loopback; its tools ask where the node's name leads, on the management network. At boot that
+# address may come later than the socket.
+[Socket]
+ListenStream=
+ListenStream=127.0.0.1:4369
+ListenStream={address}:4369
+FreeBind=true
+"""
 
 
 @step(role="controller")
 def rabbitmq(site: Site, base: Step) -> Resources:
-    """RabbitMQ with the user openstack, who may configure, write and read everything in /."""
+    """RabbitMQ on the management address, with the user openstack, who may do everything in /, and no other."""
     yield Packages("rabbitmq-server")
+    address = site.controller.address
+    yield File(EPMD, EPMD_TEXT.format(address=address))
     # Erlang's port mapper is started by its socket; started by the server instead, the socket fails for ever.
-    yield Service("epmd.socket", "rabbitmq-server")
+    yield Service("epmd.socket", reads=(EPMD,))
+    # Other nodes of a cluster, and tools, come to the second: whoever has the cookie may do everything there.
+    listeners = (f"listeners.tcp.1 = {address}:5672", f"distribution.listener.interface = {address}")
+    yield Lines(
+        "/etc/rabbitmq/rabbitmq.conf", listeners, replaces=r"^(listeners\.tcp|distribution\.listener\.interface)\b"
+    )
+    yield Service("rabbitmq-server")
     yield RabbitUser("openstack")
+    yield NoRabbitUser("guest")

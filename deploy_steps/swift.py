@@ -13,6 +13,7 @@ from stackspec.resources import (
     Directory,
     File,
     FileFrom,
+    KeptOption,
     Lines,
     Mounted,
     Packages,
@@ -66,18 +67,18 @@ def ring(site: Site, name: str) -> Ring:
     return Ring(f"/etc/swift/{name}.ring.gz", devices)
 
 
-def swift_conf(site: Site) -> list[Resource]:
+def swift_conf(site: Site, step: str) -> list[Resource]:
     """What all nodes must have alike: two different values that make the places of objects unknown (erratum E81)."""
+    hashes = {f"swift_hash_path_{end}": site.secrets.key(f"swift hash {end}") for end in ("suffix", "prefix")}
     options: dict[str, dict[str, Value]] = {
-        "swift-hash": {
-            "swift_hash_path_suffix": site.secrets.key("swift hash suffix"),
-            "swift_hash_path_prefix": site.secrets.key("swift hash prefix"),
-        },
+        "swift-hash": {**hashes},
         "storage-policy:0": {"name": "Policy-0", "default": "yes"},
     }
+    path = "/etc/swift/swift.conf"
     return [
-        OsloConfig("/etc/swift/swift.conf", options, own=("swift-hash",)),
-        Access(("/etc/swift/swift.conf",), group="swift"),
+        *(KeptOption(path, "swift-hash", name, value, step) for name, value in hashes.items()),
+        OsloConfig(path, options, own=("swift-hash",)),
+        Access((path,), group="swift"),
     ]
 
 
@@ -120,7 +121,7 @@ def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Res
         "swift-object-expirer",
     )
     yield FOLDER
-    yield from swift_conf(site)
+    yield from swift_conf(site, "swift")
     cache = {"use": "egg:swift#memcache", "memcache_servers": f"{controller}:11211"}
     yield OsloConfig(
         "/etc/swift/proxy-server.conf",
@@ -179,7 +180,7 @@ def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
         yield Directory(mount_point(device), owner="swift", group="swift")
     yield File("/etc/rsyncd.conf", rsyncd_conf(node))
     yield FOLDER
-    yield from swift_conf(site)
+    yield from swift_conf(site, "swift_storage")
     common = {"user": "swift", "swift_dir": "/etc/swift", "devices": DISKS, "mount_check": "True"}
     recon = {"use": "egg:swift#recon", "recon_cache_path": "/var/cache/swift", "recon_lock_path": "/var/lock"}
     for name, port in SERVERS.items():

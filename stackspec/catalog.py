@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
@@ -14,11 +13,13 @@ if TYPE_CHECKING:
 class Catalog:
     """Service types of the cloud that the run validates; read once.
 
-    :param site: the site, or None for the cloud that OS_CLOUD names
+    :param site: the site, or None for a cloud of clouds.yaml
+    :param cloud: that cloud's name, which OS_CLOUD gave
     """
 
-    def __init__(self, site: Site | None) -> None:
+    def __init__(self, site: Site | None, cloud: str = "") -> None:
         self._site = site
+        self._cloud = cloud
         self._types: set[str] | None = None
 
     def check(self) -> None:
@@ -29,9 +30,11 @@ class Catalog:
         import openstack
         from keystoneauth1.exceptions import ClientException
 
-        name = os.environ.get("OS_CLOUD", "")
+        from .openstack.cloud import connect_named
+
+        name = self._cloud
         try:
-            connection: Any = openstack.connect(cloud=name, connect_retries=5)
+            connection: Any = connect_named(name)
             entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
         except openstack.exceptions.ConfigException as error:
             raise InputError(f"OS_CLOUD={name}: {error}; name a cloud of your clouds.yaml") from None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
+import datetime
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .running import running
 from .waiting import add_listener
+from .which_cloud import which_cloud
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -19,36 +22,70 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command `cleanup` to a command line."""
     text = "remove what runs left in a cloud (by their run id; nothing else is touched)"
     parser = subparsers.add_parser("cleanup", help=text, description=text)
-    parser.add_argument("run", nargs="?", default="ss-", help="a run id or its beginning (default: of all runs)")
+    parser.add_argument("run", nargs="?", help="the id of a run")
+    parser.add_argument("--all", action="store_true", help="of all runs that are older than --older-than")
+    parser.add_argument("--older-than", type=float, metavar="HOURS", help="with --all: runs that began so long ago")
     parser.add_argument("--inventory", type=Path, help="the site; without it the cloud that OS_CLOUD names")
     parser.add_argument("--dry-run", action="store_true", help="only list it")
     parser.set_defaults(func=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status.
+def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[[str], bool]:
+    """What says of a run id whether that run's objects are meant.
 
-    :raises InputError: no cloud was named, or the inventory cannot be used
+    :param at_work: ids of the runs that are at work, which are never touched
+    :raises InputError: no run is named and none by its age, or the one that is named is no run's id or is at work
     """
-    import openstack
+    from .openstack.run_names import age, run_of
+
+    run, hours = arguments.run, arguments.older_than
+    if run is not None and (arguments.all or hours is not None):
+        raise InputError(f"both the run {run} and --all --older-than were given; give one of them")
+    if run is not None:
+        if run_of(run) != run:
+            raise InputError(f"{run!r} is no run id; --dry-run alone lists what runs left, with their ids")
+        if run in at_work and not arguments.dry_run:
+            raise InputError(f"run {run} is at work on this machine; wait for its end, or stop it first")
+        return lambda each: bool(each == run)
+    if arguments.all and hours is not None and hours > 0:
+        limit = datetime.timedelta(hours=hours)
+        return lambda each: each not in at_work and age(each) >= limit
+    if arguments.dry_run and not arguments.all and hours is None:
+        return lambda each: True
+    raise InputError(
+        "say what to remove: a run id, or --all --older-than HOURS (more than 0); --dry-run alone lists all of it"
+    )
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Run the command and return the exit status: 1 when something could not be listed or removed.
+
+    :raises InputError: no cloud or two were named, no run, or one that is at work, or the inventory cannot be used
+    """
+    from keystoneauth1.exceptions import ClientException
+    from openstack.exceptions import SDKException
 
     # Imported here: the engine knows no OpenStack, this command does.
     from .openstack import block_storage, mending, ownership
-    from .openstack.cloud import CONNECT_RETRIES, connect
+    from .openstack.cloud import connect, connect_named
     from .session import enter_lab
-    from .site import load_site
 
-    if arguments.inventory is None and not os.environ.get("OS_CLOUD"):
-        raise InputError("no cloud is named; give --inventory PATH or set OS_CLOUD")
-    site = None
-    if arguments.inventory is not None:
-        site = load_site(arguments.inventory)
+    at_work = running()
+    meant = chosen(arguments, at_work)
+    cloud = which_cloud(arguments.inventory, None)
+    site = cloud.site
+    if site is not None:
         enter_lab(site)
-        connection = connect(site)
-    else:
-        connection = openstack.connect(cloud=os.environ["OS_CLOUD"], connect_retries=CONNECT_RETRIES)
     add_listener(lambda text: print(f"waiting: {text}", file=sys.stderr, flush=True))
-    found = ownership.leftovers(connection, arguments.run)
+    try:
+        connection = connect(site) if site is not None else connect_named(cloud.name)
+        found = ownership.leftovers(connection, meant)
+    except (SDKException, ClientException) as error:
+        print(
+            f"stackspec: cannot list what runs left, nothing was removed: {type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
+        return 1
     if arguments.dry_run:
         for each in found:
             print(each)
@@ -58,6 +95,7 @@ def command(arguments: argparse.Namespace) -> int:
         return 0
     for line in mending.mend(connection, found, site, admin=ownership.is_admin(connection)):
         print(line)
-    for line in ownership.destroy(found):
+    problems = ownership.destroy(found)
+    for line in problems:
         print(line)
-    return 0
+    return 1 if problems else 0

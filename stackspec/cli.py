@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cleanup.add_parser(commands)
     chosen = parser.parse_args(arguments)
     try:
-        return int(chosen.func(chosen) or 0)
+        status = int(chosen.func(chosen) or 0)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read, such as `head`, has enough. Python writes what is held back at its end, and must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (StackspecError, LabError) as error:
         print(f"stackspec: {error}", file=sys.stderr)
         return 4

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .errors import StackspecError
 from .ledger import Ledger
 from .resources.base import Query, Shared, package
 from .resources.service import Service
+from .schedule import Schedule
 from .secrets import redact
 from .site import Site
 from .step import STEPS, closure
@@ -19,6 +22,10 @@ from .task import Task, changes_of
 from .transport import Connections
 
 Event = dict[str, Any]
+STOPPED = "the run was stopped"
+"""The error of tasks that were not begun for it."""
+UNRECORDED = "the run cannot be recorded, so it begins nothing more: {}; make room on this machine, then --deploy again"
+"""The error of tasks that were not begun since the ledger, the events or the terminal cannot be written."""
 WORKERS = 12
 """Tasks at once; most of them wait for a node."""
 
@@ -29,6 +36,8 @@ class Engine:
     :param site: the site
     :param steps: names of the steps that are asked for; what they need is added
     :param listen: called with each event (a dict that JSON can hold), from any thread
+
+    `on_node` are the tasks by node and step; `unrecorded` says why the ledger or `listen` failed, when they did.
     """
 
     def __init__(self, site: Site, steps: Iterable[str], listen: Callable[[Event], None] = lambda event: None) -> None:
@@ -41,12 +50,19 @@ class Engine:
             for name in self.steps
             for node in STEPS[name].nodes(site)
         ]
+        self.unrecorded = ""
         self._listen = listen
         self._ledger = Ledger(site.state)
         self._ready = threading.Condition()
         self._thread: threading.Thread | None = None
         self._surveyed = False
-        self._stopping = False
+        self._stopping = ""
+        self._of_step: dict[str, list[Task]] = {name: [] for name in self.steps}
+        self.on_node: dict[str, dict[str, Task]] = {name: {} for name in site.nodes}
+        for task in self.tasks:
+            self._of_step[task.step.name].append(task)
+            self.on_node[task.node.name][task.step.name] = task
+        self._settling: dict[str, list[str]] = {}
 
     # ---- reading
 
@@ -60,7 +76,7 @@ class Engine:
         self.connections.open()
 
         def read(node: str) -> dict[Query, Any]:
-            queries = (query for task in self.tasks if task.node.name == node for query in task.queries(self.site))
+            queries = (query for task in self.on_node[node].values() for query in task.queries(self.site))
             return self.connections[node].facts(queries)
 
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -89,16 +105,27 @@ class Engine:
 
     def wait(self, step: str) -> list[Task]:
         """Wait until `step` is done, failed or blocked on all its nodes, and return its tasks."""
-        tasks = [task for task in self.tasks if task.step.name == step]
+        tasks = self._of_step.get(step, [])
         with self._ready:
             self._ready.wait_for(lambda: all(task.state in ("done", "failed", "blocked") for task in tasks))
         return tasks
 
     def settling(self, step: str) -> list[str]:
         """`step` and the planned steps that restart its units: a test that ran between them would meet a restart."""
-        mine = {(task.node.name, unit) for task in self.tasks if task.step.name == step for unit in self._units(task)}
-        others = (task for task in self.tasks if any((task.node.name, unit) in mine for unit in self._units(task)))
-        return list(dict.fromkeys([step, *(task.step.name for task in others)]))
+        if not self._settling:
+            users: dict[tuple[str, str], list[str]] = defaultdict(list)
+            for task in self.tasks:
+                for unit in self._units(task):
+                    users[task.node.name, unit].append(task.step.name)
+            sharing: dict[str, set[str]] = {name: set() for name in self.steps}
+            for names in users.values():
+                for name in names:
+                    sharing[name].update(names)
+            self._settling = {
+                name: [name, *(each for each in self.steps if each in others and each != name)]
+                for name, others in sharing.items()
+            }
+        return self._settling.get(step, [step])
 
     def _units(self, task: Task) -> list[str]:
         return [unit for each in task.resources if isinstance(each, Service) for unit in each.units(self.site)]
@@ -112,9 +139,12 @@ class Engine:
         if self._thread is not None:
             self._thread.join()
 
-    def halt(self) -> None:
-        """Start no further task and do not wait for the running ones: a step can be killed at any moment."""
-        self._stopping = True
+    def halt(self, reason: str = STOPPED) -> None:
+        """Start no further task and do not wait for the running ones: a step can be killed at any moment.
+
+        :param reason: the error of tasks that are not begun for it
+        """
+        self._stopping = self._stopping or reason
 
     def _run(self) -> None:
         try:
@@ -126,56 +156,69 @@ class Engine:
             self._fail_rest(redact(f"{type(error).__name__}: {error}"))
         finally:
             changes = sum(len(task.made) for task in self.tasks)
-            self._listen({"event": "deployed", "changes": changes, "states": [task.state for task in self.tasks]})
+            self._tell({"event": "deployed", "changes": changes, "states": [task.state for task in self.tasks]})
+
+    def _tell(self, event: Event, task: Task | None = None) -> bool:
+        """Tell an event, also to the ledger when it is a task's; states are final before, so that nobody waits for it.
+
+        :returns: whether it could be told; what cannot be told ends the run, after what runs on nodes
+        """
+        try:
+            if task is not None:
+                self._ledger.write(event, task.digest)
+            self._listen(event)
+        except Exception as error:
+            self.unrecorded = self.unrecorded or UNRECORDED.format(redact(f"{type(error).__name__}: {error}"))
+            self._stopping = self._stopping or self.unrecorded
+            return False
+        return True
 
     def _settle_unchanged(self) -> None:
         """Tasks without a difference, that need nothing which has one, are done: they are not read a second time."""
         changed: set[str] = set()
         for name in self.steps:
-            tasks = [task for task in self.tasks if task.step.name == name]
-            if any(changes_of(task.findings) for task in tasks) or any(
-                changed & set(task.step.needs) for task in tasks
-            ):
+            tasks = self._of_step[name]
+            if changed & set(STEPS[name].needs) or any(changes_of(task.findings) for task in tasks):
                 changed.add(name)
             else:
                 for task in tasks:
                     self._finish(task, "done")
 
     def _schedule(self, pool: ThreadPoolExecutor) -> None:
+        schedule = Schedule(self.tasks, {name: STEPS[name].needs for name in self.steps}, self.site.nodes)
         running: dict[Future[None], Task | str] = {}
-        pooled: set[str] = set()
+        ended: queue.SimpleQueue[Future[None]] = queue.SimpleQueue()
+
+        def submit(work: Callable[[Any], None], what: Task | str) -> None:
+            future = pool.submit(work, what)
+            running[future] = what
+            future.add_done_callback(ended.put)
+
         while True:
-            for node in self.site.nodes:
-                roots = [task for task in self.tasks if task.node.name == node and not task.step.needs]
-                if node not in pooled and all(task.state in ("done", "failed") for task in roots):
-                    pooled.add(node)
-                    running[pool.submit(self._install_pool, node)] = node
-            pooling = {name for name in running.values() if isinstance(name, str)}
-            for task in self.tasks:
-                if task.state != "waiting":
-                    continue
-                if self._stopping:
-                    self._block(task, "the run was stopped", task)
-                    continue
-                needed = [each for each in self.tasks if each.step.name in task.step.needs]
-                broken = next((each for each in needed if each.cause is not None), None)
-                if broken is not None and broken.cause is not None:
-                    self._block(task, f"blocked by {broken.cause.name}", broken.cause)
-                elif all(each.state == "done" for each in needed) and (
-                    not task.step.needs or (task.node.name in pooled and task.node.name not in pooling)
-                ):
+            if self._stopping:
+                for task in self.tasks:
+                    if task.state == "waiting":
+                        self._block(task, self._stopping, task)
+            else:
+                for node in schedule.poolable():
+                    submit(self._install_pool, node)
+                for task in schedule.ready():
                     task.state = "running"
-                    running[pool.submit(self._apply, task)] = task
+                    submit(self._apply, task)
             if not running:
                 return
-            done, _ = wait(running, return_when="FIRST_COMPLETED")
-            for future in done:
-                future.result()
-                del running[future]
+            future = ended.get()
+            future.result()
+            what = running.pop(future)
+            if isinstance(what, str):
+                schedule.pooled(what)
+                continue
+            for task in schedule.ended(what):
+                self._block(task, f"blocked by {what.name}", what)
 
     def _install_pool(self, node: str) -> None:
         """Install what all tasks of the node want in one transaction; a failure is left to the step that meets it."""
-        wanted = [name for task in self.tasks if task.node.name == node for name in task.packages(self.site)]
+        wanted = [name for task in self.on_node[node].values() for name in task.packages(self.site)]
         try:
             found = self.connections[node].facts(package(name) for name in wanted)
         except StackspecError:
@@ -185,27 +228,34 @@ class Engine:
             return
         started = time.time()
         event = {"event": "packages", "node": node, "count": len(missing), "time": started}
-        self._listen({**event, "state": "running"})
+        if not self._tell({**event, "state": "running"}):
+            return
         try:
             self.connections[node].apply(
                 [{"op": "apt", "packages": missing, "update": True}],
-                lambda kind, text: (
-                    self._listen({"event": "says", "node": node, "text": str(text)}) if kind == "says" else None
-                ),
+                lambda kind, text: self._says(node, kind, text),
             )
             state, error = "done", ""
         except StackspecError as problem:
             state, error = "failed", redact(str(problem))
-        self._listen({**event, "state": state, "error": error, "seconds": time.time() - started})
+        self._tell({**event, "state": state, "error": error, "seconds": time.time() - started})
+
+    def _says(self, node: str, kind: str, text: Any) -> None:
+        if kind == "says":
+            self._tell({"event": "says", "node": node, "text": str(text)})
 
     def _apply(self, task: Task) -> None:
+        if self._stopping:
+            self._block(task, self._stopping, task)
+            return
         task.started = time.time()
-        self._listen(self._event(task))
-        self._ledger.write(self._event(task), task.digest)
+        if not self._tell(self.event(task), task):
+            self._block(task, self.unrecorded, task)
+            return
         try:
             task.apply(self.site, self.connections[task.node.name], self.shared)
             if task.made:
-                line = self._ledger.line(self._event(task, "done"), task.digest)
+                line = self._ledger.line(self.event(task, "done"), task.digest)
                 self.connections[task.node.name].apply([{"op": "record", "path": Ledger.ON_NODE, "line": line}])
             self._finish(task, "done")
         except Exception as error:
@@ -219,10 +269,7 @@ class Engine:
         with self._ready:
             task.state = state
             self._ready.notify_all()
-        event = self._event(task)
-        if task.started:
-            self._ledger.write(event, task.digest)
-        self._listen(event)
+        self._tell(self.event(task), task if task.started else None)
 
     def _block(self, task: Task, error: str, cause: Task) -> None:
         task.error, task.cause = error, cause
@@ -234,7 +281,11 @@ class Engine:
                 task.error, task.cause = error, task
                 self._finish(task, "failed")
 
-    def _event(self, task: Task, state: str = "") -> Event:
+    def event(self, task: Task, state: str = "") -> Event:
+        """What is told and recorded of a task, without secrets.
+
+        :param state: its state, where that is not yet set
+        """
         return {
             "event": "step",
             "step": task.step.name,

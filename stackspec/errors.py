@@ -19,6 +19,10 @@ class NodeError(StackspecError):
     """A node cannot be reached or answered with something else than a result."""
 
 
+class CannotTell(StackspecError):
+    """What is there could not be read, which is not the same as that it is not there. Says why."""
+
+
 @dataclass
 class ActionError(StackspecError):
     """An operation on a node or in an API that failed while a change was applied.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,27 @@ class EventLog:
         return read(self.path) if self.path.exists() else []
 
 
+class Tail:
+    """What is written to a file of events from one look to the next, by whichever process.
+
+    :param path: the file, which need not be there yet
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """The events since the last look."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as stream:
+            stream.seek(self._at)
+            whole, _, _ = stream.read().rpartition(b"\n")
+        self._at += len(whole) + 1 if whole else 0
+        return list(_events(whole.decode(errors="replace").splitlines()))
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The events in `path`, in order; lines that are torn or hold something else are passed over.
 
@@ -51,13 +72,17 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def _parse(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and isinstance(event.get("event"), str):
-                yield event
+        yield from _events(stream)
+
+
+def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            yield event
 
 
 def run_file(state: Path | None, run: str) -> Path:

@@ -11,21 +11,33 @@ import pytest
 from .engine import Engine
 from .errors import StackspecError
 from .events import EventLog
-from .resources.base import package, run
+from .resources.base import ASKED_AT_ONCE, Query, package, run
+from .site import Site
 from .transport import Connections
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
+FEW = 8
+"""Nodes of a site that are all asked where a failure names none."""
 JOURNAL_LINES = 80
 REQUEST_LINES = 60
 
 
-def gather(connections: Connections, report: pytest.TestReport) -> list[dict[str, Any]]:
+def gather(connections: Connections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
     """Log tails for a failed test: the journal since it began, and lines with the ids of requests that it names.
+
+    Journals are those of the nodes that the failure names and of the controllers; where it names none, those of all
+    nodes of a small site.
 
     :param connections: the site's; nodes that are not connected are left out
     :param report: the failed phase
     :returns: title, node and text of each tail
     """
+    connected = connections.names()
+    text = f"{report.nodeid}\n{report.longreprtext}"
+    named = {name for name in connected if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text)}
+    if named or len(connected) > FEW:
+        named |= {node.name for node in site.with_role("controller")}
+    journals = named or set(connected)
     since = f"--since=@{int(report.start)}"
     journal = run(
         "journalctl", "-q", "--no-pager", "-o", "short-precise", "-p", "info", "-n", str(JOURNAL_LINES), since
@@ -33,11 +45,11 @@ def gather(connections: Connections, report: pytest.TestReport) -> list[dict[str
     requests = sorted(set(_REQUEST.findall(report.longreprtext)))[:3]
     pattern = "|".join(requests)
     find = f"grep -rhE '{pattern}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
-    queries = {"journal since the test began": journal}
-    if requests:
-        queries["log lines of " + ", ".join(requests)] = run("sh", "-c", find)
 
     def read(name: str) -> list[dict[str, Any]]:
+        queries = {"journal since the test began": journal} if name in journals else {}
+        if requests:
+            queries["log lines of " + ", ".join(requests)] = run("sh", "-c", find)
         try:
             facts = connections[name].facts(queries.values())
         except StackspecError as error:
@@ -45,21 +57,28 @@ def gather(connections: Connections, report: pytest.TestReport) -> list[dict[str
         texts = ((title, facts[query]["out"]) for title, query in queries.items())
         return [{"title": title, "node": name, "text": text} for title, text in texts if text.strip()]
 
-    names = connections.names()
-    if not names:
-        return []
-    with ThreadPoolExecutor(len(names)) as pool:
-        return [tail for tails in pool.map(read, names) for tail in tails]
+    # A request may have gone to any node.
+    asked = [name for name in connected if requests or name in journals]
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        return [tail for tails in pool.map(read, asked) for tail in tails]
 
 
 def write_versions(engine: Engine, log: EventLog) -> None:
     """Write what is installed on each node, of what the steps name, with system and kernel."""
     system = run("sh", "-c", '. /etc/os-release; echo "$PRETTY_NAME"; uname -r')
-    for node in engine.connections.names():
-        wanted = {name for task in engine.tasks if task.node.name == node for name in task.packages(engine.site)}
+
+    def read(node: str) -> tuple[set[str], dict[Query, Any]]:
+        wanted = {name for task in engine.on_node[node].values() for name in task.packages(engine.site)}
         try:
-            facts = engine.connections[node].facts([system, *(package(name) for name in sorted(wanted))])
+            return wanted, engine.connections[node].facts([system, *(package(name) for name in sorted(wanted))])
         except StackspecError:
+            return wanted, {}
+
+    nodes = engine.connections.names()
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        found = dict(zip(nodes, pool.map(read, nodes), strict=True))
+    for node, (wanted, facts) in found.items():
+        if not facts:
             continue
         lines = [*facts[system]["out"].splitlines(), "", ""]
         packages = {name: facts[package(name)] for name in sorted(wanted) if facts[package(name)]}

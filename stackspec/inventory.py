@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,6 +17,8 @@ from .yaml_file import YamlSource, plain_data, read_yaml
 Role = Literal["controller", "compute", "storage"]
 Options = dict[str, dict[str, dict[str, dict[str, str | int | bool | None]]]]
 """step -> file -> section -> option -> value; None removes the option."""
+_HOST = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$"
+"""A name or an address; what begins with a hyphen would be an option of ssh."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -39,14 +42,26 @@ class Attachment(_Strict):
     """How a node is on a network: its address there and the interface."""
 
     address: ipaddress.IPv4Address
-    interface: str
+    interface: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")
 
 
 class Disks(_Strict):
-    """Whole disks that a storage service has for itself; with `wipe`, whatever is on them."""
+    """Whole disks that a storage service has for itself, and the ids of those whose content may be lost, once."""
 
     devices: tuple[str, ...] = Field(min_length=1)
-    wipe: bool = False
+    wipe: tuple[str, ...] = ()
+
+    @field_validator("wipe", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if value is False:
+            return ()
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each for each in value):
+            raise ValueError(
+                'a list of serial numbers in quotes is expected, such as ["S3Z9NB0K"], each of which counts once: the '
+                "refusal of a disk that holds something says its own"
+            )
+        return tuple(value)
 
 
 class Node(_Strict):
@@ -56,12 +71,12 @@ class Node(_Strict):
     roles: tuple[Role, ...] = Field(min_length=1)
     management: Attachment
     provider: Attachment
-    ssh_host: str | None = None
+    ssh_host: str | None = Field(default=None, pattern=_HOST)
     disks: dict[Literal["swift", "cinder"], Disks] = {}
     volumes: bool = True
     availability_zone: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 
-    @property
+    @cached_property
     def address(self) -> str:
         """Management address: where services listen and other nodes find this one."""
         return str(self.management.address)
@@ -74,8 +89,8 @@ class Node(_Strict):
 class Ssh(_Strict):
     """How nodes are reached; what is not named here is as the user's own ssh configuration has it."""
 
-    user: str | None = None
-    port: int | None = None
+    user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$")
+    port: int | None = Field(default=None, ge=1, le=65535)
     key: Path | None = None
     config: Path | None = None
 
@@ -133,7 +148,7 @@ class Inventory(_Strict):
     nodes: dict[str, Node]
     ssh: Ssh = Ssh()
     secrets: Literal["generated", "guide"] | Path = "generated"
-    time_servers: tuple[str, ...] = ()
+    time_servers: tuple[Annotated[str, Field(pattern=_HOST)], ...] = ()
     images: dict[str, Image] = {}
     flavors: dict[str, Flavor] = {"m1.tiny": Flavor(vcpus=1, ram=512, disk=1)}
     octavia: Octavia | None = None
@@ -174,6 +189,12 @@ class Inventory(_Strict):
                 f"nodes.{others[0]}.roles: {first} is the controller; as in the guide, exactly one node can be that"
             )
         self._check_networks()
+        for step, files in self.config.items():
+            for name in files:
+                if not name.startswith("/") or ".." in PurePosixPath(name).parts:
+                    raise ValueError(
+                        f"config.{step}: {name} is not the whole path of a file such as /etc/nova/nova.conf"
+                    )
         for node in self.nodes.values():
             self._check_disks(node)
             self._check_compute(node)
@@ -182,12 +203,23 @@ class Inventory(_Strict):
             raise ValueError(f"nodes.{swift[0][0]}.disks.swift.devices: two copies of everything need two disks")
         seen: dict[str, str] = {}
         for node in self.nodes.values():
+            if node.name == "localhost":
+                raise ValueError("nodes.localhost: every machine calls itself that; choose another name")
+            if node.management.interface == node.provider.interface:
+                raise ValueError(
+                    f"nodes.{node.name}.provider.interface: {node.provider.interface} is the management interface "
+                    "already; the provider's goes into a bridge, so it must be another one"
+                )
             for kind in ("management", "provider"):
                 attachment: Attachment = getattr(node, kind)
                 network = self.networks[kind]
                 where = f"nodes.{node.name}.{kind}.address: {attachment.address}"
                 if attachment.address not in network.cidr:
                     raise ValueError(f"{where} is not in {network.cidr}, the {kind} network")
+                if reserved := _reserved(network.cidr, attachment.address):
+                    raise ValueError(f"{where} is the {reserved} of {network.cidr}; choose one between them")
+                if attachment.address == network.gateway:
+                    raise ValueError(f"{where} is the network's gateway already; choose another")
                 owner = seen.setdefault(str(attachment.address), node.name)
                 if owner != node.name:
                     raise ValueError(f"{where} is {owner}'s already; each node needs an address of its own")
@@ -233,6 +265,12 @@ class Inventory(_Strict):
             for field, address in [("gateway", network.gateway), *(("pool", edge) for edge in network.pool or ())]:
                 if address is not None and address not in network.cidr:
                     raise ValueError(f"networks.{kind}.{field}: {address} is not in {network.cidr}")
+                if address is not None and (reserved := _reserved(network.cidr, address)):
+                    raise ValueError(f"networks.{kind}.{field}: {address} is the {reserved} of {network.cidr}")
+            if network.pool and network.gateway and network.pool[0] <= network.gateway <= network.pool[1]:
+                raise ValueError(
+                    f"networks.{kind}.pool: the gateway, {network.gateway}, is in it; its addresses are for servers"
+                )
             if network.pool and network.pool[0] > network.pool[1]:
                 raise ValueError(f"networks.{kind}.pool: {network.pool[0]} comes after {network.pool[1]}; swap them")
             if self.octavia is not None and self.octavia.network.overlaps(network.cidr):
@@ -269,7 +307,32 @@ def load_inventory(path: Path) -> Inventory:
     if not path.exists():
         raise InputError(f"{path}: no such file; name an inventory with --inventory PATH")
     data, source = read_yaml(path)
+    _refuse_control_characters(data, source)
     return parse(Inventory, data, source)
+
+
+def _reserved(network: ipaddress.IPv4Network, address: ipaddress.IPv4Address) -> str:
+    """What an address is that no machine may have, or ""."""
+    if network.prefixlen > 30:
+        return ""
+    names = {network.network_address: "network address", network.broadcast_address: "broadcast address"}
+    return names.get(address, "")
+
+
+def _refuse_control_characters(data: Any, source: YamlSource, location: tuple[int | str, ...] = ()) -> None:
+    """Values end up in lines of files on the nodes: one with a line break would be two lines there.
+
+    :raises InputError: with file:line
+    """
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        if any(isinstance(text, str) and not text.isprintable() for text in (key, value)):
+            dotted = ".".join(str(part) for part in (*location, key))
+            raise InputError(
+                f"{source.path}:{source.line((*location, key))}: {dotted!r}: a line break or another control character "
+                "is in it; one line of text is expected"
+            )
+        _refuse_control_characters(value, source, (*location, key))
 
 
 def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
@@ -321,6 +384,14 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         return "two addresses are expected, the first and the last"
     if kind == "string_pattern_mismatch" and location[0] in ("dashboard_names", "public_host"):
         return f"{found!r} is not a name or address such as cloud.example.org"
+    if kind == "string_pattern_mismatch" and (location[0] == "time_servers" or location[-1] == "ssh_host"):
+        return f"{found!r} is not a name or address such as controller.example.org"
+    if kind == "string_pattern_mismatch" and location[-1] == "interface":
+        return f"{found!r} is not the name of an interface such as eth0: at most 15 letters, digits and . _ -"
+    if kind == "string_pattern_mismatch" and location == ("ssh", "user"):
+        return f"{found!r} is not the name of a user such as ubuntu"
+    if location == ("ssh", "port") and kind in ("greater_than_equal", "less_than_equal"):
+        return f"{found} is not a port; 1 to 65535 is expected"
     if kind == "string_pattern_mismatch" and location[-1] == "name":
         return f"{found!r} is not a name: lower case letters, digits and hyphens, a letter first"
     if kind == "ip_v4_network" and isinstance(found, str):

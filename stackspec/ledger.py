@@ -34,7 +34,7 @@ class Ledger:
         if self._file is None:
             return
         with self._lock:
-            append_line(self._file, self.line(event, digest))
+            append_line(self._file, self.line(event, digest), sync=True)
 
     def last(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The newest entry of each (step, node)."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .secrets import MASK, redact
+from .secrets import HEADER, MASK, hide_tokens, redact
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_HEADER = re.compile(HEADER, re.IGNORECASE)
 _CUT = "..."
 _FRAGMENT = 6
 """A piece of a secret at a cut counts as secret from this many characters on: shorter ones are common words."""
@@ -43,14 +44,16 @@ _known = _Forms()
 def mask(text: str) -> str:
     """Return `text` without any registered secret, in whatever form it stands there.
 
+    So are tokens that services gave out, and what headers with tokens hold.
+
     Known forms: as it is, as Python, JSON, HTML, XML or a URL write it (also one inside another), each line of a secret
     of many lines, between colour codes, and cut short beside an ellipsis.
     """
     known = _forms()
-    masked = _replace(text, known.forms)
+    masked = hide_tokens(_replace(text, known.forms))
     if "\x1b[" in masked:
         bare = _ANSI.sub("", masked)
-        without = _replace(bare, known.forms)
+        without = hide_tokens(_replace(bare, known.forms))
         if without != bare:  # a highlighter had put codes into the middle of one: the colours go
             masked = without
     return _mask_cuts(masked, known) if _CUT in masked else masked
@@ -61,12 +64,16 @@ def mask_tree(value: Any) -> Any:
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
-        return {mask_tree(key): mask_tree(each) for key, each in value.items()}
+        return {mask_tree(key): MASK if _is_token(key, each) else mask_tree(each) for key, each in value.items()}
     if isinstance(value, tuple):
         return tuple(mask_tree(each) for each in value)
     if isinstance(value, list | set | frozenset):
         return [mask_tree(each) for each in value]
     return value
+
+
+def _is_token(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, str | bytes) and _HEADER.fullmatch(name) is not None
 
 
 def mask_failure(failure: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
 import warnings
-from collections.abc import Generator
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,20 @@ from _pytest.junitxml import xml_key
 from .masking import mask, mask_failure, mask_html_file, mask_tree, mask_xml_file
 
 
+def fail(error: OSError) -> None:
+    """What is done with an error where nobody takes note of it."""
+    raise error
+
+
 class MaskingPlugin:
     """Masks at the source, first of all hooks, and passes finished files through the mask once more.
 
     :param config: the run's configuration
+    :param lost: called with the error when a file cannot be masked, and was removed for it, in place of failing with it
     """
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
+    def __init__(self, config: pytest.Config, lost: Callable[[OSError], None] = fail) -> None:
+        self.config, self._lost = config, lost
         name = getattr(config.option, "htmlpath", None)
         # As pytest-html reads it, and now: a test may change the working directory.
         self._html = Path.cwd() / Path(os.path.expandvars(name)).expanduser() if name else None
@@ -94,11 +102,23 @@ class MaskingPlugin:
             metadata.update(mask_tree(metadata))
 
     def _mask_files(self) -> None:
-        if self._html is not None and self._html.is_file():
-            mask_html_file(self._html)
+        if self._html is not None:
+            self._mask_file(self._html, mask_html_file)
         xml: Any = self.config.stash.get(xml_key, None)
-        if xml is not None and Path(xml.logfile).is_file():
-            mask_xml_file(Path(xml.logfile))
+        if xml is not None:
+            self._mask_file(Path(xml.logfile), mask_xml_file)
+
+    def _mask_file(self, path: Path, mask_it: Callable[[Path], None]) -> None:
+        if not path.is_file():
+            return
+        try:
+            mask_it(path)
+            path.chmod(0o600)
+        except (OSError, ElementTree.ParseError) as error:
+            # A disk that is full leaves half of it, which nobody has masked.
+            path.unlink(missing_ok=True)
+            code = getattr(error, "errno", None) or errno.EIO
+            self._lost(OSError(code, os.strerror(code), str(path)))
 
 
 class _MaskingFormatter(logging.Formatter):

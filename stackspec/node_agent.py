@@ -6,10 +6,15 @@ Standard library only, Python 3.9 or newer: nothing is installed on the node. Th
 
 import contextlib
 import datetime
+import errno
+import fcntl
 import grp
+import hashlib
 import http.client
+import json
 import os
 import pwd
+import signal
 import stat
 import subprocess
 import tempfile
@@ -19,13 +24,27 @@ import urllib.parse
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
 UNIT_PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,ExecMainStartTimestamp,ActiveEnterTimestamp,MainPID,Result"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,ExecMainStartTimestamp,ActiveEnterTimestamp,MainPID,Result,"
+    "InvocationID,NeedDaemonReload"
 )
+# A file for each unit that was started here: which start it was, and the digests of what the unit reads.
+STARTED = "/var/lib/stackspec/started"
 APT_LOG = "/var/log/stackspec-apt.log"
 POLICY = "/usr/sbin/policy-rc.d"
+# Locks of the node; commands inherit them, so that one which outlives its connection keeps them.
+LOCKS = []
+RECORD_LOCK = threading.Lock()
+KEPT_POLICY = POLICY + ".kept"
+DPKG = "/var/lib/dpkg"
 APT_LOCK = threading.Lock()
-# The policy holds starts back only while the apt that wrote it lives, so a killed run leaves nothing behind.
-POLICY_TEXT = '#!/bin/sh\n# stackspec\nkill -0 %s 2>/dev/null && exit 101\nrm -f "$0"\nexit 0\n'
+# There from the begin of an installation until what follows the packages is done, too.
+INSTALLING = "/var/lib/stackspec/installing"
+# The policy holds starts back only while the apt that wrote it lives; after a killed run the operator's own comes back.
+POLICY_MARK = "#!/bin/sh\n# stackspec\n"
+POLICY_TEXT = (
+    POLICY_MARK + "kill -0 PID 2>/dev/null && exit 101\n"
+    'if [ -e "$0.kept" ] || [ -h "$0.kept" ]; then mv -f "$0.kept" "$0"; exec "$0" "$@"; fi\nrm -f "$0"\nexit 0\n'
+)
 
 
 class Failed(Exception):
@@ -59,6 +78,7 @@ def execute(argv, stdin="", user="", env=None, timeout=600.0):
             capture_output=True,
             env=environment,
             timeout=timeout,
+            pass_fds=LOCKS,
             **options,
         )
     except FileNotFoundError:
@@ -88,7 +108,7 @@ def read_file(path):
     try:
         status = os.lstat(path)
     except OSError:
-        return {"exists": False, "content": "", "mtime": 0.0}
+        return {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
     kind = "file" if stat.S_ISREG(status.st_mode) else "directory" if stat.S_ISDIR(status.st_mode) else "link"
     answer = {
         "exists": True,
@@ -97,14 +117,39 @@ def read_file(path):
         "owner": _name(pwd.getpwuid, status.st_uid),
         "group": _name(grp.getgrgid, status.st_gid),
         "mtime": status.st_mtime,
+        "ctime": status.st_ctime,
         "content": "",
     }
-    if kind == "file" and status.st_size < 4 << 20:
+    if kind == "file" and status.st_size < 32 << 20:
         with open(path, "rb") as stream:
-            answer["content"] = stream.read().decode(errors="replace")
+            answer["content"] = stream.read().decode(errors="surrogateescape")
     elif kind == "link":
         answer["content"] = os.readlink(path)
     return answer
+
+
+def digest(found: dict) -> str:
+    """By what the content of a file, as `read_file` answers, is known again."""
+    return hashlib.sha256(_bytes(found["content"])).hexdigest() if found["exists"] else "absent"
+
+
+def _bytes(content):
+    """Text as the bytes that it was read from, also where they are no UTF-8."""
+    return content if isinstance(content, bytes) else content.encode(errors="surrogateescape")
+
+
+def portable(answer):
+    """What `read_file` answers, as the connection can carry it: text that is no UTF-8 goes as bytes."""
+    content = _bytes(answer["content"])
+    return answer if content.isascii() or _is_text(content) else {**answer, "content": content}
+
+
+def _is_text(content):
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _name(lookup, number):
@@ -137,9 +182,17 @@ def read_units(names):
             "enabled": found.get("UnitFileState", ""),
             "result": found.get("Result", ""),
             "pid": int(found.get("MainPID") or 0),
+            "invocation": found.get("InvocationID", ""),
+            "outdated": found.get("NeedDaemonReload") == "yes",
             "started": _moment(found.get("ExecMainStartTimestamp") or found.get("ActiveEnterTimestamp", "")),
         }
     return answers
+
+
+def started_with(name):
+    """What was kept when a unit was last started here: {invocation, files}; a file that we changed since is ""."""
+    text = read_file(f"{STARTED}/{name}")["content"]
+    return json.loads(text) if text else {"invocation": "", "files": {}}
 
 
 def _moment(text):
@@ -190,19 +243,21 @@ def facts(queries):
     answers = []
     for op, args in queries:
         if op == "unit":
-            answers.append(
-                units.get(args[0], {"load": "unknown", "active": "", "sub": "", "enabled": "", "started": 0.0})
-            )
+            unknown = {"load": "unknown", "active": "", "sub": "", "enabled": "", "started": 0.0}
+            unknown.update(invocation="", outdated=False)
+            answers.append({**units.get(args[0], unknown), "started_with": started_with(args[0])})
         elif op == "package":
             answers.append(packages[args[0]])
         elif op == "file":
-            answers.append(read_file(args[0]))
+            answers.append(portable(read_file(args[0])))
         elif op == "bytes":
             answers.append(read_bytes(args[0]))
         elif op == "disk":
             answers.append(read_disk(args[0]))
         elif op == "http":
             answers.append(get(args[0]))
+        elif op == "unfinished":
+            answers.append(unfinished())
         elif op == "run":
             answers.append(execute(args[0], stdin=args[1], user=args[2], timeout=60.0))
         else:
@@ -222,6 +277,7 @@ def read_bytes(path):
 def read_disk(path):
     """A block device: what blkid finds on it, where it or a part of it is mounted, what else holds it or a part."""
     answer = {"exists": os.path.exists(path), "block": False, "content": {}, "mounted": [], "holders": []}
+    answer["id"] = ""
     answer["path"] = os.path.realpath(path)
     if not answer["exists"]:
         return answer
@@ -231,9 +287,14 @@ def read_disk(path):
         return answer
     # Of the device itself: neither udev nor a cache, which may be behind.
     done = execute(["blkid", "--probe", "--output", "export", path])
-    if done["status"] != 2:
+    if done["status"] not in (0, 2, 8):
+        raise Failed(f"look at {path}", done["status"], done["err"] + done["out"], f"blkid --probe {path}")
+    if done["status"] == 2:
+        answer["content"] = without_signature(path)
+    else:
         lines = [line.split("=", 1) for line in done["out"].splitlines() if "=" in line]
         answer["content"] = dict(lines) or {"TYPE": "several things at once"}
+    answer["id"] = disk_id(path, answer["content"])
     number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
     folder = f"/sys/dev/block/{number}"
     parts = [name for name in os.listdir(folder) if os.path.exists(f"{folder}/{name}/partition")]
@@ -245,11 +306,56 @@ def read_disk(path):
     return answer
 
 
+def without_signature(path, samples=256, size=1 << 16):
+    """What is on a device in which blkid knows nothing: {} when it is blank, by its ends and places between them."""
+    try:
+        with open(path, "rb") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            places = {max(0, min(end - size, end * each // samples)) for each in range(samples + 1)}
+            for place in sorted({*range(0, min(end, 4 << 20), size), *places}):
+                stream.seek(place)
+                if stream.read(size).strip(b"\0"):
+                    return {"TYPE": "data without a signature"}
+    except OSError as error:
+        return {"TYPE": f"what cannot be read: {error.strerror}"}
+    return {}
+
+
+def disk_id(path, content):
+    """By what a disk is known wherever it is plugged in: its serial number or WWN, else the UUID of what is on it."""
+    done = execute(["lsblk", "--json", "--nodeps", "--output", "SERIAL,WWN", path])
+    if done["status"]:
+        raise Failed(f"look at {path}", done["status"], done["err"] + done["out"], f"lsblk {path}")
+    (row,) = json.loads(done["out"])["blockdevices"]
+    found = row.get("serial") or row.get("wwn") or content.get("UUID") or content.get("PTUUID") or ""
+    return found.strip()
+
+
 # ---- operations
 
 
 def write(path, content, mode=None, owner=None, group=None):
     """Write a file, text or bytes, whole and atomically. What is not given stays as it is, or is 0644 root when new."""
+    outdate([path])
+    _replace(path, content, mode, owner, group)
+
+
+def outdate(names):
+    """Note, before it is done, that files or what else units read change: one that runs was started before.
+
+    It outlives this run, and a content that comes back tells nothing of what a unit has read in between.
+    """
+    with RECORD_LOCK:
+        for unit in os.listdir(STARTED) if os.path.isdir(STARTED) else ():
+            # A dot: a record that was being written when its run was killed.
+            kept = started_with(unit) if unit[0] != "." else {"files": {}}
+            outdated = [name for name in names if kept["files"].get(name)]
+            if outdated:
+                kept["files"].update(dict.fromkeys(outdated, ""))
+                _replace(f"{STARTED}/{unit}", json.dumps(kept), 0o600)
+
+
+def _replace(path, content, mode=None, owner=None, group=None):
     before = read_file(path)
     if before["exists"] and before["kind"] == "link" and not path.startswith("/proc"):
         path = os.path.realpath(path)
@@ -259,22 +365,43 @@ def write(path, content, mode=None, owner=None, group=None):
     mode = mode if mode is not None else before.get("mode", 0o644)
     uid = pwd.getpwnam(owner or before.get("owner", "root")).pw_uid
     gid = grp.getgrnam(group or before.get("group", "root")).gr_gid
-    if path == "/etc/hosts" or os.path.ismount(path):
-        with open(path, "w") as stream:
-            stream.write(content)
-        return
     descriptor, temporary = tempfile.mkstemp(prefix=".stackspec-", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode())
+            stream.write(_bytes(content))
             os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
-        os.replace(temporary, path)
+            _to_disk(stream)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            # Something is mounted there, as containers have it with /etc/hosts: only what is in it can be changed.
+            if error.errno != errno.EBUSY:
+                raise
+            with open(path, "wb") as stream:
+                stream.write(_bytes(content))
+                _to_disk(stream)
+            os.unlink(temporary)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
+    _folder_to_disk(folder)
     if path.startswith("/etc/systemd/system/") or path == "/etc/fstab":
         execute(["systemctl", "daemon-reload"])
+
+
+def _to_disk(stream):
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _folder_to_disk(folder):
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def directory(path, mode=0o755, owner="root", group="root"):
@@ -283,23 +410,43 @@ def directory(path, mode=0o755, owner="root", group="root"):
     os.chmod(path, mode)
 
 
-def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what="", units=(), show=""):
-    """Run a command that changes something; `show` is its text without secrets."""
+def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what="", units=(), show="", mend=()):
+    """Run a command that changes something; `show` is its text without secrets.
+
+    Where it fails and there is something to `mend`, it is run once more after these operations.
+    """
     done = execute(argv, stdin, user, env, timeout)
+    if done["status"] not in expect and mend:
+        for item in mend:
+            command(**{key: value for key, value in item.items() if key != "op"})
+        done = execute(argv, stdin, user, env, timeout)
     if done["status"] not in expect:
         text = show or " ".join(argv)
         raise Failed(what or text, done["status"], done["err"] + done["out"], text, units)
     return done["out"]
 
 
-def systemctl(verb, units, timeout=300.0):
-    """One systemctl call for all `units`; restart and start wait until they are active."""
+def systemctl(verb, units, timeout=300.0, reads=()):
+    """One systemctl call for all `units`; restart and start wait until they are active.
+
+    After a restart it is kept what the units were started with, of `reads` and of what they were said to read before.
+    """
+    read = {name: {*reads, *started_with(name)["files"]} for name in units} if verb == "restart" else {}
+    # Looked at before they start: what changes meanwhile may or may not have been read.
+    now = {path: digest(read_file(path)) for paths in read.values() for path in paths}
     if verb in ("start", "restart"):
         execute(["systemctl", "reset-failed", "--", *units])
     done = execute(["systemctl", verb, "--", *units], timeout=timeout)
     if done["status"]:
         show = f"systemctl {verb} {' '.join(units)}"
         raise Failed(f"{verb} {', '.join(units)}", done["status"], done["err"] + done["out"], show, units)
+    if now:
+        states = read_units(list(units))
+        with RECORD_LOCK:
+            os.makedirs(STARTED, mode=0o700, exist_ok=True)
+            for name, paths in read.items():
+                kept = {"invocation": states[name]["invocation"], "files": {path: now[path] for path in sorted(paths)}}
+                _replace(f"{STARTED}/{name}", json.dumps(kept), 0o600)
 
 
 def await_active(units, timeout=60.0):
@@ -345,6 +492,33 @@ def apt(packages, update=False, say=None):
     """Install in one transaction with service starts held back, then do what the held-back scripts would have done."""
     with APT_LOCK:
         _apt(packages, update, say)
+        _follow_packages()
+
+
+def finish_apt():
+    """Do what is left of an installation whose run was killed after its packages were there."""
+    with APT_LOCK:
+        await_dpkg()
+        _follow_packages()
+
+
+def unfinished():
+    """Whether an installation was begun and what follows it not done; one that is at work here now does not count."""
+    if not APT_LOCK.acquire(blocking=False):
+        return False
+    try:
+        return os.path.exists(INSTALLING)
+    finally:
+        APT_LOCK.release()
+
+
+def _follow_packages():
+    execute(["systemctl", "daemon-reload"])
+    # Held-back scripts skip these, and libvirt then refuses its clients for want of polkit's name on the bus.
+    execute(["systemctl", "reload", "dbus"])
+    execute(["systemctl", "try-restart", "polkit"])
+    if os.path.exists(INSTALLING):
+        os.unlink(INSTALLING)
 
 
 def _apt(packages, update, say):
@@ -354,14 +528,20 @@ def _apt(packages, update, say):
         f'printf %s "$POLICY" | sed "s/PID/$$/" >{POLICY}.new && chmod 755 {POLICY}.new'
         f' && mv {POLICY}.new {POLICY} && exec "$@"'
     )
-    env = dict(
-        ENVIRONMENT, DEBIAN_FRONTEND="noninteractive", POLICY=POLICY_TEXT % "PID", APT_LISTCHANGES_FRONTEND="none"
-    )
+    env = dict(ENVIRONMENT, DEBIAN_FRONTEND="noninteractive", POLICY=POLICY_TEXT, APT_LISTCHANGES_FRONTEND="none")
     # Else systemd reads all units anew for each package that brings one, a hundred times; it does so once, below.
     env["SYSTEMD_OFFLINE"] = "1"
     # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
     calls = [["apt-get", "update", "-o", "APT::Update::Error-Mode=any", *options[:4]]] if update else []
+    await_dpkg()
+    if interrupted():
+        # What cannot be configured for want of another package is left to the second call.
+        repair = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
+        calls = [repair, *calls, ["apt-get", "install", "--fix-broken", *options]]
     calls.append(["apt-get", "install", *options, *packages])
+    os.makedirs(os.path.dirname(INSTALLING), mode=0o700, exist_ok=True)
+    _replace(INSTALLING, "", 0o600)
+    keep_policy()
     for argv in calls:
         with open(APT_LOG, "ab") as log:
             start = log.tell()
@@ -373,24 +553,57 @@ def _apt(packages, update, say):
                 stderr=subprocess.STDOUT,
                 env=env,
                 start_new_session=True,
+                pass_fds=LOCKS,
             )
         follow(child, start, say)
-        if os.path.exists(POLICY):
-            os.unlink(POLICY)
-        if child.returncode:
+        if child.returncode and argv[0] != "dpkg":
+            restore_policy()
             with open(APT_LOG, "rb") as log:
                 log.seek(start)
                 output = log.read().decode(errors="replace")
             raise Failed("install packages", child.returncode, output, "apt-get install ...")
-    execute(["systemctl", "daemon-reload"])
-    # Held-back scripts skip these, and libvirt then refuses its clients for want of polkit's name on the bus.
-    execute(["systemctl", "reload", "dbus"])
-    execute(["systemctl", "try-restart", "polkit"])
+    restore_policy()
 
 
-def follow(child, start, say):
-    """Report apt's own progress lines while it runs."""
-    position, last = start, 0.0
+def await_dpkg(timeout=600.0):
+    """Wait until nobody else installs: the apt of a run that was killed may still be at it."""
+    until = time.monotonic() + timeout
+    with open(f"{DPKG}/lock-frontend", "a") as lock:
+        while time.monotonic() < until:
+            with contextlib.suppress(BlockingIOError, PermissionError):
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(1)
+
+
+def interrupted():
+    """Whether dpkg was stopped in the middle of its work: apt refuses everything until that is repaired."""
+    updates = f"{DPKG}/updates"
+    journal = os.path.isdir(updates) and any(name.isdigit() for name in os.listdir(updates))
+    return journal or bool(execute(["dpkg", "--audit"])["out"].strip())
+
+
+def keep_policy():
+    """Set the operator's own policy for service starts aside; it comes back by `restore_policy`, or by our own."""
+    if not os.path.lexists(POLICY):
+        return
+    if not read_file(POLICY)["content"].startswith(POLICY_MARK):
+        if os.path.lexists(KEPT_POLICY):
+            os.unlink(KEPT_POLICY)
+        os.link(POLICY, KEPT_POLICY, follow_symlinks=False)
+
+
+def restore_policy():
+    """Take our policy away, and put the operator's back where there was one."""
+    if os.path.lexists(KEPT_POLICY):
+        os.replace(KEPT_POLICY, POLICY)
+    elif os.path.lexists(POLICY):
+        os.unlink(POLICY)
+
+
+def follow(child, start, say, silence=1800.0):
+    """Report apt's own progress lines while it runs; end it when it has written nothing for `silence` seconds."""
+    position, last, heard = start, 0.0, time.monotonic()
     while child.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(0.5)
@@ -398,6 +611,15 @@ def follow(child, start, say):
             log.seek(position)
             text = log.read()
             position += len(text)
+        heard = time.monotonic() if text else heard
+        if time.monotonic() - heard > silence:
+            os.killpg(child.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(30)
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise Failed(f"apt-get wrote nothing for {silence:g} s and was ended; its log: {APT_LOG}", child.returncode)
         lines = [line for line in text.decode(errors="replace").splitlines() if line.startswith(("Setting up", "Get:"))]
         if lines and say and time.monotonic() - last > 5.0:
             last = time.monotonic()
@@ -407,12 +629,59 @@ def follow(child, start, say):
 def record(path, line, limit=1000):
     """Append a line to the node's ledger, which keeps the last `limit` lines."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    lines = read_file(path)["content"].splitlines()[-limit:]
-    write(path, "\n".join([*lines, line]) + "\n", mode=0o600)
+    with RECORD_LOCK:
+        lines = read_file(path)["content"].splitlines()[-limit:]
+        _replace(path, "\n".join([*lines, line]) + "\n", mode=0o600)
+
+
+def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
+    """Lock the node for this interpreter. A live run is waited for shortly, what a dead one left until its end."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    began, told = time.monotonic(), 0.0
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            text, _, agent = read_file(path)["content"].partition("\n")
+            holders = holders_of(path)
+        lives = agent.strip() in holders
+        if lives and text == holder:
+            # Our own interpreter, of a connection that was lost; what it had begun keeps the lock, and is waited for.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(agent), signal.SIGKILL)
+        commands = "; ".join(f"{pid} {argv}" for pid, argv in holders.items() if pid != agent.strip())
+        busy = f"{text} deploys here" if lives else f"a command of {text} still runs here: {commands}"
+        now = time.monotonic()
+        if now - began > (run_timeout if lives else command_timeout):
+            os.close(descriptor)
+            raise Failed(f"{busy}; wait for its end, or end it, and deploy again")
+        if say and now - told > 10.0:
+            told = now
+            say("waits: " + busy)
+        time.sleep(0.3)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{holder}\n{os.getpid()}\n".encode(), 0)
+    LOCKS.append(descriptor)
+
+
+def holders_of(path):
+    """Processes that have the file open, but not this one: id -> command line."""
+    found = {}
+    for pid in os.listdir("/proc"):
+        if not pid.isdigit() or int(pid) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if any(os.path.realpath(f"/proc/{pid}/fd/{n}") == path for n in os.listdir(f"/proc/{pid}/fd")):
+                with open(f"/proc/{pid}/cmdline") as stream:
+                    found[pid] = stream.read().replace("\0", " ").strip()[:100]
+    return found
 
 
 OPERATIONS = {
     "write": write,
+    "outdate": outdate,
     "directory": directory,
     "command": command,
     "systemctl": systemctl,
@@ -420,7 +689,9 @@ OPERATIONS = {
     "await_http": await_http,
     "await_command": await_command,
     "apt": apt,
+    "finish_apt": finish_apt,
     "record": record,
+    "hold": hold,
     "remove": lambda path: os.unlink(path) if os.path.lexists(path) else None,
 }
 
@@ -436,14 +707,17 @@ def serve(channel):
         with lock:
             channel.send(message)
 
+    at_work = set()
+
     def answer(number, kind, items):
+        at_work.add(number)
         try:
             if kind == "facts":
                 send(number, "done", facts(items))
                 return
             for index, item in enumerate(items):
                 arguments = {key: value for key, value in item.items() if key != "op"}
-                if item["op"] == "apt":
+                if item["op"] in ("apt", "hold"):
                     arguments["say"] = lambda text: send(number, "says", text)
                 OPERATIONS[item["op"]](**arguments)
                 send(number, "applied", index)
@@ -452,9 +726,25 @@ def serve(channel):
             send(number, "failed", error.answer)
         except Exception as error:
             send(number, "failed", {"what": f"{type(error).__name__}: {error}", "output": ""})
+        finally:
+            at_work.discard(number)
+
+    def beat(seconds):
+        """Tell that this node lives, also while it works; the end of the connection is the end of this."""
+        with contextlib.suppress(OSError):
+            while True:
+                time.sleep(seconds)
+                send(0, "alive", None)
 
     for message in channel:
+        if message[1] == "beat":
+            threading.Thread(target=beat, args=message[2:], daemon=True).start()
+            continue
         threading.Thread(target=answer, args=message, daemon=True).start()
+    # With nothing at work the lock goes even where a daemon that a command started has inherited it.
+    if not at_work:
+        for descriptor in LOCKS:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 if __name__ == "__channelexec__":

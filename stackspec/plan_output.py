@@ -17,11 +17,15 @@ def show(tasks: Sequence[Task], config: pytest.Config, console: Console | None =
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.suspend_global_capture(in_=True)
-    console = console or Console(highlight=False, soft_wrap=True)
-    nodes = list(dict.fromkeys(task.node.name for task in tasks))
-    for node in nodes:
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    file = reporter._tw._file if reporter is not None else None
+    console = console or Console(highlight=False, soft_wrap=True, file=file)
+    nodes: dict[str, list[Task]] = {}
+    for task in tasks:
+        nodes.setdefault(task.node.name, []).append(task)
+    for node, its_tasks in nodes.items():
         console.print(f"\n[bold]{node}[/bold]")
-        for task in (each for each in tasks if each.node.name == node):
+        for task in its_tasks:
             changes = changes_of(task.findings)
             console.print(f"  {task.step.name}: {_count(len(changes))}")
             for change in changes:

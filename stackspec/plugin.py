@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.resources
+import os
 import pkgutil
 from collections.abc import Generator
 from pathlib import Path
@@ -12,12 +14,17 @@ from typing import Any
 import pytest
 
 from .errors import InputError, StackspecError
+from .lanes import lane_of, needs_of
+from .masking import mask
 from .plugin_keys import RUN
 from .session import Run
 from .step import STEPS, closure, load_steps
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Node ids of the tests that were skipped for a step that failed."""
+
+LANES: pytest.StashKey[dict[str, str]] = pytest.StashKey()
+"""Node id of a test -> what must be in one lane with it."""
 
 SELECTED: pytest.StashKey[bool] = pytest.StashKey()
 """True when collection came to its end: what is selected is what the user asked for."""
@@ -41,12 +48,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name in ("horizon", "skyline"):
         group.addoption(f"--{name}-url", metavar="URL", help=f"address of {name.capitalize()} (default: the site's)")
+    parser.addini("lanes", "workers that test beside a deployment, as with -n (default: 0, one process does all)")
     group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Test in lanes where the ini file says so; -n, also -n0, and what needs one process, overrule it."""
+    option, lanes = config.option, int(config.getini("lanes") or 0)
+    alone = (
+        hasattr(config, "workerinput")
+        or option.collectonly
+        or option.setupplan
+        or option.usepdb
+        or option.capture == "no"
+    )
+    if option.deploy and lanes > 1 and not alone and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses = lanes
+    if getattr(option, "numprocesses", None) and option.dist == "no":
+        # A file's tests share what is dear to make; files come in the order of the steps, not of their size.
+        option.dist, option.loadscopereorder = "loadfile", not option.deploy
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "steps(*names): steps that a test needs beside those in its arguments")
+    config.addinivalue_line(
+        "markers", "disturbs(*names): steps whose services the test's file stops or breaks: it has them for itself"
+    )
+    config.addinivalue_line("markers", "lane(name): tests of one name run in one worker, where they share guests")
     config.addinivalue_line("markers", "smoke: the one proof of its service that a first look at a cloud needs")
     for name in [*load_steps(), *_fixture_modules()]:
         config.pluginmanager.register(importlib.import_module(name), name)
@@ -60,10 +91,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(run.report, "stackspec-report")
     config.stash[BLOCKED] = []
     run.publish(config)
+    if run.lanes and config.getoption("maxfail"):
+        config.pluginmanager.register(_HaltAtLastFailure(run, config.getoption("maxfail")), "stackspec-halt")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[RUN].start()
+    if not hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.register(_EndUnrecorded(session), "stackspec-end")
 
 
 def _fixture_modules() -> list[str]:
@@ -73,10 +109,8 @@ def _fixture_modules() -> list[str]:
 
 def _refuse_with_deploy(config: pytest.Config) -> None:
     """Options that would run the engine twice or lose it half way."""
-    if getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError(
-            "-n with --deploy or --plan: one process deploys; run --deploy first, then validate with -n"
-        )
+    if config.option.plan and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("-n with --plan: there are no tests to share")
     if _reruns(config):
         raise pytest.UsageError(
             "--reruns with --deploy: a failed step is tried again by the next --deploy, not by a rerun"
@@ -91,6 +125,53 @@ def _reruns(config: pytest.Config) -> bool:
         return int(config.getini("reruns")) > 0
     except (TypeError, ValueError):  # not set, or no such plugin
         return False
+
+
+class _HaltAtLastFailure:
+    """With workers: ends the deployment when no more tests come (-x, --maxfail), as some of them wait for its steps."""
+
+    def __init__(self, run: Run, failures: int) -> None:
+        self._run, self._left = run, failures
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._left -= report.failed
+        if self._left <= 0:
+            self._run.halt()
+
+
+class _EndUnrecorded:
+    """Ends a run that cannot be recorded or shown any more, in order: what tests made is removed."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._session, self._run = session, session.config.stash[RUN]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self) -> None:
+        workers: Any = self._session.config.pluginmanager.getplugin("dsession")
+        if self._run.unrecorded and workers is not None:
+            workers.shouldstop = self._run.unrecorded
+        elif self._run.unrecorded:
+            self._session.shouldfail = self._run.unrecorded
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        """What cannot be written at the end, such as JUnit's file, is told like the rest."""
+        try:
+            return (yield)
+        except OSError as error:
+            self._run.lost(error)
+            return None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Fail, and say why also where the terminal is gone and its errors go elsewhere."""
+        if self._run.unrecorded:
+            if self._session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                self._session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            if self._session.exitstatus == pytest.ExitCode.USAGE_ERROR:
+                return  # pytest says it there
+            with contextlib.suppress(OSError):
+                os.write(2, f"stackspec: {mask(self._run.unrecorded)}\n".encode())
 
 
 class _usage_errors:
@@ -127,6 +208,10 @@ def wanted(item: pytest.Item) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _is_drift(item: pytest.Item) -> bool:
+    return "declared" in getattr(item, "fixturenames", ())
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "declared" in metafunc.fixturenames:
         declared = metafunc.config.stash[RUN].declared()
@@ -141,7 +226,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.deploy:
         order = closure(STEPS)
         ranks = {name: max((order.index(each) for each in closure([name])), default=0) for name in order}
-        items.sort(key=lambda item: max((ranks[name] for name in wanted(item)), default=-1))
+        last = len(order) if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None) else 0
+        # A worker looks for drift after the last step.
+        items.sort(
+            key=lambda item: (
+                last if last and _is_drift(item) else max((ranks[name] for name in wanted(item)), default=-1)
+            )
+        )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """With workers the controlling process collects, too: it deploys what the selection needs."""
+    if session.config.option.deploy and getattr(session.config.option, "numprocesses", None):
+        session.perform_collect()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Lanes, in the order of the steps, where this process has collected; else what the options say."""
+    if LANES not in config.stash:
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    lanes = config.stash[LANES]
+
+    class LaneScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return lanes[nodeid]
+
+    return LaneScheduling(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -155,6 +269,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.testsfailed and not config.option.continue_on_collection_errors:
         return
     names = list(dict.fromkeys(name for item in session.items for name in wanted(item)))
+    config.stash[RUN].needs = needs_of(session.items, wanted)
+    for nodeid, needs in config.stash[RUN].needs.items():
+        if unknown := sorted(needs.disturbs - set(STEPS)):
+            raise pytest.UsageError(f"{nodeid}: mark disturbs: no step {', '.join(unknown)}")
+    config.stash[LANES] = {item.nodeid: lane_of(item) for item in session.items}
     try:
         config.stash[RUN].begin(names, session.items)
     except StackspecError as error:
@@ -178,6 +297,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Wait for the test's steps before any timer starts, so that no test is billed for a deployment."""
+    item.config.stash[RUN].take_turn(item)
     item.config.stash[RUN].wait(wanted(item))
     return (yield)
 
@@ -205,7 +325,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if config.option.collectonly or hasattr(config, "workerinput"):
         return
     problems = config.stash[RUN].end(
-        interrupted=exitstatus == pytest.ExitCode.INTERRUPTED, stopped=bool(session.shouldfail or session.shouldstop)
+        interrupted=exitstatus == pytest.ExitCode.INTERRUPTED and not config.stash[RUN].unrecorded,
+        stopped=bool(session.shouldfail or session.shouldstop),
     )
     if problems and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -217,8 +338,16 @@ def pytest_keep_blocked(session: pytest.Session) -> None:
     config = session.config
     cache = getattr(config, "cache", None)
     blocked = config.stash[BLOCKED]
-    if cache is not None and blocked and not hasattr(config, "workerinput"):
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["stackspec_blocked"] = blocked
+    elif cache is not None and blocked:
         cache.set("cache/lastfailed", {**cache.get("cache/lastfailed", {}), **dict.fromkeys(blocked, True)})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over which tests a worker has skipped for a step that failed."""
+    node.config.stash[BLOCKED] += getattr(node, "workeroutput", {}).get("stackspec_blocked", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -17,6 +17,9 @@ RUN: pytest.StashKey[Run] = pytest.StashKey()
 SITE: pytest.StashKey[Site | None] = pytest.StashKey()
 """The site of the run; None when only an existing cloud was named."""
 
+CLOUD: pytest.StashKey[str] = pytest.StashKey()
+"""The cloud of clouds.yaml that the run validates; empty for a site."""
+
 RUN_ID: pytest.StashKey[str] = pytest.StashKey()
 """Name that every object made by this run carries."""
 

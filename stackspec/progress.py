@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 import time
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, TextIO, cast
 
 import pytest
 from _pytest.config import create_terminal_writer
@@ -18,6 +19,44 @@ SAY_EVERY = 5.0
 """Seconds between two lines about the same package transaction."""
 
 
+class Terminal:
+    """The terminal, or what it was redirected to: when it cannot be written any more that is told, and nothing fails.
+
+    :param stream: where it writes
+    :param lost: called with the error, each time that the stream was found so
+    """
+
+    def __init__(self, stream: TextIO, lost: Callable[[OSError], None]) -> None:
+        self._stream, self._lost = stream, lost
+
+    def write(self, text: str) -> int:
+        """Write `text`."""
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        # What is held back goes nowhere; else Python fails with it at its end.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            self._stream.flush()
+        self._lost(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Progress:
     """Prints the events that it is called with.
 
@@ -26,16 +65,20 @@ class Progress:
 
     :param config: the run's configuration; the terminal reporter must be there, so make it in `pytest_configure`, not
         before
+    :param lost: called with the error when the terminal cannot be written; pytest's own lines are then given up, too
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, lost: Callable[[OSError], None] | None = None) -> None:
         self._verbosity = config.get_verbosity()
         self._reporter: Any = config.pluginmanager.getplugin("terminalreporter")
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._said: dict[str, float] = {}
         if self._reporter is not None:
-            self._writer = create_terminal_writer(config, _uncaptured(self._reporter._tw._file))
+            here = _uncaptured(self._reporter._tw._file)
+            if lost is not None:
+                self._reporter._tw._file = Terminal(self._reporter._tw._file, lost)
+            self._writer = create_terminal_writer(config, cast(TextIO, Terminal(here, lost)) if lost else here)
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Print `event`, if it is of a kind and weight that the verbosity asks for."""
@@ -46,6 +89,7 @@ class Progress:
             "packages": self._packages,
             "says": self._says,
             "waits": self._waits,
+            "status": self._status,
             "deployed": self._deployed,
         }
         if (kind := show.get(str(event.get("event")))) is not None:
@@ -83,7 +127,10 @@ class Progress:
             self._line(node, "", "", str(event.get("text", "")).strip(), light=True)
 
     def _waits(self, event: dict[str, Any]) -> None:
-        self._line("tests", "", "waiting", event["text"], light=True)
+        self._line("tests", str(event.get("lane") or ""), "waiting", event["text"], light=True)
+
+    def _status(self, event: dict[str, Any]) -> None:
+        self._line("run", "", "so far", event["text"])
 
     def _deployed(self, event: dict[str, Any]) -> None:
         count, states = event["changes"], list(event.get("states") or [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -63,7 +64,12 @@ def load_release(name: str) -> Release:
     """
     folder = Path(str(importlib.resources.files("stackspec.releases")))
     path = folder / f"{name}.yaml"
-    if not path.exists():
+    if Path(name).name != name or not path.exists():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise InputError(f"release: {name!r} is unknown; known releases: {known}")
+    return _read(path)
+
+
+@cache
+def _read(path: Path) -> Release:
     return parse(Release, *read_yaml(path))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from . import report_html as parts
 from .errors import InputError
 from .events import find_run, read
+from .lines import write_whole
 from .masking import mask
 from .report_model import Event, Run
 from .report_style import FRAME_STYLE, PAGE_STYLE, STYLE
@@ -56,14 +57,11 @@ def sections(events: Iterable[Event]) -> list[str]:
 
 
 def write(events: Iterable[Event], path: Path) -> None:
-    """Render `events` into the file at `path`.
+    """Render `events` into the file at `path`, for its owner only.
 
     :raises OSError: it cannot be written
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(render(events), encoding="utf-8", errors="replace")
-    temporary.replace(path)
+    write_whole(path, render(events))
 
 
 def add_parser(subparsers: Subparsers) -> None:

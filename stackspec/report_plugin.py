@@ -17,7 +17,7 @@ from _pytest.junitxml import xml_key
 from . import report
 from .events import EventLog
 from .masking import mask, mask_tree
-from .masking_plugin import MaskingPlugin
+from .masking_plugin import MaskingPlugin, fail
 from .report_html import Page, clip, log_tail
 from .report_model import BAD_TESTS, Run, first_line
 from .step import STEPS
@@ -53,18 +53,24 @@ class ReportPlugin:
     :param log: where events go
     :param about: what is known of the run: `run` (its id), `site`, `release`, `mode`, `nodes`
     :param gather: finds log tails after a failure; it runs where the test ran, also in a worker of pytest-xdist
+    :param lost: called with the error when events or report cannot be written, in place of failing with it
     """
 
     def __init__(
-        self, config: pytest.Config, log: EventLog, about: Mapping[str, Any] | None = None, gather: Gather | None = None
+        self,
+        config: pytest.Config,
+        log: EventLog,
+        about: Mapping[str, Any] | None = None,
+        gather: Gather | None = None,
+        lost: Callable[[OSError], None] = fail,
     ) -> None:
         prepare(config)
         if not config.pluginmanager.hasplugin("stackspec-masking"):
-            config.pluginmanager.register(MaskingPlugin(config), "stackspec-masking")
+            config.pluginmanager.register(MaskingPlugin(config, lost), "stackspec-masking")
         self.config = config
         self.log = log
         self.about = dict(about or {})
-        self._gather = gather
+        self._gather, self._lost = gather, lost
         self._worker = hasattr(config, "workerinput")
         looks = any(getattr(config.option, name, False) for name in ("collectonly", "setupplan", "plan"))
         # Looking at what would run must leave no trace, and workers leave the record to the controller.
@@ -92,7 +98,13 @@ class ReportPlugin:
         could travel to the controller.
         """
         event = {"event": "measured", "what": what, "start": time.time() - seconds, "seconds": round(seconds, 3)}
-        self.log.write(event)
+        self._write(event)
+
+    def _write(self, event: dict[str, Any]) -> None:
+        try:
+            self.log.write(event)
+        except OSError as error:
+            self._lost(error)
 
     # ---- the record
 
@@ -104,12 +116,12 @@ class ReportPlugin:
         if self._records:
             versions = {name: version for name in LIBRARIES if (version := _version(name))}
             event = {"event": "run", "argv": sys.argv, "python": platform.python_version(), "versions": versions}
-            self.log.write({**event, **self.about})
+            self._write({**event, **self.about})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Write that a test begins: after a kill it tells what ran."""
         if self._records:
-            self.log.write({"event": "test", "nodeid": nodeid, "outcome": "running"})
+            self._write({"event": "test", "nodeid": nodeid, "outcome": "running"})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -133,20 +145,20 @@ class ReportPlugin:
         if not self._records:
             return
         if logs:
-            self.log.write({"event": "logs", "nodeid": report.nodeid, "items": logs})
+            self._write({"event": "logs", "nodeid": report.nodeid, "items": logs})
         for picture in pictures:
-            self.log.write({"event": "screenshot", "nodeid": report.nodeid, **picture})
+            self._write({"event": "screenshot", "nodeid": report.nodeid, **picture})
         self._phases.setdefault(report.nodeid, []).append(report)
         if report.when == "teardown":
             phases = self._phases.pop(report.nodeid)
             if not any(str(phase.outcome) == "rerun" for phase in phases):  # another attempt follows, which counts
-                self.log.write(_test_event(phases))
+                self._write(_test_event(phases))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that cannot be collected."""
         if report.failed and self._records:
             event = {"event": "test", "nodeid": report.nodeid, "outcome": "error", "reason": "cannot be collected"}
-            self.log.write({**event, "longrepr": report.longreprtext})
+            self._write({**event, "longrepr": report.longreprtext})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -156,7 +168,10 @@ class ReportPlugin:
         finally:
             self._end(session)
             if self._records:
-                report.write(self.log.read(), self.page)
+                try:
+                    report.write(self.log.read(), self.page)
+                except OSError as error:
+                    self._lost(error)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where the report is."""
@@ -166,7 +181,7 @@ class ReportPlugin:
     def _end(self, session: pytest.Session) -> None:
         if self._records and not self._ended:
             self._ended = True
-            self.log.write({"event": "end", "exit_status": int(session.exitstatus)})
+            self._write({"event": "end", "exit_status": int(session.exitstatus)})
 
     def properties(self) -> dict[str, object]:
         """What JUnit's test suite says of the run: which one it is, and what the steps did so far."""

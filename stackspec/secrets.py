@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import base64
 import json
-import os
+import re
 import secrets as _random
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from .lines import write_whole
+
 MASK = "******"
+_QUOTES = r"(?:[\"'\\]|&(?:quot|apos|#34|#39|#x27);)*"
+HEADER = r"(?:X-(?:[a-z]+-)*Token|Authorization)"
+_TOKEN = re.compile(
+    # Keystone's tokens, and those of consoles: whoever has one is the user for as long as it counts.
+    r"gAAAAA[a-z0-9_-]{40,}(?:=|%3D)*|(?<=[?&]token=)[0-9a-f]{8}-[0-9a-f-]{27}"
+    # What a header holds, whatever it looks like, as a request, a dictionary, JSON or a page shows it; or a pair.
+    rf"|(?P<header>(?:{HEADER}{_QUOTES}[ \t]*[:=]|\({_QUOTES}{HEADER}{_QUOTES},)[ \t]*(?:b(?=[\"'\\&]))?{_QUOTES}"
+    r"(?:(?:Basic|Bearer)[ \t]+)?)(?!(?:Basic|Bearer)\b)[\w.~+/=%-]+",
+    re.IGNORECASE,
+)
 _SHORTEST_LINE = 16
 """Of a secret of several lines, shorter ones are not looked for: they stand in other texts, too."""
+
+
+def hide_tokens(text: str) -> str:
+    """`text` without tokens that services gave out, which nobody registers."""
+    return _TOKEN.sub(lambda found: (found["header"] or "") + MASK, text)
 
 
 class Redactor:
@@ -33,13 +50,13 @@ class Redactor:
         return value
 
     def __call__(self, text: str) -> str:
-        """Return `text` with every registered secret replaced by ``******``."""
+        """Return `text` with every registered secret, and every token, replaced by ``******``."""
         with self._lock:
             values = sorted(self._values, key=len, reverse=True)
         for value in values:
             if value in text:
                 text = text.replace(value, MASK)
-        return text
+        return hide_tokens(text)
 
     def values(self) -> list[str]:
         """Every registered secret, for the test that greps reports for them."""
@@ -110,9 +127,4 @@ class Secrets:
     def _save(self) -> None:
         if self._file is None or not self._kept:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(self._values, stream, indent=1)
-        temporary.replace(self._file)
+        write_whole(self._file, json.dumps(self._values, indent=1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 import secrets as random
 import threading
 import time
@@ -17,18 +18,22 @@ import pytest
 
 from . import evidence, plan_output, waiting
 from .catalog import Catalog
-from .engine import Engine, Event
+from .engine import STOPPED, Engine, Event
 from .errors import ActionError, InputError, StackspecError
-from .events import EventLog
+from .events import EventLog, Tail
+from .lanes import BEGUN, LEADS, Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
+from .lock import Lock, who
 from .names import learn_names
-from .plugin_keys import ENGINE, RUN_ID, SITE
+from .plugin_keys import CLOUD, ENGINE, RUN_ID, SITE
 from .progress import Progress
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .secrets import redact
-from .site import ImageBuilder, Site, cache_directory, load_site, state_directory
+from .site import ImageBuilder, Site, cache_directory, check_config, load_site, state_directory
+from .status import Status
 from .step import STEPS, closure
 from .task import Finding, Task
+from .which_cloud import which_cloud
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -62,48 +67,61 @@ class Run:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.id = f"ss-{time.strftime('%Y%m%d-%H%M%S')}-{random.token_hex(2)}"
+        self.id = f"ss-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{random.token_hex(2)}"
         workerinput = getattr(config, "workerinput", None)
         if workerinput:
             self.id = workerinput.get("stackspec_run", self.id)
+        self._worker = bool(workerinput)
+        self._lane = str((workerinput or {}).get("workerid", ""))
+        self._closed = threading.Event()
+        self.lanes = bool(getattr(config.option, "numprocesses", None))
         self.deploying: bool = config.option.deploy
         self.planning: bool = config.option.plan
-        self.site = self._find_site()
+        self.site, self.cloud = self._find_cloud()
         self.engine: Engine | None = None
-        self.catalog = Catalog(self.site)
+        self.catalog = Catalog(self.site, self.cloud)
         self.lab: Lab | None = None
-        self._told: set[str] = set()
+        self.followed: Followed | None = None
         self._began = False
         self._refused = ""
+        self._refusal_told = False
+        self._joined = self._surveying = False
         self._problems: list[str] = []
         self._declared: list[Declared] | None = None
         self._progress: Progress | None = None
+        self._status = Status(lambda line: self._tell({"event": "status", "text": line}))
         self.log = EventLog(self.folder / "events.jsonl")
-        self.report = ReportPlugin(config, self.log, self._about(), self._gather)
+        self._told = Claims(self.folder / "told" if self.lanes or self._worker else None)
+        self._turns = Turns(self.folder / "turns")
+        self._lock: Lock | None = None
+        self._leads = Lock(self.folder / LEADS)
+        self._unrecorded = ""
+        self._here: str | None = None
+        self.needs: dict[str, Needs] = {}
+        self.report = ReportPlugin(config, self.log, self._about(), self._gather, self.lost)
 
     def _about(self) -> dict[str, Any]:
         """What the report says of the run."""
-        about: dict[str, Any] = {"run": self.id, "mode": self.mode, "site": os.environ.get("OS_CLOUD", "")}
+        about: dict[str, Any] = {"run": self.id, "mode": self.mode, "site": self.cloud}
         if self.site is not None:
             nodes = list(self.site.nodes)
             about |= {"site": self.site.name, "release": self.site.release.title, "nodes": nodes}
         return about
 
     def _gather(self, nodeid: str, report: pytest.TestReport) -> list[dict[str, Any]]:
-        """What the nodes logged while a test failed, and every line that carries the id of a request it names."""
+        """What nodes logged while a test failed, and every line that carries the id of a request it names."""
         if self.engine is None:
             return []
-        return evidence.gather(self.engine.connections, report)
+        return evidence.gather(self.engine.connections, report, self.engine.site)
 
-    def _find_site(self) -> Site | None:
-        named = self.config.option.inventory or os.environ.get("STACKSPEC_INVENTORY")
-        if named:
-            return load_site(Path(named))
-        if os.environ.get("OS_CLOUD") and not (self.deploying or self.planning):
-            return None
+    def _find_cloud(self) -> tuple[Site | None, str]:
         from .plugin import default_inventory
 
-        return load_site(default_inventory())
+        nodes = self.deploying or self.planning
+        meant = which_cloud(self.config.option.inventory, default_inventory(), nodes=nodes)
+        if meant.site is not None:
+            check_config(meant.site, STEPS)
+        return meant.site, meant.name
 
     @property
     def mode(self) -> str:
@@ -118,20 +136,46 @@ class Run:
 
     def start(self) -> None:
         """Take hold of the terminal, before pytest captures what tests write to it, and say what is waited for."""
-        self._progress = Progress(self.config)
-        if not hasattr(self.config, "workerinput"):  # a worker of xdist has no terminal
-            waiting.add_listener(self._waits)
+        self._progress = Progress(self.config, lambda error: self.lost(error, "to the terminal"))
+        waiting.add_listener(self._waits)
+        if self._worker:
+            return
+        self.config.pluginmanager.register(self._status, "stackspec-status")
+        self._status.start()
+        if self.lanes:
+            threading.Thread(target=self._show_waits_of_workers, name="stackspec-waits", daemon=True).start()
+
+    @property
+    def unrecorded(self) -> str:
+        """Why the run cannot go on: what it does cannot be recorded, or shown; empty while it can."""
+        return self._unrecorded or (self.engine.unrecorded if self.engine is not None else "")
+
+    def lost(self, error: OSError, what: str = "") -> None:
+        """Take note that something of the run cannot be written: it begins nothing more, and comes to its end.
+
+        :param what: what cannot be written, when it is no file that the error names
+        """
+        if self._worker:
+            return  # the controlling process meets the same, and ends the run
+        if not self._unrecorded:
+            what = what or str(error.filename or "a file of the run")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "free space and start again" if full else "start again where it can be"
+            self._unrecorded = f"cannot write {what}: {error.strerror or error}; {advice}"
+        if self.engine is not None and self.deploying:
+            self.engine.halt(self._unrecorded)
 
     def publish(self, config: pytest.Config) -> None:
         """Leave in the stash what fixtures ask for."""
         config.stash[SITE] = self.site
+        config.stash[CLOUD] = self.cloud
         config.stash[RUN_ID] = self.id
         config.stash[ENGINE] = None
 
     def header(self) -> list[str]:
         """Lines of pytest's header."""
         if self.site is None:
-            return [f"stackspec: validate the cloud {os.environ.get('OS_CLOUD')}, run {self.id}"]
+            return [f"stackspec: validate the cloud {self.cloud}, run {self.id}"]
         site = self.site
         return [
             f"stackspec: {self.mode} site {site.name} ({site.release.title}, {len(site.nodes)} nodes), run {self.id}"
@@ -157,10 +201,21 @@ class Run:
         """
         if not steps:
             return
+        if self.unrecorded:
+            raise InputError(self.unrecorded)
         self._began = True
         if self.site is None:
             self.catalog.check()
             return
+        if self._worker and self.deploying:
+            self.engine = self.config.stash[ENGINE] = Engine(self.site, steps, self._listen)
+            nodes = {name: [node.name for node in STEPS[name].nodes(self.site)] for name in self.engine.steps}
+            self.followed = Followed(self.log.path, nodes)
+            return
+        if self.deploying and self.site.state is not None:
+            lock = Lock(self.site.state / "lock")
+            lock.take(who(self.id), f"site {self.site.name}")
+            self._lock = lock
         self._reach_site(self.site, steps)
         if not (
             self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
@@ -169,6 +224,8 @@ class Run:
         engine = Engine(self.site, steps, self._listen)
         try:
             engine.check_nodes()
+            if self.deploying:
+                engine.connections.hold(who(self.id), self._says_of)
         except StackspecError:
             engine.connections.close()
             raise
@@ -177,8 +234,24 @@ class Run:
             self.engine.survey()
             plan_output.show(self.engine.tasks, self.config)
         elif self.deploying:
-            self.site.secrets.keep()
+            self._status.plan(len(engine.tasks))
+            self._keep(self.site)
             self.engine.start()
+
+    def _keep(self, site: Site) -> None:
+        """Write what the deployment cannot do without, before anything is touched.
+
+        :raises InputError: it cannot be written
+        """
+        try:
+            site.secrets.keep()
+            if self.lanes:
+                self._leads.take(who(self.id), f"run {self.id}")
+            self.log.write({"event": BEGUN})
+        except OSError as error:
+            self.lost(error)
+        if self.unrecorded:
+            raise InputError(self.unrecorded)
 
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
@@ -219,14 +292,35 @@ class Run:
         return built.result
 
     def _say(self, text: str) -> None:
-        self._listen({"event": "says", "node": "lab", "text": text})
+        self._tell({"event": "says", "node": "lab", "text": text})
+
+    def _says_of(self, node: str, text: str) -> None:
+        self._tell({"event": "says", "node": node, "text": text})
 
     def _waits(self, text: str) -> None:
         """Say on the terminal what a test, or the end of the run, waits for."""
-        self._listen({"event": "waits", "text": text})
+        self._tell({"event": "waits", "text": text, "lane": self._lane})
+
+    def _show_waits_of_workers(self) -> None:
+        tail = Tail(self.log.path)
+        while not self._closed.wait(1):
+            for event in tail.read():
+                if event["event"] == "waits" and event.get("lane") and self._progress is not None:
+                    self._progress(event)
+
+    def _tell(self, event: Event) -> None:
+        with contextlib.suppress(OSError):  # which is noted there
+            self._listen(event)
 
     def _listen(self, event: Event) -> None:
-        self.log.write(event)
+        self._status.hear(event)
+        try:
+            self.log.write(event)
+        except OSError as error:
+            self.lost(error)
+            # Workers wait for events: none come any more.
+            self._leads.release()
+            raise
         if self._progress is not None:
             self._progress(event)
 
@@ -238,35 +332,96 @@ class Run:
 
     def wait(self, steps: Sequence[str]) -> None:
         """Wait until the steps are done, failed or blocked."""
-        if self.engine is not None and self.deploying:
+        if self.engine is None or not self.deploying or not steps:
+            return
+        waiting_for = self.followed or self.engine
+        try:
+            if self.followed is not None:
+                self._join_site(self.followed)
             for name in steps:
                 for each in self.engine.settling(name):
-                    self.engine.wait(each)
+                    waiting_for.wait(each)
+        except StackspecError as error:
+            # In a worker: the controlling process is gone, or what it has made ready cannot be used.
+            self.refuse(str(error))
+
+    def halt(self) -> None:
+        """Begin no more steps: no more tests come that need them."""
+        if self.engine is not None and self.deploying:
+            self.engine.halt()
+
+    def join(self) -> None:
+        """Wait for the end of the deployment."""
+        if self.followed is not None:
+            self.followed.join()
+        elif self.engine is not None:
+            self.engine.join()
+
+    def _join_site(self, followed: Followed) -> None:
+        """In a worker: enter the site that the controlling process has made ready, with the secrets that it keeps."""
+        if self._joined:
+            return
+        followed.wait_begun()
+        self._joined = True
+        self._enter_again()
+
+    def _enter_again(self) -> None:
+        """In a worker: read the site and its secrets anew. Some are made by the deployment, when a step needs them."""
+        assert self.site is not None
+        assert self.engine is not None
+        self.engine.connections.close()
+        self.site = self.config.stash[SITE] = load_site(self.site.file)
+        self._reach_site(self.site, ())
+        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self._listen)
+
+    def take_turn(self, item: pytest.Item) -> None:
+        """In a worker: wait until no other lane disturbs what a test uses, or uses what it disturbs."""
+        if self._worker:
+            self._here = lane_of(item)
+            try:
+                self._turns.take(item.nodeid, self.needs[item.nodeid])
+            except OSError as error:
+                self.refuse(f"cannot write {error.filename}: {error.strerror}")
+
+    def items_here(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Those of `items` that this process tests now: a worker's lane, else all."""
+        return [item for item in items if self._here in (None, lane_of(item))]
 
     def services(self) -> frozenset[str]:
         """Service types whose steps this deployment has finished so far."""
         if self.engine is None or not self.deploying:
             return frozenset()
-        provided = {task.step.provides for task in self.engine.tasks if task.state == "done"}
+        followed = self.followed
+        if followed is not None:
+            done = {STEPS[name] for name in self.engine.steps if followed.done(name)}
+        else:
+            done = {task.step for task in self.engine.tasks if task.state == "done"}
+        provided = {step.provides for step in done}
         return frozenset(provides for provides in provided if provides is not None)
 
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
         if self._refused and steps:
-            if not self._told:
-                self._told.add("input")
+            if not self._refusal_told:
+                self._refusal_told = True
                 pytest.fail(self._refused, pytrace=False)
             pytest.skip(self._refused.splitlines()[0])
         if self.engine is None or not self.deploying:
             return
         for name in steps:
-            cause = self.engine.failure(name)
+            cause = self._failure(name)
             if cause is None:
                 continue
-            if cause.name not in self._told:
-                self._told.add(cause.name)
-                pytest.fail(describe(cause), pytrace=False)
-            pytest.skip(f"blocked by {cause.name}: {cause.error.splitlines()[0]}")
+            if cause.first != STOPPED and self._told.claim(cause.name):
+                pytest.fail(cause.text, pytrace=False)
+            pytest.skip(f"blocked by {cause.name}: {cause.first}")
+
+    def _failure(self, step: str) -> Cause | None:
+        if self.followed is not None:
+            return self.followed.failure(step)
+        assert self.engine is not None
+        task = self.engine.failure(step)
+        return None if task is None else cause_of(self.engine.event(task))
 
     def require(self, step: str) -> None:
         """Skip a test that asks for a step which is no part of the site, or whose service the cloud has not."""
@@ -284,10 +439,16 @@ class Run:
         A change that only follows from another is left out, so that one difference is one failure.
         """
         assert self.engine is not None
-        if not self.deploying:
+        if self.followed is not None:
+            # The controlling process verified each step when it was done; a worker looks once more, after the last.
+            self.followed.join()
+            if not self._surveying:
+                self._surveying = True
+                self._enter_again()
+        if self.followed is not None or not self.deploying:
             self.engine.survey()
         wanted = declared.task
-        task = next(t for t in self.engine.tasks if (t.step, t.node) == (wanted.step, wanted.node))
+        task = self.engine.on_node[wanted.node.name][wanted.step.name]
         found = task.findings[declared.index]
         return Finding(found.resource, [change for change in found.changes if not change.follows])
 
@@ -307,9 +468,12 @@ class Run:
             if not interrupted:
                 self.engine.join()
                 failed = {task.name for task in self.engine.tasks if task.state == "failed"}
-                self._problems += [f"step failed: {name}" for name in sorted(failed - self._told)]
-        if self.engine is not None and not interrupted:
-            evidence.write_versions(self.engine, self.log)
+                self._problems += [f"step failed: {name}" for name in sorted(failed) if name not in self._told]
+        if self.engine is not None and not interrupted and not self.unrecorded:
+            try:
+                evidence.write_versions(self.engine, self.log)
+            except OSError as error:
+                self.lost(error)
         # Looked up by name: fixtures import the engine, not the other way round.
         cloud = self.config.pluginmanager.get_plugin("stackspec.fixtures.cloud")
         if cloud is not None and not interrupted and not self.planning:
@@ -330,14 +494,19 @@ class Run:
             )
             failed = [task for task in self.engine.tasks if task.state == "failed"]
             lines += [line for task in failed for line in (f"FAILED {task.name}", *redact(task.error).splitlines()[:1])]
-        lines += [f"stackspec: {redact(problem)}" for problem in self._problems]
-        return lines
+        return [*lines, *(f"stackspec: {redact(problem)}" for problem in [*self._problems, self.unrecorded] if problem)]
 
     def close(self) -> None:
         """Close connections to nodes, and let go of the terminal."""
+        self._closed.set()
+        self._status.stop()
         waiting.remove_listener(self._waits)
+        self._turns.give_back()
         if self.engine is not None:
             self.engine.connections.close()
+        self._leads.release()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def enter_lab(site: Site, up: Callable[[Lab], None] | None = None) -> Lab | None:
@@ -374,16 +543,6 @@ def _outside() -> Callable[[Callable[[], Any]], Any]:
     # Its thread begins with the first call, and where the caller is.
     executor.submit(int).result()
     return lambda call: executor.submit(call).result()
-
-
-def describe(task: Task) -> str:
-    """The one failure of a step, with all that is known."""
-    where = f" at {task.failed_at}" if task.failed_at else ""
-    made = len(task.made)
-    return (
-        f"step {task.step.name} on {task.node.name} failed{where}\n{redact(task.error)}\n"
-        f"changes made before: {made}; the next --deploy goes on here"
-    )
 
 
 def _names(item: pytest.Item) -> Sequence[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,18 @@ def load_site(path: Path) -> Site:
     site = Site(inventory, release, secrets, state)
     site.file = file.absolute()
     return site
+
+
+def check_config(site: Site, steps: Collection[str]) -> None:
+    """See that the inventory's `config` names steps that there are.
+
+    :raises InputError: with file:line, and the step that was meant
+    """
+    if unknown := [name for name in site.inventory.config if name not in steps]:
+        near = difflib.get_close_matches(unknown[0], steps, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the steps are {', '.join(sorted(steps))}"
+        where = _line(read_yaml(site.file)[1], ("config", unknown[0]))
+        raise InputError(f"{where}: config.{unknown[0]}: there is no such step; {hint}")
 
 
 def load_secrets(path: Path) -> dict[str, str]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ActionError
+from .errors import ActionError, CannotTell
 from .inventory import Node
-from .resources.base import Change, Context, NodeAction, Query, Resource, Shared
+from .resources.base import Change, Context, Difference, NodeAction, Query, Resource, Shared
 from .resources.packages import Packages
 from .site import Site
 from .step import Step
@@ -66,7 +66,12 @@ class Task:
         context = Context(site, self.node, facts, shared)
         findings = []
         for resource in self.resources:
-            changes = resource.changes(context)
+            try:
+                changes = resource.changes(context)
+            except CannotTell as error:
+                changes = [
+                    Change(f"look at {resource.title}", (Difference(resource.title, "known", f"cannot tell: {error}"),))
+                ]
             context.pending.update(path for change in changes for path in change.touches)
             context.watched += resource.paths(site)
             findings.append(Finding(resource, changes))
@@ -126,12 +131,19 @@ class Task:
         owners: list[tuple[Resource, Change]] = []
         done = 0
         for resource in todo:
-            changes = resource.changes(context)
+            try:
+                changes = resource.changes(context)
+            except CannotTell as error:
+                self.failed_at = resource.title
+                raise ActionError(f"look at {resource.title}", output=f"cannot tell: {error}") from None
             context.watched += resource.paths(site)
             done += 1
             for change in changes:
                 context.pending.update(change.touches)
-                for action in change.actions:
+                # Files are seen by their content; that anything else was changed is lost with a run that is killed.
+                titles = [each for each in change.touches if not each.startswith("/")]
+                note: tuple[NodeAction, ...] = ({"op": "outdate", "names": titles},) if titles else ()
+                for action in (*note, *change.actions):
                     if callable(action):
                         self.failed_at = resource.title
                         action()

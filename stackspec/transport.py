@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import queue
+import re
 import shlex
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import execnet
@@ -18,6 +21,22 @@ from .resources.base import Query
 
 CONNECT_TIMEOUT = 10
 """Seconds that ssh may take to reach a node."""
+
+OPEN_TIMEOUT = 90
+"""Seconds that a node may take to give us an interpreter, from the login on."""
+ATTEMPTS = 3
+"""How often a login is tried that the node, or something on the way, broke off: sshd drops logins when many come."""
+OPENED_AT_ONCE = 16
+"""Connections that are opened at the same time: fewer than a machine's memory, and a jump host's sshd, can bear."""
+LOCK = "/var/lib/stackspec/lock"
+"""The lock of a node."""
+BEAT = 10.0
+"""Seconds between two signs of life of a node, which come also while it works."""
+SILENCE = 180.0
+"""Seconds without any sign of life after which a node is given up; a slow one gives signs, too."""
+LONGEST = 3600.0
+"""Seconds after which one operation is given up on a node that gives signs of life: all have shorter limits there."""
+_BROKEN_OFF = re.compile("reset by|closed by|banner exchange|timed out|temporar", re.IGNORECASE)
 
 
 def ssh_arguments(ssh: Ssh, node: Node) -> list[str]:
@@ -31,6 +50,15 @@ def ssh_arguments(ssh: Ssh, node: Node) -> list[str]:
         arguments += ["-p", str(ssh.port)]
     host = node.ssh_host or node.address
     return [*arguments, f"{ssh.user}@{host}" if ssh.user else host]
+
+
+class _Words(str):
+    """Arguments that execnet splits into words: those with spaces stay whole."""
+
+    __slots__ = ()
+
+    def split(self, *_: Any) -> list[str]:
+        return shlex.split(self)
 
 
 class Connection:
@@ -49,21 +77,40 @@ class Connection:
         self._lock = threading.Lock()
         self._answers: dict[int, queue.SimpleQueue[Any]] = {}
         self._number = 0
+        self._holder = ""
         self._start()
 
     def _start(self) -> None:
-        self._group = execnet.Group()
+        self._group = group = execnet.Group()
+        spec = self._spec or self._ssh_spec(ssh_arguments(self._ssh, self.node))
+        opened: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                channel = group.makegateway(spec).remote_exec(node_agent)
+                channel.send((0, "beat", BEAT))
+                opened.put(channel)
+            except (execnet.HostNotFound, EOFError, OSError) as error:
+                opened.put(error)
+
+        # A thread of its own that nobody joins: a login that hangs cannot be told to end.
+        threading.Thread(target=work, name=f"open {self.node.name}", daemon=True).start()
         try:
-            self._gateway = self._group.makegateway(self._spec or self._ssh_spec(ssh_arguments(self._ssh, self.node)))
-            channel = self._channel = self._gateway.remote_exec(node_agent)
-        except (execnet.HostNotFound, EOFError, OSError) as error:
-            raise InputError(f"node {self.node.name}: {error}") from None
+            channel = opened.get(timeout=OPEN_TIMEOUT)
+        except queue.Empty:
+            raise InputError(
+                f"node {self.node.name}: python3 does not start within {OPEN_TIMEOUT} s of the login"
+            ) from None
+        if isinstance(channel, Exception):
+            raise InputError(f"node {self.node.name}: {channel}")
+        self._channel, self._heard = channel, time.monotonic()
         channel.setcallback(lambda message: self._receive(channel, message), endmarker=None)
 
-    def reopen(self) -> None:
-        """Connect anew, after the node was off.
+    def reopen(self, holder: str = "") -> None:
+        """Connect anew, after the node was off, and have the node for this deployment again, if it was held.
 
-        :raises InputError: the node cannot be reached
+        :param holder: who deploys, when another process of the run held the node: its lock went with the power, too
+        :raises InputError: the node cannot be reached, or another deployment works there by now
         """
         self.close()
         # Whoever still waits for an answer learns that none comes.
@@ -71,13 +118,30 @@ class Connection:
         self._start()
         with self._lock:
             self._number = 0
+        if self._holder or holder:
+            self.hold(self._holder or holder)
 
-    def _ssh_spec(self, arguments: Sequence[str]) -> str:
+    def _ssh_spec(self, arguments: Sequence[str]) -> execnet.XSpec:
         """The interpreter there, run by root or else through sudo, as execnet writes it."""
         probe = "test $(id -u) = 0 && echo root || { sudo -n true && echo sudo; }; command -v python3"
-        done = subprocess.run(["ssh", *arguments, probe], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        lines = done.stdout.split()
         where = f"node {self.node.name} ({arguments[-1]})"
+        for attempt in range(ATTEMPTS):
+            time.sleep(attempt)
+            try:
+                done = subprocess.run(
+                    ["ssh", *arguments, probe],
+                    capture_output=True,
+                    text=True,
+                    stdin=subprocess.DEVNULL,
+                    timeout=OPEN_TIMEOUT,
+                )
+            except subprocess.TimeoutExpired:
+                raise InputError(
+                    f"{where}: ssh or the shell there gives no answer within {OPEN_TIMEOUT} s; try: ssh {arguments[-1]}"
+                ) from None
+            if done.returncode != 255 or not _BROKEN_OFF.search(done.stderr):
+                break
+        lines = done.stdout.split()
         error = " ".join(done.stderr.split()[-40:])
         if done.returncode == 255:
             raise InputError(f"{where}: not reachable by ssh: {error}; try: ssh {arguments[-1]}")
@@ -86,9 +150,12 @@ class Connection:
         if len(lines) < 2:
             raise InputError(f"{where}: no python3 on the node; install it (apt install python3)")
         python = "python3" if lines[0] == "root" else "sudo -n python3"
-        return f"ssh={shlex.join(arguments)}//python={python}"
+        spec = execnet.XSpec(f"ssh={self.node.name}//python={python}")
+        spec.ssh = _Words(shlex.join(arguments))
+        return spec
 
     def _receive(self, channel: Any, message: Any) -> None:
+        self._heard = time.monotonic()
         if message is None:
             with self._lock:
                 if channel is not self._channel:
@@ -117,8 +184,23 @@ class Connection:
                 self._channel.send((number, kind, items))
             except OSError:
                 raise self._lost() from None
+            reached, told = 0, time.monotonic()
             while True:
-                event, payload = answers.get()
+                try:
+                    event, payload = answers.get(timeout=1.0)
+                except queue.Empty:
+                    now = time.monotonic()
+                    if now - self._heard > SILENCE:
+                        self._give_up()
+                        raise self._silent(f"gives no sign of life for {SILENCE:g} s", kind, items, reached) from None
+                    if now - told > LONGEST:
+                        raise self._silent(
+                            f"does not come to an end within {LONGEST:g} s", kind, items, reached
+                        ) from None
+                    continue
+                told = time.monotonic()
+                if event == "applied":
+                    reached = payload + 1
                 if event == "done":
                     return payload
                 if event == "lost":
@@ -137,6 +219,17 @@ class Connection:
             with self._lock:
                 self._answers.pop(number, None)
 
+    def _give_up(self) -> None:
+        """Ask the node nothing more, and let those who wait learn it."""
+        self._receive(self._channel, None)
+
+    def _silent(self, what: str, kind: str, items: Any, reached: int) -> NodeError:
+        doing = _described(items[reached]) if kind == "apply" and reached < len(items) else "answer questions"
+        return NodeError(
+            f"{self.node.name} {what}; it was to: {doing}\n"
+            f"see whether it is alive (ssh {self.node.ssh_host or self.node.address}); the next --deploy goes on here"
+        )
+
     def _lost(self) -> NodeError:
         return NodeError(f"the connection to {self.node.name} was lost; the next --deploy goes on here")
 
@@ -149,6 +242,10 @@ class Connection:
         if not asked:
             return {}
         answers = self._ask("facts", [(query.op, query.args) for query in asked])
+        for answer in answers:
+            # A file that is no UTF-8 comes as bytes; as text it keeps them.
+            if isinstance(answer, dict) and isinstance(answer.get("content"), bytes):
+                answer["content"] = answer["content"].decode(errors="surrogateescape")
         return dict(zip(asked, answers, strict=True))
 
     def apply(self, actions: Sequence[dict[str, Any]], on_event: Callable[[str, Any], None] | None = None) -> None:
@@ -158,15 +255,43 @@ class Connection:
         :raises ActionError: the first that failed
         """
         if actions:
-            self._ask("apply", list(actions), on_event)
+            self._ask("apply", [_portable(action) for action in actions], on_event)
+
+    def hold(self, holder: str, say: Callable[[str], None] = lambda text: None) -> None:
+        """Have the node for this deployment alone, until the connection and what runs by it have ended.
+
+        :param holder: who deploys, for others to read
+        :param say: called with who works there while that is waited for
+        :raises InputError: another deployment, or a command that it left, works there
+        """
+        self._holder = holder
+        action = {"op": "hold", "path": LOCK, "holder": holder}
+        try:
+            self.apply([action], lambda kind, text: say(str(text)) if kind == "says" else None)
+        except (ActionError, NodeError) as error:
+            raise InputError(f"node {self.node.name}: {error}") from None
 
     def close(self) -> None:
         """End the interpreter on the node."""
         self._group.terminate(timeout=2.0)
 
 
+def _described(action: dict[str, Any]) -> str:
+    """An operation in a few words without secrets, which are in `stdin`, `env` and `content`."""
+    words = action.get("show") or action.get("argv") or action.get("packages") or action.get("units")
+    words = words or action.get("path") or action.get("url") or ""
+    text = words if isinstance(words, str) else " ".join(words)
+    return f"{action['op']} {action.get('verb', '')} {text}".replace("  ", " ")[:300].strip()
+
+
+def _portable(action: dict[str, Any]) -> dict[str, Any]:
+    """An operation whose content goes as the bytes that it was read from, also where they are no UTF-8."""
+    content = action.get("content")
+    return {**action, "content": content.encode(errors="surrogateescape")} if isinstance(content, str) else action
+
+
 class Connections:
-    """The connections of a site, opened once and all at the same time."""
+    """The connections of a site, opened once, many at the same time."""
 
     def __init__(self, ssh: Ssh, nodes: Iterable[Node]) -> None:
         self._ssh = ssh
@@ -193,16 +318,31 @@ class Connections:
             except InputError as error:
                 errors.append(str(error))
 
-        threads = [
-            threading.Thread(target=connect, args=(node,)) for node in self._nodes if node.name not in self._open
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+            list(pool.map(connect, [node for node in self._nodes if node.name not in self._open]))
         if errors:
             self.close()
             raise InputError("\n".join(sorted(errors)))
+
+    def hold(self, holder: str, say: Callable[[str, str], None]) -> None:
+        """Have all nodes for this deployment alone.
+
+        :param holder: who deploys, for others to read
+        :param say: called with a node and who works there while that is waited for
+        :raises InputError: naming every node where another deployment works
+        """
+
+        def work(name: str) -> str:
+            try:
+                self[name].hold(holder, lambda text: say(name, text))
+            except InputError as error:
+                return str(error)
+            return ""
+
+        with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+            errors = [error for error in pool.map(work, self.names()) if error]
+        if errors:
+            raise InputError("\n".join(errors))
 
     def close(self) -> None:
         """Close every connection."""

@@ -8,11 +8,18 @@ from typing import Any, TypeVar
 
 import tenacity
 
+from .pace import pace
+
 T = TypeVar("T")
 Listener = Callable[[str], None]
 
 TOLD_EVERY = 30.0
 """Seconds of one wait between two lines about it."""
+
+LOOKS = 20
+"""A wait that has gone on for so many seconds looks once a second; a longer one, which has time, less often."""
+RAREST = 5.0
+"""Seconds between two looks at most."""
 
 LONGEST = 4
 """How many times its limit a wait may take while things move: a guest that boots for ever moves, too."""
@@ -39,20 +46,48 @@ def remove_listener(listener: Listener) -> None:
         _listeners.remove(listener)
 
 
+class Teller:
+    """Tells what is waited for, when it takes long.
+
+    :param what: what is waited for
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._began = self._told = _now()
+
+    def tell(self, limit: float | None = None) -> None:
+        """Say it, when it is time to.
+
+        :param limit: seconds after which it is given up; None: it is not
+        """
+        now = _now()
+        if _listeners and now - self._told >= TOLD_EVERY:
+            self._told = now
+            of = f" of {limit:.0f} s" if limit is not None else ""
+            _listeners[-1](f"{now - self._began:.0f} s{of}: {self._what}")
+
+
 class _Patience:
     """When a wait is over: its limit has passed and, since half of it, `detail` tells nothing new."""
 
     def __init__(self, what: str, seconds: float, detail: Callable[[], str] | None) -> None:
-        self.limit = seconds
         self.text = ""
-        self._what, self._seconds, self._detail = what, seconds, detail
-        self._began = self._told = _now()
+        self._seconds, self._detail = seconds, detail
+        self._began = _now()
+        self._longer = 0.0
+        self._teller = Teller(what)
         self._known: str | None = None
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which it is over: others may learn meanwhile that all is slow."""
+        return max(self._longer, pace.seconds(self._seconds))
 
     def stop(self, _state: tenacity.RetryCallState) -> bool:
         """Whether the wait is over; tenacity asks after each attempt."""
         waited = _now() - self._began
-        if self._known is None and waited >= self._seconds / 2:
+        if self._known is None and waited >= self.limit / 2:
             self._known = self._look()
         if waited < self.limit:
             return False
@@ -61,15 +96,20 @@ class _Patience:
         self.text = self._look()
         if self.text == self._known or waited >= LONGEST * self._seconds:
             return True
-        self._known, self.limit = self.text, waited + self._seconds
+        self._known, self._longer = self.text, waited + self._seconds
         return False
+
+    def pause(self, _state: tenacity.RetryCallState) -> float:
+        """Seconds until the next look."""
+        return min(max(1.0, (_now() - self._began) / LOOKS), RAREST)
+
+    def came(self) -> None:
+        """What was waited for is there: the pace is as it took."""
+        pace.learn(_now() - self._began, self._seconds)
 
     def tell(self, _state: tenacity.RetryCallState) -> None:
         """Say what is waited for, when it is time to."""
-        now = _now()
-        if _listeners and now - self._told >= TOLD_EVERY:
-            self._told = now
-            _listeners[-1](f"{now - self._began:.0f} s of {self.limit:.0f} s: {self._what}")
+        self._teller.tell(self.limit)
 
     def _look(self) -> str:
         if self._detail is None:
@@ -85,18 +125,19 @@ def wait_for(
     condition: Callable[[], T | None],
     seconds: float,
     *,
-    every: float = 1.0,
+    every: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
     detail: Callable[[], str] | None = None,
 ) -> T:
     """Call `condition` until it returns something true, and return that.
 
-    A machine may be slow: while `detail` tells something new the wait goes on after its limit, up to LONGEST times it.
+    A machine may be slow: the limit is a multiple of the run's pace, and while `detail` tells something new the wait
+    goes on after it, up to LONGEST times `seconds`.
 
     :param what: what is waited for, as the terminal and the error will say it
     :param condition: returns something true when it is so; an exception that is not in `retry_on` ends the wait
-    :param seconds: the limit
-    :param every: seconds between two calls
+    :param seconds: the limit at the usual pace
+    :param every: seconds between two calls; None: one, and more when it takes long, since each call is work for a cloud
     :param retry_on: exceptions that mean "not yet"
     :param detail: tells what a reader of the error needs; called when half of the limit and when the limit has passed
     :raises NotInTime: the limit has passed and nothing moves
@@ -115,7 +156,7 @@ def wait_for(
     patience = _Patience(what, seconds, detail)
     retrying = tenacity.Retrying(
         stop=patience.stop,
-        wait=tenacity.wait_fixed(every),
+        wait=patience.pause if every is None else tenacity.wait_fixed(every),
         retry=tenacity.retry_if_result(lambda result: not result) | tenacity.retry_if_exception_type(retry_on),
         before_sleep=patience.tell,
     )
@@ -128,4 +169,5 @@ def wait_for(
         # The attempts' own tracebacks say nothing that `last` does not say.
         raise NotInTime(text) from None
     assert result is not None
+    patience.came()
     return result

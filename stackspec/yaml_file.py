@@ -8,8 +8,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from .errors import InputError
+
+DEEPEST = 50
+"""Collections in each other that a file of ours may have; the library takes half a minute to use up the stack."""
 
 
 def read_yaml(path: Path) -> tuple[Any, YamlSource]:
@@ -18,7 +22,18 @@ def read_yaml(path: Path) -> tuple[Any, YamlSource]:
     :raises InputError: the file cannot be read or is not YAML (a key twice in one mapping is refused, too)
     """
     try:
-        data = YAML().load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        depth = 0
+        for event in YAML().parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > DEEPEST:
+                raise RecursionError
+            if isinstance(event, AliasEvent):
+                raise InputError(
+                    f"{path}:{event.start_mark.line + 1}: *{event.anchor} is an alias, and a few of them can fill the "
+                    "memory; write the value itself"
+                )
+        data = YAML().load(text)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except DuplicateKeyError as error:
@@ -26,6 +41,8 @@ def read_yaml(path: Path) -> tuple[Any, YamlSource]:
         key = str(error.problem).split('"')[1]
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}:{line}: {key!r} stands twice in this mapping; each name once") from None
+    except RecursionError:
+        raise InputError(f"{path}:1: nested too deeply for an inventory or a file of secrets") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = " ".join(str(error.problem).split())

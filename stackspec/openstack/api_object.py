@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from keystoneauth1.exceptions import ClientException
 from openstack.exceptions import SDKException
 
-from ..errors import ActionError
+from ..errors import ActionError, CannotTell
 from ..resources.base import Change, Context, Difference, Resource
 from .cloud import Cloud
 
@@ -31,16 +31,19 @@ class ApiObject(Resource):
 
     def changes(self, context: Context) -> list[Change]:
         cloud = context.shared.get(Cloud)
-        differences = self.differences(cloud, context)
+        try:
+            differences = self.differences(cloud, context)
+        except CannotTell as error:
+            # Before the service runs it is as if it were not there; the action looks again.
+            differences = [Difference(self.title, "there", f"cannot tell: {error}")]
         if not differences:
             return []
 
         def action() -> None:
             try:
                 self.prepare(context)
-                with cloud.lock:
-                    # Another step may have made it meanwhile: two chapters name nova's user.
-                    cloud.forget()
+                # Another step may have made it meanwhile: two chapters name nova's user.
+                with cloud.certain():
                     if self.differences(cloud, context):
                         self.make(cloud, context)
             except (SDKException, ClientException) as error:

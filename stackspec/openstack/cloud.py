@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import openstack
@@ -13,10 +15,13 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from openstack.connection import Connection
 
+from ..errors import CannotTell
 from ..site import Site
 
 CONNECT_RETRIES = 5
 """API servers behind uWSGI answer a kept-alive connection and then reset it; the client tries again."""
+API_TIMEOUT = 180
+"""Seconds of silence after which a request is given up; services give up what they ask each other after 60."""
 _QUERIES: dict[str, dict[str, Any]] = {"compute.flavors": {"is_public": None}}
 """What has to be asked for beyond the default: flavors that not every project may use."""
 REACHED_FOR = 2.0
@@ -44,9 +49,21 @@ def connect(site: Site, *, user: str = "admin", project: str = "admin", password
         project_domain_name="Default",
         region_name=site.region,
         connect_retries=CONNECT_RETRIES,
+        api_timeout=API_TIMEOUT,
         load_yaml_config=False,
         load_envvars=False,
     )
+
+
+def connect_named(name: str) -> Connection:
+    """A connection to a cloud of clouds.yaml.
+
+    :param name: its entry there, whose own `api_timeout` counts when it has one
+    :raises ConfigException: there is no such entry, or it lacks something
+    """
+    region = openstack.config.get_cloud_region(cloud=name, connect_retries=CONNECT_RETRIES)
+    region.config["api_timeout"] = region.config.get("api_timeout") or API_TIMEOUT
+    return Connection(config=region)
 
 
 class Cloud:
@@ -63,6 +80,8 @@ class Cloud:
         self._proved: set[tuple[str, str]] = set()
         self._asked = 0.0
         self._reachable = False
+        self._certain = False
+        self._refusal = ""
 
     @property
     def connection(self) -> Any:
@@ -77,7 +96,7 @@ class Cloud:
         return connect(self.site, user=user, project="service")
 
     def reachable(self) -> bool:
-        """Whether keystone admits the administrator. Before the keystone step it does not, and nothing is there."""
+        """Whether keystone admits the administrator. Before the keystone step it does not."""
         with self.lock:
             if self._reachable or time.monotonic() - self._asked < REACHED_FOR:
                 return self._reachable
@@ -104,26 +123,37 @@ class Cloud:
         )
         try:
             attempts(auth.get_token, Session(auth=auth, timeout=30))
-        except (exceptions.ClientException, OSError):
+        except (exceptions.ClientException, OSError) as error:
+            silent = isinstance(error, exceptions.ConnectFailure)
+            answer = "does not answer" if silent else f"does not admit {user}: {type(error).__name__}: {error}"
+            self._refusal = f"keystone at {auth_url(self.site)} {answer}"
             return False
         self._proved.add((user, project or domain))
         return True
 
     def list(self, kind: str) -> list[Any]:
-        """All objects of a kind, such as ``identity.users`` or ``network.networks``; none when keystone is not up."""
-        if not self.reachable():
-            return []
+        """All objects of a kind, such as ``identity.users`` or ``network.networks``.
+
+        There are none while the catalog has not got their service.
+
+        :raises CannotTell: the list cannot be had; while `certain`, what the client raises
+        """
         service, name = kind.split(".")
         with self.lock:
+            if not self._certain and not self.reachable():
+                raise CannotTell(self._refusal)
             if kind not in self._lists:
                 try:
                     query = _QUERIES.get(kind, {})
                     self._lists[kind] = list(getattr(getattr(self.connection, service), name)(**query))
                 except exceptions.EndpointNotFound:
+                    if self._certain:
+                        raise
                     return []
-                except (exceptions.ConnectFailure, exceptions.HttpError, openstack.exceptions.SDKException):
-                    # The service of that kind is not up yet; what it holds will be read when its step runs.
-                    return []
+                except (exceptions.ClientException, openstack.exceptions.SDKException) as error:
+                    if self._certain:
+                        raise
+                    raise CannotTell(f"{kind} cannot be listed: {type(error).__name__}: {error}") from None
             return self._lists[kind]
 
     def find(self, kind: str, **wanted: Any) -> Any | None:
@@ -132,6 +162,29 @@ class Cloud:
             if all(getattr(each, name) == value for name, value in wanted.items()):
                 return each
         return None
+
+    def owned(self, kind: str, name: str, project: str) -> Any | None:
+        """The object of `kind` that is called `name` and belongs to `project` of the Default domain.
+
+        A tenant may call its own objects as it likes: a name alone does not say whose an object is.
+        """
+        owner = self.find("identity.projects", name=project, domain_id="default")
+        attribute = "owner_id" if kind == "image.images" else "project_id"
+        return self.find(kind, name=name, **{attribute: owner.id}) if owner is not None else None
+
+    @contextlib.contextmanager
+    def certain(self) -> Iterator[None]:
+        """Hold the lock and read anew, before something is made: here a list that fails is an error, and no empty one.
+
+        :raises SDKException: from what is done inside, as is keystoneauth's ClientException
+        """
+        with self.lock:
+            self.forget()
+            self._certain = True
+            try:
+                yield
+            finally:
+                self._certain = False
 
     def renew(self) -> None:
         """Log in anew the next time: a token carries the catalog as it was when it was issued."""

@@ -13,6 +13,8 @@ from ..site import Site
 CLIENT = ("mariadb", "--batch", "--skip-column-names")
 STAMPS = "/var/lib/stackspec/db"
 """Where a node keeps for which package version a schema was made."""
+FIRST = "first sync unfinished"
+"""Word in its place while a schema is made in an empty database."""
 _SURVEY = (
     "SELECT 'database', schema_name, '', '' FROM information_schema.schemata;"
     "SELECT 'user', user, host, authentication_string FROM mysql.user;"
@@ -92,6 +94,7 @@ class DbSync(Resource):
     :param package: the package, as the guide names it, whose version tells that the schema may have to follow
     :param user: who runs it
     :param version: that version, where no package of the distribution has it
+    :param fills: databases that the tool fills beside it
     """
 
     argv: tuple[str, ...]
@@ -99,6 +102,7 @@ class DbSync(Resource):
     package: str
     user: str
     version: str = ""
+    fills: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -107,12 +111,17 @@ class DbSync(Resource):
     def _version(self) -> Query:
         return run(*CLIENT, stdin=f"SELECT version_num FROM `{self.database}`.alembic_version")
 
+    def _tables(self) -> Query:
+        return run(
+            *CLIENT, stdin=f"SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='{self.database}'"
+        )
+
     def _package(self, site: Site) -> Query:
         return package(site.release.package(self.package)[0])
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         installed = () if self.version else (self._package(site),)
-        return [self._version(), *installed, file(f"{STAMPS}/{self.database}")]
+        return [self._version(), *installed, file(f"{STAMPS}/{self.database}"), self._tables()]
 
     def changes(self, context: Context) -> list[Change]:
         stamp = f"{STAMPS}/{self.database}"
@@ -123,7 +132,13 @@ class DbSync(Resource):
         if not empty and made_for in ("", installed):
             return []
         difference = Difference(self.title, f"made for {installed or 'the package'}", made_for or "empty")
-        begin: NodeAction = {"op": "write", "path": stamp, "content": "unfinished\n", "mode": 0o644}
+        # Tables of a first sync that was killed hold nothing yet, and may be in the way of the second one.
+        first = made_for == FIRST or str(context.facts[self._tables()]["out"]).strip() == "0"
+        word = FIRST if first else "unfinished"
+        begin: NodeAction = {"op": "write", "path": stamp, "content": f"{word}\n", "mode": 0o644}
         sync: NodeAction = {"op": "command", "argv": self.argv, "user": self.user, "timeout": 900.0}
+        if made_for == FIRST:
+            sql = "".join(f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" for name in (self.database, *self.fills))
+            sync["mend"] = ({"op": "command", "argv": CLIENT, "stdin": sql, "what": f"empty {self.database}"},)
         end: NodeAction = {**begin, "content": f"{installed}\n"}
         return [Change(" ".join(self.argv), (difference,), "", (begin, sync, end), (self.title,))]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import CannotTell
 from ..inventory import Node
 from ..resources.base import Change, Context, Difference, Query, Resource, file
 from ..site import Site
@@ -29,10 +30,14 @@ class Bootstrap(Resource):
 
     def changes(self, context: Context) -> list[Change]:
         cloud = context.shared.get(Cloud)
-        service = cloud.find("identity.services", type="identity")
         url = auth_url(context.site) + "/"
         urls = {interface: context.site.public(url) if interface == "public" else url for interface in INTERFACES}
-        found = {e.interface: e.url for e in cloud.list("identity.endpoints") if service and e.service_id == service.id}
+        now, found = "not so", {}
+        try:
+            if service := cloud.find("identity.services", type="identity"):
+                found = {e.interface: e.url for e in cloud.list("identity.endpoints") if e.service_id == service.id}
+        except CannotTell as error:
+            now = f"cannot tell: {error}"
         if all(found.get(interface) == url for interface, url in urls.items()):
             return []
         # The command runs on the node, and the next look has to see what it did.
@@ -42,7 +47,7 @@ class Bootstrap(Resource):
             argv += [f"--bootstrap-{interface}-url", url]
         env = {"OS_BOOTSTRAP_PASSWORD": context.site.password("admin")}
         action = {"op": "command", "argv": argv, "env": env}
-        difference = Difference("keystone", "admits admin, identity endpoints there", "not so")
+        difference = Difference("keystone", "admits admin, identity endpoints there", now)
         return [Change("run keystone-manage bootstrap", (difference,), "", (action,))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,21 @@ class Image(ApiObject):
     :param name: its name in glance
     :param image: what the inventory says of it
     :param tags: marks by which a service finds it
-    :param project: the project that owns it; the administrator's when not given
+    :param project: the project that owns it
     """
 
     name: str
     image: inventory.Image = field(hash=False)
     tags: tuple[str, ...] = ()
-    project: str = ""
+    project: str = "admin"
 
     @property
     def title(self) -> str:
         return f"image {self.name}"
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
-        found = cloud.find("image.images", name=self.name)
+        found = cloud.owned("image.images", self.name, self.project)
         wanted: dict[str, Any] = {"visibility": self.image.visibility, "status": "active"}
-        if self.project and (owner := cloud.find("identity.projects", name=self.project)) is not None:
-            wanted["owner_id"] = owner.id
         differences = compare(found, wanted, self.title)
         missing = set(self.tags) - set(found.tags) if found is not None else set()
         if missing:
@@ -61,11 +60,15 @@ class Image(ApiObject):
         image_file(context.site, self.name, self.image)
 
     def make(self, cloud: Cloud, context: Context) -> None:
-        found = cloud.find("image.images", name=self.name)
+        found = cloud.owned("image.images", self.name, self.project)
+        if found is not None and SOURCE not in found.properties:
+            raise ActionError(
+                f"change image {self.name}",
+                output=f"image {found.id} of project {self.project} has this name, and no deployment made it",
+                advice="rename that image, or give the inventory's another name",
+            )
         source = _source(context.site, self.image)
         attributes: dict[str, Any] = {"visibility": self.image.visibility, **self.image.properties}
-        if self.project:
-            attributes["owner"] = cloud.connection.identity.find_project(self.project, ignore_missing=False).id
         if found is not None and found.status == "active" and found.properties.get(SOURCE, source) == source:
             tags = sorted({*found.tags, *self.tags})
             cloud.connection.image.update_image(found, **attributes, tags=tags)
@@ -74,11 +77,13 @@ class Image(ApiObject):
             # Of another source; or an upload that was killed, which leaves a queued image.
             cloud.connection.image.delete_image(found)
         path = image_file(context.site, self.name, self.image)
+        project = cloud.connection.identity.find_project(self.project, ignore_missing=False, domain_id="default")
         image = cloud.connection.image.create_image(
             self.name,
             filename=str(path),
             disk_format=self.image.disk_format,
             container_format="bare",
+            owner=project.id,
             tags=list(self.tags),
             **attributes,
             **{SOURCE: source},
@@ -129,9 +134,12 @@ def _download(name: str, image: inventory.Image) -> Path:
         part = path.with_suffix(".part")
         try:
             with urllib.request.urlopen(image.source, timeout=60) as source, part.open("wb") as target:
+                size = source.headers.get("Content-Length")
                 while block := source.read(1 << 20):
                     target.write(block)
-        except OSError as error:
+                if size is not None and target.tell() != int(size):
+                    raise OSError(f"the download ended after {target.tell()} of {size} bytes")
+        except (OSError, HTTPException) as error:
             raise ActionError(
                 f"download image {name}",
                 output=f"{image.source}: {error}",

@@ -141,9 +141,26 @@ def _delete_application_credential(connection: Cloud, key: str) -> None:
     connection.identity.delete_application_credential(user, key, ignore_missing=False)
 
 
+def _listed(service: Any, plural: str) -> Any:
+    response = service.get(f"/{plural}")
+    exceptions.raise_from_response(response)
+    return response.json()[plural]
+
+
+def _disabled(connection: Cloud, everyone: bool) -> Iterator[Any]:
+    # Only an administrator has disabled one; nova asks who may list them.
+    return (each for each in connection.compute.services() if each.status == "disabled")
+
+
+def _enable(connection: Cloud, key: str) -> None:
+    for each in connection.compute.services():
+        if str(each.id) == key and each.status == "disabled":
+            connection.compute.enable_service(each, each.host, each.binary)
+
+
 def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
     # Heat shows administrators the stacks of all projects, and them alone whose each is.
-    for each in connection.orchestration.get("/stacks").json()["stacks"]:
+    for each in _listed(connection.orchestration, "stacks"):
         if each["stack_status"] != "DELETE_COMPLETE":
             yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
 
@@ -158,7 +175,7 @@ def _delete_object_container(connection: Cloud, container: str) -> None:
 def _of_magnum(plural: str) -> Listing:
     def listed(connection: Cloud, everyone: bool) -> Iterator[Any]:
         # As with stacks; what a magnum of an older release does not say of the project is not missed.
-        for each in connection.container_infrastructure_management.get(f"/{plural}").json()[plural]:
+        for each in _listed(connection.container_infrastructure_management, plural):
             yield SimpleNamespace(id=each["uuid"], name=each["name"], project_id=each.get("project_id"))
 
     return listed
@@ -253,7 +270,9 @@ def _delete_qos_spec(connection: Cloud, key: str) -> None:
 
 
 KINDS: tuple[Kind, ...] = (
-    # In the order in which they can be deleted: each stands before what it uses.
+    # In the order in which they can be deleted: each stands before what it uses. A service that a run disabled is
+    # enabled again, first of all.
+    Kind("disabled_service", "compute", _disabled, _enable, label="disabled_reason"),
     _kind(
         "container_infrastructure_management",
         "cluster",

@@ -9,6 +9,9 @@ from ..resources.base import Context, Difference
 from .api_object import ApiObject, compare
 from .cloud import Cloud
 
+OWNER = "admin"
+"""The project of the provider network: the administrator's, who makes it."""
+
 
 @dataclass(frozen=True)
 class Network(ApiObject):
@@ -31,11 +34,11 @@ class Network(ApiObject):
             "is_router_external": self.external,
             "is_shared": self.shared,
         }
-        return compare(cloud.find("network.networks", name=self.name), wanted, self.title)
+        return compare(cloud.owned("network.networks", self.name, OWNER), wanted, self.title)
 
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
-        if found := cloud.find("network.networks", name=self.name):
+        if found := cloud.owned("network.networks", self.name, OWNER):
             network.update_network(found, **{"router:external": self.external, "shared": self.shared})
             return
         network.create_network(
@@ -68,16 +71,16 @@ class Subnet(ApiObject):
         return wanted
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
-        return compare(cloud.find("network.subnets", name=self.name), self._wanted(context), self.title)
+        return compare(cloud.owned("network.subnets", self.name, OWNER), self._wanted(context), self.title)
 
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
         wanted = self._wanted(context)
-        if found := cloud.find("network.subnets", name=self.name):
+        if found := cloud.owned("network.subnets", self.name, OWNER):
             wanted.pop("cidr")
             network.update_subnet(found, **wanted)
             return
-        parent = network.find_network(self.network, ignore_missing=False)
+        parent = network.find_network(self.network, ignore_missing=False, project_id=_project_id(cloud, OWNER))
         network.create_subnet(name=self.name, network_id=parent.id, ip_version=4, **wanted)
 
 
@@ -108,17 +111,19 @@ class ServiceNetwork(ApiObject):
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
         return [
-            *compare(cloud.find("network.networks", name=self.name), {"is_shared": False}, self.title),
-            *compare(cloud.find("network.subnets", name=self.subnet), self._wanted(), f"subnet {self.subnet}"),
+            *compare(cloud.owned("network.networks", self.name, self.project), {"is_shared": False}, self.title),
+            *compare(
+                cloud.owned("network.subnets", self.subnet, self.project), self._wanted(), f"subnet {self.subnet}"
+            ),
         ]
 
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
         project = _project_id(cloud, self.project)
-        parent = cloud.find("network.networks", name=self.name)
+        parent = cloud.owned("network.networks", self.name, self.project)
         if parent is None:
             parent = network.create_network(name=self.name, project_id=project)
-        if found := cloud.find("network.subnets", name=self.subnet):
+        if found := cloud.owned("network.subnets", self.subnet, self.project):
             network.update_subnet(found, gateway_ip=None, allocation_pools=self._wanted()["allocation_pools"])
         else:
             owner = {"network_id": parent.id, "project_id": project}
@@ -153,7 +158,7 @@ class SecurityGroup(ApiObject):
         return [rule for rule in self.rules if rule not in there]
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
-        found = cloud.find("network.security_groups", name=self.name)
+        found = cloud.owned("network.security_groups", self.name, self.project)
         if found is None:
             return compare(None, {}, self.title)
         return [
@@ -166,7 +171,7 @@ class SecurityGroup(ApiObject):
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
         project = _project_id(cloud, self.project)
-        found = cloud.find("network.security_groups", name=self.name)
+        found = cloud.owned("network.security_groups", self.name, self.project)
         missing = self._missing(found) if found is not None else self.rules
         if found is None:
             found = network.create_security_group(name=self.name, project_id=project)
@@ -210,7 +215,7 @@ class ServicePort(ApiObject):
         return f"port {self.name}"
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
-        found = cloud.find("network.ports", name=self.name)
+        found = cloud.owned("network.ports", self.name, self.project)
         differences = compare(found, {"device_owner": self.owner, "binding_host_id": self.host}, self.title)
         addresses = [each["ip_address"] for each in found.fixed_ips] if found is not None else []
         if found is not None and addresses != [self.address]:
@@ -219,15 +224,16 @@ class ServicePort(ApiObject):
 
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
-        if found := cloud.find("network.ports", name=self.name):
+        if found := cloud.owned("network.ports", self.name, self.project):
             # Its address cannot always be changed in place; whoever uses it reads address and MAC anew.
             network.delete_port(found)
-        parent = network.find_network(self.network, ignore_missing=False)
-        subnet = network.find_subnet(self.subnet, ignore_missing=False)
-        group = network.find_security_group(self.security_group, ignore_missing=False)
+        project = _project_id(cloud, self.project)
+        parent = network.find_network(self.network, ignore_missing=False, project_id=project)
+        subnet = network.find_subnet(self.subnet, ignore_missing=False, project_id=project)
+        group = network.find_security_group(self.security_group, ignore_missing=False, project_id=project)
         network.create_port(
             name=self.name,
-            project_id=_project_id(cloud, self.project),
+            project_id=project,
             network_id=parent.id,
             fixed_ips=[{"subnet_id": subnet.id, "ip_address": self.address}],
             security_group_ids=[group.id],

@@ -102,8 +102,9 @@ class OvsBridge(Resource):
         argv += ["--", "--may-exist", "add-port", self.name, self.port]
         look = f"ip -o address show dev {self.name} | grep -qF ' {self.address} '"
         actions: tuple[NodeAction, ...] = (
-            {"op": "command", "argv": argv, "units": ["ovs-vswitchd"]},
+            # First: that it is up is not looked at once it is in the bridge.
             {"op": "command", "argv": ["ip", "link", "set", self.port, "up"]},
+            {"op": "command", "argv": argv, "units": ["ovs-vswitchd"]},
             {
                 "op": "await_command",
                 "argv": ["sh", "-c", look],

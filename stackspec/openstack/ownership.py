@@ -6,25 +6,22 @@ Every object carries the run id in its name, or in its description where it has 
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import openstack
 import pytest
 import tenacity
 from keystoneauth1.exceptions import ClientException, ConnectFailure
 from openstack import exceptions
 
-from ..errors import InputError
-from ..plugin_keys import RUN_ID, SITE
+from ..plugin_keys import CLOUD, RUN_ID, SITE
 from ..waiting import NotInTime, wait_for
-from .cloud import CONNECT_RETRIES, connect
+from .cloud import connect, connect_named
 from .kinds import KINDS, RANK, Cloud, Kind
 from .mending import mend
-from .run_names import EVERY_RUN, belongs
+from .run_names import EVERY_RUN, belongs, run_of
 
 CONNECTION: pytest.StashKey[Cloud] = pytest.StashKey()
 """The connection of the run, for the check at its end; absent when no test asked for a cloud."""
@@ -56,20 +53,35 @@ DENIED = (exceptions.ForbiddenException,)
 def is_admin(connection: Cloud) -> bool:
     """Whether this user may do what only an administrator may; asked of the cloud, since role names are its own."""
     response = connection.identity.get("/projects", params={"limit": 1})
+    if response.status_code not in (401, 403, 404):
+        # A keystone that fails has not said that this is an ordinary user, who would find nothing of the others'.
+        exceptions.raise_from_response(response)
     return bool(response.status_code == 200)
 
 
-def leftovers(connection: Cloud, run_id: str = EVERY_RUN, *, projects: Collection[str] | None = None) -> list[Found]:
+def leftovers(
+    connection: Cloud,
+    run_id: str | Callable[[str], bool] = EVERY_RUN,
+    *,
+    projects: Collection[str] | None = None,
+) -> list[Found]:
     """Objects in the cloud that carry `run_id` or belong to a project that does.
 
     :param connection: an administrator sees what all projects and users have, anybody else what is theirs
-    :param run_id: a run id, or the beginning of some; every run's by default
+    :param run_id: a run id, the beginning of some (every run's by default), or what says of an id whether it is meant
     :param projects: ids of the projects to look into, when only what is in them counts, not what carries the name
+    :raises SDKException: something cannot be listed, so that nobody knows what is left
     """
+
+    def meant(label: str | None) -> bool:
+        if isinstance(run_id, str):
+            return belongs(label, run_id)
+        return (run := run_of(label)) is not None and run_id(run)
+
     everyone = is_admin(connection)
     inside = set(projects or ())
     if projects is None and everyone:
-        inside = {each.id for each in connection.identity.projects() if belongs(each.name, run_id)}
+        inside = {each.id for each in connection.identity.projects() if meant(each.name)}
     found: list[Found] = []
     scoped: dict[str, Cloud] = {}
     for kind in KINDS:
@@ -79,7 +91,7 @@ def leftovers(connection: Cloud, run_id: str = EVERY_RUN, *, projects: Collectio
             for each in kind.list(connection, everyone):
                 owner = _owner(kind, each)
                 label = getattr(each, kind.label, None)
-                if (projects is None and belongs(label, run_id)) or owner in inside:
+                if (projects is None and meant(label)) or owner in inside:
                     found.append(Found(connection, kind, _key(kind, each, everyone), label or "without a name", owner))
             for project in inside if kind.inside else ():
                 scoped[project] = scoped.get(project) or within(connection, project)
@@ -160,13 +172,9 @@ def _destroy(each: Found, seconds: float) -> str | None:
 
 
 def open_cloud(config: pytest.Config) -> Cloud:
-    """Connect to the cloud that OS_CLOUD names, else to the site's as its administrator."""
+    """Connect to the run's cloud: the site's as its administrator, or the one of clouds.yaml that was named."""
     site = config.stash.get(SITE, None)
-    if name := os.environ.get("OS_CLOUD"):
-        return openstack.connect(cloud=name, connect_retries=CONNECT_RETRIES)
-    if site is None:
-        raise InputError("no cloud: set OS_CLOUD to a name in clouds.yaml, or name an inventory with --inventory PATH")
-    return connect(site)
+    return connect(site) if site is not None else connect_named(config.stash[CLOUD])
 
 
 def check_leftovers(config: pytest.Config) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..inventory import Node
-from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, run
+from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, file, run
 from ..site import Site
 
 # Asked of a stopped server, rabbitmqctl would start Erlang's port mapper, and its socket unit then fails for ever.
@@ -41,7 +41,7 @@ class RabbitUser(Resource):
         return f"RabbitMQ user {self.name}"
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [_DEFINITIONS]
+        return [_DEFINITIONS, file(_FILE)]
 
     def changes(self, context: Context) -> list[Change]:
         password = context.site.password(f"{self.name} rabbitmq")
@@ -54,6 +54,8 @@ class RabbitUser(Resource):
         permissions = {"user": self.name, **_PERMISSIONS}
         if permissions not in found.get("permissions", ()):
             differences.append(Difference(f"permissions of {self.name} in /", ".* .* .*", "not so"))
+        if context.facts[file(_FILE)]["exists"]:
+            differences.append(Difference(_FILE, "not there", "left by a run that was killed"))
         if not differences:
             return []
         user = {
@@ -70,6 +72,31 @@ class RabbitUser(Resource):
             {"op": "remove", "path": _FILE},
         )
         return [Change(f"make {self.title}", tuple(differences), "", actions)]
+
+
+@dataclass(frozen=True)
+class NoRabbitUser(Resource):
+    """A user that the package makes with a password that everybody knows, and that nobody needs."""
+
+    name: str
+
+    @property
+    def title(self) -> str:
+        return f"no RabbitMQ user {self.name}"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [_DEFINITIONS]
+
+    def changes(self, context: Context) -> list[Change]:
+        found = _parse(str(context.facts[_DEFINITIONS]["out"]))
+        # Of a server that does not run it is not known: the first start makes the user.
+        if found and self.name not in [each["name"] for each in found.get("users", ())]:
+            return []
+        action: NodeAction = {"op": "command", "argv": ["rabbitmqctl", "-q", "delete_user", self.name]}
+        # 67: there is no such user.
+        action |= {"expect": [0, 67], "units": ["rabbitmq-server"]}
+        difference = Difference(f"RabbitMQ user {self.name}", "not there", "there" if found else "not known")
+        return [Change(f"remove RabbitMQ user {self.name}", (difference,), "", (action,))]
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -15,11 +15,15 @@ class Id(Reference):
     :param kind: endpoint, network, subnet, port, project, image, flavor or security_group
     :param name: its name; for an endpoint ``service type/interface``
     :param attribute: what is wanted of it, when that is not the id
+    :param project: of the Default domain, which owns it where a project can
+
+    It is not known while there is no such object; where the cloud cannot be asked, that is a CannotTell.
     """
 
     kind: str
     name: str
     attribute: str = "id"
+    project: str = "service"
 
     def resolve(self, context: Context) -> str | None:
         cloud = context.shared.get(Cloud)
@@ -27,7 +31,11 @@ class Id(Reference):
             service_type, interface = self.name.split("/")
             service = cloud.find("identity.services", type=service_type)
             found = service and cloud.find("identity.endpoints", service_id=service.id, interface=interface)
+        elif self.kind == "project":
+            found = cloud.find("identity.projects", name=self.name, domain_id="default")
+        elif self.kind == "flavor":
+            found = cloud.find("compute.flavors", name=self.name)
         else:
-            service_of = {"project": "identity", "image": "image", "flavor": "compute"}.get(self.kind, "network")
-            found = cloud.find(f"{service_of}.{self.kind}s", name=self.name)
+            service_of = "image" if self.kind == "image" else "network"
+            found = cloud.owned(f"{service_of}.{self.kind}s", self.name, self.project)
         return str(getattr(found, self.attribute)) if found else None

@@ -5,6 +5,7 @@ A run id has a shape of its own, so that a sweep never takes what somebody else 
 
 from __future__ import annotations
 
+import datetime
 import re
 
 RUN_ID = re.compile(r"^(ss-\d{8}-\d{6}-[0-9a-f]{4})(?:-.*)?$")
@@ -28,6 +29,12 @@ def belongs(label: str | None, run_id: str = EVERY_RUN) -> bool:
     """Whether `label` is of the run `run_id`, or of a run whose id begins so."""
     run = run_of(label)
     return run is not None and run.startswith(run_id)
+
+
+def age(run_id: str) -> datetime.timedelta:
+    """How long ago the run began: its id says when, in UTC."""
+    began = datetime.datetime.strptime(run_id[3:18], "%Y%m%d-%H%M%S").replace(tzinfo=datetime.timezone.utc)
+    return datetime.datetime.now(datetime.timezone.utc) - began
 
 
 def custom_name(name: str) -> str:

@@ -1,15 +1,17 @@
 """Resources that every step can yield; what only OpenStack has is in stackspec.openstack."""
 
 from .base import Change, Context, Difference, Query, Reference, Resource, Shared
+from .claim import Claim, SpareInterface
 from .command import Answers, Await, Command
 from .disks import Mounted, Xfs
 from .files import Access, Directory, File, FileFrom, Lines
 from .generated import Generated
 from .ini import IniFile
 from .iscsi import InitiatorName
+from .kept import KeptOption
 from .kernel import KernelModule
 from .lvm import LvmFilter, VolumeGroup
-from .packages import Packages
+from .packages import NothingHalfInstalled, Packages
 from .python_settings import PythonSettings
 from .service import Service
 from .venv import Venv
@@ -20,6 +22,7 @@ __all__ = [
     "Answers",
     "Await",
     "Change",
+    "Claim",
     "Command",
     "Context",
     "Difference",
@@ -29,10 +32,12 @@ __all__ = [
     "Generated",
     "IniFile",
     "InitiatorName",
+    "KeptOption",
     "KernelModule",
     "Lines",
     "LvmFilter",
     "Mounted",
+    "NothingHalfInstalled",
     "Packages",
     "PythonSettings",
     "Query",
@@ -40,6 +45,7 @@ __all__ = [
     "Resource",
     "Service",
     "Shared",
+    "SpareInterface",
     "Venv",
     "VolumeGroup",
     "Xfs",

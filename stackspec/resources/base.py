@@ -6,9 +6,11 @@ import difflib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ..errors import ActionError
 from ..site import Site
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ NodeAction = dict[str, Any]
 RunnerAction = Callable[[], None]
 """An operation of the controlling machine, for example an API call."""
 _Shared = TypeVar("_Shared")
+ASKED_AT_ONCE = 16
+"""Nodes that are asked one thing at the same time."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,13 @@ class Query:
 
 
 def file(path: str) -> Query:
-    """Content, mode, owner and time of a file: {exists, content, mode, owner, group, mtime, kind}."""
+    """Content, mode, owner and times of a file: {exists, content, mode, owner, group, mtime, ctime, kind}."""
     return Query("file", (path,))
 
 
 def unit(name: str) -> Query:
-    """State of a systemd unit: {load, active, sub, enabled, started (s since epoch), pid}."""
+    """State of a systemd unit: {load, active, sub, enabled, started (s since epoch), pid, invocation, started_with,
+    outdated (its files have changed since systemd read them)}."""
     return Query("unit", (name,))
 
 
@@ -54,6 +59,11 @@ def run(*argv: str, stdin: str = "", user: str = "") -> Query:
     return Query("run", (argv, stdin, user))
 
 
+def unfinished() -> Query:
+    """Whether an installation was begun on the node and what follows it not done: a bool."""
+    return Query("unfinished", ())
+
+
 def http(url: str) -> Query:
     """Status of an HTTP GET made on the node, or the error as text."""
     return Query("http", (url,))
@@ -65,7 +75,7 @@ def bytes_of(path: str) -> Query:
 
 
 def disk(device: str) -> Query:
-    """A block device: {exists, path (real), block, content (what blkid says, {} if blank), mounted, holders}."""
+    """A block device: {exists, path (real), block, content (what is on it, {} if blank), id, mounted, holders}."""
     return Query("disk", (device,))
 
 
@@ -101,6 +111,15 @@ class Change:
     follows: bool = False
 
 
+def refusal(reason: str) -> RunnerAction:
+    """What is done instead of a change that would lose data, or that nobody can tell: nothing, with an error."""
+
+    def refuse() -> None:
+        raise ActionError(reason)
+
+    return refuse
+
+
 class Shared:
     """What resources of one run share: objects such as an API connection, made on first use, and the nodes."""
 
@@ -109,6 +128,8 @@ class Shared:
         self._nodes = nodes
         self._objects: dict[type, Any] = {}
         self._lock = threading.RLock()
+        self._gathered: dict[Query, dict[str, Any]] = {}
+        self._gathering = threading.Lock()
 
     def get(self, kind: type[_Shared]) -> _Shared:
         """The run's only `kind`, made from the site."""
@@ -121,6 +142,16 @@ class Shared:
     def ask(self, node: str, query: Query) -> Any:
         """What another node of the site answers now; None for a plan without nodes."""
         return None if self._nodes is None else self._nodes[node].facts([query])[query]
+
+    def gather(self, nodes: Iterable[str], query: Query) -> dict[str, Any]:
+        """What nodes of the site answered when they were first asked in this run: each once, many at a time."""
+        with self._gathering:
+            known = self._gathered.setdefault(query, {})
+            new = [node for node in nodes if node not in known]
+            if new:
+                with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+                    known |= zip(new, pool.map(lambda node: self.ask(node, query), new), strict=True)
+            return dict(known)
 
 
 @dataclass
@@ -170,7 +201,10 @@ class Resource(ABC):
 
     @abstractmethod
     def changes(self, context: Context) -> list[Change]:
-        """What has to change; empty when found equals wanted."""
+        """What has to change; empty when found equals wanted.
+
+        :raises CannotTell: what is there could not be read
+        """
 
 
 @dataclass(frozen=True)
@@ -199,7 +233,10 @@ class Reference(ABC):
 
     @abstractmethod
     def resolve(self, context: Context) -> str | None:
-        """The value, or None while it is not known."""
+        """The value, or None while it is not known.
+
+        :raises CannotTell: what it is of could not be read
+        """
 
 
 def resolve(value: Any, context: Context) -> str | None:
@@ -213,6 +250,7 @@ def resolve(value: Any, context: Context) -> str | None:
 
 def unified_diff(path: str, before: str, after: str) -> str:
     """Unified diff of a file, as `diff -u` prints it."""
+    before, after = (text.encode(errors="backslashreplace").decode() for text in (before, after))
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), f"{path} (found)", f"{path} (wanted)", n=1
     )

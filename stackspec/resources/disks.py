@@ -8,7 +8,26 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, Query, Resource, disk
+from .base import Change, Context, Difference, NodeAction, Query, Resource, RunnerAction, disk, file, refusal
+
+WIPED = file("/var/lib/stackspec/wiped")
+"""Where a node keeps the ids of disks for which the inventory's `wipe` is used up, one a line."""
+
+
+def may_be_wiped(context: Context, device: str, wipe: Iterable[str]) -> bool:
+    """Whether the inventory gives what is on this very disk away, and that was not made use of yet."""
+    found = context.facts[disk(device)].get("id", "")
+    return found in wipe and found not in str(context.facts[WIPED]["content"]).splitlines()
+
+
+def use_up(context: Context, device: str, wipe: Iterable[str]) -> list[Change]:
+    """The note that `wipe` does not count for a disk any more: the service has it now."""
+    if not may_be_wiped(context, device, wipe):
+        return []
+    found = context.facts[disk(device)]["id"]
+    action: NodeAction = {"op": "record", "path": WIPED.args[0], "line": found}
+    difference = Difference(f"wipe of {device}", f"used up for {found}", "not used up")
+    return [Change(f"note that wipe is used up for {device}", (difference,), "", (action,))]
 
 
 def what_forbids(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:
@@ -32,9 +51,16 @@ def what_forbids(found: dict[str, Any], device: str, where: str, *, ours: bool, 
     if found["holders"]:
         return f"{device} is in use by {', '.join(found['holders'])}; name another disk at {where}"
     if found["content"] and not wipe:
+        name = found.get("id", "")
+        lost = (
+            f'say wipe: ["{name}"] there, which counts once, if all of it may be lost'
+            if name
+            else "clear it by hand if all of it may be lost, as it has no serial number that wipe could name: "
+            f"blkdiscard --zeroout {device}"
+        )
         return (
             f"{device} holds data ({words_for(found['content'])}), which is not overwritten; name another disk at "
-            f"{where}, or say wipe: true there if all of it may be lost"
+            f"{where}, or {lost}"
         )
     return ""
 
@@ -52,38 +78,44 @@ class Xfs(Resource):
     :param device: the disk
     :param uuid: UUID of the file system
     :param path: where it is to be mounted: only there it may be in use
-    :param wipe: whether what is on the disk may be lost
+    :param wipe: ids of disks (serial numbers) whose content may be lost, once
     """
 
     device: str
     uuid: str
     path: str
-    wipe: bool = False
+    wipe: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         return f"XFS on {self.device}"
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [disk(self.device)]
+        return [disk(self.device), WIPED]
 
     def obstacles(self, context: Context) -> list[str]:
+        reason = self._forbidden(context)
+        return [reason] if reason else []
+
+    def _forbidden(self, context: Context) -> str:
         found = context.facts[disk(self.device)]
         where = f"nodes.{context.node.name}.disks"
-        ours = self._is_ours(found["content"])
-        reason = what_forbids(found, self.device, where, ours=ours, path=self.path, wipe=self.wipe)
-        return [reason] if reason else []
+        wipe = may_be_wiped(context, self.device, self.wipe)
+        return what_forbids(found, self.device, where, ours=self._is_ours(found["content"]), path=self.path, wipe=wipe)
 
     def changes(self, context: Context) -> list[Change]:
         content = context.facts[disk(self.device)]["content"]
         if self._is_ours(content):
-            return []
-        # Without -f, mkfs itself refuses what is not blank.
-        force = ("-f",) if self.wipe and content else ()
+            return use_up(context, self.device, self.wipe)
+        # Without -f, mkfs itself refuses what it knows.
+        force = ("-f",) if content else ()
         argv = ("mkfs.xfs", *force, "-m", f"uuid={self.uuid}", self.device)
         difference = Difference(self.device, f"XFS {self.uuid}", words_for(content) if content else "blank")
-        action = {"op": "command", "argv": argv, "timeout": 600.0}
-        return [Change(f"format {self.device}", (difference,), "", (action,))]
+        action: NodeAction | RunnerAction = {"op": "command", "argv": argv, "timeout": 600.0}
+        if content and (reason := self._forbidden(context)):
+            action = refusal(reason)
+        made = Change(f"format {self.device}", (difference,), "", (action,))
+        return [made, *use_up(context, self.device, self.wipe)]
 
     def _is_ours(self, content: dict[str, str]) -> bool:
         return content.get("TYPE") == "xfs" and content.get("UUID") == self.uuid

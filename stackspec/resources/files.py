@@ -92,10 +92,9 @@ class Lines(ManagedFile):
         path = context.site.release.path(self.path)
         found = context.facts[file(path)]
         before = str(found["content"]).splitlines()
-        differences = [Difference("line", repr(line), "not there") for line in self.lines if line not in before]
-        unwanted = [
-            line for line in before if self.replaces and re.match(self.replaces, line) and line not in self.lines
-        ]
+        there, wanted = set(before), set(self.lines)
+        differences = [Difference("line", repr(line), "not there") for line in self.lines if line not in there]
+        unwanted = [line for line in before if self.replaces and line not in wanted and re.match(self.replaces, line)]
         differences += [Difference("line", "not there", repr(line)) for line in unwanted]
         if not differences:
             return []
@@ -112,7 +111,8 @@ class Lines(ManagedFile):
             kept = [line for line, match in zip(before, matches, strict=True) if not match and line not in self.lines]
             place -= sum(line in self.lines and not match for line, match in zip(before[:place], matches, strict=False))
             return [*kept[:place], *self.lines, *kept[place:]]
-        return [*before, *(line for line in self.lines if line not in before)]
+        there = set(before)
+        return [*before, *(line for line in self.lines if line not in there)]
 
 
 @dataclass(frozen=True)

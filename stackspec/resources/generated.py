@@ -45,7 +45,7 @@ class Generated(ManagedFile):
         new = shlex.quote(f"{path}.new")
         check = f"{shlex.join(self.check)} {new} && " if self.check else ""
         # Printed anew then: the program may come just before.
-        script = f"umask 022; {{ {self._printer}; }} > {new} && {check}mv {new} {shlex.quote(path)}"
+        script = f"umask 022; {{ {self._printer}; }} > {new} && {check}sync {new} && mv {new} {shlex.quote(path)}"
         action = {"op": "command", "argv": ("sh", "-c", script), "what": f"generate {path}", "show": script}
         diff = unified_diff(path, before, text)
         return [Change(f"generate {path}", (difference,), diff, (action,), (path,))]

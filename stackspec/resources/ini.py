@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from ..errors import CannotTell
 from . import ini_text
-from .base import Change, Context, Difference, ManagedFile, Reference, file, resolve, unified_diff
+from .base import (
+    Change,
+    Context,
+    Difference,
+    ManagedFile,
+    NodeAction,
+    Reference,
+    file,
+    refusal,
+    resolve,
+    unified_diff,
+)
 
 Value = str | int | bool | Reference | None
 
@@ -31,21 +42,31 @@ class IniFile(ManagedFile):
         found = context.facts[file(path)]
         wanted: dict[str, dict[str, str | None]] = {}
         unknown: list[Difference] = []
+        unread: list[Difference] = []
+        before = str(found["content"])
+        now = ini_text.read(before)
         for section, options in self.options.items():
             for name, value in options.items():
-                text = resolve(value, context)
+                try:
+                    text = resolve(value, context)
+                except CannotTell as error:
+                    # What is set stays in the text, also in a section of our own: it may well be right.
+                    text = now.get(section, {}).get(name)
+                    unread.append(Difference(f"[{section}] {name}", f"cannot tell: {error}", _shown(text)))
+                    wanted.setdefault(section, {})[name] = text
+                    continue
                 if isinstance(value, Reference) and text is None:
                     unknown.append(Difference(f"[{section}] {name}", "(known after apply)", "not set"))
                 else:
                     wanted.setdefault(section, {})[name] = text
-        before = str(found["content"])
-        differences = [*_differences(wanted, self.own, ini_text.read(before)), *unknown]
+        differences = [*_differences(wanted, self.own, now), *unknown, *unread]
         if not differences and found["exists"]:
             return []
         after = ini_text.edit(before, wanted, self.own)
-        action: dict[str, Any] = {"op": "write", "path": path, "content": after}
+        write: NodeAction = {"op": "write", "path": path, "content": after}
         if not found["exists"]:
-            action["mode"] = self.mode
+            write["mode"] = self.mode
+        action = refusal("; ".join(f"{each.what} of {path}: {each.wanted}" for each in unread)) if unread else write
         return [Change(f"write {path}", tuple(differences), unified_diff(path, before, after), (action,), (path,))]
 
 

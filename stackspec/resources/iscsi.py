@@ -21,10 +21,10 @@ class InitiatorName(Resource):
     A name that is the node's own stays as it is, since targets may know the node by it; of several nodes with one name
     the first keeps it.
 
-    :param before: the nodes that are asked for their names: those with an initiator that the inventory has before this
+    :param nodes: all nodes with an initiator, in the inventory's order; those before this one are compared with it
     """
 
-    before: tuple[str, ...]
+    nodes: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -36,8 +36,7 @@ class InitiatorName(Resource):
     def changes(self, context: Context) -> list[Change]:
         found = context.facts[file(PATH)]
         name = _name(found["content"])
-        answers = {node: context.shared.ask(node, file(PATH)) for node in self.before}
-        same = [node for node, answer in answers.items() if answer is not None and _name(answer["content"]) == name]
+        same = self._same(context, name) if name else []
         if name and not same:
             return []
         own = self._own(context.site, context.node)
@@ -49,6 +48,12 @@ class InitiatorName(Resource):
         differences = (Difference("InitiatorName", own, shown),)
         diff = unified_diff(PATH, found["content"], text)
         return [Change(f"write {PATH}", differences, diff, (stop, write), (PATH,))]
+
+    def _same(self, context: Context, name: str) -> list[str]:
+        """Nodes before this one that have its name. One that had none when it was asked makes one of its own."""
+        before = self.nodes[: self.nodes.index(context.node.name)]
+        answers = context.shared.gather(self.nodes, file(PATH)) if before else {}
+        return [each for each in before if answers[each] is not None and _name(answers[each]["content"]) == name]
 
     @staticmethod
     def _own(site: Site, node: Node) -> str:

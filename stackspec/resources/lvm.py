@@ -10,14 +10,30 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, ManagedFile, NodeAction, Query, Resource, disk, file, run, unified_diff
-from .disks import what_forbids, words_for
+from .base import (
+    Change,
+    Context,
+    Difference,
+    ManagedFile,
+    NodeAction,
+    Query,
+    Resource,
+    RunnerAction,
+    disk,
+    file,
+    refusal,
+    run,
+    unified_diff,
+)
+from .disks import WIPED, may_be_wiped, use_up, what_forbids, words_for
 
 FILTERS = ("filter", "global_filter")
 """One counts for commands, the other for what the system does by itself, at boot and when a disk appears."""
 _SETTING = (
     rf'(?m)^[ \t]*(?:devices/)?({"|".join(FILTERS)})[ \t]*=[ \t]*((?:\[(?:[^\]"]|"[^"]*")*\]|"[^"]*"))[^\n]*(?:\n|\Z)'
 )
+NO_COMMAND = 127
+"""Status of a command that the node has not."""
 TREE = run("lsblk", "--json", "--paths", "--output", "NAME,TYPE,TRAN,FSTYPE,MOUNTPOINTS")
 _ALL = 'devices { filter = [ "a|.*|" ] global_filter = [ "a|.*|" ] }'
 PHYSICAL = run("pvs", "--config", _ALL, "--reportformat", "json", "--options", "pv_name,vg_name")
@@ -39,12 +55,19 @@ class LvmFilter(ManagedFile):
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return [*super().queries(site, node), TREE, *(disk(device) for device in self.devices)]
 
+    def obstacles(self, context: Context) -> list[str]:
+        problem = failure(context.facts[TREE])
+        return [problem] if problem and context.facts[file(context.site.release.path(self.path))]["exists"] else []
+
     def changes(self, context: Context) -> list[Change]:
         path = context.site.release.path(self.path)
         found = context.facts[file(path)]
         before = str(found["content"])
         if not found["exists"]:
             return []
+        if problem := failure(context.facts[TREE]):
+            difference = Difference(path, "the node's own physical volumes in the filter", problem)
+            return [Change(f"write {path}", (difference,), "", (refusal(problem),))]
         named = {context.facts[disk(device)].get("path", device) for device in self.devices}
         own = [name for name in local_volumes(context.facts[TREE]) if name not in named]
         value = filter_of([*self.devices, *own])
@@ -82,6 +105,21 @@ def with_filter(text: str, value: str) -> str:
     return text[: section.end()] + lines + text[section.end() :]
 
 
+def failure(answer: dict[str, Any]) -> str:
+    """Why the answer of a command that prints JSON cannot be used, or ""."""
+    try:
+        json.loads(answer["out"])
+    except ValueError:
+        pass
+    else:
+        if answer["status"] == 0:
+            return ""
+    said = " ".join(str(answer["err"]).split()) or "it printed no JSON"
+    return (
+        f"its disks are not known, and nothing is decided without: a look at them ended with {answer['status']}: {said}"
+    )
+
+
 def local_volumes(answer: dict[str, Any]) -> list[str]:
     """Physical volumes of the node itself, by what lsblk says.
 
@@ -97,14 +135,13 @@ def local_volumes(answer: dict[str, Any]) -> list[str]:
             remote = device.get("tran") == "iscsi" and not used(device)
             if device["type"] == "lvm" or remote:
                 continue
-            if device.get("fstype") == "LVM2_member":
+            # Where the type is not known, what is on top tells it.
+            on_top = any(child["type"] == "lvm" for child in device.get("children", ()))
+            if device.get("fstype") == "LVM2_member" or on_top:
                 yield device["name"]
             yield from walk(device.get("children", []))
 
-    try:
-        return sorted(set(walk(json.loads(answer["out"])["blockdevices"])))
-    except ValueError:
-        return []
+    return sorted(set(walk(json.loads(answer["out"])["blockdevices"])))
 
 
 @dataclass(frozen=True)
@@ -114,30 +151,26 @@ class VolumeGroup(Resource):
     :param name: its name
     :param devices: the disks
     :param where: the key of the inventory that names them
-    :param wipe: whether what is on the disks may be lost
+    :param wipe: ids of disks (serial numbers) whose content may be lost, once
     """
 
     name: str
     devices: tuple[str, ...]
     where: str
-    wipe: bool = False
+    wipe: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         return f"volume group {self.name}"
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [PHYSICAL, *(disk(device) for device in self.devices)]
+        return [PHYSICAL, WIPED, *(disk(device) for device in self.devices)]
 
     def obstacles(self, context: Context) -> list[str]:
+        if problem := _problem(context.facts[PHYSICAL]):
+            return [problem]
         groups = _groups(context.facts[PHYSICAL])
-        reasons = []
-        for device in self.devices:
-            found = context.facts[disk(device)]
-            group = groups.get(found.get("path", device))
-            # A physical volume of no group holds nothing yet: a run that was killed has made it.
-            ours = group in (self.name, "")
-            reasons.append(what_forbids(found, device, self.where, ours=ours, wipe=self.wipe))
+        reasons = [self._forbidden(context, device, groups) for device in self.devices]
         named = {context.facts[disk(device)].get("path", device) for device in self.devices}
         for device, group in groups.items():
             if group == self.name and device not in named:
@@ -147,10 +180,19 @@ class VolumeGroup(Resource):
                 )
         return [reason for reason in reasons if reason]
 
+    def _forbidden(self, context: Context, device: str, groups: dict[str, str]) -> str:
+        found = context.facts[disk(device)]
+        # A physical volume of no group holds nothing yet: a run that was killed has made it.
+        ours = groups.get(found.get("path", device)) in (self.name, "")
+        return what_forbids(found, device, self.where, ours=ours, wipe=may_be_wiped(context, device, self.wipe))
+
     def changes(self, context: Context) -> list[Change]:
+        if problem := _problem(context.facts[PHYSICAL]):
+            return [Change(f"make {self.title}", (Difference(self.title, "there", problem),), "", (refusal(problem),))]
         groups = _groups(context.facts[PHYSICAL])
+        used = [change for device in self.devices for change in use_up(context, device, self.wipe)]
         differences = []
-        actions: list[NodeAction] = []
+        actions: list[NodeAction | RunnerAction] = []
         new = []
         for device in self.devices:
             found = context.facts[disk(device)]
@@ -161,21 +203,28 @@ class VolumeGroup(Resource):
             content = words_for(found["content"]) if found["content"] else "blank"
             differences.append(Difference(device, f"in {self.title}", content))
             if group != "":
-                if self.wipe and found["content"]:
+                if found["content"] and (reason := self._forbidden(context, device, groups)):
+                    actions.append(refusal(reason))
+                elif found["content"]:
                     actions.append({"op": "command", "argv": ("wipefs", "--all", device)})
                 # Without --yes it refuses what is not blank: there is nobody to answer its question.
                 actions.append({"op": "command", "argv": ("pvcreate", device)})
         if not new:
-            return []
+            return used
         grown = self.name in groups.values()
         actions.append({"op": "command", "argv": ("vgextend" if grown else "vgcreate", self.name, *new)})
-        return [Change(f"{'extend' if grown else 'make'} {self.title}", tuple(differences), "", tuple(actions))]
+        made = Change(f"{'extend' if grown else 'make'} {self.title}", tuple(differences), "", tuple(actions))
+        return [made, *used]
+
+
+def _problem(answer: dict[str, Any]) -> str:
+    """Why it is not known which physical volumes there are, or "": without LVM on the node there are none."""
+    return "" if answer["status"] == NO_COMMAND else failure(answer)
 
 
 def _groups(answer: dict[str, Any]) -> dict[str, str]:
     """Device of each physical volume -> its group, "" for none. Nothing while there is no LVM on the node."""
-    try:
-        rows = json.loads(answer["out"])["report"][0]["pv"]
-    except ValueError:
+    if answer["status"] == NO_COMMAND:
         return {}
+    rows = json.loads(answer["out"])["report"][0]["pv"]
     return {row["pv_name"]: row["vg_name"] for row in rows}

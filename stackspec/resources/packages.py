@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, Query, Resource, package
+from .base import Change, Context, Difference, Query, Resource, package, unfinished
 
 
 @dataclass(frozen=True, init=False)
@@ -41,3 +41,25 @@ class Packages(Resource):
             return []
         differences = tuple(Difference(f"package {name}", "installed", "not installed") for name in missing)
         return [Change(f"install {' '.join(missing)}", differences, "", ({"op": "apt", "packages": missing},))]
+
+
+@dataclass(frozen=True)
+class NothingHalfInstalled(Resource):
+    """Nothing is left to do of an installation whose run was killed.
+
+    Packages are there then, and so no difference; but what their held-back scripts would have told systemd, the message
+    bus and polkit was never told.
+    """
+
+    @property
+    def title(self) -> str:
+        return "nothing half installed"
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [unfinished()]
+
+    def changes(self, context: Context) -> list[Change]:
+        if not context.facts[unfinished()]:
+            return []
+        difference = Difference("what follows an installation", "done", "not done, its run was killed")
+        return [Change("finish an installation", (difference,), "", ({"op": "finish_apt"},))]

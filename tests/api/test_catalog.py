@@ -9,6 +9,7 @@ from keystoneauth1 import exceptions as auth_errors
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import catalog_of
 
+from stackspec.pace import pace
 from stackspec.plugin_keys import SITE
 
 INTERFACES = ("public", "internal", "admin")
@@ -45,7 +46,9 @@ def _silent(connection: Connection, url: str) -> str | None:
     path = "/" + parts.path.strip("/").split("/")[0] if parts.port is None else "/"
     root = f"{parts.scheme}://{parts.netloc}{path}"
     try:
-        answer = connection.session.get(root, authenticated=False, raise_exc=False, timeout=30, connect_retries=3)
+        answer = connection.session.get(
+            root, authenticated=False, raise_exc=False, timeout=pace.seconds(30), connect_retries=3
+        )
     except auth_errors.ClientException as error:
         return f"{type(error).__name__}: {error}"
     return None if answer.status_code < 500 else f"status {answer.status_code} from {root}"

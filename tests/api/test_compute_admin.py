@@ -10,6 +10,8 @@ from stackspec.fixtures.owned import Owned
 from stackspec.plugin_keys import SITE
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.disturbs("nova_compute")
+
 REPORTED_WITHIN = 60
 """Seconds."""
 
@@ -91,16 +93,18 @@ def test_host_of_an_aggregate(nova_discover: object, cloud: Connection, owned: O
     assert cloud.compute.remove_host_from_aggregate(made, host).hosts == []
 
 
-def test_service_is_disabled_with_a_reason(nova_discover: object, cloud: Connection) -> None:
+def test_service_is_disabled_with_a_reason(nova_discover: object, cloud: Connection, run_id: str) -> None:
     """An administrator takes a compute service out of scheduling, and puts it back."""
     services = [each for each in cloud.compute.services(binary="nova-compute") if each.status == "enabled"]
     if len(services) < 2:
         pytest.skip("needs two enabled compute services: on the only one, other tests boot servers")
     service = services[-1]
+    # By the run id cleanup finds it, and enables it again, when this process is killed.
+    reason = f"{run_id}-disabled"
     try:
-        cloud.compute.disable_service(service, disabled_reason="a test's")
+        cloud.compute.disable_service(service, disabled_reason=reason)
         found = next(each for each in cloud.compute.services(binary="nova-compute") if each.id == service.id)
-        assert (found.status, found.disabled_reason) == ("disabled", "a test's")
+        assert (found.status, found.disabled_reason) == ("disabled", reason)
     finally:
         cloud.compute.enable_service(service)
     found = next(each for each in cloud.compute.services(binary="nova-compute") if each.id == service.id)

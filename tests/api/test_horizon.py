@@ -9,6 +9,7 @@ import pytest
 import requests
 from stackspec.fixtures.cloud import Tenant, Tenants
 
+from stackspec.pace import pace
 from stackspec.site import Site
 
 FORM = ("csrfmiddlewaretoken", "domain", "username", "password")
@@ -31,7 +32,7 @@ def visitor(horizon_url: str) -> requests.Session:
 
 def log_in(visitor: requests.Session, url: str, tenant: Tenant, password: str) -> requests.Response:
     """Send the form of the first page; where that leads is not followed."""
-    page = visitor.get(f"{url}/auth/login/", timeout=60)
+    page = visitor.get(f"{url}/auth/login/", timeout=pace.seconds(60))
     access = tenant.connection.session.auth.get_access(tenant.connection.session)
     form = {
         **dict(HIDDEN.findall(page.text)),
@@ -40,12 +41,14 @@ def log_in(visitor: requests.Session, url: str, tenant: Tenant, password: str) -
         "password": password,
     }
     headers = {"Referer": f"{url}/auth/login/"}
-    return visitor.post(f"{url}/auth/login/", data=form, headers=headers, timeout=60, allow_redirects=False)
+    return visitor.post(
+        f"{url}/auth/login/", data=form, headers=headers, timeout=pace.seconds(60), allow_redirects=False
+    )
 
 
 def test_login_page_answers(horizon_url: str) -> None:
     """The address leads to a form that asks for name and password, and for the domain."""
-    answer = requests.get(f"{horizon_url}/", timeout=60)
+    answer = requests.get(f"{horizon_url}/", timeout=pace.seconds(60))
     assert (answer.status_code, answer.url.split("?")[0]) == (200, f"{horizon_url}/auth/login/")
     for name in FORM:
         assert f'name="{name}"' in answer.text, f"the form has no field {name}"
@@ -53,12 +56,12 @@ def test_login_page_answers(horizon_url: str) -> None:
 
 def test_static_files_of_the_login_page(horizon_url: str) -> None:
     """Styles, scripts and pictures that the first page names are there and are what their names say."""
-    page = requests.get(f"{horizon_url}/auth/login/", timeout=60)
+    page = requests.get(f"{horizon_url}/auth/login/", timeout=pace.seconds(60))
     names = set(re.findall(r"(?:href|src)=[\"']([^\"']*/static/[^\"']+)[\"']", page.text))
     ends = {re.sub(r"^.*(\.\w+)$", r"\1", name) for name in names}
     assert {".css", ".js"} <= ends, f"the page names no styles or no scripts: {sorted(names)}"
     for name in sorted(names):
-        answer = requests.get(urljoin(page.url, name), timeout=60)
+        answer = requests.get(urljoin(page.url, name), timeout=pace.seconds(60))
         kind = next((kind for end, kind in KINDS.items() if name.endswith(end)), "")
         assert (answer.status_code, bool(answer.content)) == (200, True), f"{name}: HTTP {answer.status_code}"
         assert kind in answer.headers["Content-Type"], f"{name} is {answer.headers['Content-Type']}"
@@ -72,12 +75,12 @@ def test_session_begins_with_the_login_and_ends_with_the_logout(
     assert answer.status_code == 302, f"login: HTTP {answer.status_code}"
     cookie = next(line for line in answer.raw.headers.getlist("Set-Cookie") if line.startswith("sessionid="))
     assert "httponly" in cookie.lower(), "scripts of a page can read the session's cookie"
-    inside = visitor.get(f"{horizon_url}/project/", timeout=60, allow_redirects=False)
+    inside = visitor.get(f"{horizon_url}/project/", timeout=pace.seconds(60), allow_redirects=False)
     assert (inside.status_code, tenant.user_name in inside.text) == (200, True)
     kept = dict(visitor.cookies)
     headers = {"Referer": f"{horizon_url}/project/"}
-    visitor.get(f"{horizon_url}/auth/logout/", headers=headers, timeout=60)
-    again = requests.get(f"{horizon_url}/project/", cookies=kept, timeout=60, allow_redirects=False)
+    visitor.get(f"{horizon_url}/auth/logout/", headers=headers, timeout=pace.seconds(60))
+    again = requests.get(f"{horizon_url}/project/", cookies=kept, timeout=pace.seconds(60), allow_redirects=False)
     assert again.status_code == 302, "the session's cookie opens the project's pages after the logout"
     assert "/auth/login" in again.headers["Location"]
 
@@ -86,14 +89,14 @@ def test_wrong_password_gives_no_session(visitor: requests.Session, horizon_url:
     """The form comes back with the reason, and the project's pages stay closed."""
     answer = log_in(visitor, horizon_url, tenant, "wrong")
     assert (answer.status_code, "Invalid credentials" in answer.text) == (200, True)
-    inside = visitor.get(f"{horizon_url}/project/", timeout=60, allow_redirects=False)
+    inside = visitor.get(f"{horizon_url}/project/", timeout=pace.seconds(60), allow_redirects=False)
     assert inside.status_code == 302
 
 
 def test_form_from_elsewhere_is_refused(horizon_url: str, tenant: Tenant) -> None:
     """A form that no page of the dashboard has made is not read."""
     form = {"username": tenant.user_name, "password": tenant.password}
-    answer = requests.post(f"{horizon_url}/auth/login/", data=form, timeout=60, allow_redirects=False)
+    answer = requests.post(f"{horizon_url}/auth/login/", data=form, timeout=pace.seconds(60), allow_redirects=False)
     assert (answer.status_code, "csrf_failure" in answer.headers.get("Location", "")) == (302, True)
 
 
@@ -106,12 +109,12 @@ def test_every_name_of_the_site_leads_here(horizon_url: str, site: Site) -> None
         str(controller.provider.address),
         *site.inventory.dashboard_names,
     ):
-        answer = requests.get(f"{horizon_url}/auth/login/", headers={"Host": name}, timeout=60)
+        answer = requests.get(f"{horizon_url}/auth/login/", headers={"Host": name}, timeout=pace.seconds(60))
         assert answer.status_code == 200, f"{name}: HTTP {answer.status_code}"
 
 
 def test_wrong_host_is_refused(horizon_url: str, site: Site) -> None:
     """A Host header that is not the site's would come back in links (erratum E51)."""
-    answer = requests.get(f"{horizon_url}/auth/login/", headers={"Host": "attacker.example"}, timeout=60)
+    answer = requests.get(f"{horizon_url}/auth/login/", headers={"Host": "attacker.example"}, timeout=pace.seconds(60))
     assert answer.status_code == 400
     assert "attacker.example" not in answer.text, "the page shows the name, and with it the settings (erratum E55)"

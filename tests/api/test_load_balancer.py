@@ -14,6 +14,8 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant
 from stackspec.fixtures.owned import Owned
 
+from stackspec.pace import pace
+
 CIDR = ipaddress.ip_network("10.204.1.0/24")
 
 
@@ -37,7 +39,7 @@ def test_amphora_is_the_only_provider(balancer: Connection) -> None:
 def test_versions_are_shown(balancer: Connection) -> None:
     """The endpoint in the catalog has no version in its path; which there are is shown at its root, to everybody."""
     root = urlsplit(str(balancer.load_balancer.get_endpoint()))
-    answer = requests.get(f"{root.scheme}://{root.netloc}/", timeout=30)
+    answer = requests.get(f"{root.scheme}://{root.netloc}/", timeout=pace.seconds(30))
     assert "CURRENT" in {each["status"] for each in answer.json()["versions"]}, answer.text
 
 

@@ -16,6 +16,7 @@ import pytest
 import requests
 from stackspec.fixtures.cloud import Tenant, Tenants
 
+from stackspec.pace import pace
 from stackspec.site import Site
 
 API = "/api/openstack/skyline/api/v1"
@@ -36,7 +37,7 @@ class Visitor:
 
     def call(self, method: str, path: str, **more: Any) -> requests.Response:
         """Call the dashboard's own API."""
-        return self.http.request(method, f"{self.url}{API}{path}", timeout=60, **more)
+        return self.http.request(method, f"{self.url}{API}{path}", timeout=pace.seconds(60), **more)
 
     def login(self, tenant: Tenant, password: str | None = None) -> requests.Response:
         """Log in as the tenant's user."""
@@ -74,15 +75,15 @@ def profile(visitor: Visitor, tenant: Tenant) -> dict[str, Any]:
 
 def test_console_is_served(visitor: Visitor) -> None:
     """The page, each script and style that it names, and the same page for every address within the console."""
-    page = visitor.http.get(f"{visitor.url}/", timeout=30)
+    page = visitor.http.get(f"{visitor.url}/", timeout=pace.seconds(30))
     assert page.status_code == 200
     files = re.findall(r'(?:src|href)="?(/[^"\s>]+)', page.text)
     assert any(each.endswith(".js") for each in files), page.text
     for each in files:
-        found = visitor.http.get(f"{visitor.url}{each}", timeout=30)
+        found = visitor.http.get(f"{visitor.url}{each}", timeout=pace.seconds(30))
         kind = found.headers["Content-Type"]
         assert (found.status_code, "text/html" in kind) == (200, False), f"{each}: HTTP {found.status_code}, {kind}"
-    assert visitor.http.get(f"{visitor.url}/compute/instance", timeout=30).text == page.text
+    assert visitor.http.get(f"{visitor.url}/compute/instance", timeout=pace.seconds(30)).text == page.text
 
 
 def test_login_shows_who_and_where(profile: dict[str, Any], visitor: Visitor, tenant: Tenant) -> None:
@@ -165,8 +166,8 @@ def test_other_apis_are_behind_it(
     token = {"X-Auth-Token": profile["keystone_token"]}
     for path, key in (("nova/v2.1/servers", "servers"), ("neutron/v2.0/networks", "networks")):
         url = f"{visitor.url}/api/openstack/{region}/{path}"
-        assert visitor.http.get(url, timeout=60).status_code == 401
-        found = visitor.http.get(url, headers=token, timeout=60)
+        assert visitor.http.get(url, timeout=pace.seconds(60)).status_code == 401
+        found = visitor.http.get(url, headers=token, timeout=pace.seconds(60))
         assert found.status_code == 200, found.text
         foreign = [each for each in found.json()[key] if each.get("tenant_id", tenant.project_id) != tenant.project_id]
         assert all(each.get("router:external") or each.get("shared") for each in foreign)
@@ -176,10 +177,10 @@ def test_volumes_are_behind_it(cinder: object, profile: dict[str, Any], visitor:
     """The session knows of block storage and its token opens it: else the storage tab is empty (erratum E100)."""
     assert "cinder" in profile["endpoints"], f"endpoints of the session: {sorted(profile['endpoints'])}"
     url = f"{visitor.url}/api/openstack/{profile['region'].lower()}/cinder/v3/{tenant.project_id}"
-    assert visitor.http.get(f"{url}/volumes", timeout=60).status_code == 401
+    assert visitor.http.get(f"{url}/volumes", timeout=pace.seconds(60)).status_code == 401
     token = {"X-Auth-Token": profile["keystone_token"]}
     for path, key in (("volumes", "volumes"), ("types", "volume_types")):
-        found = visitor.http.get(f"{url}/{path}", headers=token, timeout=60)
+        found = visitor.http.get(f"{url}/{path}", headers=token, timeout=pace.seconds(60))
         assert (found.status_code, key in found.json()) == (200, True), found.text
 
 

@@ -14,6 +14,8 @@ from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes
 
+pytestmark = pytest.mark.lane("volumes")
+
 MIB = 8
 """Size of the files that are written."""
 

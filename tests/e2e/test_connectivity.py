@@ -9,6 +9,8 @@ from stackspec.fixtures.topology import NC_PORT, RED, STRANGER, Fleet
 
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.lane("guests")
+
 BLOCKS = 64
 """Of 64 KiB: 4 MiB are enough to see lost or damaged segments, and fit a guest's memory."""
 

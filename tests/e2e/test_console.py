@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from openstack.connection import Connection
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.guests import Guest
@@ -14,6 +15,8 @@ from stackspec.fixtures.screen import CANVAS, Screen, wait_lit
 from stackspec.secrets import redact
 from stackspec.site import Site
 from stackspec.waiting import wait_for
+
+pytestmark = pytest.mark.lane("guests")
 
 NO_TLS = "noVNC requires a secure context"
 """The guide's console has no TLS, which noVNC says aloud."""

@@ -16,6 +16,8 @@ from stackspec.fixtures.volumes import GIB, Disk, Volumes
 
 from stackspec.openstack.ownership import within
 
+pytestmark = pytest.mark.lane("volumes")
+
 ENCRYPTION = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256, "control_location": "front-end"}
 LUKS = b"LUKS\xba\xbe"
 """What such a volume begins with where it is stored."""

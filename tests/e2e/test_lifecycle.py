@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
 
 from stackspec.waiting import wait_for
+
+pytestmark = pytest.mark.lane("guests")
 
 MARK = "$HOME/stackspec-mark"
 

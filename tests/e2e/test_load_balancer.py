@@ -33,6 +33,8 @@ from stackspec.fixtures.topology import RED, Fleet, admit
 
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.lane("guests")
+
 ACTIVE_WITHIN = 600
 CHANGED_WITHIN = 120
 NOTICED_WITHIN = 90

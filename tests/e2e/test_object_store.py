@@ -16,7 +16,10 @@ from swiftclient.client import Connection as SwiftConnection
 from swiftclient.service import SwiftService, SwiftUploadObject
 
 from stackspec.inventory import Node
+from stackspec.openstack.cloud import API_TIMEOUT
 from stackspec.waiting import wait_for
+
+pytestmark = pytest.mark.disturbs("swift_storage")
 
 MIB = 1024 * 1024
 LARGE = 300 * MIB
@@ -34,7 +37,8 @@ def access(user: Connection) -> dict[str, str]:
 def client(user: Connection) -> SwiftConnection:
     """A connection of python-swiftclient."""
     words = access(user)
-    return SwiftConnection(preauthurl=words["os_storage_url"], preauthtoken=words["os_auth_token"], retries=2)
+    url, token = words["os_storage_url"], words["os_auth_token"]
+    return SwiftConnection(preauthurl=url, preauthtoken=token, retries=2, timeout=API_TIMEOUT)
 
 
 @pytest.fixture

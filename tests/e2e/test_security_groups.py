@@ -13,6 +13,8 @@ from stackspec.fixtures.topology import Fleet, admit
 
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.lane("guests")
+
 APPLIED_WITHIN = 45
 
 

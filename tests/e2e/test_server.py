@@ -12,6 +12,8 @@ from stackspec.fixtures.topology import RED, RESOLVER, ROUTED, Fleet
 
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.lane("guests")
+
 METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
 
 

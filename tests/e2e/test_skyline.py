@@ -17,7 +17,10 @@ from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 from stackspec.fixtures.volumes import Volumes
 
+from stackspec.pace import pace
 from stackspec.waiting import wait_for
+
+pytestmark = pytest.mark.lane("dashboards")
 
 NETWORK = ipaddress.ip_network("10.201.8.0/24")
 ACTIVE_WITHIN = 180
@@ -170,7 +173,7 @@ def test_instance_is_launched_through_the_dialog(
     page.wait_for_url(f"{skyline_url}/compute/instance")
     server = wait_for("nova has the instance", lambda: tenant.connection.compute.find_server(name), SHOWN_WITHIN)
     module_owned.adopt(tenant.connection, "server", server)
-    row_of(page, name).get_by_text("Active", exact=True).wait_for(timeout=ACTIVE_WITHIN * 1000)
+    row_of(page, name).get_by_text("Active", exact=True).wait_for(timeout=pace.milliseconds(ACTIVE_WITHIN))
     inside.picture("launched instance is active")
     server = tenant.connection.compute.get_server(server.id)
     found = (server.status, server.image.id, server.flavor.name, server.key_name)
@@ -191,7 +194,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
     def opened() -> Page | None:
         # A click that comes while the dialog unfolds may be lost.
         if confirm.is_visible():
-            confirm.click(timeout=CLICK * 1000)
+            confirm.click(timeout=pace.milliseconds(CLICK))
         return next((each for each in page.context.pages if each is not page), None)
 
     console = wait_for("the console's page opens", opened, SHOWN_WITHIN, every=3, retry_on=(Error,))
@@ -248,7 +251,7 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     page.get_by_role("button", name="Confirm", exact=True).click()
     page.wait_for_url(f"{skyline_url}/storage/volume")
     row = row_of(page, name)
-    row.get_by_text("Available", exact=True).wait_for(timeout=ATTACHED_WITHIN * 1000)
+    row.get_by_text("Available", exact=True).wait_for(timeout=pace.milliseconds(ATTACHED_WITHIN))
     volume = module_owned.adopt(cloud, "volume", cloud.block_storage.find_volume(name, ignore_missing=False))
     assert volume.size == 1
 
@@ -259,7 +262,7 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     row_of(dialog, str(server.name)).locator("input").check()
     window.picture("the instance is chosen")
     dialog.get_by_role("button", name="OK").click()
-    row.get_by_text("In-use", exact=True).wait_for(timeout=ATTACHED_WITHIN * 1000)
+    row.get_by_text("In-use", exact=True).wait_for(timeout=pace.milliseconds(ATTACHED_WITHIN))
     window.picture("the volume is attached")
     assert str(server.name) in row.inner_text()
     assert [each.volume_id for each in cloud.compute.volume_attachments(server)] == [volume.id]

@@ -20,6 +20,8 @@ from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Travelling, Volumes
 
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.lane("volumes")
+
 MARK = "$HOME/stackspec-mark"
 
 

@@ -30,6 +30,8 @@ from stackspec.openstack.ownership import Found
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 
+pytestmark = [pytest.mark.lane("volumes"), pytest.mark.disturbs("cinder_volume")]
+
 UP_WITHIN = 600
 """Seconds for a service to report after its start, also of a node that boots, on a machine however busy."""
 GUESTS_WITHIN = 600
@@ -132,10 +134,12 @@ def test_service_is_killed_in_the_middle(
         every=0.1,
     )
     iscsi.host(node).check_output("systemctl kill --signal=SIGKILL cinder-volume")
-    assert "creating" in [volumes.get("volume", each.id).status for each in making], "killed when all was done"
-    before = reports(cloud, node)
-    # Whoever operates it starts it, unless systemd has.
-    iscsi.host(node).check_output("systemctl start cinder-volume")
+    try:
+        assert "creating" in [volumes.get("volume", each.id).status for each in making], "killed when all was done"
+        before = reports(cloud, node)
+    finally:
+        # Whoever operates it starts it, unless systemd has.
+        iscsi.host(node).check_output("systemctl start cinder-volume")
     wait_reports(cloud, node, before, "cinder-volume")
 
     def ended(key: str) -> bool:
@@ -206,6 +210,7 @@ def test_target_restarts_under_a_writer(travelling: Travelling, disk_guest: Gues
     assert "I_T nexus" in iscsi.target(storage, travelling.volume)
 
 
+@pytest.mark.disturbs("nova_compute")
 def test_volume_hangs_in_detaching(
     travelling: Travelling, disk_guest: Guest, iscsi: Iscsi, cloud: Connection, site: Site
 ) -> None:
@@ -234,6 +239,7 @@ def test_volume_hangs_in_detaching(
     assert travelling.to(disk_guest).digest("first") == travelling.digest
 
 
+@pytest.mark.disturbs("nova_compute")
 def test_storage_node_loses_power(
     travelling: Travelling,
     disk_guest: Guest,

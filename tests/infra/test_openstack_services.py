@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 
 import pytest
+
+from stackspec.waiting import wait_for
 
 APIS = {
     "keystone": 5000,
@@ -19,6 +22,44 @@ APIS = {
     "octavia": 9876,
     "swift": 8080,
 }
+
+
+PUBLIC = {
+    **{port: f"the API of {name}" for name, port in APIS.items()},
+    8000: "heat's API for what guests signal",
+    6080: "pages of consoles, for users' browsers",
+    80: "horizon",
+    9999: "skyline",
+}
+"""What users and guests reach on the controller, by any of its addresses."""
+EVERYWHERE = {5355: "names of the local network, which the distribution's resolver answers"}
+"""What a node may have before anything is installed, beside ssh."""
+
+
+def test_nothing_of_the_inside_is_reached_from_outside(
+    rabbitmq, nova_networking, neutron_compute, nova_discover, site, node_host
+):
+    """What only services ask is neither on the provider network, which tenants reach, nor on all addresses."""
+    outside = site.networks["provider"].cidr
+
+    def exposed() -> list[str]:
+        found = []
+        for node in site.nodes.values():
+            allowed = {site.inventory.ssh.port or 22, *EVERYWHERE, *(PUBLIC if "controller" in node.roles else ())}
+            for line in node_host(node.name).check_output("ss -H -l -t -n -p").splitlines():
+                address, _, port = line.split()[3].rpartition(":")
+                address = address.partition("%")[0].strip("[]")
+                wide = address in ("*", "0.0.0.0", "::")
+                if (wide or ipaddress.ip_address(address.removeprefix("::ffff:")) in outside) and int(
+                    port
+                ) not in allowed:
+                    found.append(f"{node.name}: {address}:{port} {' '.join(line.split()[5:])}")
+        return found
+
+    # rabbitmqctl listens while it runs, and a step or another test may be calling it.
+    wait_for(
+        "nothing of the inside is reached from outside", lambda: not exposed(), 30, detail=lambda: "\n".join(exposed())
+    )
 
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])

@@ -10,6 +10,8 @@ from stackspec.fixtures.cloud import catalog_of
 
 from stackspec.waiting import wait_for
 
+pytestmark = pytest.mark.disturbs("skyline_apiserver")
+
 PORT, BEHIND = 9999, 28000
 NAMES = {
     "compute": "nova",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stackspec.inventory import Node, load_inventory
+from stackspec.inventory import Inventory, Node, load_inventory
 from stackspec.openstack.cloud import Cloud
 from stackspec.release import load_release
 from stackspec.resources.base import Change, Context, Query, Resource, Shared, file, package, unit
@@ -18,16 +19,18 @@ from stackspec.task import Finding, Task
 
 Known = Mapping[Query, Any]
 """What a machine answers where it is not bare."""
-ABSENT = {"exists": False, "content": "", "mtime": 0.0}
-NO_UNIT = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0}
-RUNNING = {"load": "loaded", "active": "active", "sub": "running", "enabled": "enabled", "started": 100.0, "pid": 1}
+ABSENT = {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
+NEVER = {"invocation": "", "outdated": False, "started_with": {"invocation": "", "files": {}}}
+NO_UNIT = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0, **NEVER}
+RUNNING = {**NO_UNIT, "load": "loaded", "active": "active", "sub": "running", "enabled": "enabled", "started": 100.0}
 ANSWERS: dict[str, Any] = {
     "file": ABSENT,
     "unit": NO_UNIT,
     "package": None,
-    "run": {"status": 1, "out": "", "err": ""},
+    "run": {"status": 127, "out": "", "err": ""},
     "http": "connection refused",
     "bytes": None,
+    "unfinished": False,
     "disk": {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []},
 }
 
@@ -76,6 +79,9 @@ class NotedCloud(Cloud):
     def reachable(self) -> bool:
         return False
 
+    def list(self, kind: str) -> list[Any]:
+        return []
+
     def find(self, kind: str, **wanted: Any) -> Any | None:
         return SimpleNamespace(id=wanted["name"], name=wanted["name"]) if kind == "identity.roles" else None
 
@@ -123,9 +129,14 @@ def context(site: Site, node: Node, known: Known | None = None) -> Context:
     return Context(site, node, BareNode(known), BareShared(site))
 
 
+@cache
+def _lab_inventory() -> Inventory:
+    return load_inventory(Path(__file__).parents[2] / "inventories/lab")
+
+
 def lab_site() -> Site:
     """The lab, planned without state; every secret is pass-1."""
-    inventory = load_inventory(Path(__file__).parents[2] / "inventories/lab")
+    inventory = _lab_inventory()
     return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
 
 
@@ -150,7 +161,7 @@ def differences(change: Change | None) -> list[str]:
 def text_file(content: str, mtime: float = 0.0, **attributes: Any) -> dict[str, Any]:
     """Facts of a file that is there, root's and 0644 unless said otherwise."""
     common = {"exists": True, "kind": "file", "mode": 0o644, "owner": "root", "group": "root"}
-    return {**common, "content": content, "mtime": mtime, **attributes}
+    return {**common, "content": content, "mtime": mtime, "ctime": mtime, **attributes}
 
 
 def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
@@ -180,3 +191,8 @@ def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
 def found_in(site: Site, resource: Any, **lists: list[Any]) -> list[str]:
     """What differs in a cloud with these objects."""
     return [str(each) for each in resource.differences(FoundCloud(site, **lists), context(site, site.controller))]
+
+
+def project(name: str, id: str) -> Any:
+    """A project of the Default domain."""
+    return SimpleNamespace(name=name, id=id, domain_id="default")

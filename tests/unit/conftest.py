@@ -43,6 +43,7 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     # pytest prints more where it finds that it runs in CI.
     monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return Runs(pytester)
 
 

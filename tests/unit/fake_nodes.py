@@ -72,6 +72,7 @@ def describe(action: dict[str, Any]) -> str:
         "directory": lambda: [action["path"]],
         "remove": lambda: [action["path"]],
         "record": list,
+        "outdate": lambda: action["names"],
         "command": lambda: action["argv"],
         "await_command": lambda: action["argv"],
         "systemctl": lambda: [action["verb"], *action["units"]],
@@ -117,20 +118,21 @@ class FakeConnection:
 
     def _file(self, path: str) -> dict[str, Any]:
         if path not in self.state["files"]:
-            return {"exists": False, "content": "", "mtime": 0.0}
+            return {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
         default = {"exists": True, "kind": "file", "mode": 0o644, "owner": "root", "group": "root", "content": ""}
-        return {**default, "mtime": 1.0, **self.state["files"][path]}
+        return {**default, "mtime": 1.0, "ctime": 1.0, **self.state["files"][path]}
 
     def _unit(self, name: str) -> dict[str, Any]:
         absent = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0}
-        return {**absent, **self.state["units"].get(name, {})}
+        never = {"invocation": "", "outdated": False, "started_with": {"invocation": "", "files": {}}}
+        return {**absent, **never, **self.state["units"].get(name, {})}
 
     def _package(self, name: str) -> str | None:
         found: str | None = self.state["packages"].get(name)
         return found
 
     def _run(self, argv: Sequence[str], stdin: str, user: str) -> dict[str, Any]:
-        return {"status": 0 if argv[-1] in self.state["effects"] else 1, "out": "", "err": ""}
+        return {"status": 0 if argv[-1] in self.state["effects"] else 127, "out": "", "err": ""}
 
     def _bytes(self, path: str) -> bytes | None:
         found = self._file(path)
@@ -141,6 +143,9 @@ class FakeConnection:
         default = {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []}
         found = self.state["disks"].get(device)
         return {**default, "exists": False, "block": False} if found is None else {**default, **found}
+
+    def _unfinished(self) -> bool:
+        return False
 
     def _http(self, url: str) -> int | str:
         return 200 if url in self.state["effects"] else "ConnectionRefusedError: nobody listens"
@@ -157,7 +162,7 @@ class FakeConnection:
             if action["op"] == "command" and action["argv"][0] == "await":
                 self._await(Path(action["argv"][-1]))
             with self._lock:
-                if action["op"] != "record":
+                if action["op"] not in ("record", "outdate"):
                     self.state["log"].append(name)
                 if name in self.state["broken"]:
                     self._store()
@@ -181,6 +186,8 @@ class FakeConnection:
             path = arguments.pop("path")
             given = {key: value for key, value in arguments.items() if value is not None}
             self.state["files"][path] = {**self.state["files"].get(path, {}), **given, "mtime": time.time()}
+        elif op == "directory":
+            self.state["files"][arguments.pop("path")] = {"kind": "directory", **arguments}
         elif op == "record":
             before = self._file(arguments["path"])["content"]
             self.state["files"][arguments["path"]] = {"content": before + arguments["line"] + "\n", "mode": 0o600}
@@ -235,6 +242,9 @@ class FakeConnections:
                 errors.append(str(error))
         if errors:
             raise InputError("\n".join(sorted(errors)))
+
+    def hold(self, holder: str, say: object) -> None:
+        """Nobody else uses made-up nodes."""
 
     def close(self) -> None:
         """Close every connection."""

@@ -8,12 +8,13 @@ import pytest
 
 from stackspec import node_agent
 from stackspec.engine import Engine
-from stackspec.errors import InputError
+from stackspec.errors import ActionError, InputError
 from stackspec.inventory import load_inventory
 from stackspec.openstack import Ring, RingDevice
 from stackspec.release import load_release
 from stackspec.resources import Access, FileFrom, Mounted, Resource, Xfs
 from stackspec.resources.base import disk, file, run
+from stackspec.resources.disks import WIPED
 from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, Step, load_steps
@@ -22,12 +23,15 @@ from . import fake_nodes
 from .bare import context, differences, text_file
 
 UUID = "58211a5c-5478-51f9-a593-53d6ece25edc"
-BLANK = {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []}
+BLANK = {"exists": True, "block": True, "content": {}, "id": "S1", "mounted": [], "holders": []}
 OURS = {**BLANK, "content": {"TYPE": "xfs", "UUID": UUID}}
 EXT4 = {"TYPE": "ext4", "UUID": "1", "LABEL": "photos"}
 
 
-def obstacles(site, found, *, wipe=False):
+WIPE = ("S1",)
+
+
+def obstacles(site, found, *, wipe=()):
     """What forbids an XFS on /dev/sdb of compute01."""
     here = context(site, site.nodes["compute01"], {disk("/dev/sdb"): found})
     return Xfs("/dev/sdb", UUID, "/srv/a", wipe).obstacles(here)
@@ -38,7 +42,7 @@ class TestXfs:
 
     resource = Xfs("/dev/sdb", UUID, "/srv/a")
 
-    @pytest.mark.parametrize("wipe", [False, True])
+    @pytest.mark.parametrize("wipe", [(), WIPE])
     @pytest.mark.parametrize(
         "found", [BLANK, OURS, {**OURS, "mounted": ["/srv/a"]}], ids=["blank", "ours", "ours, mounted"]
     )
@@ -46,7 +50,7 @@ class TestXfs:
         """A blank disk, or what was made there before."""
         assert obstacles(site, found, wipe=wipe) == []
 
-    @pytest.mark.parametrize("wipe", [False, True])
+    @pytest.mark.parametrize("wipe", [(), WIPE])
     @pytest.mark.parametrize(
         ("found", "message"),
         [
@@ -80,20 +84,37 @@ class TestXfs:
         found = {**BLANK, "content": content}
         (said,) = obstacles(site, found)
         assert f"/dev/sdb holds data ({words}), which is not overwritten" in said
-        assert "say wipe: true there if all of it may be lost" in said
-        assert obstacles(site, found, wipe=True) == []
+        assert 'say wipe: ["S1"] there, which counts once, if all of it may be lost' in said
+        assert obstacles(site, found, wipe=WIPE) == []
         known = {disk("/dev/sdb"): found}
-        assert "-f" not in change(self.resource, known).actions[0]["argv"]
-        wiping = change(Xfs("/dev/sdb", UUID, "/srv/a", wipe=True), known)
+        with pytest.raises(ActionError, match="which is not overwritten"):
+            change(self.resource, known).actions[0]()
+        here = context(site, site.controller, known)
+        wiping, noted = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
         assert wiping.actions[0]["argv"] == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
+        assert noted.actions == ({"op": "record", "path": "/var/lib/stackspec/wiped", "line": "S1"},)
+
+    @pytest.mark.parametrize("used", ["S1\n", "S0\nS1\n"])
+    def test_wipe_counts_once_and_for_one_disk(self, site, change, used):
+        """Not for another disk in its place, nor for what a later owner has put on the same disk."""
+        found = {**BLANK, "content": EXT4}
+        assert obstacles(site, {**found, "id": "S2"}, wipe=WIPE)
+        assert obstacles(site, {**found, "id": ""}, wipe=WIPE)[0].endswith("blkdiscard --zeroout /dev/sdb")
+        known = {disk("/dev/sdb"): found, WIPED: text_file(used)}
+        resource = Xfs("/dev/sdb", UUID, "/srv/a", WIPE)
+        assert resource.obstacles(context(site, site.controller, known))
+        with pytest.raises(ActionError):
+            change(resource, known).actions[0]()
+        assert change(resource, {**known, disk("/dev/sdb"): OURS}) is None
 
     def test_made_once(self, change):
         """A blank disk is formatted without force; what was made is left alone, also where the disk may be wiped."""
         made = change(self.resource, {disk("/dev/sdb"): BLANK})
         assert made.actions[0]["argv"] == ("mkfs.xfs", "-m", f"uuid={UUID}", "/dev/sdb")
         assert differences(made) == [f"/dev/sdb: wanted XFS {UUID}, found blank"]
-        for wipe in (False, True):
-            assert change(Xfs("/dev/sdb", UUID, "/srv/a", wipe), {disk("/dev/sdb"): OURS}) is None
+        assert change(Xfs("/dev/sdb", UUID, "/srv/a"), {disk("/dev/sdb"): OURS}) is None
+        left = change(Xfs("/dev/sdb", UUID, "/srv/a", WIPE), {disk("/dev/sdb"): OURS})
+        assert [action["op"] for action in left.actions] == ["record"]
 
     def test_mounted(self, change):
         """Mounted as fstab says, unless it is."""
@@ -300,9 +321,30 @@ def test_what_a_node_says_of_a_device_that_is_none(tmp_path):
     """A path that is not there, and one that is a file: neither is probed."""
     missing = node_agent.read_disk(str(tmp_path / "sdb"))
     path = str(tmp_path / "sdb")
-    assert missing == {"exists": False, "path": path, "block": False, "content": {}, "mounted": [], "holders": []}
+    assert missing == {
+        "exists": False,
+        "path": path,
+        "block": False,
+        "content": {},
+        "id": "",
+        "mounted": [],
+        "holders": [],
+    }
     (tmp_path / "sdb").write_bytes(b"data")
     assert node_agent.read_disk(str(tmp_path / "sdb")) == {**missing, "exists": True}
+
+
+@pytest.mark.parametrize("place", [0, 5 << 20, (64 << 20) - 10])
+def test_disk_without_a_signature_is_not_blank_for_it(tmp_path, place):
+    """Data at the beginning, somewhere, or at the end; zeros only are blank."""
+    path = tmp_path / "disk"
+    with path.open("wb") as stream:
+        stream.truncate(64 << 20)
+        assert node_agent.without_signature(str(path)) == {}
+        stream.seek(place)
+        stream.write(b"x" * min(1 << 20, (64 << 20) - place))
+    assert node_agent.without_signature(str(path)) == {"TYPE": "data without a signature"}
+    assert "cannot be read" in node_agent.without_signature(str(tmp_path / "none"))["TYPE"]
 
 
 def test_bytes_are_written_and_read_as_they_are(tmp_path):

@@ -289,6 +289,73 @@ def test_halting_begins_nothing_more(site: Site) -> None:
     assert engines[0].tasks[1].error == "the run was stopped"
 
 
+def full(event: Event) -> None:
+    """A disk that has no room when the second step begins."""
+    if event.get("step") == "b":
+        raise OSError(28, "No space left on device", "/state/events.jsonl")
+
+
+def test_what_cannot_be_told_ends_the_run_and_leaves_nobody_waiting(site: Site) -> None:
+    """A full disk, or a terminal that is gone: what runs comes to its end, nothing begins, and the error says why."""
+    declare("a", command("a"), role="all")
+    declare("b", command("b"), needs=("a",))
+    declare("c", command("c"), needs=("b",))
+    engine = deploy(site, listen=full)
+    assert list(states(engine).values()) == ["done", "done", "done", "blocked", "blocked"]
+    assert [task.state for task in engine.wait("c")] == ["blocked"]
+    assert "No space left on device: '/state/events.jsonl'; make room on this machine" in engine.unrecorded
+    assert engine.tasks[-1].cause is not None
+    assert "No space left on device" in engine.tasks[-1].cause.error
+    assert log(engine) == ["command do a"]
+
+
+def test_a_step_that_cannot_be_put_on_record_is_not_begun(site: Site) -> None:
+    assert site.state is not None
+    site.state.parent.joinpath("state").write_text("a file where the ledger's folder should be")
+    declare("a", command("a"))
+    engine = deploy(site)
+    assert states(engine) == {"a on one": "blocked"}
+    assert log(engine) == []
+    assert engine.wait("a")[0].error == engine.unrecorded != ""
+
+
+# ---- scale
+
+
+def seconds_of(nodes: int, tmp_path: Path) -> float:
+    """Processor time of a run on `nodes` in which each step does one thing, and of what tests ask of the engine."""
+    described = YAML(typ="safe").load(SITE)
+    pattern = described["nodes"].pop("two")
+    for number in range(nodes):
+        near = {"address": f"10.99.{1 + number // 250}.{1 + number % 250}", "interface": "eth0"}
+        far = {"address": f"10.98.{1 + number // 250}.{1 + number % 250}", "interface": "eth1"}
+        described["nodes"][f"n{number}"] = {**pattern, "management": near, "provider": far}
+    described["nodes"].pop("three")
+    for name, net in (("management", "10.99.0.0/16"), ("provider", "10.98.0.0/16")):
+        described["networks"][name] = {"cidr": net}
+    site = Site(Inventory.model_validate(described), load_release("epoxy-trixie"), Secrets(), None)
+    engine = Engine(site, STEPS)
+    began = time.process_time()
+    engine.start()
+    engine.join()
+    for name in STEPS:
+        engine.settling(name)
+        engine.wait(name)
+    spent = time.process_time() - began
+    assert set(states(engine).values()) == {"done"}
+    return spent
+
+
+def test_a_node_costs_the_same_among_many(site: Site, tmp_path: Path) -> None:
+    """Passes over all tasks for each task, or each node, would make it cost ten times as much."""
+    before: tuple[str, ...] = ()
+    for number in range(8):
+        declare(f"s{number}", command(f"s{number}"), Service(f"s{number}"), needs=before, role="compute")
+        before = (f"s{number}",)
+    few = min(seconds_of(20, tmp_path) for _ in range(2)) / 20
+    assert min(seconds_of(200, tmp_path) for _ in range(2)) / 200 < 3 * few
+
+
 # ---- secrets and ledger
 
 

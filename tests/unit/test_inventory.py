@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from stackspec.errors import InputError
 from stackspec.inventory import Inventory, LabSection, load_inventory
-from stackspec.site import load_secrets, load_site
+from stackspec.site import check_config, load_secrets, load_site
 
 INVENTORIES = Path(__file__).parents[2] / "inventories"
 TEXT = """\
@@ -198,6 +198,48 @@ BAD = {
     "ssh port": ("user: root", "port: ssh", "ssh.port: 'ssh' is not a whole number"),
     "secrets file": ("secrets: generated", "secrets: none.yaml", "none.yaml; name one, or generated"),
     "secrets no path": ("secrets: generated", "secrets: 5", "secrets: generated, guide or the path of a file is"),
+    "node localhost": ("  compute01:", "  localhost:", "nodes.localhost: every machine calls itself that"),
+    "network address": ("10.0.0.20,", "10.0.0.0,", "10.0.0.0 is the network address of 10.0.0.0/24"),
+    "broadcast address": ("10.0.0.20,", "10.0.0.255,", "10.0.0.255 is the broadcast address of 10.0.0.0/24"),
+    "gateway's address": ("192.168.35.20,", "192.168.35.2,", "192.168.35.2 is the network's gateway already"),
+    "gateway is the network": ("35.2\n", "35.0\n", "networks.provider.gateway: 192.168.35.0 is the network address"),
+    "gateway in the pool": (
+        "[192.168.35.100, ",
+        "[192.168.35.2, ",
+        "networks.provider.pool: the gateway, 192.168.35.2, is in it",
+    ),
+    "one interface": ("35.20, interface: eth1", "35.20, interface: eth0", "eth0 is the management interface already"),
+    "interface is a path": ("35.20, interface: eth1", "35.20, interface: ../eth1", "is not the name of an interface"),
+    "interface of two lines": (
+        "35.20, interface: eth1",
+        '35.20, interface: "a\\nb"',
+        "a line break or another control",
+    ),
+    "host is an option": (
+        "[compute]",
+        "[compute]\n    ssh_host: -oProxyCommand=reboot",
+        "nodes.compute01.ssh_host: '-oProxyCommand=reboot' is not a name or address",
+    ),
+    "user is an option": ("user: root", "user: -oProxyCommand=reboot", "is not the name of a user such as ubuntu"),
+    "port too large": ("user: root", "port: 65536", "ssh.port: 65536 is not a port; 1 to 65535 is expected"),
+    "port zero": ("user: root", "port: 0", "ssh.port: 0 is not a port; 1 to 65535 is expected"),
+    "time server of two lines": (
+        "release: epoxy-trixie\n",
+        'release: epoxy-trixie\ntime_servers: ["a\\nallow all"]\n',
+        "a line break or another control character is in it",
+    ),
+    "release is a path": ("epoxy-trixie", "../releases/epoxy-trixie", "is unknown; known releases: caracal-jammy"),
+    "option of two lines": (
+        "secrets: generated\n",
+        'secrets: generated\nconfig: {nova: {/etc/nova/nova.conf: {DEFAULT: {debug: "a\\nb"}}}}\n',
+        "a line break or another control character is in it",
+    ),
+    "file outside": (
+        "secrets: generated\n",
+        "secrets: generated\nconfig: {nova: {/etc/nova/../passwd: {DEFAULT: {debug: true}}}}\n",
+        "config.nova: /etc/nova/../passwd is not the whole path of a file",
+    ),
+    "alias": ("user: root", "user: &a root, key: *a", "*a is an alias, and a few of them can fill the memory"),
     "not YAML": ("  compute01:", "  compute01: ]", "not valid YAML: "),
     "tab": ("ssh: {user: root}", "ssh:\n\tuser: root", "not valid YAML: "),
 }
@@ -460,3 +502,18 @@ def test_example_shows_defaults_that_are_so():
         found = Inventory.model_fields[key].default
         shown = {True: "true", False: "false", (): "none"}.get(found, found) if not isinstance(found, dict) else default
         assert (shown or "none") == default, key
+
+
+def test_options_of_an_unknown_step(write):
+    """Else they would be ignored."""
+    path = write(TEXT + "config:\n  nova: {}\n  glace: {}\n")
+    with pytest.raises(InputError) as raised:
+        check_config(load_site(path), ["nova", "glance"])
+    line = line_of(path.read_text(), "glace")
+    assert str(raised.value) == f"{path}:{line}: config.glace: there is no such step; did you mean 'glance'?"
+
+
+def test_nested_without_end(write):
+    """An inventory is no program that may use up the stack."""
+    with pytest.raises(InputError, match=r"site.yaml:1: nested too deeply"):
+        load_site(write("site: " + "[" * 5000 + "]" * 5000))

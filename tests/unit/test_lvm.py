@@ -6,16 +6,17 @@ import json
 
 import pytest
 
+from stackspec.errors import ActionError
 from stackspec.inventory import load_inventory
 from stackspec.release import load_release
 from stackspec.resources import InitiatorName, KernelModule, LvmFilter, VolumeGroup
-from stackspec.resources.base import disk, file, run
+from stackspec.resources.base import Context, disk, file, run
 from stackspec.resources.iscsi import PATH
 from stackspec.resources.lvm import PHYSICAL, TREE, filter_of, local_volumes, with_filter
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import FixedSecrets, context, differences, text_file
+from .bare import BareNode, BareShared, FixedSecrets, context, differences, text_file
 from .guide_plan import ROOT
 
 CONF = "/etc/lvm/lvm.conf"
@@ -32,7 +33,8 @@ activation {
 \t# mlock_filter = [ "locale" ]
 }
 """
-BLANK = {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []}
+BLANK = {"exists": True, "block": True, "content": {}, "id": "S1", "mounted": [], "holders": []}
+WIPE = ("S1",)
 MEMBER = {**BLANK, "content": {"TYPE": "LVM2_member"}}
 
 
@@ -157,6 +159,26 @@ class TestFilter:
         assert change(LvmFilter(CONF)) is None
 
 
+def test_lsblk_that_fails_hides_nothing(site, change):
+    """A filter that lets no device through would be written: refused before anything is touched, and again then."""
+    known = {**lvm_node(), TREE: {"status": 1, "out": "", "err": "lsblk: failed to access sysfs"}}
+    (said,) = LvmFilter(CONF).obstacles(context(site, site.controller, known))
+    assert said.endswith("ended with 1: lsblk: failed to access sysfs")
+    with pytest.raises(ActionError, match="failed to access sysfs"):
+        change(LvmFilter(CONF), known).actions[0]()
+    assert LvmFilter(CONF).obstacles(context(site, site.controller, lvm_node(SYSTEM))) == []
+
+
+def test_volume_group_is_not_made_anew_when_pvs_fails(site):
+    """Its volumes would be taken for data of somebody else, which `wipe` gives away."""
+    known = {disk("/dev/sdd"): MEMBER, PHYSICAL: {"status": 5, "out": "", "err": "locked"}}
+    resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", WIPE)
+    here = context(site, site.controller, known)
+    assert resource.obstacles(here)[0].endswith("ended with 5: locked")
+    with pytest.raises(ActionError, match="locked"):
+        resource.changes(here)[0].actions[0]()
+
+
 def physical(**groups: str) -> dict[object, object]:
     """What pvs says: a name below /dev and its group."""
     rows = [{"pv_name": f"/dev/{name}", "vg_name": group} for name, group in groups.items()]
@@ -172,11 +194,12 @@ class TestVolumeGroup:
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "nodes.compute01.disks.cinder", **changed)
         return resource.obstacles(context(site, site.nodes["compute01"], known))
 
-    def argvs(self, change, known, **changed):
-        made = change(VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", **changed), known)
-        return [action["argv"] for action in made.actions] if made else None
+    def argvs(self, site, known, **changed):
+        resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", **changed)
+        found = resource.changes(context(site, site.controller, known))
+        return [action["argv"] for made in found for action in made.actions if action["op"] == "command"] or None
 
-    @pytest.mark.parametrize("wipe", [False, True])
+    @pytest.mark.parametrize("wipe", [(), WIPE])
     @pytest.mark.parametrize(
         "known",
         [
@@ -208,7 +231,7 @@ class TestVolumeGroup:
     )
     def test_refused_in_any_case(self, site, known, message):
         """Also where what is on it may be lost."""
-        for wipe in (False, True):
+        for wipe in ((), WIPE):
             (said,) = self.obstacles(site, known, wipe=wipe)
             assert said.startswith(message)
 
@@ -217,16 +240,16 @@ class TestVolumeGroup:
         known = {disk("/dev/sdd"): {**BLANK, "content": {"TYPE": "ext4"}}}
         (said,) = self.obstacles(site, known)
         assert "/dev/sdd holds data (ext4), which is not overwritten" in said
-        assert self.obstacles(site, known, wipe=True) == []
-        assert self.argvs(change, known, wipe=True)[0] == ("wipefs", "--all", "/dev/sdd")
+        assert self.obstacles(site, known, wipe=WIPE) == []
+        assert self.argvs(site, known, wipe=WIPE)[0] == ("wipefs", "--all", "/dev/sdd")
 
-    def test_made_once(self, change):
+    def test_made_once(self, site, change):
         """As in the guide; then left alone, also after a run that was killed half way, and where it may be wiped."""
         create = ("vgcreate", "cinder-volumes", "/dev/sdd")
-        assert self.argvs(change, {disk("/dev/sdd"): BLANK}) == [("pvcreate", "/dev/sdd"), create]
-        assert self.argvs(change, {disk("/dev/sdd"): MEMBER, **physical(sdd="")}, wipe=True) == [create]
+        assert self.argvs(site, {disk("/dev/sdd"): BLANK}) == [("pvcreate", "/dev/sdd"), create]
+        assert self.argvs(site, {disk("/dev/sdd"): MEMBER, **physical(sdd="")}, wipe=WIPE) == [create]
         made = {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")}
-        assert self.argvs(change, made, wipe=True) is None
+        assert self.argvs(site, made, wipe=WIPE) is None
         by_name = {disk("/dev/disk/d"): {**MEMBER, "path": "/dev/sdd"}, **physical(sdd="cinder-volumes")}
         assert change(VolumeGroup("cinder-volumes", ("/dev/disk/d",), "there"), by_name) is None
 
@@ -279,7 +302,7 @@ class TestInitiatorName:
     def made(self, site, known, others=None):
         here = context(site, site.nodes["compute02"], known)
         here.shared.ask = lambda node, query: (others or {}).get(node)
-        return InitiatorName(("compute01",)).changes(here)
+        return InitiatorName(("compute01", "compute02")).changes(here)
 
     def test_own_name_stays(self, site):
         """Whatever it is, as long as no node before has it."""
@@ -301,7 +324,7 @@ class TestInitiatorName:
         (found,) = self.made(site, {file(PATH): text_file(text)} if text else {})
         name = found.actions[1]["content"]
         assert name.startswith("InitiatorName=iqn.1993-08.org.debian:01:")
-        other = InitiatorName(()).changes(context(site, site.nodes["compute01"]))[0].actions[1]["content"]
+        other = InitiatorName(("compute01",)).changes(context(site, site.nodes["compute01"]))[0].actions[1]["content"]
         assert other != name
 
 
@@ -359,10 +382,14 @@ def test_advice_fits_the_node(guide):
         assert advice in module.advice
 
 
-def test_each_initiator_asks_those_before_it(guide):
-    """So that of two nodes with one name exactly one changes it, and its volumes stay attached to the other."""
-    asked = {
-        name: [each.before for each in steps_of(guide, "volume_attachment", name) if isinstance(each, InitiatorName)]
-        for name in ("compute01", "compute02", "compute03")
-    }
-    assert asked == {"compute01": [()], "compute02": [("compute01",)], "compute03": [("compute01", "compute02")]}
+def test_of_initiators_with_one_name_the_first_keeps_it(guide):
+    """So its volumes stay attached. Each node is asked once, however many there are."""
+    shared, asked = BareShared(guide), []
+    shared.ask = lambda node, query: asked.append(node) or TestInitiatorName.good[query]
+    changed = {}
+    for name in ("compute01", "compute02", "compute03"):
+        (found,) = [each for each in steps_of(guide, "volume_attachment", name) if isinstance(each, InitiatorName)]
+        here = Context(guide, guide.nodes[name], BareNode(TestInitiatorName.good), shared)
+        changed[name] = bool(found.changes(here))
+    assert changed == {"compute01": False, "compute02": True, "compute03": True}
+    assert sorted(asked) == sorted(found.nodes)

@@ -42,6 +42,37 @@ def test_a_piece_at_a_cut_is_a_secret_too(size):
     assert mask(f"key = ...{PLAIN[-size:]} and") == "key = ...****** and"
 
 
+@pytest.mark.parametrize("name", ["X-Auth-Token", "x-subject-token", "X-Service-Token", "X-Storage-Token"])
+@pytest.mark.parametrize("token", ["5f2c0a917b0c4f5d8e6a", "AUTH_tk0123456789", "eyJhbGciOi.eyJzdWIi.sig-_"])
+def test_what_a_header_with_a_token_holds_is_a_secret(name: str, token: str):
+    """Nobody has registered it; not all tokens are keystone's."""
+    headers = {"Accept": "application/json", name: token, "User-Agent": "x"}
+    raw = f"send: b'GET /v3 HTTP/1.1\\r\\n{name}: {token}\\r\\nAccept: */*'"
+    texts = [f"{name}: {token}", f'curl -g -i -H "{name}: {token}" http://c', raw, f"{name}={token} next"]
+    texts += [repr(headers), repr(list(headers.items())), repr({name: token.encode()}), json.dumps(headers)]
+    texts += [json.dumps(json.dumps(headers)), html.escape(json.dumps(headers)), html.escape(repr(headers))]
+    texts.append(f"\x1b[33m'{name}'\x1b[39;49;00m: \x1b[33m'\x1b[39m{token}'")
+    for text in texts:
+        for masked in (mask(text), redact(text) if "\x1b" not in text else ""):
+            assert token not in masked, text
+        assert mask(text).count("******") == 1
+        assert name in mask(text)
+    assert json.loads(mask(json.dumps(headers))) == {**headers, name: "******"}
+    assert mask_tree({"headers": headers}) == {"headers": {**headers, name: "******"}}
+
+
+def test_what_only_names_a_header_stays():
+    for text in (
+        "Vary: X-Auth-Token, Accept",
+        "{'Vary': 'X-Auth-Token', 'x-openstack-request-id': 'req-1'}",
+        "the header X-Auth-Token is missing",
+        'wget --header "X-Auth-Token: $TOKEN"',
+        "X-Auth-Token: {SHA256}0123456789abcdef",
+    ):
+        assert mask(text) == text
+    assert mask("Authorization: Basic dXNlcjpwYXNz") == "Authorization: Basic ******"
+
+
 def test_ordinary_ellipses_stay():
     assert mask("waiting ... done...\n...and") == "waiting ... done...\n...and"
 

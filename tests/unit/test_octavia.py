@@ -30,8 +30,10 @@ from stackspec.secrets import Redactor, Secrets, redact
 from stackspec.site import ImageBuilder, Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import RUNNING, FoundCloud, context, differences, found_in
+from .bare import RUNNING, FoundCloud, context, differences, found_in, project
 from .guide_plan import ROOT
+
+SERVICE = [project("service", "p")]
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
@@ -126,9 +128,11 @@ class TestInterface:
         interfaces, listed = self.port.queries(site, site.controller)
         known = {interfaces: answer(json.dumps({"data": [row] if row else []})), listed: answer(ports)}
         here = context(site, site.controller, known)
-        port = SimpleNamespace(id="id of listen", name="listen", mac_address="fa:16:3e:00:00:01")
-        network = SimpleNamespace(id="n", name="net", mtu=1450)
-        here.shared._objects[Cloud] = FoundCloud(site, ports=[port], networks=[network])
+        port = SimpleNamespace(id="id of listen", name="listen", mac_address="fa:16:3e:00:00:01", project_id="p")
+        tenants = SimpleNamespace(id="t", name="net", mtu=9000, project_id="t")
+        network = SimpleNamespace(id="n", name="net", mtu=1450, project_id="p")
+        lists = {"ports": [port], "networks": [tenants, network], "projects": [project("service", "p")]}
+        here.shared._objects[Cloud] = FoundCloud(site, **lists)
         return next(iter(self.port.changes(here)), None)
 
     def row(self, **changed: str) -> list[Any]:
@@ -229,8 +233,8 @@ class TestObjects:
         group = SecurityGroup("g", (("icmp", None), ("tcp", 22), ("udp", 5555)), "172.16.0.0/22")
         there = {"direction": "ingress", "protocol": "tcp", "port_range_min": 22, "remote_ip_prefix": "172.16.0.0/22"}
         anywhere = {**there, "protocol": "udp", "port_range_min": 5555, "remote_ip_prefix": None}
-        found = SimpleNamespace(id="g", name="g", security_group_rules=[there, anywhere])
-        assert found_in(site, group, security_groups=[found]) == [
+        found = SimpleNamespace(id="g", name="g", project_id="p", security_group_rules=[there, anywhere])
+        assert found_in(site, group, security_groups=[found], projects=SERVICE) == [
             "rule of security group g: wanted icmp from 172.16.0.0/22, found not there",
             "rule of security group g: wanted udp 5555 from 172.16.0.0/22, found not there",
         ]
@@ -239,9 +243,10 @@ class TestObjects:
         """No gateway: the node that is in it would get a second default route (erratum E118)."""
         network = ServiceNetwork("n", "s", "172.16.0.0/22", ("172.16.0.100", "172.16.3.254"))
         pool = [{"start": "172.16.0.100", "end": "172.16.3.254"}]
-        subnet = SimpleNamespace(id="s", name="s", cidr="172.16.0.0/22", allocation_pools=pool, gateway_ip="172.16.0.1")
-        parent = SimpleNamespace(id="n", name="n", is_shared=False)
-        assert found_in(site, network, networks=[parent], subnets=[subnet]) == [
+        common = {"id": "s", "name": "s", "cidr": "172.16.0.0/22", "allocation_pools": pool, "project_id": "p"}
+        subnet = SimpleNamespace(**common, gateway_ip="172.16.0.1")
+        parent = SimpleNamespace(id="n", name="n", is_shared=False, project_id="p")
+        assert found_in(site, network, networks=[parent], subnets=[subnet], projects=SERVICE) == [
             "subnet s gateway_ip: wanted None, found '172.16.0.1'"
         ]
 
@@ -249,10 +254,10 @@ class TestObjects:
         """Another node, another address."""
         port = ServicePort("p", "n", "s", "172.16.0.2", "g", "Octavia:health-mgr", host="controller")
         there = {"device_owner": "Octavia:health-mgr", "binding_host_id": "controller"}
-        right = SimpleNamespace(id="p", name="p", fixed_ips=[{"ip_address": "172.16.0.2"}], **there)
-        assert found_in(site, port, ports=[right]) == []
+        right = SimpleNamespace(id="p", name="p", project_id="p", fixed_ips=[{"ip_address": "172.16.0.2"}], **there)
+        assert found_in(site, port, ports=[right], projects=SERVICE) == []
         right.binding_host_id, right.fixed_ips = "other", [{"ip_address": "172.16.0.7"}]
-        assert len(found_in(site, port, ports=[right])) == 2
+        assert len(found_in(site, port, ports=[right], projects=SERVICE)) == 2
 
     def test_flavor_of_its_own_id(self, site):
         """The id is compared, and so is who may use it."""
@@ -275,15 +280,14 @@ class TestObjects:
         """Keystone is not up."""
         assert found_in(site, NoQuota("service")) == ["quotas of project service: wanted there, found not there"]
 
-    def test_image_with_a_tag_of_another_project(self, site):
-        """What a service finds by its tag, and by whose it is."""
+    def test_image_with_a_tag(self, site):
+        """What a service finds by its tag; a tenant's image of the name is not looked at."""
         wanted = site.inventory.octavia.image
         image = Image("amphora", wanted, tags=("amphora",), project="service")
-        project = SimpleNamespace(id="p", name="service")
         common = {"id": "i", "name": "amphora", "visibility": "private", "status": "active", "properties": {}}
-        there = SimpleNamespace(**common, tags=["other"], owner_id="q")
-        assert found_in(site, image, images=[there], projects=[project]) == [
-            "image amphora owner_id: wanted 'p', found 'q'",
+        tenants = SimpleNamespace(**common, tags=["amphora"], owner_id="q")
+        there = SimpleNamespace(**common, tags=["other"], owner_id="p")
+        assert found_in(site, image, images=[tenants, there], projects=SERVICE) == [
             "tags of image amphora: wanted amphora, found not there",
         ]
 
@@ -295,8 +299,9 @@ class TestObjects:
 
         site.image_builders["test-amphora"] = ImageBuilder("test-amphora-2.qcow2", build)
         common = {"id": "i", "name": "a", "visibility": "private", "status": "active", "tags": []}
-        there = SimpleNamespace(**common, properties={"stackspec_source": "test-amphora-1.qcow2"})
-        assert found_in(site, Image("a", site.inventory.octavia.image), images=[there]) == [
+        there = SimpleNamespace(**common, owner_id="p", properties={"stackspec_source": "test-amphora-1.qcow2"})
+        image = Image("a", site.inventory.octavia.image, project="service")
+        assert found_in(site, image, images=[there], projects=SERVICE) == [
             "source of image a: wanted test-amphora-2.qcow2, found test-amphora-1.qcow2"
         ]
 

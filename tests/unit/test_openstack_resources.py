@@ -32,7 +32,7 @@ from stackspec.openstack.rabbitmq import RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.base import file, package, unit
 
-from .bare import RUNNING, FoundCloud, context, differences, found_in, look, made, text_file
+from .bare import RUNNING, FoundCloud, context, differences, found_in, look, made, project, text_file
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
@@ -107,7 +107,7 @@ class TestDbSync:
 
     def known(self, site, *, version="", made_for="", installed="2:29.0"):
         """A node whose database has the schema `version`, made for a package of `made_for`."""
-        schema, installed_query, _ = self.resource.queries(site, site.controller)
+        schema, installed_query, *_ = self.resource.queries(site, site.controller)
         assert installed_query == package("glance-api")
         return {
             schema: answer(f"{version}\n") if version else answer(status=1),
@@ -133,7 +133,7 @@ class TestDbSync:
     def test_version_that_no_package_has(self, site, change):
         """An application that is not of the distribution says its version itself."""
         resource = DbSync(("app", "sync"), database="glance", package="", user="app", version="app==2")
-        schema, _ = resource.queries(site, site.controller)
+        schema, *_ = resource.queries(site, site.controller)
         for made_for, due in (("app==2", False), ("app==1", True)):
             known = {schema: answer("1\n"), self.stamp: text_file(f"{made_for}\n")}
             assert (change(resource, known) is not None) == due
@@ -223,9 +223,10 @@ class TestOvsBridge:
         """It is named, and one call that may be repeated mends it (erratum E42)."""
         found = change(self.resource, self.known(site, **state))
         assert differences(found) == [message]
-        argv = found.actions[0]["argv"]
-        assert argv.count("--may-exist") == 2
-        assert "datapath_type=netdev" in argv
+        up, make = (action["argv"] for action in found.actions[:2])
+        assert up == ["ip", "link", "set", "eth1", "up"]
+        assert make.count("--may-exist") == 2
+        assert "datapath_type=netdev" in make
 
     def test_kernel_datapath_has_no_name(self, site, change):
         """The switch's table says nothing for it."""
@@ -245,7 +246,7 @@ class TestRabbitUser:
 
     def known(self, site, *, password="pass-1", permissions=None):
         """A broker with the user guest and, unless its password is None, this one."""
-        (exported,) = self.resource.queries(site, site.controller)
+        exported, _ = self.resource.queries(site, site.controller)
         users = [{"name": "guest", "password_hash": password_hash("guest", b"salt")}]
         if password is not None:
             users.append({"name": "openstack", "password_hash": password_hash(password, b"\0\1\2\3")})
@@ -274,8 +275,14 @@ class TestRabbitUser:
         """What is imported is what is looked for."""
         found = change(self.resource, self.known(site, **state))
         assert len(differences(found)) == count
-        (exported,) = self.resource.queries(site, site.controller)
+        exported, _ = self.resource.queries(site, site.controller)
         assert change(self.resource, {exported: answer(found.actions[0]["content"])}) is None
+
+    def test_file_left_by_a_run_that_was_killed(self, site, change):
+        """The password's hash is in it."""
+        _, left = self.resource.queries(site, site.controller)
+        found = change(self.resource, {**self.known(site), left: text_file("{}")})
+        assert found.actions[-1] == {"op": "remove", "path": left.args[0]}
 
     def test_no_broker(self, change):
         """Not installed yet."""
@@ -377,10 +384,11 @@ class TestApiObjects:
             source="https://example.org/a.qcow2", properties={"os_distro": "fedora-coreos", "a": "1"}
         )
         common = {"id": "i", "name": "coreos", "visibility": "public", "status": "active", "tags": []}
-        right = SimpleNamespace(**common, os_distro="fedora-coreos", properties={"a": "1"})
-        wrong = SimpleNamespace(**common, os_distro=None, properties={})
-        assert found_in(site, Image("coreos", wanted), images=[right]) == []
-        assert found_in(site, Image("coreos", wanted), images=[wrong]) == [
+        right = SimpleNamespace(**common, owner_id="p", os_distro="fedora-coreos", properties={"a": "1"})
+        wrong = SimpleNamespace(**common, owner_id="p", os_distro=None, properties={})
+        projects = [project("admin", "p")]
+        assert found_in(site, Image("coreos", wanted), images=[right], projects=projects) == []
+        assert found_in(site, Image("coreos", wanted), images=[wrong], projects=projects) == [
             "os_distro of image coreos: wanted 'fedora-coreos', found None",
             "a of image coreos: wanted '1', found None",
         ]

@@ -32,14 +32,16 @@ PACKAGES = {"event": "packages", "node": "compute01", "count": 312, "state": "ru
 
 
 @pytest.fixture
-def show(pytester: pytest.Pytester):
+def show(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     """Run a test that shows events in its middle, and return the output."""
+    # Nobody else's plugin is needed, and each takes its time to be imported.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def show(*events: dict, words: tuple[str, ...] = ()) -> pytest.LineMatcher:
         pytester.makeconftest(CONFTEST)
         middle = f"    show(*{list(events)!r})\n    assert capfd.readouterr() == ('', '')"
         pytester.makepyfile(f"def test_a(): pass\ndef test_b(show, capfd):\n{middle}")
-        result = pytester.runpytest_subprocess("-p", "no:stackspec", *words)
+        result = pytester.runpytest_subprocess(*words)
         assert result.ret == 0
         return result.stdout
 

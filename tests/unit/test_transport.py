@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from stackspec import node_agent
+from stackspec import node_agent, transport
 from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Attachment, Node, Ssh
 from stackspec.resources.base import Query, file, package, run, unit
@@ -63,10 +64,11 @@ def test_file(connection: Connection, tmp_path: Path) -> None:
     queries = [file(str(each)) for each in (path, tmp_path, tmp_path / "link", tmp_path / "none")]
     found, folder, link, none = connection.facts(queries).values()
     wanted = {"exists": True, "kind": "file", "mode": 0o640, "mtime": 7.0, "content": "grüße\n", **USER}
+    assert time.time() - found.pop("ctime") < 60
     assert found == wanted
     assert (folder["kind"], folder["content"]) == ("directory", "")
     assert (link["kind"], link["content"]) == ("link", str(path))
-    assert none == {"exists": False, "content": "", "mtime": 0.0}
+    assert none == {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
 
 
 def test_package(connection: Connection) -> None:
@@ -267,6 +269,136 @@ def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connectio
         connection.facts([run("true")])
 
 
+def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
+    monkeypatch.setattr(transport, "SILENCE", 1.0)
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            began = pool.submit(connection.apply, [{"op": "command", "argv": ["do", "it"], "stdin": "a secret"}])
+            with pytest.raises(
+                NodeError, match="here gives no sign of life for 1 s; it was to: command do it"
+            ) as caught:
+                began.result(timeout=10)
+        assert "secret" not in str(caught.value)
+        with pytest.raises(NodeError, match="was lost"):
+            connection.facts([run("true")])
+    finally:
+        os.kill(agent, signal.SIGKILL)
+
+
+def test_a_node_that_works_for_long_and_lives_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "BEAT", 0.1)
+    monkeypatch.setattr(transport, "SILENCE", 1.0)
+    made = Connection(make_node(), Ssh(), spec="popen")
+    try:
+        assert ask(made, run("sh", "-c", "sleep 2.5; echo done"))["out"] == "done\n"
+        monkeypatch.setattr(transport, "LONGEST", 0.5)
+        with pytest.raises(NodeError, match=r"does not come to an end within 0\.5 s; it was to: command sleep 3"):
+            made.apply([{"op": "command", "argv": ["sleep", "3"]}])
+    finally:
+        made.close()
+
+
+def test_apt_that_writes_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    log.write_text("")
+    monkeypatch.setattr(node_agent, "APT_LOG", str(log))
+    child = subprocess.Popen(["sh", "-c", "sleep 30; true"], start_new_session=True)
+    with pytest.raises(node_agent.Failed, match=r"apt-get wrote nothing for 0\.5 s and was ended"):
+        node_agent.follow(child, 0, None, silence=0.5)
+    assert child.poll() is not None
+    with log.open("a") as stream:
+        child = subprocess.Popen(
+            ["sh", "-c", "for i in 1 2 3 4; do sleep 0.4; echo Get:$i; done"], stdout=stream, start_new_session=True
+        )
+    node_agent.follow(child, 0, None, silence=1.2)
+    assert child.returncode == 0
+
+
+def fake_ssh(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ssh that does what `script` says."""
+    ssh = folder / "ssh"
+    ssh.write_text(f"#!/bin/sh\n{script}\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_a_login_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the shell there answers, and after, when the interpreter is to start."""
+    monkeypatch.setattr(transport, "OPEN_TIMEOUT", 1)
+    fake_ssh(tmp_path, "exec sleep 30", monkeypatch)
+    with pytest.raises(InputError, match=r"node here \(192.0.2.1\): ssh or the shell there gives no answer within 1 s"):
+        Connection(make_node(), Ssh())
+    fake_ssh(tmp_path, 'case "$*" in *sudo*) echo root; echo /usr/bin/python3;; *) exec sleep 10;; esac', monkeypatch)
+    with pytest.raises(InputError, match="node here: python3 does not start within 1 s of the login"):
+        Connection(make_node(), Ssh())
+
+
+def test_a_login_that_was_broken_off_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sshd drops logins when too many come at once; a refused key is not tried again."""
+    count = f"echo >> {tmp_path}/count; "
+    dropped = "echo kex_exchange_identification: Connection closed by remote host >&2; exit 255"
+    fake_ssh(tmp_path, f"{count}test $(wc -l < {tmp_path}/count) -gt 1 || {{ {dropped}; }}; echo root", monkeypatch)
+    with pytest.raises(InputError, match="no python3"):
+        Connection(make_node(), Ssh())
+    assert (tmp_path / "count").read_text() == "\n\n"
+    fake_ssh(tmp_path, f"{count}echo 'Permission denied (publickey)' >&2; exit 255", monkeypatch)
+    with pytest.raises(InputError, match="Permission denied"):
+        Connection(make_node(), Ssh())
+    assert (tmp_path / "count").read_text() == "\n\n\n"
+
+
+def test_connections_are_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening, most, lock = 0, 0, threading.Lock()
+
+    def connect(node: Node, ssh: Ssh) -> str:
+        nonlocal opening, most
+        with lock:
+            opening += 1
+            most = max(most, opening)
+        time.sleep(0.02)
+        with lock:
+            opening -= 1
+        return node.name
+
+    monkeypatch.setattr(transport, "Connection", connect)
+    connections = Connections(Ssh(), [make_node(f"n{number}") for number in range(60)])
+    connections.open()
+    assert len(connections.names()) == 60
+    assert 1 < most <= transport.OPENED_AT_ONCE
+
+
+def test_a_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one learns who works there; what a dead one left is waited for; tests have connections of their own."""
+    monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
+    other = Connection(make_node(), Ssh(), spec="popen")
+    third = Connection(make_node(), Ssh(), spec="popen")
+    try:
+        connection.hold("ann on desk (pid 1)")
+        assert ask(other, run("echo", "test"))["out"] == "test\n"
+        hold = {"op": "hold", "path": str(tmp_path / "lock"), "holder": "bob", "run_timeout": 0.2}
+        with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) deploys here; wait for its end"):
+            other.apply([hold])
+        agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
+        with ThreadPoolExecutor(1) as pool:
+            lost = pool.submit(connection.apply, [{"op": "command", "argv": ["sleep", "3"]}])
+            time.sleep(0.3)
+            os.kill(agent, signal.SIGKILL)
+            with pytest.raises(NodeError):
+                lost.result(timeout=5)
+        with pytest.raises(ActionError, match=r"a command of ann on desk \(pid 1\) still runs here: \d+ sleep 3"):
+            other.apply([{**hold, "command_timeout": 0.2}])
+        said: list[str] = []
+        other.hold("bob", said.append)
+        assert "sleep 3" in said[0]
+        other.close()
+        third.hold("cid")
+    finally:
+        other.close()
+        third.close()
+
+
 def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection) -> None:
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     with ThreadPoolExecutor(1) as pool:
@@ -282,6 +414,31 @@ def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection
                 os.kill(agent, signal.SIGKILL)
     time.sleep(0.5)  # for the end of the old one, which must not be taken for the new one's
     assert ask(connection, run("echo", "again"))["out"] == "again\n"
+
+
+@pytest.mark.parametrize("by", ["this process", "another one of the run"])
+def test_connection_that_is_opened_anew_has_the_node_for_itself_again(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Also where the interpreter of the old one is still there and has the lock."""
+    monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
+    holder = "ann on desk (pid 1)"
+    other = Connection(make_node(), Ssh(), spec="popen")
+    agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
+    try:
+        if by == "this process":
+            connection.hold(holder)
+            os.kill(agent, signal.SIGSTOP)
+            connection.reopen()
+        else:
+            connection.reopen(holder)
+        with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) deploys here"):
+            other.apply([{"op": "hold", "path": str(tmp_path / "lock"), "holder": "bob", "run_timeout": 0.2}])
+        assert ask(connection, run("echo", "again"))["out"] == "again\n"
+    finally:
+        other.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGKILL)
 
 
 def test_after_closing_nothing_is_asked(connection: Connection) -> None:
@@ -324,3 +481,21 @@ def test_every_node_that_cannot_be_used_is_named(
     assert first.startswith("node one (192.0.2.1): ")
     assert second.startswith("node two (192.0.2.1): ")
     assert message in first
+
+
+def test_a_key_with_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call of ssh gets the path as one argument."""
+    seen, ssh = tmp_path / "seen", tmp_path / "ssh"
+    ssh.write_text(
+        f"#!/bin/sh\nfor each; do case $each in *' key') echo \"$each\" >>{seen};; esac; last=$each; done\n"
+        'exec sh -c "$last"\n'
+    )
+    ssh.chmod(0o755)
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    made = Connection(make_node(), Ssh(key=tmp_path / "my key"))
+    assert ask(made, run("echo", "here"))["out"] == "here\n"
+    made.close()
+    assert seen.read_text().splitlines() == [f"{tmp_path}/my key"] * 2

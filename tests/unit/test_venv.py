@@ -161,7 +161,9 @@ class TestGenerated:
         """The new file is judged before it takes the old one's place."""
         found = change(self.resource, self.known(site, "b\n", "old\n"))
         assert "-old\n+b\n" in found.diff
-        assert found.actions[0]["argv"][-1].endswith("test-x -c /etc/x.conf.new && mv /etc/x.conf.new /etc/x.conf")
+        assert found.actions[0]["argv"][-1].endswith(
+            "test-x -c /etc/x.conf.new && sync /etc/x.conf.new && mv /etc/x.conf.new /etc/x.conf"
+        )
         assert found.touches == ("/etc/x.conf",)
 
     def test_program_is_not_there_yet(self, site, change):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from stackspec import waiting
-from stackspec.waiting import LONGEST, NotInTime, wait_for
+from stackspec.pace import SLOWEST, pace
+from stackspec.waiting import LONGEST, NotInTime
 
 from .plugin_runs import Runs
+
+wait_for = partial(waiting.wait_for, every=1)
+"""Looks each second, so that times are known to the second."""
 
 
 class Clock:
@@ -25,6 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
+    monkeypatch.setattr(pace, "times", 1.0)
     monkeypatch.setattr(waiting, "_now", lambda: clock.now)
     monkeypatch.setattr("tenacity.nap.time.sleep", clock.sleep)
     return clock
@@ -79,6 +86,52 @@ def test_ends_although_something_moves_for_ever(clock: Clock) -> None:
     assert clock.now == LONGEST * 100
 
 
+def test_limits_grow_with_what_was_slow(clock: Clock) -> None:
+    """On a slow machine the first guest that boots tells how patient later waits have to be."""
+    wait_for("the first guest", lambda: clock.now >= 80, 160)
+    assert pace.times == 2
+    began = clock.now
+    with pytest.raises(NotInTime, match="not within 200 s: the second guest"):
+        wait_for("the second guest", lambda: False, 100)
+    assert clock.now - began == 200
+
+
+def test_a_wait_learns_meanwhile_that_all_is_slow(clock: Clock) -> None:
+    """What others learn while a wait goes on is for it, too."""
+
+    def condition() -> bool:
+        if clock.now == 90:
+            pace.learn(75, 100)
+        return clock.now >= 250
+
+    assert wait_for("the guest", condition, 100)
+
+
+def test_what_hangs_ends_however_slow_all_is(clock: Clock) -> None:
+    """A pace is believed up to a bound only, and a thing that never came teaches nothing."""
+    with pytest.raises(NotInTime):
+        wait_for("the guest", lambda: False, 100)
+    assert pace.times == 1
+    pace.learn(10_000, 100)
+    with pytest.raises(NotInTime):
+        wait_for("the guest", lambda: False, 100, detail=lambda: f"restarted {clock.now} times")
+    assert clock.now == 100 + SLOWEST * 100
+
+
+def test_looks_less_often_when_it_takes_long(clock: Clock) -> None:
+    """What takes a minute is seen at most 3 s later, and is not asked for 60 times."""
+    looks: list[float] = []
+
+    def condition() -> bool:
+        looks.append(clock.now)
+        return clock.now >= 300
+
+    waiting.wait_for("the load balancer", condition, 1000)
+    assert looks[:20] == list(range(20))
+    assert max(later - earlier for earlier, later in itertools.pairwise(looks)) == pytest.approx(5)
+    assert len(looks) < 100
+
+
 def test_asks_for_details_only_when_it_takes_long(clock: Clock) -> None:
     asked: list[float] = []
 
@@ -86,11 +139,11 @@ def test_asks_for_details_only_when_it_takes_long(clock: Clock) -> None:
         asked.append(clock.now)
         return "the same"
 
-    wait_for("the guest", lambda: clock.now >= 40, 100, detail=detail)
+    wait_for("the guest", lambda: clock.now >= 25, 100, detail=detail)
     assert asked == []
     with pytest.raises(NotInTime):
         wait_for("the guest", lambda: False, 100, detail=detail)
-    assert asked == [90, 140]
+    assert asked == [75, 125]
 
 
 def test_a_detail_that_fails_does_not_hide_the_cause(clock: Clock) -> None:

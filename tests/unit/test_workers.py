@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from stackspec.lock import Lock
+
 from .plugin_runs import Runs
 from .test_check import DRIFT
 
@@ -32,12 +34,10 @@ def test_workers_validate(runs: Runs) -> None:
     assert runs.log() == []
 
 
-@pytest.mark.parametrize("mode", ["--deploy", "--plan"])
-def test_workers_do_not_deploy(runs: Runs, mode: str) -> None:
-    """Trap 6: each worker is a session, and would be a deployment."""
-    assert "one process deploys; run --deploy first, then validate with -n" in only_message(runs.pytest(mode, "-n2"))
+def test_workers_do_not_plan(runs: Runs) -> None:
+    assert "-n with --plan: there are no tests to share" in only_message(runs.pytest("--plan", "-n2"))
     assert runs.node("one") == {}
-    runs.pytest(mode, "-n0")
+    runs.pytest("--plan", "-n0")
     assert runs.node("one")["opened"]
 
 
@@ -100,3 +100,15 @@ def test_a_difference_that_a_release_brings_is_told_before_anything_is_touched(r
     assert "node one: runs Ubuntu 22.04, and the release epoxy-trixie is for debian 13" in message
     assert "node three: no interface eth1, which the inventory names at nodes.three.provider" in message
     assert "node two" not in message
+
+
+def test_a_site_has_one_deployer(runs: Runs) -> None:
+    """Planning and checking go on beside it; a run that was killed leaves no lock."""
+    lock = Lock(runs.path / "state" / "sites" / "made-up" / "lock")
+    lock.take("ann on desk (pid 1), since noon, run ss-1", "site made-up")
+    message = only_message(runs.pytest("--deploy"))
+    assert message.startswith("site made-up is deployed by ann on desk (pid 1), since noon, run ss-1; wait for its end")
+    assert runs.node("one") == {}
+    assert runs.pytest("--plan").ret == 0
+    lock.release()
+    assert runs.pytest("--deploy").ret == 0

@@ -1,0 +1,237 @@
+"""Lanes: workers of pytest-xdist that test while the controlling process deploys, and what they must agree on.
+
+The controlling process collects, deploys and writes events. A worker reads them to learn which steps are done. A lane
+is made of whole files. It takes turns on the steps that it uses, with others, or alone where a test disturbs one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import StackspecError
+from .events import Tail
+from .lock import Lock
+from .secrets import redact
+from .waiting import Teller
+
+if TYPE_CHECKING:
+    import pytest
+
+LOOK_EVERY = 0.3
+"""Seconds between two looks at what the controlling process has written, or at a turn."""
+BEGUN, ENDED = "deploying", "deployed"
+"""Events: the site can be entered and its secrets are kept; every step is done, failed or blocked."""
+LEADS = "leads"
+"""The lock, beside the events, of the process that writes them: free between the two, no more events come."""
+Event = dict[str, Any]
+
+
+def lane_of(item: pytest.Item) -> str:
+    """What a test must be in one lane with: that of its mark `lane`, else its file."""
+    mark = item.get_closest_marker("lane")
+    return str(mark.args[0]) if mark is not None else item.nodeid.split("::")[0]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a test needs of the site while it runs.
+
+    :param uses: steps that its whole lane uses, together with others
+    :param disturbs: steps whose services the test stops or breaks, alone
+    """
+
+    uses: frozenset[str]
+    disturbs: frozenset[str]
+
+
+def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Iterable[str]]) -> dict[str, Needs]:
+    """What each of `items` needs, by node id.
+
+    :param steps_of: the steps that a test needs
+    """
+    uses: dict[str, set[str]] = {}
+    for item in items:
+        uses.setdefault(lane_of(item), set()).update(steps_of(item))
+    shared = {lane: frozenset(steps) for lane, steps in uses.items()}
+    return {
+        item.nodeid: Needs(
+            shared[lane_of(item)], frozenset(name for mark in item.iter_markers("disturbs") for name in mark.args)
+        )
+        for item in items
+    }
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a step is not done.
+
+    :param name: the task that failed, `step on node`
+    :param first: the first line of its error
+    :param text: all that is known
+    """
+
+    name: str
+    first: str
+    text: str
+
+
+class Followed:
+    """A deployment that another process makes, as its events tell it.
+
+    Waiting for it raises StackspecError when that process is gone, or cannot write events any more.
+
+    :param path: the file of events
+    :param nodes: the nodes of each step
+    """
+
+    def __init__(self, path: Path, nodes: dict[str, list[str]]) -> None:
+        self._tail, self._nodes = Tail(path), nodes
+        self._leads = Lock(path.with_name(LEADS))
+        self._seen: set[str] = set()
+        self._tasks: dict[str, Event] = {}
+
+    def wait_begun(self) -> None:
+        """Wait until the site can be entered."""
+        self._wait("the deployment begins", lambda: BEGUN in self._seen)
+
+    def wait(self, step: str) -> None:
+        """Wait until `step` is done, failed or blocked on all its nodes."""
+        self._wait(f"step {step}", lambda: ENDED in self._seen or all(self._settled(step)))
+
+    def join(self) -> None:
+        """Wait for the end of the deployment."""
+        self._wait("the end of the deployment", lambda: ENDED in self._seen)
+
+    def done(self, step: str) -> bool:
+        """Whether `step` is done on all its nodes, as far as is known."""
+        return all(self._state(step, node) == "done" for node in self._nodes[step])
+
+    def failure(self, step: str) -> Cause | None:
+        """What keeps `step` from being done, if something does. Waits for the step."""
+        self.wait(step)
+        for node in self._nodes[step]:
+            event = self._tasks.get(f"{step} on {node}", {})
+            if event.get("state") in ("failed", "blocked"):
+                cause = self._tasks.get(str(event.get("cause")), event)
+                return cause_of(cause)
+        return None
+
+    def _settled(self, step: str) -> list[bool]:
+        return [self._state(step, node) in ("done", "failed", "blocked") for node in self._nodes[step]]
+
+    def _state(self, step: str, node: str) -> str:
+        return str(self._tasks.get(f"{step} on {node}", {}).get("state", ""))
+
+    def _wait(self, what: str, condition: Any) -> None:
+        teller = Teller(what)
+        self._read()
+        while not condition():
+            time.sleep(LOOK_EVERY)
+            # Looked at first: what it wrote last, before it let go, is read below.
+            gone = BEGUN in self._seen and not self._leads.is_taken()
+            self._read()
+            if gone and not condition():
+                raise StackspecError(
+                    f"no more is known of {what}: the process that deploys has ended, or cannot write its record;"
+                    " its own last lines say why; then start again"
+                )
+            teller.tell()
+
+    def _read(self) -> None:
+        for event in self._tail.read():
+            self._seen.add(event["event"])
+            if event["event"] == "step":
+                self._tasks[f"{event['step']} on {event['node']}"] = event
+
+
+def cause_of(event: Event) -> Cause:
+    """The cause that the event of a failed step tells."""
+    where = f" at {event['failed_at']}" if event.get("failed_at") else ""
+    name, error = f"{event['step']} on {event['node']}", redact(str(event.get("error") or ""))
+    text = (
+        f"step {name} failed{where}\n{error}\n"
+        f"changes made before: {len(event.get('changes') or ())}; the next --deploy goes on here"
+    )
+    return Cause(name, error.splitlines()[0] if error else "", text)
+
+
+class Claims:
+    """Names that one process only may claim, as a cause that is told once.
+
+    :param folder: where the claims of this run are, shared by its processes; None: there is one process only
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._names: set[str] = set()
+
+    def claim(self, name: str) -> bool:
+        """Whether nobody has claimed `name` before."""
+        if self._folder is None:
+            new = name not in self._names
+            self._names.add(name)
+            return new
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._folder / name.replace("/", "_"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        except OSError:
+            # No room: told twice rather than not at all.
+            return True
+        return True
+
+    def __contains__(self, name: str) -> bool:
+        if self._folder is None:
+            return name in self._names
+        return (self._folder / name.replace("/", "_")).exists()
+
+
+class Turns:
+    """Turns of a worker's tests: what one disturbs, no other lane uses meanwhile.
+
+    :param folder: where the locks of this run are
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._needs: Needs | None = None
+        self._held: list[int] = []
+
+    def take(self, test: str, needs: Needs) -> None:
+        """Give the last test's turn back, and wait for one of `test`; nothing when it needs the same."""
+        if needs == self._needs:
+            return
+        self.give_back()
+        modes = dict.fromkeys(needs.uses, fcntl.LOCK_SH) | dict.fromkeys(needs.disturbs, fcntl.LOCK_EX)
+        teller = Teller(f"{test}: others are done with {', '.join(sorted(needs.disturbs)) or 'what they disturb'}")
+        # All or none: who waits holds nothing that another one waits for.
+        while not self._try(modes):
+            time.sleep(LOOK_EVERY)
+            teller.tell()
+        self._needs = needs
+
+    def give_back(self) -> None:
+        """Let others have what this worker's test used."""
+        for each in self._held:
+            os.close(each)
+        self._held, self._needs = [], None
+
+    def _try(self, modes: dict[str, int]) -> bool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name, mode in sorted(modes.items()):
+            # Not inherited by ssh or a browser, which would keep the lock.
+            descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._held.append(descriptor)
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.give_back()
+                return False
+        return True

@@ -1,0 +1,70 @@
+"""Which cloud is meant: decided once, when a run or a command begins; nothing else asks the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import InputError
+from .site import Site, load_site
+
+KEYSTONE = 5000
+"""The port of a site's keystone. Guide: keystone."""
+
+
+@dataclass(frozen=True)
+class Meant:
+    """The cloud that is meant: that of a site, or one of clouds.yaml.
+
+    :param site: None when only an existing cloud was named
+    :param name: the entry of clouds.yaml; empty for a site, whose own addresses and secrets are used
+    """
+
+    site: Site | None
+    name: str = ""
+
+
+def which_cloud(inventory: str | Path | None, default: Path | None, *, nodes: bool = False) -> Meant:
+    """The cloud that the inventory (or $STACKSPEC_INVENTORY) or OS_CLOUD names.
+
+    :param inventory: as the command line says it
+    :param default: the inventory when nothing is named; None when a cloud has to be named
+    :param nodes: whether nodes are worked on, so that OS_CLOUD alone is not enough
+    :raises InputError: nothing is named, the inventory cannot be used, or OS_CLOUD names another cloud than it
+    """
+    name = os.environ.get("OS_CLOUD", "")
+    named = inventory or os.environ.get("STACKSPEC_INVENTORY")
+    if name and not named and not nodes:
+        return Meant(None, name)
+    if not named and default is None:
+        raise InputError("no cloud is named; give --inventory PATH or set OS_CLOUD")
+    site = load_site(Path(named or default or ""))
+    if name and not _same(site, name):
+        raise InputError(
+            f"OS_CLOUD={name} names another cloud than the inventory {site.file} (site {site.name});"
+            " unset OS_CLOUD to work on the site, or name no inventory (--inventory, $STACKSPEC_INVENTORY, --deploy,"
+            " --plan) to work on that cloud"
+        )
+    return Meant(site)
+
+
+def _same(site: Site, name: str) -> bool:
+    """Whether the entry `name` of clouds.yaml leads to the site's keystone; the site's own clouds.yaml does."""
+    import openstack
+
+    try:
+        config: Any = openstack.config.OpenStackConfig().get_one(cloud=name)
+    except openstack.exceptions.ConfigException:
+        return False
+    address = urlsplit(str(config.auth.get("auth_url", "")))
+    controller = site.controller
+    hosts = {controller.name, str(controller.management.address), site.inventory.public_host}
+    return (
+        address.hostname in hosts and address.port == KEYSTONE and config.get_region_name() in ("", None, site.region)
+    )
+
+
+KEYSTONE = 5000

@@ -1,0 +1,99 @@
+"""A node of another site, one that somebody uses, and one that would be cut off are refused; nothing is touched."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stackspec.ledger import Ledger
+from stackspec.resources import Claim, SpareInterface
+from stackspec.resources.base import file, run
+from stackspec.resources.claim import MARK, mark_of
+from stackspec.secrets import Secrets
+from stackspec.site import Site
+from stackspec.step import STEPS, load_steps
+
+from .bare import context, text_file
+
+DATA = "/var/lib/mysql/ibdata1"
+
+
+def claim() -> Claim:
+    """The claim that the first step makes."""
+    load_steps()
+    return Claim((DATA, "/etc/nova/nova.conf"))
+
+
+def obstacles(site: Site, known: dict[Any, Any]) -> list[str]:
+    return claim().obstacles(context(site, site.controller, known))
+
+
+def test_a_bare_node_is_claimed_first(site: Site) -> None:
+    load_steps()
+    first, *_ = STEPS["base"].resources(site, site.controller)
+    assert isinstance(first, Claim)
+    assert DATA in first.signs
+    assert first.obstacles(context(site, site.controller)) == []
+    (change,) = first.changes(context(site, site.controller))
+    (action,) = change.actions
+    assert (action["op"], action["path"]) == ("write", MARK)  # type: ignore[index]
+    known = {file(MARK): text_file(action["content"])}  # type: ignore[index]
+    assert first.changes(context(site, site.controller, known)) == []
+    assert first.obstacles(context(site, site.controller, known)) == []
+
+
+def test_the_mark_tells_no_secret(site: Site) -> None:
+    assert "pass-1" not in mark_of(site)
+
+
+@pytest.mark.parametrize("name", ["lab", "renamed"])
+def test_another_state_is_refused(site: Site, name: str, no_traces: None) -> None:
+    """Its secrets are others: they would replace those of the cloud that is there, whatever the site is called."""
+    other = Site(site.inventory, site.release, Secrets())
+    other.name = name
+    (text,) = obstacles(site, {file(MARK): text_file(mark_of(other)), file(DATA): text_file("")})
+    assert f"the site {name} " in text
+    assert "copy the state folder" in text
+    assert obstacles(site, {file(MARK): text_file(mark_of(site)), file(DATA): text_file("")}) == []
+
+
+def test_what_somebody_else_installed_is_refused(site: Site) -> None:
+    (text,) = obstacles(site, {file(DATA): text_file("")})
+    assert DATA in text
+    assert "set the node up afresh" in text
+
+
+def test_a_node_deployed_before_there_were_marks_is_ours(site: Site) -> None:
+    known = {file(DATA): text_file(""), file(Ledger.ON_NODE): text_file("{}\n")}
+    assert obstacles(site, known) == []
+    assert claim().changes(context(site, site.controller, known))
+
+
+def interface(site: Site, routes: list[Any], addresses: list[str]) -> list[str]:
+    """What the provider's interface objects to."""
+    name = site.controller.provider.interface
+    load_steps()
+    (spare,) = [each for each in STEPS["neutron"].resources(site, site.controller) if isinstance(each, SpareInterface)]
+    info = [{"ifname": name, "addr_info": [{"local": address} for address in addresses]}]
+    known = {
+        run("ip", "-j", "route", "show", "default", "dev", name): {"status": 0, "out": json.dumps(routes), "err": ""},
+        run("ip", "-j", "address", "show", "dev", name): {"status": 0, "out": json.dumps(info), "err": ""},
+    }
+    return spare.obstacles(context(site, site.controller, known))
+
+
+def test_an_interface_that_nothing_depends_on(site: Site) -> None:
+    assert interface(site, [], ["192.168.35.77"]) == []
+
+
+def test_the_way_out_of_a_node_is_no_bridge_s(site: Site) -> None:
+    (text,) = interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [])
+    assert "default route leads over it (192.168.35.1)" in text
+    assert "nodes.controller.provider" in text
+
+
+def test_the_way_to_a_node_is_no_bridge_s(site: Site) -> None:
+    (text,) = interface(site, [], [site.controller.address])
+    assert f"the address {site.controller.address}, by which the node is reached" in text

@@ -1,0 +1,157 @@
+"""`stackspec cleanup`: whose objects it takes, and when it takes none."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+from openstack import exceptions
+
+from stackspec import cleanup
+from stackspec.cli import main
+from stackspec.errors import InputError
+from stackspec.openstack import cloud, ownership
+from stackspec.openstack.kinds import BY_NAME, Kind
+from stackspec.openstack.ownership import destroy, leftovers
+from stackspec.running import hold, running
+
+OLD, OTHER = "ss-20260101-001500-3f2a", "ss-20260101-001500-0000"
+NEW = f"ss-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-3f2a"
+
+
+def chosen(*words: str, at_work: tuple[str, ...] = ()) -> list[str]:
+    """Those of three runs that a command line means."""
+    parser = argparse.ArgumentParser()
+    cleanup.add_parser(parser.add_subparsers())
+    meant = cleanup.chosen(parser.parse_args(["cleanup", *words]), at_work)
+    return [run for run in (OLD, OTHER, NEW) if meant(run)]
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        ([OLD], [OLD]),
+        (["--all", "--older-than", "2"], [OLD, OTHER]),
+        (["--dry-run"], [OLD, OTHER, NEW]),
+        (["--dry-run", NEW], [NEW]),
+    ],
+)
+def test_runs_that_are_meant(words: list[str], runs: list[str]) -> None:
+    assert chosen(*words) == runs
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--all"],
+        ["--older-than", "2"],
+        ["--all", "--older-than", "0"],
+        ["ss-"],
+        ["ss-20260101"],
+        [OLD, "--all"],
+        [f"{OLD}-web-1"],
+    ],
+)
+def test_without_a_run_nothing_is_removed(words: list[str]) -> None:
+    with pytest.raises(InputError):
+        chosen(*words)
+
+
+def test_run_at_work_is_left_alone() -> None:
+    assert chosen("--all", "--older-than", "2", at_work=(OLD,)) == [OTHER]
+    with pytest.raises(InputError, match=f"run {OLD} is at work"):
+        chosen(OLD, at_work=(OLD,))
+
+
+def test_run_is_at_work_until_its_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it was killed; a run of another state of the site, and two processes of one run, count."""
+    monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
+    folder = tmp_path / "sites/lab/runs" / OLD
+    code = f"from pathlib import Path; from stackspec.running import hold; held = hold(Path({str(folder)!r})); input()"
+    process = subprocess.Popen([sys.executable, "-c", "print(1, flush=True);" + code + ";"], stdin=subprocess.PIPE)
+    try:
+        for _ in range(200):
+            if running():
+                break
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        assert running() == {OLD}
+        with hold(folder):
+            process.kill()
+            process.wait()
+            assert running() == {OLD}
+    finally:
+        process.kill()
+        process.wait()
+    assert running() == set()
+    assert (folder / "running").exists()
+
+
+def test_command_line_without_a_run_is_status_4(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("OS_CLOUD", "nosuch")
+    assert main(["cleanup"]) == 4
+    assert "say what to remove: a run id" in capsys.readouterr().err
+
+
+def test_list_that_fails_removes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("OS_CLOUD", "some")
+    monkeypatch.delenv("STACKSPEC_INVENTORY", raising=False)
+    monkeypatch.setattr(cloud, "connect_named", lambda name: answering(503))
+    monkeypatch.setattr(ownership, "destroy", lambda found: pytest.fail("removed something"))
+    assert main(["cleanup", OLD]) == 1
+    assert "cannot list what runs left, nothing was removed" in capsys.readouterr().err
+
+
+def answering(status: int) -> Any:
+    """A cloud whose services answer all with `status`."""
+    response = requests.Response()
+    response.status_code = status
+    response._content = json.dumps({"stacks": [], "clusters": []}).encode()
+    response.headers["content-type"] = "application/json"
+    proxy = SimpleNamespace(get=lambda *_, **__: response)
+    return SimpleNamespace(identity=proxy, orchestration=proxy, container_infrastructure_management=proxy)
+
+
+def test_keystone_that_fails_does_not_make_an_ordinary_user() -> None:
+    """Who would find nothing of the others', and call the cloud clean."""
+    assert [ownership.is_admin(answering(status)) for status in (200, 403)] == [True, False]
+    with pytest.raises(exceptions.HttpException):
+        ownership.is_admin(answering(503))
+
+
+@pytest.mark.parametrize("kind", ["stack", "cluster"])
+def test_list_of_what_is_read_by_hand_fails_as_others_do(kind: str) -> None:
+    assert list(BY_NAME[kind].list(answering(200), True)) == []
+    with pytest.raises(exceptions.HttpException):
+        list(BY_NAME[kind].list(answering(500), True))
+    with pytest.raises(exceptions.ForbiddenException):
+        list(BY_NAME[kind].list(answering(403), True))
+
+
+def test_service_that_the_run_disabled_is_enabled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the run id in its reason; what an operator, or another run, disabled stays so."""
+    reasons = {"1": f"{OLD}-disabled", "2": "a broken disk", "3": f"{OTHER}-disabled", "4": None}
+    services = [
+        SimpleNamespace(id=key, host=f"c{key}", binary="nova-compute", status="disabled", disabled_reason=reason)
+        for key, reason in reasons.items()
+    ]
+    enabled: list[tuple[str, str]] = []
+    compute = SimpleNamespace(
+        services=lambda: iter(services),
+        enable_service=lambda service, host, binary: enabled.append((service.id, host)),
+    )
+    identity = SimpleNamespace(get=lambda *_, **__: SimpleNamespace(status_code=200), projects=list)
+    connection = SimpleNamespace(compute=compute, identity=identity, has_service=lambda name: name == "compute")
+    kinds: tuple[Kind, ...] = (BY_NAME["disabled_service"],)
+    monkeypatch.setattr(ownership, "KINDS", kinds)
+    assert destroy(leftovers(connection, OLD)) == []
+    assert enabled == [("1", "c1")]

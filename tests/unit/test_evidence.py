@@ -1,0 +1,90 @@
+"""What is gathered from nodes: of which, and how often each is asked."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stackspec import evidence
+from stackspec.resources.base import Query
+from stackspec.resources.packages import Packages
+from stackspec.site import Site
+
+REQUEST = "req-0a1b2c3d-1111-2222-3333-444455556666"
+
+
+class Asked(dict[str, Any]):
+    """Connections to nodes that log a line; how often each was asked, and which questions."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__({name: self._node(name) for name in names})
+        self.questions: dict[str, list[str]] = {}
+
+    def _node(self, name: str) -> Any:
+        def facts(queries: Any) -> dict[Query, Any]:
+            asked = list(queries)
+            self.questions.setdefault(name, []).append(" ".join(str(each.args[0]) for each in asked))
+            return {each: "1.0" if each.op == "package" else {"out": f"{name}\n6.1\n"} for each in asked}
+
+        return SimpleNamespace(facts=facts)
+
+    def names(self) -> list[str]:
+        return sorted(self)
+
+
+def many(number: int) -> list[str]:
+    """A controller and compute nodes."""
+    return ["controller", *(f"compute{each:03}" for each in range(1, number))]
+
+
+def gathered(site: Site, names: list[str], text: str, nodeid: str = "tests/a.py::test_a") -> tuple[set[str], set[str]]:
+    """Nodes whose journals were asked for, and those whose logs were searched for a request."""
+    connections = Asked(names)
+    report: Any = SimpleNamespace(nodeid=nodeid, longreprtext=text, start=1000.5)
+    tails = evidence.gather(connections, report, site)  # type: ignore[arg-type]
+    assert {tail["node"] for tail in tails} == set(connections.questions)
+    assert all(len(questions) == 1 for questions in connections.questions.values())
+    journals = {name for name, (text,) in connections.questions.items() if "journalctl" in text}
+    return journals, {name for name, (text,) in connections.questions.items() if "grep" in text}
+
+
+@pytest.mark.parametrize("text", ["http://compute007:6080 refused", "compute007", "no host: 'compute007'."])
+def test_nodes_that_a_failure_names(site: Site, text: str) -> None:
+    """With the controllers, on which the APIs are; a name that is part of another is none."""
+    assert gathered(site, many(200), f"{text}\ncompute0070 my.compute008") == ({"controller", "compute007"}, set())
+
+
+def test_node_of_a_drift_test(site: Site) -> None:
+    """Its id begins with it."""
+    nodeid = "tests/infra/test_drift.py::test_as_declared[compute012-nova_compute-service_nova-compute]"
+    assert gathered(site, many(200), "", nodeid)[0] == {"controller", "compute012"}
+
+
+def test_a_failure_that_names_no_node(site: Site) -> None:
+    """All nodes of a small site; of a large one those that ran the API."""
+    assert gathered(site, many(3), "ERROR")[0] == set(many(3))
+    assert gathered(site, many(200), "ERROR")[0] == {"controller"}
+
+
+def test_a_request_may_have_gone_anywhere(site: Site) -> None:
+    assert gathered(site, many(20), f"compute007: {REQUEST}") == ({"controller", "compute007"}, set(many(20)))
+
+
+def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) -> None:
+    """Not at those of all nodes for each."""
+    looks: list[str] = []
+
+    def task(name: str) -> Any:
+        return SimpleNamespace(packages=lambda site: looks.append(name) or Packages("etcd").real_names(site))
+
+    names = many(50)
+    connections, events = Asked(names), []
+    engine: Any = SimpleNamespace(site=site, connections=connections, on_node={n: {"s": task(n)} for n in names})
+    log: Any = SimpleNamespace(write=events.append)
+    evidence.write_versions(engine, log)
+    assert sorted(looks) == sorted(names)
+    assert [event["node"] for event in events] == sorted(names)
+    assert events[0]["kernel"] == "6.1"
+    assert all(len(questions) == 1 for questions in connections.questions.values())

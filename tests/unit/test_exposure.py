@@ -1,0 +1,71 @@
+"""Where services listen that only other services ask: on the management network."""
+
+from __future__ import annotations
+
+from stackspec.resources import File
+from stackspec.resources.base import Resource, file, unit
+from stackspec.site import Site
+from stackspec.step import STEPS, load_steps
+
+from .bare import RUNNING, context, look, text_file
+from .guide_plan import guide_site
+
+
+def declared(site: Site, step: str) -> list[Resource]:
+    load_steps()
+    return STEPS[step].resources(site, site.controller)
+
+
+def written(site: Site, step: str) -> dict[str, str]:
+    """What a step writes on a bare controller, by path."""
+    here = context(site, site.controller)
+    changes = [change for each in declared(site, step) if not each.on_runner for change in each.changes(here)]
+    return {
+        action["path"]: action["content"]
+        for change in changes
+        for action in change.actions
+        if isinstance(action, dict) and action["op"] == "write"
+    }
+
+
+def test_queue_and_its_port_mapper(site: Site) -> None:
+    files = written(site, "rabbitmq")
+    assert files["/etc/rabbitmq/rabbitmq.conf"].splitlines() == [
+        "listeners.tcp.1 = 10.0.0.10:5672",
+        "distribution.listener.interface = 10.0.0.10",
+    ]
+    lines = files["/etc/systemd/system/epmd.socket.d/stackspec.conf"].splitlines()
+    assert [line for line in lines if line.startswith("ListenStream")] == [
+        "ListenStream=",
+        "ListenStream=127.0.0.1:4369",
+        "ListenStream=10.0.0.10:4369",
+    ]
+
+
+def test_node_of_before_is_changed_once(site: Site) -> None:
+    """The socket, and then the server, start again after what they read was written; then nothing is to do."""
+    resources = [each for each in declared(site, "rabbitmq") if "user" not in each.title]
+    conf = "/etc/rabbitmq/rabbitmq.conf"
+    units = {unit("epmd.socket"): RUNNING, unit("rabbitmq-server"): RUNNING}
+    before = {**units, file(conf): text_file("# mine\nlisteners.tcp.1 = 10.0.0.10:5672\n")}
+    titles = [change.title for found in look(site, resources, before) for change in found.changes]
+    assert titles[1:] == [
+        "write /etc/systemd/system/epmd.socket.d/stackspec.conf",
+        "restart epmd.socket",
+        f"write {conf}",
+        "restart rabbitmq-server",
+    ]
+    after = {**units, **{file(path): text_file(text) for path, text in written(site, "rabbitmq").items()}}
+    found = look(site, resources, after)
+    assert [change.title for each in found[1:] for change in each.changes] == []
+
+
+def test_metadata_of_nova(site: Site) -> None:
+    """By its own option, and where it runs under uWSGI by what starts that."""
+    (unit_file,) = [each for each in declared(site, "nova") if isinstance(each, File)]
+    assert unit_file.path == "/etc/systemd/system/nova-api-metadata.service.d/stackspec.conf"
+    assert '"BIND_PARAMS=--freebind --http-socket 10.0.0.10:8775"' in unit_file.content
+    assert "metadata_listen = $my_ip" in written(site, "nova")["/etc/nova/nova.conf"]
+    guide = guide_site()
+    assert not [each for each in declared(guide, "nova") if isinstance(each, File)]
+    assert "metadata_listen = $my_ip" in written(guide, "nova")["/etc/nova/nova.conf"]

@@ -1,0 +1,241 @@
+"""Interrupted work on a node: dpkg is repaired first, an operator's policy comes back, and files keep their bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stackspec import node_agent
+from stackspec.inventory import Attachment, Node, Ssh
+from stackspec.lines import write_whole
+from stackspec.openstack import DbSync
+from stackspec.resources.base import file, unfinished
+from stackspec.resources.packages import NothingHalfInstalled
+from stackspec.secrets import redact
+from stackspec.transport import Connection
+
+from .bare import look, text_file
+
+TOOL = """\
+#!/bin/sh
+echo "$(basename "$0") $*" >>LOG
+case "$(basename "$0") $1" in
+"dpkg --audit") cat AUDIT;;
+"dpkg --force-confdef") exit 1;;
+"apt-get install") POLICY x start; echo "policy $?" >>LOG;;
+esac
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for a node: made-up apt-get, dpkg and systemctl, which write down how they are called."""
+    text = TOOL
+    for word in ("LOG", "AUDIT", "POLICY"):
+        text = text.replace(word, str(tmp_path / word))
+    for name in ("apt-get", "dpkg", "systemctl"):
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(text)
+        tool.chmod(0o755)
+    (tmp_path / "AUDIT").touch()
+    environment = {**node_agent.ENVIRONMENT, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    monkeypatch.setattr(node_agent, "ENVIRONMENT", environment)
+    monkeypatch.setattr(node_agent, "execute", _executing(environment))
+    monkeypatch.setattr(node_agent, "INSTALLING", str(tmp_path / "installing"))
+    for name, path in (("POLICY", "POLICY"), ("KEPT_POLICY", "POLICY.kept"), ("DPKG", ""), ("APT_LOG", "apt.log")):
+        monkeypatch.setattr(node_agent, name, str(tmp_path / path).rstrip("/"))
+    return tmp_path
+
+
+def _executing(environment):
+    def execute(argv, **_options):
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True)
+        return {"status": done.returncode, "out": done.stdout, "err": done.stderr}
+
+    return execute
+
+
+def calls(here: Path) -> list[str]:
+    """What was called, apt's options left out."""
+    return [" ".join(w for w in line.split() if w[0] != "-" or w[:3] in ("--c", "--f", "--a")) for line in lines(here)]
+
+
+def lines(here: Path) -> list[str]:
+    return (here / "LOG").read_text().splitlines()
+
+
+def test_interrupted_dpkg_is_repaired_first(here):
+    """Before apt, which refuses everything else; what dpkg alone cannot mend is mended by apt."""
+    (here / "AUDIT").write_text("The following packages are only half configured\n")
+    node_agent.apt(["etcd-server"], update=True)
+    names = [line.split()[:2] for line in lines(here) if not line.startswith(("systemctl", "policy"))]
+    assert names[:3] == [["dpkg", "--audit"], ["dpkg", "--force-confdef"], ["apt-get", "update"]]
+    assert "--configure -a" in lines(here)[1]
+    assert [line.endswith("etcd-server") for line in lines(here) if "apt-get install" in line] == [False, True]
+
+
+def test_journal_of_dpkg_is_an_interruption_too(here):
+    """dpkg was killed before it merged what it did into its status."""
+    assert not node_agent.interrupted()
+    (here / "updates").mkdir()
+    (here / "updates/0003").touch()
+    assert node_agent.interrupted()
+
+
+def test_sound_dpkg_is_left_alone(here):
+    """Nothing is configured that nobody asked for."""
+    node_agent.apt(["etcd-server"])
+    assert not [line for line in lines(here) if "--configure" in line or "--fix-broken" in line]
+    assert "policy 101" in lines(here)
+    assert not (here / "POLICY").exists()
+
+
+FOLLOWS = ["systemctl daemon-reload", "systemctl reload dbus", "systemctl try-restart polkit"]
+"""What is done once the packages are there."""
+
+
+def due(site) -> list[str]:
+    """What a look at the node finds of an installation."""
+    (answer,) = node_agent.facts([("unfinished", ())])
+    (finding,) = look(site, [NothingHalfInstalled()], {unfinished(): answer})
+    return [action["op"] for each in finding.changes for action in each.actions]
+
+
+def test_what_follows_an_installation_is_done_by_the_next_run(here, site, monkeypatch):
+    """The packages are there, and nothing else would tell that systemd, the bus and polkit were not told."""
+    assert due(site) == []
+
+    def kill():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(node_agent, "restore_policy", kill)
+        with pytest.raises(KeyboardInterrupt):
+            node_agent.apt(["etcd-server"])
+    assert not set(FOLLOWS) & set(lines(here))
+    assert due(site) == ["finish_apt"]
+    node_agent.finish_apt()
+    assert lines(here)[-3:] == FOLLOWS
+    assert due(site) == []
+
+
+def test_an_installation_leaves_nothing_to_do(here, site):
+    """Nor does one that is at work look as if it had been killed."""
+    with node_agent.APT_LOCK:
+        (here / "installing").touch()
+        assert due(site) == []
+    node_agent.apt(["etcd-server"])
+    assert lines(here)[-3:] == FOLLOWS
+    assert due(site) == []
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_policy_of_the_operator_comes_back(here, link):
+    """Starts are held back by ours meanwhile; a link stays a link."""
+    own = here / ("own" if link else "POLICY")
+    own.write_text("#!/bin/sh\nexit 104\n")
+    own.chmod(0o755)
+    if link:
+        (here / "POLICY").symlink_to(own)
+    node_agent.apt(["etcd-server"])
+    assert "policy 101" in lines(here)
+    assert (here / "POLICY").read_text() == "#!/bin/sh\nexit 104\n"
+    assert (here / "POLICY").is_symlink() == link
+    assert not (here / "POLICY.kept").exists()
+
+
+def test_policy_of_the_operator_comes_back_after_a_kill(here):
+    """The run died with ours in place: the next who asks it puts the operator's back and answers with that."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    ours, kept = here / "POLICY", here / "POLICY.kept"
+    ours.write_text(node_agent.POLICY_TEXT.replace("PID", str(dead.pid)))
+    kept.write_text("#!/bin/sh\nexit 104\n")
+    for each in (ours, kept):
+        each.chmod(0o755)
+    node_agent.keep_policy()
+    assert kept.exists()
+    assert subprocess.run([ours, "x", "start"]).returncode == 104
+    assert not kept.exists()
+
+
+def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path):
+    """Read and written over the connection, as a line is added to it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"# gr\xfc\xdfe\n")
+    management = Attachment(address="192.0.2.1", interface="eth0")
+    node = Node(name="here", roles=("controller",), management=management, provider=management)
+    connection = Connection(node, Ssh(), spec="popen")
+    try:
+        (found,) = connection.facts([file(str(path))]).values()
+        connection.apply([{"op": "write", "path": str(path), "content": found["content"] + "x\n"}])
+    finally:
+        connection.close()
+    assert path.read_bytes() == b"# gr\xfc\xdfe\nx\n"
+
+
+def test_written_whole_and_for_the_owner_only(tmp_path):
+    """Also over a file that others could read; nothing else is left in the folder."""
+    path = tmp_path / "a" / "report.html"
+    path.parent.mkdir()
+    path.write_text("old")
+    write_whole(path, "new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_tokens_are_masked():
+    """Keystone's, and a console's."""
+    token = "gAAAAA" + "aB3_-" * 30 + "=="
+    text = redact(f"X-Auth-Token: {token} http://c:6080/vnc?path=%3F&token=0a1b2c3d-1111-2222-3333-444455556666")
+    assert token not in text
+    assert "0a1b2c3d" not in text
+
+
+class TestFirstSync:
+    """A schema whose first sync never finished."""
+
+    resource = DbSync(("nova-manage", "db", "sync"), "nova", "nova-api", "nova", "1", ("nova_cell0",))
+
+    def actions(self, change, stamp: str, tables: str):
+        """What is done with an empty version table, with this stamp, and with that many tables."""
+        version, kept, count = self.resource.queries(None, None)
+        answers = {version: {"status": 0, "out": "", "err": ""}, count: {"status": 0, "out": tables, "err": ""}}
+        known = {**answers, kept: text_file(stamp)} if stamp else answers
+        return change(self.resource, known).actions
+
+    def test_begun_in_an_empty_database(self, change):
+        """The stamp tells the next run that nothing can be lost; nothing is emptied in this one."""
+        begin, sync, end = self.actions(change, "", "0\n")
+        assert (begin["content"], end["content"]) == ("first sync unfinished\n", "1\n")
+        assert "mend" not in sync
+
+    def test_begun_again(self, change):
+        """It goes on if it can; if it cannot, its tables and those of the other database are made anew."""
+        begin, sync, _ = self.actions(change, "first sync unfinished\n", "7\n")
+        assert begin["content"] == "first sync unfinished\n"
+        (mend,) = sync["mend"]
+        for name in ("nova", "nova_cell0"):
+            assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in mend["stdin"]
+
+    @pytest.mark.parametrize("stamp", ["", "unfinished\n", "0.9\n"])
+    def test_tables_that_may_hold_something_are_never_dropped(self, change, stamp):
+        """An upgrade that was stopped, or tables of somebody else."""
+        begin, sync, _ = self.actions(change, stamp, "7\n")
+        assert begin["content"] == "unfinished\n"
+        assert "mend" not in sync
+
+
+def test_command_is_mended_and_run_once_more(tmp_path):
+    """Not mended where it succeeds; a failure after that is a failure."""
+    made = str(tmp_path / "made")
+    mend = ({"op": "command", "argv": ("touch", made)},)
+    node_agent.command(("true",), mend=mend)
+    assert not Path(made).exists()
+    node_agent.command(("test", "-e", made), mend=mend)
+    with pytest.raises(node_agent.Failed):
+        node_agent.command(("false",), mend=mend)

@@ -1,0 +1,205 @@
+"""Lanes: workers test while one process deploys; they learn from it, and take turns on what a file disturbs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stackspec.errors import StackspecError
+from stackspec.lanes import LEADS, Claims, Followed, Needs, Turns
+from stackspec.lock import Lock
+
+from .plugin_runs import Runs
+from .test_check import DRIFT, seed
+from .test_failed_steps import BROKEN
+
+STEP = {"event": "step", "step": "image", "node": "one", "state": "done"}
+
+
+def events(path: Path, *entries: dict[str, object]) -> None:
+    with path.open("a") as stream:
+        stream.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+
+def test_one_process_deploys_and_workers_test(runs: Runs) -> None:
+    """A second run, whose lanes are those of the ini file, has nothing to do."""
+    runs.tests("def test_more(image): pass\n", "test_more.py")
+    result = runs.pytest("--deploy", "-n2", spawn=True)
+    result.assert_outcomes(passed=7)
+    log = runs.log()
+    assert len(log) == len(set(log)), "a step was applied twice"
+    assert runs.node("two")["units"]["agent"]["active"] == "active"
+    (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 2\n")
+    again = runs.pytest("--deploy", spawn=True)
+    again.assert_outcomes(passed=7)
+    assert runs.log() == []
+    again.stdout.fnmatch_lines(["2 workers*", "*0 changes*"])
+
+
+@pytest.mark.parametrize("arguments", [["--deploy", "-n0"], ["--deploy", "-s"], []])
+def test_lanes_of_the_ini_file_are_for_deployments(runs: Runs, arguments: list[str]) -> None:
+    """Of many tests at once, which nobody looks at one by one."""
+    (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 2\n")
+    runs.pytest(*arguments).stdout.no_fnmatch_line("*workers*")
+
+
+def test_a_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
+    runs.prepare("one", broken=BROKEN)
+    runs.tests("def test_more(identity): pass\ndef test_most(image): pass\n", "test_more.py")
+    result = runs.pytest("--deploy", "-n2", spawn=True)
+    result.assert_outcomes(passed=1, errors=1, skipped=6)
+    text = result.stdout.str()
+    assert text.count("step identity on one failed at service identity") == 1
+    assert "blocked by identity on one: restart identity" in text
+    runs.prepare("one", broken={})
+    runs.pytest("--deploy", "--lf", "-n2", spawn=True).assert_outcomes(passed=7)
+
+
+def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
+    """What was seeded is mended by then; what a later step overwrites was right when its own step was verified."""
+    shutil.copy(DRIFT, runs.path)
+    runs.pytest("--deploy", "test_cloud.py")
+    seed(runs, "one", "/etc/database.conf", "4096", "151")
+    runs.pytest("--deploy", "-n2", spawn=True).assert_outcomes(passed=24)
+    assert "4096" in runs.node("one")["files"]["/etc/database.conf"]["content"]
+    runs.steps(
+        """
+        @step(role="all")
+        def late(site, node, agent):
+            yield File("/etc/name", "another")
+        """
+    )
+    runs.tests("def test_late(late): pass\n", "test_late.py")
+    result = runs.pytest("--deploy", "-n2", "test_late.py", "test_drift.py", spawn=True)
+    assert result.parseoutcomes()["failed"] == 3
+    result.stdout.fnmatch_lines(["*test_as_declared*base*"])
+
+
+def test_what_cannot_be_used_ends_the_run_before_anything_is_touched(runs: Runs) -> None:
+    runs.prepare("two", unreachable="not reachable by ssh")
+    result = runs.pytest("--deploy", "-n2", spawn=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "node two: not reachable by ssh" in result.stderr.str()
+    assert runs.log() == []
+
+
+def test_the_first_failure_ends_the_run_when_asked(runs: Runs) -> None:
+    runs.tests("def test_early(base): assert 0\n", "test_a.py")
+    result = runs.pytest("--deploy", "-n2", "-x", spawn=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert result.parseoutcomes()["failed"] == 1
+
+
+def test_a_file_that_disturbs_a_step_has_it_for_itself(runs: Runs) -> None:
+    runs.tests(
+        """
+        import pytest, time
+
+        pytestmark = pytest.mark.disturbs("image")
+
+        def test_break(image):
+            open("log", "a").write("broken\\n")
+            time.sleep(1)
+
+        def test_mend(image):
+            open("log", "a").write("mended\\n")
+        """,
+        "test_fault.py",
+    )
+    for name in ("a", "b"):
+        runs.tests(
+            f"""
+            import time
+
+            def test_first(image):
+                open("log", "a").write("{name} begins\\n")
+                time.sleep(0.5)
+
+            def test_last(image):
+                open("log", "a").write("{name} ends\\n")
+            """,
+            f"test_{name}.py",
+        )
+    files = ("test_a.py", "test_fault.py", "test_b.py")
+    runs.pytest("-n3", *files, spawn=True).assert_outcomes(passed=6)
+    log = (runs.path / "log").read_text().split("\n")
+    broken = log.index("broken")
+    assert log[broken + 1] == "mended"
+    for name in ("a", "b"):
+        assert not log.index(f"{name} begins") < broken < log.index(f"{name} ends")
+
+
+def test_a_test_that_disturbs_no_step_is_refused(runs: Runs) -> None:
+    runs.tests("import pytest\n@pytest.mark.disturbs('imege')\ndef test_it(image): pass\n")
+    result = runs.pytest("--deploy")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_cloud.py::test_it: mark disturbs: no step imege"])
+
+
+def test_turns_are_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    one, two, three = (Turns(tmp_path) for _ in range(3))
+    one.take("a", Needs(frozenset({"nova", "cinder"}), frozenset()))
+    assert not two._try({"cinder": 2, "glance": 2})
+    assert three._try({"glance": 2}), "who waits holds nothing"
+    three.give_back()
+    one.give_back()
+    assert two._try({"cinder": 2, "glance": 2})
+
+
+def test_who_follows_knows_what_the_events_say(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    followed = Followed(path, {"identity": ["one"], "image": ["one", "two"]})
+    failed = {**STEP, "step": "identity", "state": "failed", "error": "no database\nmore", "failed_at": "service"}
+    blocked = {**STEP, "state": "blocked", "error": "blocked by identity on one", "cause": "identity on one"}
+    events(path, failed, STEP)
+    followed._read()
+    assert not followed.done("image")
+    events(path, blocked, {**STEP, "node": "two"})
+    cause = followed.failure("image")
+    assert cause is not None
+    assert (cause.name, cause.first) == ("identity on one", "no database")
+    assert cause.text.startswith("step identity on one failed at service\nno database\nmore")
+
+
+def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    followed = Followed(path, {"image": ["one"]})
+    text = json.dumps(STEP) + "\n"
+    path.write_text(text[:20])
+    followed._read()
+    assert not followed.done("image")
+    path.write_text(text)
+    followed._read()
+    assert followed.done("image")
+
+
+def test_who_follows_a_process_that_is_gone_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """What it wrote last still counts, and before it begins nobody knows."""
+    path = tmp_path / "events.jsonl"
+    leads = Lock(tmp_path / LEADS)
+    leads.take("ann", "this run")
+    assert Lock(tmp_path / LEADS).is_taken()
+    events(path, {"event": "deploying"}, STEP)
+    followed = Followed(path, {"image": ["one", "two"], "compute": ["one"]})
+    events(path, {**STEP, "node": "two"})
+    leads.release()
+    assert followed.failure("image") is None
+    with pytest.raises(StackspecError, match="no more is known of step compute: the process that deploys has ended"):
+        followed.wait("compute")
+    with pytest.raises(StackspecError, match="the end of the deployment"):
+        followed.join()
+    events(path, {"event": "deployed"})
+    followed.join()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_claim_is_somebodys(tmp_path: Path, shared: bool) -> None:
+    first = Claims(tmp_path / "told" if shared else None)
+    second = Claims(tmp_path / "told") if shared else first
+    assert first.claim("nova on one")
+    assert not second.claim("nova on one")
+    assert "nova on one" in second
+    assert "nova on two" not in second

@@ -1,0 +1,126 @@
+"""A full disk, or a terminal that is gone: the run ends in order and says why; nobody waits for what never comes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stackspec.lines import append_line
+
+from .plugin_runs import Runs
+
+FULL = """
+import os
+from pathlib import Path
+from stackspec import events, report
+
+def unless_full(function):
+    def write(*arguments, **more):
+        path = next(each for each in arguments if isinstance(each, Path))
+        if Path("full").exists() and "PYTEST_XDIST_WORKER" not in os.environ:
+            raise OSError(28, "No space left on device", str(path))
+        return function(*arguments, **more)
+    return write
+
+events.append_line = unless_full(events.append_line)
+report.write_whole = unless_full(report.write_whole)
+
+@step(role="controller")
+def slow(site, base):
+    yield Command(("await", "full"), unless=("look", "never"))
+
+@step(role="controller")
+def late(site, slow):
+    yield Command(("make", "late"), unless=("look", "late"))
+"""
+"""A disk of the controlling process that a test fills while a step is at work."""
+
+
+@pytest.fixture
+def filled(runs: Runs) -> Runs:
+    runs.steps(FULL)
+    runs.tests("def test_it(late): pass\n")
+    runs.tests("import pathlib\ndef test_fill(base): pathlib.Path('full').touch()\n", "test_fill.py")
+    return runs
+
+
+@pytest.mark.parametrize("words", [("-n2",), ("-n0",)])
+def test_a_full_disk_ends_the_run(filled: Runs, words: tuple[str, ...]) -> None:
+    result = filled.pytest("--deploy", *words, "test_fill.py", "test_cloud.py", spawn=True)
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    text = result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    for lines in (result.stdout, result.stderr):
+        lines.fnmatch_lines(["stackspec: cannot write */events.jsonl: No space left on device; free space and start*"])
+    assert "one: command make late" not in filled.log()
+    (filled.path / "full").unlink()
+    filled.tests("def test_fill(base): pass\n", "test_fill.py")
+
+
+def test_a_disk_that_is_full_before_is_found_before_anything_is_touched(filled: Runs) -> None:
+    (filled.path / "full").touch()
+    result = filled.pytest("--deploy", "test_cloud.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*cannot write */events.jsonl: No space left on device; free space and start again"])
+    assert filled.log() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "terminal"),
+    [
+        (("--deploy", "-n0"), "closed pipe"),
+        (("--plan",), "closed pipe"),
+        (("--deploy", "-n2"), "full disk"),
+    ],
+)
+def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...], terminal: str) -> None:
+    """Without a traceback; what is on record stays so."""
+    command = [sys.executable, "-m", "pytest", "--junitxml=junit.xml", *words]
+    if terminal == "full disk":
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+        status, said, why = done.returncode, done.stderr, "No space left on device; free space and start again"
+    else:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            said = process.stderr.read()
+            status, why = process.wait(timeout=30), "Broken pipe; start again where it can be"
+    assert f": cannot write to the terminal: {why}" in said
+    if "-n2" not in words:  # a worker that is ended may say so
+        assert len(said.strip().splitlines()) == 1, said
+    assert status in (1, 2, 4)
+    if "--deploy" in words:
+        (record,) = runs.path.glob("state/sites/made-up/runs/*/events.jsonl")
+        assert '"event": "end"' in record.read_text()
+        assert record.with_name("report.html").exists()
+
+
+def test_what_cannot_be_written_at_the_end_is_told(runs: Runs) -> None:
+    result = runs.pytest("--deploy", "--junitxml=/dev/full", spawn=True)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["stackspec: cannot write a file of the run: No space left on device; free space and start again"]
+    )
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_the_command_bears_a_closed_pipe(runs: Runs) -> None:
+    runs.pytest("--deploy", "-n0")
+    command = [sys.executable, "-m", "stackspec.cli", "report", "--output", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=30) == 1
+
+
+def test_a_file_that_cannot_be_written_is_named() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        append_line(Path("/dev/full"), "{}")

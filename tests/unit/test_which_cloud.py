@@ -1,0 +1,119 @@
+"""Which cloud a run and a command mean: one answer, or one message."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from stackspec.fixtures.cloud import connect_as
+
+from stackspec.catalog import Catalog
+from stackspec.errors import InputError
+from stackspec.openstack import cloud, ownership
+from stackspec.openstack.cloud import API_TIMEOUT, connect_named
+from stackspec.plugin_keys import CLOUD, SITE
+from stackspec.which_cloud import which_cloud
+
+from .bare import lab_site
+from .guide_plan import ROOT
+from .plugin_runs import Runs
+
+LAB = ROOT / "inventories/lab"
+
+
+@pytest.fixture(autouse=True)
+def clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clouds.yaml with the lab's own entry and with another cloud."""
+
+    def entry(url: str, region: str = "RegionOne") -> dict[str, Any]:
+        return {"auth": {"auth_url": url, "username": "u", "password": "p", "project_name": "p"}, "region_name": region}
+
+    clouds = {
+        "lab": entry("http://controller:5000/v3"),
+        "prod": entry("https://prod.example.org:5000/v3"),
+        "elsewhere": entry("http://controller:5000/v3", "RegionTwo"),
+        "patient": {**entry("https://patient.example.org:5000/v3"), "api_timeout": 900},
+    }
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps({"clouds": clouds}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
+    for name in ("OS_CLOUD", "STACKSPEC_INVENTORY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", ["prod", "elsewhere", "nosuch"])
+@pytest.mark.parametrize(
+    ("inventory", "variable", "nodes"),
+    [
+        pytest.param(LAB, "", False, id="option"),
+        pytest.param(None, str(LAB), False, id="environment"),
+        pytest.param(None, "", True, id="deploy"),
+    ],
+)
+def test_two_clouds_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, inventory: Path | None, variable: str, nodes: bool
+) -> None:
+    monkeypatch.setenv("OS_CLOUD", name)
+    if variable:
+        monkeypatch.setenv("STACKSPEC_INVENTORY", variable)
+    with pytest.raises(InputError, match=f"OS_CLOUD={name} names another cloud than the inventory .*lab"):
+        which_cloud(inventory, LAB, nodes=nodes)
+
+
+def test_one_cloud_named_twice_is_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_CLOUD", "lab")
+    meant = which_cloud(LAB, None)
+    assert (meant.site and meant.site.name, meant.name) == ("lab", "")
+
+
+def test_cloud_alone_and_site_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = which_cloud(None, LAB).site
+    assert site is not None
+    assert site.name == "lab"
+    with pytest.raises(InputError, match="no cloud is named"):
+        which_cloud(None, None)
+    monkeypatch.setenv("OS_CLOUD", "prod")
+    assert which_cloud(None, LAB).name == "prod"
+
+
+def test_site_s_run_never_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands there when a test asks for its connection."""
+    monkeypatch.setenv("OS_CLOUD", "prod")
+    config: Any = SimpleNamespace(stash=pytest.Stash())
+    config.stash[SITE], config.stash[CLOUD] = lab_site(), ""
+    assert ownership.open_cloud(config).config.auth["auth_url"] == "http://controller:5000/v3"
+    config.stash[SITE], config.stash[CLOUD] = None, "elsewhere"
+    assert ownership.open_cloud(config).config.get_region_name() == "RegionTwo"
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("prod", API_TIMEOUT), ("patient", 900)])
+def test_no_connection_waits_for_ever(name: str, seconds: int) -> None:
+    """Neither the given user's nor those of the users and projects that tests make."""
+    connection = connect_named(name)
+    theirs = connect_as(connection, "x", user_id="u", project_id="p")
+    inside: Any = connection.connect_as(project_id="p")
+    assert [each.session.timeout for each in (connection, theirs, inside)] == [seconds] * 3
+
+
+def test_cloud_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "API_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        auth = {"auth_url": f"http://127.0.0.1:{port}/v3", "username": "u", "password": "p", "project_name": "p"}
+        (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"silent": {"auth": auth}}}))
+        with pytest.raises(InputError, match=r"OS_CLOUD=silent: .*timed out"):
+            Catalog(None, "silent").check()
+
+
+@pytest.mark.parametrize("mode", ["--deploy", "--plan", ""])
+def test_run_ends_before_anything_is_touched(runs: Runs, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setenv("OS_CLOUD", "prod")
+    before = runs.files()
+    result = runs.pytest(*[mode] if mode else [])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*OS_CLOUD=prod names another cloud than the inventory*"])
+    assert runs.files() == before

@@ -1,0 +1,222 @@
+"""Whose object: what a tenant calls as a step's object is never changed, used or counted."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from keystoneauth1.exceptions import ConnectFailure, EndpointNotFound
+
+from stackspec import inventory
+from stackspec.errors import ActionError, CannotTell
+from stackspec.openstack import Image, Network, Project, SecurityGroup, ServiceNetwork, ServicePort, Subnet
+from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.ovs import OvsNeutronPort
+from stackspec.openstack.references import Id
+from stackspec.resources import File, IniFile
+from stackspec.resources.base import file
+from stackspec.site import Site
+from stackspec.step import Step
+from stackspec.task import Task
+
+from .bare import BareNode, FoundCloud, context, differences, found_in, project, text_file
+
+PROJECTS = [
+    SimpleNamespace(name="service", id="x", domain_id="other"),
+    project("admin", "a"),
+    project("service", "s"),
+    project("tenant", "t"),
+]
+MISSING = ": wanted there, found not there"
+
+
+class Noting:
+    """Services of a cloud that note what they are asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("image", "network", "identity"):
+            return self
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls.append((name, args, kwargs))
+            return SimpleNamespace(id="s" if name == "find_project" else "new", status="active")
+
+        return call
+
+
+def image(tmp_path: Any, site: Site) -> inventory.Image:
+    """An image of the inventory, of a file that is there."""
+    (tmp_path / "guest.img").write_bytes(b"x" * 512)
+    site.file = tmp_path / "site.yaml"
+    return inventory.Image(source="guest.img", disk_format="raw", visibility="public")
+
+
+def in_glance(owner: str, **changed: Any) -> Any:
+    """An image called `guest` in glance."""
+    common: dict[str, Any] = {"id": f"of-{owner}", "name": "guest", "visibility": "private", "status": "active"}
+    return SimpleNamespace(**(common | {"tags": [], "properties": {}, "owner_id": owner} | changed))
+
+
+def make(site: Site, resource: Any, **lists: list[Any]) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """What is asked of the cloud when a resource is made."""
+    cloud, connection = FoundCloud(site, projects=PROJECTS, **lists), Noting()
+    cloud._connection = connection  # type: ignore[assignment]
+    resource.make(cloud, context(site, site.controller))
+    return connection.calls
+
+
+def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
+    """Not made public, not re-owned, not deleted: the site's is uploaded beside it, and belongs to its project."""
+    tenants, resource = in_glance("t"), Image("guest", image(tmp_path, site), tags=("amphora",), project="service")
+    assert found_in(site, resource, images=[tenants], projects=PROJECTS) == ["image guest" + MISSING]
+    calls = make(site, resource, images=[tenants])
+    assert not [name for name, *_ in calls if name in ("update_image", "delete_image")]
+    (created,) = [given for name, _, given in calls if name == "create_image"]
+    assert (created["owner"], created["tags"]) == ("s", ["amphora"])
+
+
+def test_image_that_an_earlier_deployment_made_is_the_site_s(site: Site, tmp_path: Any) -> None:
+    """Whatever stands before it in the list."""
+    resource = Image("guest", image(tmp_path, site))
+    ours = in_glance("a", visibility="public", properties={"stackspec_source": "guest.img"})
+    assert found_in(site, resource, images=[in_glance("t"), ours], projects=PROJECTS) == []
+    ours.visibility = "private"
+    ((name, args, _),) = make(site, resource, images=[in_glance("t"), ours])
+    assert (name, args[0].id) == ("update_image", "of-a")
+
+
+def test_image_of_the_project_that_no_deployment_made(site: Site, tmp_path: Any) -> None:
+    """It is used when it is as wanted, and never changed."""
+    resource = Image("guest", image(tmp_path, site))
+    assert found_in(site, resource, images=[in_glance("a", visibility="public")], projects=PROJECTS) == []
+    with pytest.raises(ActionError, match="no deployment made it"):
+        make(site, resource, images=[in_glance("a")])
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "owner"),
+    [
+        (Network("n", physical_network="provider"), "networks", "a"),
+        (Subnet("n", network="n"), "subnets", "a"),
+        (ServiceNetwork("n", "n", "172.16.0.0/22", ("172.16.0.100", "172.16.0.200")), "networks", "s"),
+        (SecurityGroup("n", (("icmp", None),), "172.16.0.0/22"), "security_groups", "s"),
+        (ServicePort("n", "n", "n", "172.16.0.2", "n", "Octavia:health-mgr", host="controller"), "ports", "s"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_tenant_s_network_port_and_group_are_not_taken(site: Site, resource: Any, kind: str, owner: str) -> None:
+    """Nor those of another domain's project of the name."""
+    theirs = [SimpleNamespace(id=f"of-{each}", name="n", project_id=each) for each in ("t", "x")]
+    assert f"{resource.title}{MISSING}" in found_in(site, resource, projects=PROJECTS, **{kind: theirs})
+    calls = make(site, resource, **{kind: theirs})
+    assert not [name for name, *_ in calls if name.startswith(("update", "delete"))]
+    for name, _, given in calls:
+        if name.startswith("find_") and name != "find_project":
+            assert given["project_id"] == "s"
+    cloud = FoundCloud(site, projects=PROJECTS, **{kind: [*theirs, SimpleNamespace(name="n", project_id=owner)]})
+    found = cloud.owned(f"network.{kind}", "n", "admin" if owner == "a" else "service")
+    assert found is not None
+    assert found.project_id == owner
+
+
+def test_id_is_that_of_the_service_s_object(site: Site) -> None:
+    """What octavia boots on, and whose images it boots."""
+    groups = [SimpleNamespace(id=f"of-{each}", name="g", project_id=each) for each in ("t", "s")]
+    here = context(site, site.controller)
+    here.shared._objects[Cloud] = FoundCloud(site, projects=PROJECTS, security_groups=groups)
+    assert Id("security_group", "g").resolve(here) == "of-s"
+    assert Id("project", "service").resolve(here) == "s"
+
+
+class TestListThatFails:
+    """Keystone answers, but not with the list."""
+
+    def cloud(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[Cloud, list[str]]:
+        """A cloud, and what was made in it."""
+        made: list[str] = []
+
+        def projects() -> Any:
+            raise ConnectFailure("reset by peer")
+
+        identity = SimpleNamespace(projects=projects, create_project=lambda **given: made.append(given["name"]))
+        cloud = Cloud(site)
+        cloud._connection = SimpleNamespace(identity=identity)  # type: ignore[assignment]
+        monkeypatch.setattr(cloud, "reachable", lambda: True)
+        return cloud, made
+
+    def test_makes_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A second object of the name would be made beside the one that could not be seen."""
+        cloud, made = self.cloud(site, monkeypatch)
+        here = context(site, site.controller)
+        here.shared._objects[Cloud] = cloud
+        (change,) = Project("service", "Service Project").changes(here)
+        (action,) = change.actions
+        with pytest.raises(ActionError, match="reset by peer"):
+            action()  # type: ignore[operator]
+        assert made == []
+
+    def test_is_no_empty_one(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A plan says that it cannot tell, and why."""
+        cloud, _ = self.cloud(site, monkeypatch)
+        with pytest.raises(CannotTell, match=r"identity\.projects cannot be listed: ConnectFailure: reset by peer"):
+            cloud.list("identity.projects")
+        with pytest.raises(ConnectFailure), cloud.certain():
+            cloud.list("identity.projects")
+        here = context(site, site.controller)
+        here.shared._objects[Cloud] = cloud
+        (change,) = Project("service", "Service Project").changes(here)
+        assert differences(change) == [
+            "project service: wanted there, found cannot tell: "
+            "identity.projects cannot be listed: ConnectFailure: reset by peer"
+        ]
+
+    def test_of_a_service_that_the_catalog_has_not_got(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing of it can be there."""
+        cloud, _ = self.cloud(site, monkeypatch)
+
+        def images() -> Any:
+            raise EndpointNotFound("image")
+
+        cloud._connection.image = SimpleNamespace(images=images)  # type: ignore[union-attr,method-assign]
+        assert cloud.list("image.images") == []
+
+    def test_keystone_does_not_answer(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may be down, or not be there yet: nobody can tell from here."""
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            port = nobody.getsockname()[1]
+        monkeypatch.setattr("stackspec.openstack.cloud.auth_url", lambda site: f"http://127.0.0.1:{port}/v3")
+        with pytest.raises(CannotTell, match=rf"keystone at http://127\.0\.0\.1:{port}/v3 does not answer$"):
+            Cloud(site).list("identity.projects")
+
+    def test_id_in_a_file(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is set is neither called wrong nor taken away; to write it fails with the reason."""
+        cloud, _ = self.cloud(site, monkeypatch)
+        here = context(site, site.controller, {file("/etc/c"): text_file("[a]\nid = 7\nx = 1\n")})
+        here.shared._objects[Cloud] = cloud
+        (change,) = IniFile("/etc/c", {"a": {"id": Id("project", "service"), "x": 1}}, own=("a",)).changes(here)
+        (found,) = differences(change)
+        assert found.startswith("[a] id: wanted cannot tell: identity.projects cannot be listed")
+        assert found.endswith(", found '7'")
+        assert change.diff == ""
+        (action,) = change.actions
+        with pytest.raises(ActionError, match=r"id of /etc/c: cannot tell: .*reset by peer"):
+            action()  # type: ignore[operator]
+
+    def test_whatever_it_was_for(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A look at the other resources of a step goes on."""
+        cloud, _ = self.cloud(site, monkeypatch)
+        port = OvsNeutronPort("br-int", "o-hm0", "p", "n")
+        resources = [port, File("/etc/d", "")]
+        task = Task(Step("s", "controller", (), None, lambda: resources), site.controller, resources)
+        shared = context(site, site.controller).shared
+        shared._objects[Cloud] = cloud
+        first, second = task.look(site, BareNode(), shared)
+        assert differences(first.changes[0])[0].startswith(
+            "interface o-hm0: wanted known, found cannot tell: identity."
+        )
+        assert second.changes[0].title == "write /etc/d"
