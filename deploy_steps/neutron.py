@@ -167,12 +167,15 @@ def _switch(site: Site, node: Node) -> list[Resource]:
     }
     if userspace:
         agent["ovs"]["datapath_type"] = "netdev"
+    # As the guide's netplan has it: what led out by the interface leads out by the bridge.
+    way_out = [f"Gateway={network.gateway}", *(f"DNS={each}" for each in network.dns)]
+    lines = [f"Address={address}", *(way_out if node.provider.default_route else ()), "LinkLocalAddressing=no"]
     links = (f"/etc/systemd/network/05-{port}.network", "/etc/systemd/network/05-br-provider.network")
     switch: list[Resource] = [
-        SpareInterface(port),
+        SpareInterface(port, leads_out=node.provider.default_route),
         # Files of our own sort before those of netplan and cloud-init and outlive them (errata E43-E45).
         File(links[0], f"[Match]\nName={port}\n\n[Network]\nLinkLocalAddressing=no\nLLDP=no\n"),
-        File(links[1], f"[Match]\nName=br-provider\n\n[Network]\nAddress={address}\nLinkLocalAddressing=no\n"),
+        File(links[1], "\n".join(["[Match]", "Name=br-provider", "", "[Network]", *lines, ""])),
         Service("systemd-networkd", reads=links),
     ]
     if userspace:

@@ -79,12 +79,14 @@ def render_files(spec: LabSpec, node: Node, mirror: Mirror) -> dict[str, str]:
     }
     for port in node.ports:
         text = f"[Match]\nName={port.interface}\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
-        if port is node.management:
-            prefix = spec.management.cidr.prefixlen
-            text += f"Address={port.address}/{prefix}\nGateway={gateway}\n"
-        else:
-            # Up and no more: its addresses are the deployment's to give.
+        network = spec.network(port.network)
+        if port is not node.management:
             text = text.replace("[Network]", "[Link]\nRequiredForOnline=no\n\n[Network]")
+        # Others are up and no more: their addresses are the deployment's to give.
+        if port in (node.management, node.way_out):
+            text += f"Address={port.address}/{network.cidr.prefixlen}\n"
+        if port is node.way_out:
+            text += f"Gateway={network.address.ip}\n"
         files[f"etc/systemd/network/50-{port.interface}.network"] = text
     return files
 

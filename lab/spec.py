@@ -43,11 +43,15 @@ class Network:
 
 @dataclass(frozen=True)
 class Port:
-    """A node's interface on a network. The deployment, not the lab, gives addresses to all but management."""
+    """A node's interface on a network; `default_route`: its way out leads there, and not over management.
+
+    The deployment, not the lab, gives addresses to those that are neither.
+    """
 
     network: str
     interface: str
     address: IPv4Address
+    default_route: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class Node:
     @property
     def management(self) -> Port:
         return next(port for port in self.ports if port.network == MANAGEMENT)
+
+    @property
+    def way_out(self) -> Port:
+        """The interface of its default route."""
+        return next((port for port in self.ports if port.default_route), self.management)
 
 
 @dataclass(frozen=True)
@@ -211,7 +220,7 @@ class _Reader:
                     f"{port_key}.address",
                     f"{address} must be in {network.cidr} and not be {network.address.ip}, which is the lab's own",
                 )
-            ports.append(Port(network.name, interface, address))
+            ports.append(Port(network.name, interface, address, port.get("default_route") is True))
         if not ports or ports[0].network != MANAGEMENT:
             raise self.error(f"{key}.{MANAGEMENT}", "is missing")
         if len({port.interface for port in ports}) != len(ports):

@@ -45,6 +45,12 @@ class Attachment(_Strict):
     interface: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")
 
 
+class ProviderAttachment(Attachment):
+    """The same for the provider network; `default_route`: the node's own way out leads over it, by a bridge then."""
+
+    default_route: bool = False
+
+
 class Disks(_Strict):
     """Whole disks that a storage service has for itself, and the ids of those whose content may be lost, once."""
 
@@ -70,7 +76,7 @@ class Node(_Strict):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     roles: tuple[Role, ...] = Field(min_length=1)
     management: Attachment
-    provider: Attachment
+    provider: ProviderAttachment
     ssh_host: str | None = Field(default=None, pattern=_HOST)
     disks: dict[Literal["swift", "cinder"], Disks] = {}
     volumes: bool = True
@@ -223,6 +229,10 @@ class Inventory(_Strict):
                 owner = seen.setdefault(str(attachment.address), node.name)
                 if owner != node.name:
                     raise ValueError(f"{where} is {owner}'s already; each node needs an address of its own")
+                if isinstance(attachment, ProviderAttachment) and attachment.default_route and not network.gateway:
+                    raise ValueError(
+                        f"nodes.{node.name}.{kind}.default_route: it needs networks.{kind}.gateway; add it"
+                    )
                 if network.pool and network.pool[0] <= attachment.address <= network.pool[1]:
                     raise ValueError(f"{where} is in networks.{kind}.pool, whose addresses are for servers")
         return self

@@ -14,6 +14,14 @@ from ..site import Site
 from .base import Change, Context, Difference, Query, Resource, file, run
 
 MARK = "/var/lib/stackspec/site"
+_REACHED_BY = (
+    "pid=$$; "
+    'while [ "${pid:-0}" -gt 1 ]; do '
+    "tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^SSH_CONNECTION=[^ ]* [^ ]* \\([^ ]*\\) .*/\\1/p'; "
+    "pid=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$pid/status); "
+    "done | head -n 1"
+)
+"""The node's address in the ssh connection that this comes by: sudo keeps it from us, the processes above have it."""
 
 
 def mark_of(site: Site) -> str:
@@ -75,35 +83,42 @@ class SpareInterface(Resource):
     """An interface that can be given to a bridge: neither the node's way out nor the way to it leads over it.
 
     :param name: the interface
+    :param leads_out: the node's way out may lead over it, since it moves to the bridge
     """
 
     name: str
+    leads_out: bool = False
 
     @property
     def title(self) -> str:
         return f"interface {self.name}"
 
-    def _queries(self) -> tuple[Query, Query]:
-        return run("ip", "-j", "route", "show", "default", "dev", self.name), run(
-            "ip", "-j", "address", "show", "dev", self.name
-        )
+    def _queries(self) -> tuple[Query, Query, Query]:
+        route = run("ip", "-j", "route", "show", "default", "dev", self.name)
+        return route, run("ip", "-j", "address", "show", "dev", self.name), run("sh", "-c", _REACHED_BY)
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return self._queries()
 
     def obstacles(self, context: Context) -> list[str]:
-        routes, addresses = (context.facts[query] for query in self._queries())
-        found = []
-        if via := [each.get("gateway", "") for each in _rows(routes)]:
-            found.append(f"the node's default route leads over it ({', '.join(filter(None, via)) or 'no gateway'})")
+        routes, addresses, reached = (context.facts[query] for query in self._queries())
+        where = f"nodes.{context.node.name}.provider"
         own = [info.get("local") for each in _rows(addresses) for info in each.get("addr_info", ())]
-        if str(context.node.address) in own:
-            found.append(f"it has the address {context.node.address}, by which the node is reached")
-        return [
-            f"interface {self.name}: {reason}; it is to be a port of a bridge, and the node would be cut off. Name "
-            f"another one at nodes.{context.node.name}.provider, or move that to the management network first"
-            for reason in found
+        found = [
+            f"interface {self.name}: it has the address {address}, by which the node is reached; it becomes a port of "
+            f"a bridge, and the connection would be cut. Name another one at {where}.interface, or reach the node by "
+            "its management network"
+            for address in dict.fromkeys([str(context.node.address), str(reached["out"]).strip()])
+            if address in own
         ]
+        via = [each.get("gateway", "") for each in _rows(routes)]
+        if via and not self.leads_out:
+            found.append(
+                f"interface {self.name}: the node's default route leads over it ({', '.join(filter(None, via))}), and "
+                f"it becomes a port of a bridge. Say {where}.default_route: true, and the route moves to the bridge, "
+                "with gateway and dns of networks.provider; or name another interface"
+            )
+        return found
 
     def changes(self, context: Context) -> list[Change]:
         return []

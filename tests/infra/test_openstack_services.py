@@ -195,6 +195,19 @@ def test_bridges(neutron_compute, site, node_host):
         assert f" {node.provider.address}/" in host.check_output("ip -4 -o address show dev br-provider")
 
 
+def test_way_out_leads_over_the_bridge(neutron_compute, site, node_host):
+    """Where the inventory says so, the node's default route is the bridge's. Guide: netplan of br-provider."""
+    gateway = site.networks["provider"].gateway
+    for node in site.nodes.values():
+        found = json.loads(node_host(node.name).check_output("ip -j route show default"))
+        here = [route["gateway"] for route in found if route["dev"] == "br-provider"]
+        if node.provider.default_route:
+            assert here == [str(gateway)], f"{node.name}: {found}"
+            assert len(found) == 1, f"{node.name}: {found}"
+        else:
+            assert not here, f"{node.name}: {found}"
+
+
 def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, node_host):
     """Tunnels end at these addresses; a node that is not reached there has servers without a network."""
     for node in site.nodes.values():

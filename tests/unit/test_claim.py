@@ -9,7 +9,7 @@ import pytest
 
 from stackspec.ledger import Ledger
 from stackspec.resources import Claim, SpareInterface
-from stackspec.resources.base import file, run
+from stackspec.resources.base import file
 from stackspec.resources.claim import MARK, mark_of
 from stackspec.secrets import Secrets
 from stackspec.site import Site
@@ -71,15 +71,24 @@ def test_a_node_deployed_before_there_were_marks_is_ours(site: Site) -> None:
     assert claim().changes(context(site, site.controller, known))
 
 
-def interface(site: Site, routes: list[Any], addresses: list[str]) -> list[str]:
-    """What the provider's interface objects to."""
-    name = site.controller.provider.interface
+def interface(site: Site, routes: list[Any], addresses: list[str], reached: str = "", out: bool = False) -> list[str]:
+    """What the provider's interface objects to.
+
+    :param routes: default routes over it
+    :param reached: the node's address in the ssh connection
+    :param out: the inventory says `default_route: true`
+    """
+    node = site.controller
+    node = node.model_copy(update={"provider": node.provider.model_copy(update={"default_route": out})})
+    name = node.provider.interface
     load_steps()
-    (spare,) = [each for each in STEPS["neutron"].resources(site, site.controller) if isinstance(each, SpareInterface)]
+    (spare,) = [each for each in STEPS["neutron_compute"].resources(site, node) if isinstance(each, SpareInterface)]
+    route, address, connection = spare.queries(site, node)
     info = [{"ifname": name, "addr_info": [{"local": address} for address in addresses]}]
     known = {
-        run("ip", "-j", "route", "show", "default", "dev", name): {"status": 0, "out": json.dumps(routes), "err": ""},
-        run("ip", "-j", "address", "show", "dev", name): {"status": 0, "out": json.dumps(info), "err": ""},
+        route: {"status": 0, "out": json.dumps(routes), "err": ""},
+        address: {"status": 0, "out": json.dumps(info), "err": ""},
+        connection: {"status": 0, "out": f"{reached}\n", "err": ""},
     }
     return spare.obstacles(context(site, site.controller, known))
 
@@ -91,9 +100,27 @@ def test_an_interface_that_nothing_depends_on(site: Site) -> None:
 def test_the_way_out_of_a_node_is_no_bridge_s(site: Site) -> None:
     (text,) = interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [])
     assert "default route leads over it (192.168.35.1)" in text
-    assert "nodes.controller.provider" in text
+    assert "nodes.controller.provider.default_route: true" in text
+
+
+def test_the_way_out_moves_to_the_bridge(site: Site) -> None:
+    """As the guide's netplan has it; where the inventory says nothing the bridge leads nowhere."""
+    assert interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [], out=True) == []
+    network, provider = site.networks["provider"], site.controller.provider
+    for leads_out in (True, False):
+        moved = provider.model_copy(update={"default_route": leads_out})
+        node = site.controller.model_copy(update={"provider": moved})
+        resources = STEPS["neutron_compute"].resources(site, node)
+        (text,) = [each.content for each in resources if getattr(each, "path", "").endswith("05-br-provider.network")]
+        assert f"Address={provider.address}/{network.cidr.prefixlen}\n" in text
+        assert (f"Gateway={network.gateway}\n" in text) is leads_out
+        assert all((f"DNS={each}\n" in text) is leads_out for each in network.dns)
 
 
 def test_the_way_to_a_node_is_no_bridge_s(site: Site) -> None:
     (text,) = interface(site, [], [site.controller.address])
     assert f"the address {site.controller.address}, by which the node is reached" in text
+    # Whatever ssh calls the node, and wherever the route leads.
+    (text,) = interface(site, [], ["192.168.35.77"], reached="192.168.35.77", out=True)
+    assert "the address 192.168.35.77, by which the node is reached" in text
+    assert interface(site, [], ["192.168.35.77"], reached=site.controller.address) == []

@@ -513,6 +513,14 @@ def test_options_of_an_unknown_step(write):
     assert str(raised.value) == f"{path}:{line}: config.glace: there is no such step; did you mean 'glance'?"
 
 
+def test_default_route_needs_a_gateway(write):
+    """It moves to the bridge, as the network has it."""
+    text = TEXT.replace("35.20, interface: eth1", "35.20, interface: eth1, default_route: true")
+    assert load_inventory(write(text)).nodes["compute01"].provider.default_route
+    with pytest.raises(InputError, match="default_route: it needs networks"):
+        load_inventory(write(text.replace("    gateway: 192.168.35.2\n", "")))
+
+
 def test_nested_without_end(write):
     """An inventory is no program that may use up the stack."""
     with pytest.raises(InputError, match=r"site.yaml:1: nested too deeply"):

@@ -217,6 +217,15 @@ class TestIdentity:
         assert "Address=" not in files["etc/systemd/network/50-eth1.network"]
         assert '"http://10.0.0.1:3142"' in files["etc/apt/apt.conf.d/90lab"]
 
+    def test_a_way_out_over_the_provider_network(self, site: LabSpec) -> None:
+        first, second = site.nodes[0].ports
+        node = replace(site.nodes[0], ports=(first, replace(second, default_route=True)))
+        files = identity.render_files(site, node, Mirror("http://m.test/debian"))
+        assert "Address=10.0.0.10/24\n" in files["etc/systemd/network/50-eth0.network"]
+        assert "Gateway=" not in files["etc/systemd/network/50-eth0.network"]
+        text = files["etc/systemd/network/50-eth1.network"]
+        assert f"Address={second.address}/24\nGateway={site.network(second.network).address.ip}\n" in text
+
     def test_ssh_config_leaves_the_users_files_alone(self, site: LabSpec) -> None:
         text = identity.render_ssh_config(site, Path("/state/ssh"))
         assert "Host controller 10.0.0.10\n  HostName 10.0.0.10\n" in text
