@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stackspec import node_agent
-from stackspec.inventory import Attachment, Node, Ssh
+from stackspec.inventory import Node, ProviderAttachment, Ssh
 from stackspec.lines import write_whole
 from stackspec.openstack import DbSync
 from stackspec.resources.base import file, unfinished
@@ -167,8 +167,8 @@ def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path):
     """Read and written over the connection, as a line is added to it."""
     path = tmp_path / "file"
     path.write_bytes(b"# gr\xfc\xdfe\n")
-    management = Attachment(address="192.0.2.1", interface="eth0")
-    node = Node(name="here", roles=("controller",), management=management, provider=management)
+    provider = ProviderAttachment(address="192.0.2.1", interface="eth0")
+    node = Node(name="here", roles=("controller",), management=provider, provider=provider)
     connection = Connection(node, Ssh(), spec="popen")
     try:
         (found,) = connection.facts([file(str(path))]).values()

@@ -21,7 +21,7 @@ import pytest
 
 from stackspec import node_agent, transport
 from stackspec.errors import ActionError, InputError, NodeError
-from stackspec.inventory import Attachment, Node, Ssh
+from stackspec.inventory import Node, ProviderAttachment, Ssh
 from stackspec.resources.base import Query, file, package, run, unit
 from stackspec.resources.base import http as answer_of
 from stackspec.transport import Connection, Connections, ssh_arguments
@@ -31,8 +31,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a 
 
 
 def make_node(name: str = "here") -> Node:
-    management = Attachment(address="192.0.2.1", interface="eth0")
-    return Node(name=name, roles=("controller",), management=management, provider=management)
+    provider = ProviderAttachment(address="192.0.2.1", interface="eth0")
+    return Node(name=name, roles=("controller",), management=provider, provider=provider)
 
 
 @pytest.fixture
