@@ -1,7 +1,8 @@
 """Lanes: workers of pytest-xdist that test while the controlling process deploys, and what they must agree on.
 
 The controlling process collects, deploys and writes events. A worker reads them to learn which steps are done. A lane
-is made of whole files. It takes turns on the steps that it uses, with others, or alone where a test disturbs one.
+is made of whole files. A file takes turns on the steps that it uses, with others, or alone where a test disturbs one; a
+free worker takes a lane that need not wait for its turn, if there is one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,19 +36,27 @@ Event = dict[str, Any]
 def lane_of(item: pytest.Item) -> str:
     """What a test must be in one lane with: that of its mark `lane`, else its file."""
     mark = item.get_closest_marker("lane")
-    return str(mark.args[0]) if mark is not None else item.nodeid.split("::")[0]
+    return str(mark.args[0]) if mark is not None else _file_of(item)
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[0]
 
 
 @dataclass(frozen=True)
 class Needs:
     """What a test needs of the site while it runs.
 
-    :param uses: steps that its whole lane uses, together with others
+    :param uses: steps that its whole file uses, together with others
     :param disturbs: steps whose services the test stops or breaks, alone
     """
 
     uses: frozenset[str]
     disturbs: frozenset[str]
+
+    def bars(self, other: Needs) -> bool:
+        """Whether the two tests cannot run at the same time."""
+        return bool(self.disturbs & (other.uses | other.disturbs) or other.disturbs & self.uses)
 
 
 def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Iterable[str]]) -> dict[str, Needs]:
@@ -57,14 +66,28 @@ def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Ite
     """
     uses: dict[str, set[str]] = {}
     for item in items:
-        uses.setdefault(lane_of(item), set()).update(steps_of(item))
-    shared = {lane: frozenset(steps) for lane, steps in uses.items()}
+        uses.setdefault(_file_of(item), set()).update(steps_of(item))
+    shared = {file: frozenset(steps) for file, steps in uses.items()}
     return {
         item.nodeid: Needs(
-            shared[lane_of(item)], frozenset(name for mark in item.iter_markers("disturbs") for name in mark.args)
+            shared[_file_of(item)], frozenset(name for mark in item.iter_markers("disturbs") for name in mark.args)
         )
         for item in items
     }
+
+
+def next_lane(waiting: Mapping[str, Iterable[str]], running: Iterable[str], needs: Mapping[str, Needs]) -> str:
+    """The lane that a free worker takes: the first that need not wait for another worker; if all must, the first.
+
+    :param waiting: the tests of each lane that nobody has taken, in their order
+    :param running: the tests that other workers have taken and not ended
+    :param needs: what each test needs
+    """
+    others = {needs[test] for test in running}
+    for lane, tests in waiting.items():
+        if not any(mine.bars(other) for mine in {needs[test] for test in tests} for other in others):
+            return lane
+    return next(iter(waiting))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from .errors import InputError, StackspecError
-from .lanes import lane_of, needs_of
+from .lanes import lane_of, needs_of, next_lane
 from .masking import mask
 from .plugin_keys import RUN
 from .session import Run
@@ -249,11 +249,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-    lanes = config.stash[LANES]
+    lanes, needs = config.stash[LANES], config.stash[RUN].needs
 
     class LaneScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return lanes[nodeid]
+
+        def _assign_work_unit(self, node: Any) -> None:
+            others = [units for other, units in self.assigned_work.items() if other is not node]
+            running = [test for units in others for unit in units.values() for test, ended in unit.items() if not ended]
+            self.workqueue.move_to_end(next_lane(self.workqueue, running, needs), last=False)
+            super()._assign_work_unit(node)
 
     return LaneScheduling(config, log)
 

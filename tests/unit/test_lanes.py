@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stackspec.errors import StackspecError
-from stackspec.lanes import LEADS, Claims, Followed, Needs, Turns
+from stackspec.lanes import LEADS, Claims, Followed, Needs, Turns, next_lane
 from stackspec.lock import Lock
 
 from .plugin_runs import Runs
@@ -130,6 +130,43 @@ def test_a_file_that_disturbs_a_step_has_it_for_itself(runs: Runs) -> None:
     assert log[broken + 1] == "mended"
     for name in ("a", "b"):
         assert not log.index(f"{name} begins") < broken < log.index(f"{name} ends")
+
+
+def test_a_free_worker_takes_what_need_not_wait() -> None:
+    """A lane that would wait comes later, unless nothing else is left."""
+    plain, user = Needs(frozenset(), frozenset()), Needs(frozenset({"image"}), frozenset())
+    breaker = Needs(frozenset({"image"}), frozenset({"image"}))
+    needs = {"a::plain": plain, "b::use": user, "c::use": user, "d::break": breaker, "e::break": breaker}
+    waiting = {"d": {"d::break": False}, "c": {"c::use": False}}
+    assert next_lane(waiting, ["a::plain"], needs) == "d"
+    assert next_lane(waiting, ["b::use"], needs) == "c"
+    assert next_lane(waiting, ["e::break"], needs) == "d"
+    assert next_lane({"c": {"c::use": False}, "a": {"a::plain": False}}, ["e::break"], needs) == "a"
+
+
+def test_lanes_that_wait_for_no_turn_come_first(runs: Runs) -> None:
+    """One worker uses what the next file breaks: the other one tests the file after that, and nobody waits."""
+    runs.tests(
+        """
+        import time
+
+        def test_long(image):
+            time.sleep(3)
+
+        def test_more(image):
+            open("log", "a").write("long\\n")
+
+        def test_most(image): pass
+        """,
+        "test_a.py",
+    )
+    for name, mark in (("b", "@pytest.mark.disturbs('image')"), ("c", "")):
+        text = f"open('log', 'a').write('{name}\\n')"
+        runs.tests(f"import pytest\n\n{mark}\ndef test_it(image):\n    {text}\n", f"test_{name}.py")
+    files = ("test_a.py", "test_b.py", "test_c.py")
+    runs.pytest("--deploy", "-n2", *files, spawn=True).assert_outcomes(passed=5)
+    log = (runs.path / "log").read_text().split()
+    assert [line for line in log if line in ("long", "b", "c")] == ["c", "long", "b"]
 
 
 def test_a_test_that_disturbs_no_step_is_refused(runs: Runs) -> None:
