@@ -237,15 +237,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """With workers the controlling process collects, too: it deploys what the selection needs."""
-    if session.config.option.deploy and getattr(session.config.option, "numprocesses", None):
+    """With workers the controlling process collects, too: it hands out lanes, and deploys what the selection needs."""
+    if getattr(session.config.option, "numprocesses", None):
         session.perform_collect()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Lanes, in the order of the steps, where this process has collected; else what the options say."""
-    if LANES not in config.stash:
+    """Lanes: of a deployment in the order of its steps, of a check the longest first; else what --dist says."""
+    if LANES not in config.stash or config.option.dist != "loadfile":
         return None
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
@@ -280,6 +280,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if unknown := sorted(needs.disturbs - set(STEPS)):
             raise pytest.UsageError(f"{nodeid}: mark disturbs: no step {', '.join(unknown)}")
     config.stash[LANES] = {item.nodeid: lane_of(item) for item in session.items}
+    if config.stash[RUN].lanes and not config.option.deploy:
+        return  # the workers look at the site themselves
     try:
         config.stash[RUN].begin(names, session.items)
     except StackspecError as error:

@@ -388,11 +388,13 @@ class Run:
         return [item for item in items if self._here in (None, lane_of(item))]
 
     def services(self) -> frozenset[str]:
-        """Service types whose steps this deployment has finished so far."""
-        if self.engine is None or not self.deploying:
+        """Service types whose steps this deployment has finished so far; of a check of a site: those of its steps."""
+        if self.engine is None:
             return frozenset()
         followed = self.followed
-        if followed is not None:
+        if not self.deploying:
+            done = {STEPS[name] for name in self.engine.steps}
+        elif followed is not None:
             done = {STEPS[name] for name in self.engine.steps if followed.done(name)}
         else:
             done = {task.step for task in self.engine.tasks if task.state == "done"}

@@ -10,7 +10,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import catalog_of
 
 from stackspec.pace import pace
-from stackspec.plugin_keys import SITE
+from stackspec.plugin_keys import RUN, SITE
 
 INTERFACES = ("public", "internal", "admin")
 
@@ -25,8 +25,13 @@ def test_every_service_of_the_catalog_answers(request: pytest.FixtureRequest, us
     site = request.config.stash.get(SITE, None)
     region = user_cloud.config.get_region_name()
     wanted = INTERFACES if site is not None else (user_cloud.config.get_interface() or "public",)
-    problems = []
-    for service in catalog_of(user_cloud):
+    deployed = request.config.stash[RUN].services()
+    # A token shows the catalog as it was when it was issued, and a deployment may go on beside.
+    user_cloud.session.invalidate()
+    services = catalog_of(user_cloud)
+    missing = deployed - {service["type"] for service in services}
+    problems = [f"{kind}: deployed, and not in the catalog" for kind in sorted(missing)]
+    for service in services:
         urls = {
             endpoint["interface"]: endpoint["url"]
             for endpoint in service["endpoints"]

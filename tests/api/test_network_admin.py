@@ -24,6 +24,9 @@ def test_agents_are_alive(
     site = request.config.stash.get(SITE, None)
     if site is None:
         return
+    # Of somebody else's cloud, who may have his reasons, none is asked for.
+    off = [f"{each.agent_type} on {each.host}" for each in agents if not each.is_admin_state_up]
+    assert not off, f"switched off by an administrator: {', '.join(off)}"
     found = {(each.agent_type, each.host.split(".")[0]) for each in agents}
     wanted = {(kind, site.controller.name) for kind in ON_CONTROLLER}
     wanted |= {("Open vSwitch agent", node.name) for node in site.with_role("compute")}

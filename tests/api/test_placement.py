@@ -17,7 +17,9 @@ VERSION = "1.29"
 def providers_of_nodes(cloud: Connection) -> dict[str, Any]:
     """Root providers by the name of their compute node."""
     hypervisors = {each.name for each in cloud.compute.hypervisors()}
-    return {each.name: each for each in cloud.placement.resource_providers() if each.name in hypervisors}
+    found = {each.name: each for each in cloud.placement.resource_providers() if each.name in hypervisors}
+    assert found, f"no hypervisor is a resource provider: nova knows {sorted(hypervisors) or 'none'}"
+    return found
 
 
 def test_every_compute_node_is_a_provider(
@@ -29,7 +31,6 @@ def test_every_compute_node_is_a_provider(
     nodes = [node.name for node in site.with_role("compute")] if site else []
     expected = set(nodes) or {each.name.split(".")[0] for each in cloud.compute.hypervisors()}
     assert found == expected, f"resource providers: expected {sorted(expected)}, found {sorted(found)}"
-    assert found, "no compute node is a resource provider"
 
 
 def test_providers_have_inventory(placement: object, nova_discover: object, cloud: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 
 import pytest
 
@@ -64,11 +65,16 @@ def test_nothing_of_the_inside_is_reached_from_outside(
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])
 def test_api_answers_on_every_node(service, site, node_host):
-    """The endpoint's name and port answer from wherever a service may run."""
+    """Whoever asks at the endpoint's name and port is answered, and not with an error, wherever he is."""
+    host, port = site.controller.name, APIS[service]
+    script = (
+        f"import socket; s = socket.create_connection(('{host}', {port}), 30); "
+        f"s.sendall(b'GET / HTTP/1.0\\r\\nHost: {host}:{port}\\r\\n\\r\\n'); print(s.makefile().readline())"
+    )
     for name in site.nodes:
-        script = f"import socket; socket.create_connection(('{site.controller.name}', {APIS[service]}), 10)"
-        reached = node_host(name).run("python3 -c %s", script)
-        assert reached.rc == 0, f"{service} is not reached from {name}: {reached.stderr}"
+        asked = node_host(name).run("python3 -c %s", script)
+        assert asked.rc == 0, f"{service} is not reached from {name}: {asked.stderr.strip().splitlines()[-1]}"
+        assert re.match(r"HTTP/1\.[01] [1-4]\d\d ", asked.stdout), f"{service} answers {name}: {asked.stdout.strip()!r}"
 
 
 @pytest.mark.parametrize(
@@ -142,10 +148,11 @@ def test_keys_are_keystones_only(folder, keystone, controller):
 )
 def test_passwords_in_files_are_not_for_everybody(path, site, node_host):
     """Configuration files with passwords cannot be read by other users, on any node."""
-    for name in site.nodes:
-        file = node_host(name).file(path)
-        if file.exists:
-            assert file.mode & 0o007 == 0, f"{name}: {path} has mode {file.mode:04o}"
+    files = {name: node_host(name).file(path) for name in site.nodes}
+    modes = {name: file.mode for name, file in files.items() if file.exists}
+    assert modes, f"{path} is on no node"
+    for name, mode in modes.items():
+        assert mode & 0o007 == 0, f"{name}: {path} has mode {mode:04o}"
 
 
 def test_no_password_on_a_command_line(nova_discover, neutron_compute, nova_networking, site, node_host):
@@ -175,12 +182,13 @@ def test_console_proxy_serves(nova, site, controller):
     assert controller.check_output("python3 -c %s", script) == "200"
 
 
-def test_hypervisor_is_ready(nova_compute, computes):
-    """libvirt answers and can run the emulator that nova asks for."""
+def test_hypervisor_is_ready(nova_compute, site, computes):
+    """libvirt answers and can run servers of the kind that nova asks for: kvm needs help of the processor."""
+    kind = site.inventory.virt_type
     for name, host in computes.items():
-        done = host.run("virsh --connect qemu:///system domcapabilities")
-        assert done.rc == 0, f"{name}: {done.stderr}"
-        assert "<domain>" in done.stdout
+        done = host.run("virsh --connect qemu:///system domcapabilities --virttype %s", kind)
+        assert done.rc == 0, f"{name}: libvirt cannot run {kind} servers: {done.stderr.strip()}"
+        assert f"<domain>{kind}</domain>" in done.stdout, f"{name}: libvirt has no {kind}"
 
 
 def test_bridges(neutron_compute, site, node_host):
