@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from stackspec.waiting import wait_for
+
 
 @pytest.mark.parametrize(
     ("port", "step"),
@@ -56,10 +58,53 @@ def test_queue_has_its_user_and_no_other(rabbitmq, controller):
     assert alarms.rc == 0, alarms.stdout + alarms.stderr
 
 
-def test_services_are_connected_to_the_queue(nova, neutron, controller):
-    """Nova and neutron hold connections as openstack: the password in their files is the queue's."""
-    users = controller.check_output("rabbitmqctl -q --no-table-headers list_connections user").split()
-    assert set(users) == {"openstack"}
+QUEUES = {
+    "nova": ("conductor.{controller}", "scheduler.{controller}"),
+    "nova_compute": ("compute.{compute}",),
+    "neutron": ("q-plugin.{controller}", "l3_agent.{controller}", "dhcp_agent.{controller}"),
+    "neutron_compute": ("q-agent-notifier-tunnel-update.{controller}", "q-agent-notifier-tunnel-update.{compute}"),
+    "cinder": ("cinder-scheduler.{controller}",),
+    "cinder_volume": ("cinder-volume.{cinder}@lvm.{cinder}",),
+    "cinder_backup": ("cinder-backup.{cinder}",),
+    "barbican": ("barbican.workers",),
+    "heat": ("engine.{controller}",),
+    "octavia": ("octavia_provisioning_v2.{controller}",),
+    "magnum": ("magnum-conductor",),
+}
+"""Where the services of a step take what they are asked for; a name for each node of the kind in braces."""
+
+
+@pytest.mark.parametrize("step", [pytest.param(name, marks=pytest.mark.steps(name)) for name in QUEUES])
+def test_services_take_what_they_are_asked_for(step, site, controller):
+    """Each is connected to its queue, and nothing waits there for long: one that is frozen holds its connection."""
+    nodes = {
+        "controller": [site.controller],
+        "compute": site.with_role("compute"),
+        "cinder": [node for node in site.nodes.values() if node.devices("cinder")],
+    }
+    queues = {
+        name.format(**{kind: node.name})
+        for name in QUEUES[step]
+        for kind, found in nodes.items()
+        if f"{{{kind}}}" in name or (kind == "controller" and "{" not in name)
+        for node in found
+    }
+    assert queues
+
+    def complaints() -> list[str]:
+        words = "list_queues --formatter json name consumers messages"
+        known = {each["name"]: each for each in json.loads(controller.check_output(f"rabbitmqctl -q {words}"))}
+        lost = [f"{name}: nobody listens" for name in queues if not known.get(name, {}).get("consumers")]
+        return lost + [
+            f"{name}: {known[name]['messages']} wait" for name in queues if known.get(name, {}).get("messages")
+        ]
+
+    wait_for(
+        f"services of {step} take what they are asked for",
+        lambda: not complaints(),
+        60,
+        detail=lambda: "\n".join(complaints()),
+    )
 
 
 def test_cache_keeps_a_value(memcached, site, controller):
