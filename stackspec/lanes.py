@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,18 +76,28 @@ def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Ite
     }
 
 
-def next_lane(waiting: Mapping[str, Iterable[str]], running: Iterable[str], needs: Mapping[str, Needs]) -> str:
-    """The lane that a free worker takes: the first that need not wait for another worker; if all must, the first.
+def next_lane(
+    waiting: Mapping[str, Collection[str]],
+    running: Iterable[str],
+    needs: Mapping[str, Needs],
+    is_done: Callable[[str], bool],
+) -> str:
+    """The lane that a free worker takes: one that need not wait, neither for another worker nor for a step.
+
+    Of several the one of most files, which is a long one. If all must wait, the first that waits for steps only. It is
+    looked at its first test: its later files take their turns.
 
     :param waiting: the tests of each lane that nobody has taken, in their order
-    :param running: the tests that other workers have taken and not ended
+    :param running: the tests that other workers run now
     :param needs: what each test needs
+    :param is_done: whether a step is done
     """
-    others = {needs[test] for test in running}
-    for lane, tests in waiting.items():
-        if not any(mine.bars(other) for mine in {needs[test] for test in tests} for other in others):
-            return lane
-    return next(iter(waiting))
+    first = {lane: needs[next(iter(tests))] for lane, tests in waiting.items()}
+    free = [lane for lane in waiting if not any(first[lane].bars(needs[test]) for test in running)]
+    ready = [lane for lane in free if all(is_done(step) for step in first[lane].uses)]
+    if ready:
+        return max(ready, key=lambda lane: len({test.split("::")[0] for test in waiting[lane]}))
+    return next(iter(free or waiting))
 
 
 @dataclass(frozen=True)

@@ -249,16 +249,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-    lanes, needs = config.stash[LANES], config.stash[RUN].needs
+    lanes, run = config.stash[LANES], config.stash[RUN]
 
     class LaneScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return lanes[nodeid]
 
         def _assign_work_unit(self, node: Any) -> None:
-            others = [units for other, units in self.assigned_work.items() if other is not node]
-            running = [test for units in others for unit in units.values() for test, ended in unit.items() if not ended]
-            self.workqueue.move_to_end(next_lane(self.workqueue, running, needs), last=False)
+            running: list[str] = []
+            for other, units in self.assigned_work.items():
+                if other is not node:
+                    running += [test for unit in units.values() for test, ended in unit.items() if not ended][:1]
+            self.workqueue.move_to_end(next_lane(self.workqueue, running, run.needs, run.is_done), last=False)
             super()._assign_work_unit(node)
 
     return LaneScheduling(config, log)

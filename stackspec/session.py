@@ -401,6 +401,12 @@ class Run:
         provided = {step.provides for step in done}
         return frozenset(provides for provides in provided if provides is not None)
 
+    def is_done(self, step: str) -> bool:
+        """Whether the deployment has finished a step; true when there is none."""
+        if self.engine is None or not self.deploying:
+            return True
+        return all(task.state == "done" for task in self.engine.tasks if task.step.name == step)
+
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
         if self._refused and steps:

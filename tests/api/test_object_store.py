@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenants
+from stackspec.fixtures.object_store import LISTED_WITHIN, listing
 from stackspec.fixtures.owned import Owned
+
+from stackspec.waiting import wait_for
 
 SIZE = 3 * 1024 * 1024 + 17
 """Bytes: more than one chunk of the proxy, and not a round number."""
@@ -37,8 +40,12 @@ def test_upload_and_download_are_equal(object_store: Any, container: str) -> Non
     data = os.urandom(SIZE)
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     object_store.put(f"{container}/upload", data=data, headers={"ETag": digest}).raise_for_status()
-    listed = {each["name"]: each for each in object_store.get(f"{container}?format=json").json()}
-    assert (listed["upload"]["bytes"], listed["upload"]["hash"]) == (SIZE, digest)
+    listed = wait_for(
+        "the container lists the upload",
+        lambda: [each for each in object_store.get(f"{container}?format=json").json() if each["name"] == "upload"],
+        LISTED_WITHIN,
+    )
+    assert (listed[0]["bytes"], listed[0]["hash"]) == (SIZE, digest)
     got = object_store.get(f"{container}/upload")
     assert got.headers["ETag"] == digest
     assert hashlib.sha256(got.content).digest() == hashlib.sha256(data).digest(), f"{len(got.content)} bytes of {SIZE}"
@@ -97,6 +104,7 @@ def test_listing_by_prefix_delimiter_and_page(object_store: Any, member: Connect
     box = owned(member, "object_container", "listing").name
     for name in ("a/1", "a/2", "b/1", "top"):
         object_store.put(f"{box}/{name}", data=b"x").raise_for_status()
+    listing(object_store, box, 4)
     top = object_store.get(f"{box}?format=json&delimiter=/").json()
     assert [each.get("subdir") or each["name"] for each in top] == ["a/", "b/", "top"]
     assert object_store.get(f"{box}?prefix=a/").text.split() == ["a/1", "a/2"]

@@ -132,16 +132,31 @@ def test_a_file_that_disturbs_a_step_has_it_for_itself(runs: Runs) -> None:
         assert not log.index(f"{name} begins") < broken < log.index(f"{name} ends")
 
 
-def test_a_free_worker_takes_what_need_not_wait() -> None:
-    """A lane that would wait comes later, unless nothing else is left."""
-    plain, user = Needs(frozenset(), frozenset()), Needs(frozenset({"image"}), frozenset())
-    breaker = Needs(frozenset({"image"}), frozenset({"image"}))
-    needs = {"a::plain": plain, "b::use": user, "c::use": user, "d::break": breaker, "e::break": breaker}
-    waiting = {"d": {"d::break": False}, "c": {"c::use": False}}
-    assert next_lane(waiting, ["a::plain"], needs) == "d"
-    assert next_lane(waiting, ["b::use"], needs) == "c"
-    assert next_lane(waiting, ["e::break"], needs) == "d"
-    assert next_lane({"c": {"c::use": False}, "a": {"a::plain": False}}, ["e::break"], needs) == "a"
+PLAIN, USER = Needs(frozenset(), frozenset()), Needs(frozenset({"image"}), frozenset())
+BREAKER = Needs(frozenset({"image"}), frozenset({"image"}))
+
+
+@pytest.mark.parametrize(
+    ("running", "done", "waiting", "taken"),
+    [
+        pytest.param(["a::plain"], True, "bd", "b", id="in their order"),
+        pytest.param(["b::use"], True, "dc", "c", id="not what another worker bars"),
+        pytest.param(["e::break"], True, "ca", "a", id="nor what another worker breaks"),
+        pytest.param(["b::use"], True, "de", "d", id="all must wait"),
+        pytest.param([], False, "ca", "a", id="a step is not done"),
+        pytest.param(["e::break"], False, "db", "d", id="neither"),
+        pytest.param([], False, "db", "d", id="all wait for a step"),
+        pytest.param([], True, "al", "l", id="several files"),
+        pytest.param([], False, "la", "a", id="several files that wait for a step"),
+    ],
+)
+def test_a_free_worker_takes_what_need_not_wait(running: list[str], done: bool, waiting: str, taken: str) -> None:
+    """A lane that would wait comes later, unless nothing else is left; of the others a long one comes first."""
+    needs = {"a::plain": PLAIN, "b::use": USER, "c::use": USER, "d::break": BREAKER, "e::break": BREAKER}
+    lanes = {test[0]: [test] for test in needs}
+    lanes["l"] = ["one::use", "two::use"]
+    needs |= dict.fromkeys(lanes["l"], USER)
+    assert next_lane({lane: lanes[lane] for lane in waiting}, running, needs, lambda _step: done) == taken
 
 
 def test_lanes_that_wait_for_no_turn_come_first(runs: Runs) -> None:
