@@ -36,14 +36,21 @@ class Engine:
     :param site: the site
     :param steps: names of the steps that are asked for; what they need is added
     :param listen: called with each event (a dict that JSON can hold), from any thread
+    :param connections: those of an engine before this one, which others use, too; None: none are open
 
     `on_node` are the tasks by node and step; `unrecorded` says why the ledger or `listen` failed, when they did.
     """
 
-    def __init__(self, site: Site, steps: Iterable[str], listen: Callable[[Event], None] = lambda event: None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        steps: Iterable[str],
+        listen: Callable[[Event], None] = lambda event: None,
+        connections: Connections | None = None,
+    ) -> None:
         self.site = site
         self.steps = closure(steps)
-        self.connections = Connections(site.inventory.ssh, site.nodes.values())
+        self.connections = connections or Connections(site.inventory.ssh, site.nodes.values())
         self.shared = Shared(site, self.connections)
         self.tasks = [
             Task(STEPS[name], node, STEPS[name].resources(site, node))

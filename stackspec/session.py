@@ -369,10 +369,11 @@ class Run:
         """In a worker: read the site and its secrets anew. Some are made by the deployment, when a step needs them."""
         assert self.site is not None
         assert self.engine is not None
-        self.engine.connections.close()
+        # Tests hold them by now; before the site was made ready there were none.
+        connections = self.engine.connections if self.engine.connections.names() else None
         self.site = self.config.stash[SITE] = load_site(self.site.file)
         self._reach_site(self.site, ())
-        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self._listen)
+        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self._listen, connections)
 
     def take_turn(self, item: pytest.Item) -> None:
         """In a worker: wait until no other lane disturbs what a test uses, or uses what it disturbs."""

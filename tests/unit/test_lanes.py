@@ -255,3 +255,27 @@ def test_a_claim_is_somebodys(tmp_path: Path, shared: bool) -> None:
     assert not second.claim("nova on one")
     assert "nova on one" in second
     assert "nova on two" not in second
+
+
+def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
+    """A worker reads the site anew for it; what other tests hold goes on."""
+    runs.tests(
+        """
+        from stackspec.plugin_keys import RUN
+
+        held = []
+
+        def test_before(base, request):
+            engine = request.config.stash[RUN].engine
+            engine.connections.open()
+            held.append(engine.connections["one"])
+
+        def test_after(declared, request):
+            run = request.config.stash[RUN]
+            run.finding(declared)
+            assert run.engine.connections["one"] is held[0]
+        """,
+        "test_held.py",
+    )
+    result = runs.pytest("--deploy", "-n1", "test_held.py", spawn=True)
+    assert set(result.parseoutcomes()) == {"passed"}
