@@ -208,8 +208,9 @@ def wanted(item: pytest.Item) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _is_drift(item: pytest.Item) -> bool:
-    return "declared" in getattr(item, "fixturenames", ())
+def _needs_all(item: pytest.Item) -> bool:
+    """Whether a test looks at what all steps have made: at drift, for instance."""
+    return not {"declared", "deployed"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -227,10 +228,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         order = closure(STEPS)
         ranks = {name: max((order.index(each) for each in closure([name])), default=0) for name in order}
         last = len(order) if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None) else 0
-        # A worker looks for drift after the last step.
+        # A worker looks at it after the last step.
         items.sort(
             key=lambda item: (
-                last if last and _is_drift(item) else max((ranks[name] for name in wanted(item)), default=-1)
+                last if last and _needs_all(item) else max((ranks[name] for name in wanted(item)), default=-1)
             )
         )
 
