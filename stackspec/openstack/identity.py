@@ -64,12 +64,12 @@ class Project(ApiObject):
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
         found = cloud.find("identity.projects", name=self.name, domain_id="default")
-        return compare(found, {"description": self.description}, self.title)
+        return compare(found, {"description": self.description, "is_enabled": True}, self.title)
 
     def make(self, cloud: Cloud, context: Context) -> None:
         identity = cloud.connection.identity
         if found := cloud.find("identity.projects", name=self.name, domain_id="default"):
-            identity.update_project(found, description=self.description)
+            identity.update_project(found, description=self.description, is_enabled=True)
         else:
             identity.create_project(name=self.name, domain_id="default", description=self.description)
 
@@ -115,7 +115,8 @@ class ServiceUser(ApiObject):
         user = cloud.find("identity.users", name=self.name, domain_id="default")
         if user is None:
             return compare(None, {}, self.title)
-        differences = [
+        differences = compare(user, {"is_enabled": True}, self.title)
+        differences += [
             Difference(f"role of {self.name} on {where}", role, "not given")
             for role, where in self._missing(cloud, user)
         ]
@@ -141,8 +142,8 @@ class ServiceUser(ApiObject):
         user = cloud.find("identity.users", name=self.name, domain_id="default")
         if user is None:
             user = identity.create_user(name=self.name, domain_id="default", password=password)
-        elif not cloud.admits(self.name, password, self.project):
-            identity.update_user(user, password=password)
+        elif not user.is_enabled or not cloud.admits(self.name, password, self.project):
+            identity.update_user(user, password=password, is_enabled=True)
         project = identity.find_project(self.project, ignore_missing=False, domain_id="default")
         for role, where in self._missing(cloud, user):
             found = cloud.find("identity.roles", name=role)
@@ -212,10 +213,10 @@ class DomainAdmin(ApiObject):
         user = domain and cloud.find("identity.users", name=self.name, domain_id=domain.id)
         if not user:
             return compare(None, {}, self.title)
-        differences = []
+        differences = compare(user, {"is_enabled": True}, self.title)
         if not self._is_admin(cloud, domain, user):
             differences.append(Difference(f"role of {self.name} on domain {self.domain}", "admin", "not given"))
-        elif not cloud.admits(self.name, context.site.password(self.name), domain=self.domain):
+        elif not differences and not cloud.admits(self.name, context.site.password(self.name), domain=self.domain):
             differences.append(Difference(f"password of {self.name}", "the site's", "another"))
         return differences
 
@@ -236,8 +237,8 @@ class DomainAdmin(ApiObject):
         user = cloud.find("identity.users", name=self.name, domain_id=domain.id)
         if user is None:
             user = identity.create_user(name=self.name, domain_id=domain.id, password=password)
-        elif not cloud.admits(self.name, password, domain=self.domain):
-            identity.update_user(user, password=password)
+        elif not user.is_enabled or not cloud.admits(self.name, password, domain=self.domain):
+            identity.update_user(user, password=password, is_enabled=True)
         role = identity.find_role("admin", ignore_missing=False)
         identity.assign_domain_role_to_user(domain, user, role)
 
@@ -305,40 +306,50 @@ class Endpoint(ApiObject):
 
     def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
         service = cloud.find("identity.services", type=self.type)
-        differences = compare(service, {"name": self.name, "description": self.description}, f"service {self.type}")
-        found = self._endpoints(cloud, service)
+        differences = compare(service, self._service(), f"service {self.type}")
         for interface in INTERFACES:
-            url = found[interface].url if interface in found else None
+            found = self._endpoints(cloud, service, interface)
             wanted = self._url(interface, cloud.site)
-            if url != wanted:
-                differences.append(Difference(f"{interface} endpoint of {self.type}", wanted, str(url)))
+            urls = [each.url if each.is_enabled else f"{each.url} (disabled)" for each in found]
+            if urls != [wanted]:
+                differences.append(
+                    Difference(f"{interface} endpoint of {self.type}", wanted, " and ".join(urls) or "none")
+                )
         return differences
 
-    def _endpoints(self, cloud: Cloud, service: Any) -> dict[str, Any]:
-        region = cloud.site.region
-        return {
-            each.interface: each
+    def _service(self) -> dict[str, Any]:
+        return {"name": self.name, "description": self.description, "is_enabled": True}
+
+    def _endpoints(self, cloud: Cloud, service: Any, interface: str) -> list[Any]:
+        """Those of the site's region; the one that is wanted first, when there are more of them."""
+        found = [
+            each
             for each in cloud.list("identity.endpoints")
-            if service is not None and each.service_id == service.id and each.region_id == region
-        }
+            if service is not None
+            and (each.service_id, each.region_id, each.interface) == (service.id, cloud.site.region, interface)
+        ]
+        return sorted(found, key=lambda each: each.url != self._url(interface, cloud.site))
 
     def make(self, cloud: Cloud, context: Context) -> None:
         identity = cloud.connection.identity
-        wanted = {"name": self.name, "description": self.description}
+        wanted = self._service()
         service = cloud.find("identity.services", type=self.type)
         if service is None:
             service = identity.create_service(type=self.type, **wanted)
         elif compare(service, wanted):
             service = identity.update_service(service, **wanted)
-        found = self._endpoints(cloud, service)
         for interface in INTERFACES:
+            found = self._endpoints(cloud, service, interface)
             url = self._url(interface, cloud.site)
-            if interface not in found:
+            if not found:
                 identity.create_endpoint(
                     service_id=service.id, interface=interface, url=url, region_id=context.site.region
                 )
-            elif found[interface].url != url:
-                identity.update_endpoint(found[interface], url=url)
+            elif found[0].url != url or not found[0].is_enabled:
+                identity.update_endpoint(found[0], url=url, is_enabled=True)
+            # Clients take any of several.
+            for more in found[1:]:
+                identity.delete_endpoint(more)
         cloud.renew()
 
 

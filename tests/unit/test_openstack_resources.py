@@ -319,6 +319,61 @@ class TestApiObjects:
         assert [name for name, _, _ in made_calls] == ["create_service"] + ["create_endpoint"] * 3
         assert {kwargs["region_id"] for _, _, kwargs in made_calls[1:]} == {"RegionOne"}
 
+    @pytest.mark.parametrize(
+        ("endpoints", "found", "asked"),
+        [
+            ([("http://controller:9292", True)], None, []),
+            ([("http://old:9292", True)], "http://old:9292", ["update_endpoint"]),
+            ([("http://controller:9292", False)], "http://controller:9292 (disabled)", ["update_endpoint"]),
+            (
+                [("http://old:9292", True), ("http://controller:9292", True)],
+                "http://controller:9292 and http://old:9292",
+                ["delete_endpoint"],
+            ),
+            ([], "none", ["create_endpoint"]),
+        ],
+    )
+    def test_endpoint_that_is_there(self, site, endpoints, found, asked):
+        """Another URL, a disabled one and one too many are differences, and are mended."""
+        service = SimpleNamespace(
+            id="s", type="image", name="glance", description="OpenStack Image", is_enabled=True, region_id="RegionOne"
+        )
+        others = [("http://controller:9292", True)]
+        rows = [
+            SimpleNamespace(service_id="s", region_id="RegionOne", interface=interface, url=url, is_enabled=enabled)
+            for interface, several in (("public", endpoints), ("internal", others), ("admin", others))
+            for url, enabled in several
+        ]
+        cloud, calls = FoundCloud(site, services=[service], endpoints=rows), []
+        names = ("create_endpoint", "update_endpoint", "delete_endpoint")
+        noted = {name: lambda *_args, name=name, **_more: calls.append(name) for name in names}
+        cloud._connection = SimpleNamespace(identity=SimpleNamespace(**noted))
+        cloud.renew = lambda: None
+        resource = Endpoint("image", "glance", "OpenStack Image", "http://controller:9292")
+        here = context(site, site.controller)
+        assert [each.found for each in resource.differences(cloud, here)] == ([found] if found else [])
+        resource.make(cloud, here)
+        assert calls == asked
+
+    def test_disabled_user_is_enabled(self, site):
+        """His password opens nothing meanwhile, which is not the password's fault."""
+        user = SimpleNamespace(id="u", name="glance", domain_id="default", is_enabled=False)
+        role = SimpleNamespace(id="r", name="admin")
+        project = SimpleNamespace(id="p", name="service", domain_id="default")
+        given = SimpleNamespace(user={"id": "u"}, role={"id": "r"}, scope={"project": {"id": "p"}})
+        cloud, calls = FoundCloud(site, users=[user], roles=[role], projects=[project], role_assignments=[given]), []
+        cloud.admits = lambda *_args: user.is_enabled
+        cloud._connection = SimpleNamespace(
+            identity=SimpleNamespace(
+                update_user=lambda _user, **more: calls.append(more), find_project=lambda *_args, **_more: project
+            )
+        )
+        resource, here = ServiceUser("glance", roles=("admin",)), context(site, site.controller)
+        first, *_ = resource.differences(cloud, here)
+        assert (first.what, first.found) == ("user glance is_enabled", "False")
+        resource.make(cloud, here)
+        assert calls == [{"password": "pass-1", "is_enabled": True}]
+
     def test_public_endpoints_have_a_host_of_their_own(self, site, change):
         """Where the inventory names one, users and their servers are sent there, and services are not (E137)."""
         site.inventory = site.inventory.model_copy(update={"public_host": "cloud.example.org"})
