@@ -421,7 +421,7 @@ class TestApiObjects:
         resource = DomainAdmin("a", domain="heat")
         domains = [SimpleNamespace(id="h", name="heat")]
         roles = [SimpleNamespace(id="r", name="admin")]
-        user = SimpleNamespace(id="u", name="a", domain_id="h")
+        user = SimpleNamespace(id="u", name="a", domain_id="h", is_enabled=True)
         elsewhere = SimpleNamespace(id="v", name="a", domain_id="other")
         given = SimpleNamespace(user={"id": "u"}, role={"id": "r"}, scope={"domain": {"id": "h"}})
         common = {"domains": domains, "roles": roles}
