@@ -146,6 +146,10 @@ class Engine:
         if self._thread is not None:
             self._thread.join()
 
+    def done(self, step: str) -> bool:
+        """Whether `step` is done on all its nodes."""
+        return all(task.state == "done" for task in self._of_step.get(step, ()))
+
     def halt(self, reason: str = STOPPED) -> None:
         """Start no further task and do not wait for the running ones: a step can be killed at any moment.
 

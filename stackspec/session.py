@@ -392,21 +392,14 @@ class Run:
         """Service types whose steps this deployment has finished so far; of a check of a site: those of its steps."""
         if self.engine is None:
             return frozenset()
-        followed = self.followed
-        if not self.deploying:
-            done = {STEPS[name] for name in self.engine.steps}
-        elif followed is not None:
-            done = {STEPS[name] for name in self.engine.steps if followed.done(name)}
-        else:
-            done = {task.step for task in self.engine.tasks if task.state == "done"}
-        provided = {step.provides for step in done}
+        provided = {STEPS[name].provides for name in self.engine.steps if self.is_done(name)}
         return frozenset(provides for provides in provided if provides is not None)
 
     def is_done(self, step: str) -> bool:
         """Whether the deployment has finished a step; true when there is none."""
         if self.engine is None or not self.deploying:
             return True
-        return all(task.state == "done" for task in self.engine.tasks if task.step.name == step)
+        return (self.followed or self.engine).done(step)
 
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
