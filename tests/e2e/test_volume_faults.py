@@ -128,15 +128,19 @@ def test_service_is_killed_in_the_middle(
     lost = volumes.create(owned, "lost")
     node = iscsi.node_of(lost)
 
+    making: list[Any] = []
+
     def settle() -> None:
-        # Else whoever removes it would wait for somebody who works on it.
-        with contextlib.suppress(exceptions.NotFoundException):
-            cloud.block_storage.reset_volume_status(lost.id, "error", None, None)
+        # Else whoever removes them would wait for somebody who works on them.
+        for each in (lost, *making):
+            with contextlib.suppress(exceptions.NotFoundException):
+                if cloud.block_storage.get_volume(each.id).status == "creating":
+                    cloud.block_storage.reset_volume_status(each.id, "error", None, None)
 
     request.addfinalizer(settle)
     cloud.block_storage.reset_volume_status(lost.id, "creating", None, None)
     assert stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0) == [], "the service may be at work on it"
-    making = [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
+    making += [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
     wait_for(
         "a volume is with its storage node",
         lambda: any(cloud.block_storage.get_volume(each.id).host for each in making),
