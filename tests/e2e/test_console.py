@@ -57,14 +57,7 @@ def test_screen_spells_the_login_prompt(
     web: Guest, window: Window, site: Site, cloud: Connection, node_host: Callable[[str], Any]
 ) -> None:
     """The page shows what the hypervisor's screen dump shows, and both spell the text of the guest's first console."""
-    wait_for(
-        "a login prompt on the guest's first console",
-        lambda: "login:" in "".join(_text(web)),
-        120,
-        every=3,
-        # A console that is being written to may be read short.
-        retry_on=(AssertionError,),
-    )
+    wait_for("a login prompt on the guest's first console", lambda: "login:" in "".join(_text(web)), 120, every=3)
     url = console_url(web)
     where = urlsplit(url)
     assert (where.hostname, where.port) == (site.controller.address, 6080), (
@@ -109,6 +102,14 @@ def test_console_is_closed_to_others(web: Guest, window: Window) -> None:
 
 def _text(guest: Guest) -> list[str]:
     """The lines of the guest's first text console, as its kernel keeps them."""
-    text = guest.ssh("sudo cat /dev/vcs1; echo .")[:-1]
-    assert len(text) == ROWS * COLUMNS, f"the guest's console has not {ROWS} lines of {COLUMNS}: {len(text)} characters"
+
+    def whole() -> str:
+        text = guest.ssh("sudo cat /dev/vcs1; echo .")[:-1]
+        assert len(text) == ROWS * COLUMNS, (
+            f"the guest's console has not {ROWS} lines of {COLUMNS}: {len(text)} characters"
+        )
+        return text
+
+    # One that is being written to may be read short.
+    text = wait_for("the guest's whole console is read", whole, 30, retry_on=(AssertionError,))
     return [text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)]

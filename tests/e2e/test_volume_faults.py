@@ -128,19 +128,18 @@ def test_service_is_killed_in_the_middle(
     lost = volumes.create(owned, "lost")
     node = iscsi.node_of(lost)
 
-    making: list[Any] = []
+    def settle(key: str) -> None:
+        # Else whoever removes it would wait for somebody who works on it.
+        with contextlib.suppress(exceptions.NotFoundException):
+            if cloud.block_storage.get_volume(key).status == "creating":
+                cloud.block_storage.reset_volume_status(key, "error", None, None)
 
-    def settle() -> None:
-        # Else whoever removes them would wait for somebody who works on them.
-        for each in (lost, *making):
-            with contextlib.suppress(exceptions.NotFoundException):
-                if cloud.block_storage.get_volume(each.id).status == "creating":
-                    cloud.block_storage.reset_volume_status(each.id, "error", None, None)
-
-    request.addfinalizer(settle)
+    request.addfinalizer(partial(settle, lost.id))
     cloud.block_storage.reset_volume_status(lost.id, "creating", None, None)
     assert stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0) == [], "the service may be at work on it"
-    making += [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
+    making = [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
+    for each in making:
+        request.addfinalizer(partial(settle, each.id))
     wait_for(
         "a volume is with its storage node",
         lambda: any(cloud.block_storage.get_volume(each.id).host for each in making),
