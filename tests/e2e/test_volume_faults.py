@@ -6,6 +6,7 @@ Each test puts right what it broke and waits until all is up again. The node's p
 from __future__ import annotations
 
 import contextlib
+import datetime
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -161,11 +162,14 @@ def test_service_is_killed_in_the_middle(
             mend(cloud, hanging)
         return volumes.get("volume", key).status in ("available", "error")
 
+    def seen(key: str) -> str:
+        found, start = volumes.get("volume", key), NodeClock(site)("cinder-volume", node)
+        since = datetime.datetime.fromtimestamp(start or 0, datetime.timezone.utc)
+        return f"{volumes.state('volume', key)}\nchanged {found.updated_at}; cinder-volume on {node} runs since {since}"
+
     for each in making:
         what = f"volume {each.id} is made or in error"
-        wait_for(
-            what, partial(ended, each.id), SETTLED_WITHIN, every=5, detail=partial(volumes.state, "volume", each.id)
-        )
+        wait_for(what, partial(ended, each.id), SETTLED_WITHIN, every=5, detail=partial(seen, each.id))
     volumes.create(owned, "after")
     left = found_by_cleanup(cloud, site, volumes, lost)
     assert (left.status, left.truth) == ("creating", "error")
