@@ -4,10 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
+import testinfra.host  # type: ignore[import-untyped]
 from testinfra.backend import base  # type: ignore[import-untyped]
 
 from .resources.base import run
 from .transport import Connection
+
+SHOWN = 200
+"""Characters of a command in a failure's first line."""
+
+
+class NodeHost(testinfra.host.Host):  # type: ignore[misc]
+    """A testinfra host whose failures begin with a sentence: which node, which command, and what it said.
+
+    :param connection: the node's connection
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(ConnectionBackend(connection))
+        self._node = connection.node.name
+
+    def check_output(self, command: str, *args: str, **kwargs: Any) -> str:
+        """The output of a command that has to work, without the line end.
+
+        :raises AssertionError: it ended with another status than 0
+        """
+        __tracebackhide__ = True
+        done = self.run(command, *args, **kwargs)
+        if done.rc != 0:
+            said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            shown = " ".join(done.command.split())[:SHOWN]
+            raise AssertionError(
+                f"{self._node}: {said[-1] if said else 'no word of why'} (exit {done.rc}: {shown})"
+                + "".join(f"\n{line}" for line in said[-20:])
+            )
+        return str(done.stdout).rstrip("\r\n")
 
 
 class ConnectionBackend(base.BaseBackend):  # type: ignore[misc]

@@ -21,6 +21,9 @@ LOOKS = 20
 RAREST = 5.0
 """Seconds between two looks at most."""
 
+NOTHING = ("", "None", "False", "''", "[]", "{}", "()", "0", "set()")
+"""What a condition returned, written out, when it tells a reader nothing."""
+
 LONGEST = 4
 """How many times its limit a wait may take while things move: a guest that boots for ever moves, too."""
 
@@ -142,7 +145,7 @@ def wait_for(
     :param detail: tells what a reader of the error needs; called when half of the limit and when the limit has passed
     :raises NotInTime: the limit has passed and nothing moves
     """
-    last: list[Any] = ["nothing"]
+    last: list[Any] = [""]
 
     def attempt() -> T | None:
         try:
@@ -163,9 +166,12 @@ def wait_for(
     try:
         result: T | None = retrying(attempt)
     except tenacity.RetryError:
-        text = f"not within {patience.limit:g} s: {what}; seen last: {last[0]}"
+        text = f"timed out after {patience.limit:g} s waiting for: {what}"
+        if last[0] not in NOTHING:
+            text += f"; last seen: {last[0]}"
         if patience.text:
-            text += "\n" + patience.text
+            # What is known belongs into the line that is read first.
+            text += "; " + patience.text
         # The attempts' own tracebacks say nothing that `last` does not say.
         raise NotInTime(text) from None
     assert result is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -11,6 +12,23 @@ from stackspec.waiting import wait_for
 
 FULL = 95
 """Per cent of a file system, or of its inodes, from which on services fail that write there."""
+RESTARTS_WITHIN = 10
+"""Seconds in which a service that ends each time has been started again."""
+CONNECTS = """
+import concurrent.futures as futures, socket
+def closed(port):
+    for wait in (2, 5):
+        try:
+            socket.create_connection(({0!r}, port), wait).close()
+            return False
+        except OSError:
+            pass
+    return True
+ports = {1!r}
+with futures.ThreadPoolExecutor(16) as pool:
+    print(*(port for port, shut in zip(ports, pool.map(closed, ports)) if shut))
+"""
+"""Prints the ports of an address that take no connection."""
 NOT_DISKS = ("tmpfs", "devtmpfs", "squashfs", "iso9660", "efivarfs", "fuse.snapfuse")
 BRIDGED = {"controller", "compute"}
 """Roles of nodes that have the provider's bridge."""
@@ -42,6 +60,8 @@ def test_packages_are_whole(deployed, base, site, node_host):
         problems += [f"{name}: {line}" for line in host.check_output("dpkg --audit").splitlines()]
         check = host.run("apt-get check -qq")
         problems += [f"{name}: apt-get check: {line}" for line in check.stderr.splitlines() if check.rc != 0]
+        if re.search(r"^\s*exit 101", host.run("cat /usr/sbin/policy-rc.d").stdout, re.MULTILINE):
+            problems.append(f"{name}: /usr/sbin/policy-rc.d holds back the starts of services; remove it")
     assert not problems, "\n".join(problems)
 
 
@@ -77,6 +97,64 @@ def test_time_comes_from_where_the_inventory_says(chrony, site, controller):
     wait_for(what, chosen, 60, detail=lambda: str(controller.run("chronyc sources").stdout))
 
 
+def test_no_service_is_frozen(deployed, base, site, node_host):
+    """A process that SIGSTOP holds keeps its connections, and systemd and its peers call it alive."""
+    problems = []
+    for name in site.nodes:
+        for line in node_host(name).check_output("ps -e -o stat=,unit=,pid=,args=").splitlines():
+            state, unit, pid, command = line.split(maxsplit=3)
+            if state.startswith("T"):
+                problems.append(f"{name}: {unit} is stopped by a signal (SIGSTOP): process {pid}, {command[:60]}")
+    assert not problems, "\n".join(problems)
+
+
+def test_no_service_restarts_over_and_over(deployed, base, site, node_host):
+    """systemd starts again what ends; one that ends each time looks alive whenever somebody looks."""
+
+    def restarts(name: str) -> dict[str, int]:
+        shown = node_host(name).check_output("systemctl show --type=service --property=Id,NRestarts '*'")
+        found = (dict(line.split("=", 1) for line in each.splitlines()) for each in shown.split("\n\n") if each)
+        return {each["Id"]: int(each["NRestarts"]) for each in found if int(each.get("NRestarts", 0)) > 1}
+
+    problems, first = [], {name: restarts(name) for name in site.nodes}
+    if any(first.values()):
+        time.sleep(RESTARTS_WITHIN)
+    for name, before in first.items():
+        for unit, count in restarts(name).items() if before else ():
+            if count > before.get(unit, count):
+                since = count - before[unit]
+                problems.append(
+                    f"{name}: {unit} restarts over and over: started again {count} times by systemd, {since} of them "
+                    f"in {RESTARTS_WITHIN} s; see journalctl -u {unit} there"
+                )
+    assert not problems, "\n".join(problems)
+
+
+def test_no_firewall_keeps_nodes_from_each_other(deployed, base, site, node_host):
+    """Whatever rules a node has, what its services listen for on the management network reaches them."""
+
+    def listening(node) -> set[int]:
+        sockets = [line.split()[3] for line in node_host(node.name).check_output("ss -H -t -l -n").splitlines()]
+        found = [socket.rpartition(":") for socket in sockets]
+        return {int(port) for address, _, port in found if address in (node.address, "0.0.0.0", "*", "[::]")}
+
+    problems = []
+    for node in site.nodes.values():
+        ports, closed = sorted(listening(node)), []
+        for other in site.nodes.values():
+            if other is not node:
+                shut = node_host(other.name).check_output("python3 -c %s", CONNECTS.format(node.address, ports))
+                closed += [(int(port), other.name) for port in shut.split()]
+        # What has stopped meanwhile, such as a guest's screen, is no firewall's doing.
+        still = listening(node) if closed else set()
+        problems += [
+            f"{node.name}: port {port} is open and not reached from {other}: a firewall's rule (nft list ruleset)?"
+            for port, other in closed
+            if port in still
+        ]
+    assert not problems, "\n".join(problems)
+
+
 @pytest.mark.parametrize("network", ["management", "provider"])
 def test_full_packets_reach_every_node(network, base, neutron_compute, site, node_host):
     """A packet as large as the interface allows arrives whole: a switch or tunnel between that takes less loses it."""
@@ -91,6 +169,6 @@ def test_full_packets_reach_every_node(network, base, neutron_compute, site, nod
             (route,) = json.loads(host.check_output("ip -j route get %s", address))
             (link,) = json.loads(host.check_output("ip -j link show dev %s", route["dev"]))
             size = link["mtu"] - 28
-            if host.run("ping -q -c 2 -W 3 -M do -s %s %s", str(size), address).rc != 0:
+            if host.run("ping -q -c 2 -i 0.2 -W 3 -M do -s %s %s", str(size), address).rc != 0:
                 problems.append(f"{node.name}: no packet of {link['mtu']} bytes from {route['dev']} reaches {address}")
     assert not problems, "\n".join(problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -230,6 +231,79 @@ def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, nod
             if other is not node:
                 done = node_host(node.name).run("ping -c 1 -W 3 %s", site.tunnel_address(other))
                 assert done.rc == 0, f"{node.name} does not reach {site.tunnel_address(other)}"
+
+
+HEARS = """
+import socket, time
+# What comes begins with the header of IP, 20 bytes.
+raw, heard, until = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP), set(), time.time() + 10
+while len(heard) < {1} and time.time() < until:
+    raw.settimeout(max(0.1, until - time.time()))
+    try:
+        data, (address, _) = raw.recvfrom(2048)
+    except OSError:
+        break
+    if data[22:24] == (4789).to_bytes(2, "big") and b"stackspec" in data:
+        heard.add(address)
+print(*heard)
+"""
+SAYS = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'stackspec', ('{0}', 4789))"
+
+
+def test_packets_of_tunnels_arrive(neutron_compute, site, node_host):
+    """No firewall keeps VXLAN (UDP, port 4789) from a node: a raw socket hears what has passed its rules."""
+    problems = []
+    for node in site.nodes.values():
+        others = [other for other in site.nodes.values() if other is not node]
+        here = site.tunnel_address(node)
+        with ThreadPoolExecutor(1) as pool:
+            hears = HEARS.format(here, len(others))
+            hearing = pool.submit(node_host(node.name).check_output, "python3 -c %s", hears)
+            while not hearing.done():
+                for other in others:
+                    node_host(other.name).check_output("python3 -c %s", SAYS.format(here))
+        heard = hearing.result().split()
+        problems += [
+            f"{node.name}: no packet of a tunnel (UDP, port 4789) arrives from {other.name}"
+            for other in others
+            if site.tunnel_address(other) not in heard
+        ]
+    assert not problems, "\n".join(problems)
+
+
+FOLDERS = {
+    "/var/lib/glance/images": ("glance", "glance"),
+    "/var/lib/nova/instances": ("nova", "nova_compute"),
+    "/var/lib/nova/tmp": ("nova", "nova_compute"),
+    "/var/lib/neutron/tmp": ("neutron", "neutron_compute"),
+    "/var/lib/cinder/tmp": ("cinder", "cinder_volume"),
+}
+"""Folder -> who has to be able to write there, and the step that needs it."""
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=pytest.mark.steps(step)) for path, (_, step) in FOLDERS.items()]
+)
+def test_folders_can_be_written_to(path, site, node_host):
+    """Images, disks of servers and locks are written by the service's own user."""
+    user, here = FOLDERS[path][0], []
+    for name in site.nodes:
+        host = node_host(name)
+        if host.run("test -d %s && getent passwd %s", path, user).rc == 0:
+            here.append(name)
+            can = host.run("setpriv --reuid %s --regid %s --init-groups test -w %s -a -x %s", user, user, path, path)
+            assert can.rc == 0, f"{name}: {user} cannot write to {path}: {host.run('ls -ld %s', path).stdout.strip()}"
+    assert here, f"{path} is on no node"
+
+
+def test_images_are_whole(glance, site, controller):
+    """Each image's file is as long as its record says."""
+    query = "SELECT id, size, name FROM images WHERE status = 'active' AND deleted = 0"
+    rows = controller.check_output("mariadb -N -B glance -e %s", query).splitlines()
+    assert rows, "glance has no image"
+    for key, size, name in (row.split("\t") for row in rows):
+        found = controller.run("stat -c %%s /var/lib/glance/images/%s", key).stdout.strip() or "no"
+        assert found == size, f"image {name} ({key}): its file has {found} bytes, its record says {size}"
 
 
 @pytest.mark.parametrize("port", [8000, 8004, 5000])

@@ -8,6 +8,9 @@ import pytest
 
 from stackspec.waiting import wait_for
 
+OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")
+"""Accounts that the database's packages make, for its own work."""
+
 
 @pytest.mark.parametrize(
     ("port", "step"),
@@ -35,17 +38,24 @@ def test_database_settings(mariadb, controller):
         " @@innodb_file_per_table"
     )
     found = controller.check_output("mariadb -N -B -e %s", sql).split("\t")
-    assert found == ["utf8mb3", "utf8mb3_general_ci", "4096", "InnoDB", "1"]
+    wanted = ["utf8mb3", "utf8mb3_general_ci", "4096", "InnoDB", "1"]
+    assert found == wanted, f"the database runs with {', '.join(found)}, wanted {', '.join(wanted)}"
 
 
 def test_database_admits_no_stranger(mariadb, site, controller):
-    """No account without a name, and root only by the unix socket."""
+    """No account without a name, root only by the unix socket, and rights over all databases are root's alone."""
     rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()
     accounts = {tuple(row.split("\t")) for row in rows}
-    assert not {account for account in accounts if account[0] == ""}
-    assert {host for user, host in accounts if user == "root"} <= {"localhost", "127.0.0.1", "::1"}
+    nameless = sorted(account for account in accounts if account[0] == "")
+    assert not nameless, f"{site.controller.name}: the database has accounts without a name: {nameless}"
+    roots = {host for user, host in accounts if user == "root"} - {"localhost", "127.0.0.1", "::1"}
+    assert not roots, f"{site.controller.name}: the database admits root from {', '.join(sorted(roots))}"
     refused = controller.run("mariadb -h %s -u root --password= -e 'SELECT 1'", site.controller.address)
     assert refused.rc != 0, "root logs in over the network without a password"
+    query = "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type <> 'USAGE'"
+    mighty = [row.replace("'", "") for row in controller.check_output("mariadb -N -B -e %s", query).splitlines()]
+    strangers = [each for each in mighty if each.split("@")[0] not in OWN_ACCOUNTS or each.endswith("@%")]
+    assert not strangers, f"{site.controller.name}: rights over all databases have {', '.join(strangers)}"
 
 
 def test_queue_has_its_user_and_no_other(rabbitmq, controller):
@@ -53,7 +63,7 @@ def test_queue_has_its_user_and_no_other(rabbitmq, controller):
     users = [
         line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()
     ]
-    assert users == ["openstack"]
+    assert users == ["openstack"], f"the queue has the users {', '.join(users) or 'none'}, wanted openstack alone"
     alarms = controller.run("rabbitmq-diagnostics -q check_local_alarms")
     assert alarms.rc == 0, alarms.stdout + alarms.stderr
 

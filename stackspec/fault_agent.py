@@ -1,0 +1,304 @@
+"""Breaks a node and puts it right again. Sent to nodes as a whole: standard library only, Python 3.9 or newer.
+
+What undoes an operation is on the node's disk before the operation is begun, so that a fault can be taken back after
+whatever happened to the run that made it.
+
+Called with one argument, JSON: {"do": "break" or "undo", "name": fault, "operations": [...]}; to undo without a name is
+to undo all that is there.
+"""
+
+import ast
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+KEPT = "/var/lib/stackspec/faults"
+PYTHON = "/usr/lib/python3/dist-packages"
+PATIENCE = 300
+LOOP = "stackspec-fault-loop"
+
+
+def call(*argv):
+    """Run a command; its end is looked at by whoever needs it."""
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def shell(script):
+    """Run a script that has to work."""
+    done = call("sh", "-euc", script)
+    if done.returncode:
+        sys.exit(f"{script}\nended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+
+
+class Journal:
+    """What undoes a fault, in the order in which it was done.
+
+    :param name: the fault's
+    """
+
+    def __init__(self, name):
+        self.folder = os.path.join(KEPT, name)
+        self.path = os.path.join(self.folder, "journal")
+        self.entries = []
+        if os.path.exists(self.path):
+            with open(self.path) as stream:
+                self.entries = json.load(stream)
+
+    def note(self, kind, *values):
+        self.entries.append([kind, *values])
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        with open(self.path + ".new", "w") as stream:
+            json.dump(self.entries, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(self.path + ".new", self.path)
+
+    def keep(self, path):
+        """Keep a file, a folder, or that there is none."""
+        copy = os.path.join(self.folder, str(len(self.entries)))
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        if os.path.lexists(path):
+            if call("cp", "-aT", path, copy).returncode:
+                sys.exit(f"{path} cannot be kept")
+            self.note("file", path, copy)
+        else:
+            self.note("none", path)
+
+
+def find(path):
+    """A path as it is on the node: one without a slash at its beginning is of the distribution's Python packages."""
+    return path if path.startswith("/") else os.path.join(PYTHON, path)
+
+
+def read(path):
+    with open(path) as stream:
+        return stream.read()
+
+
+def write(path, text):
+    """Change a file's content and nothing else of it."""
+    with open(path, "w") as stream:
+        stream.write(text)
+
+
+def set_option(text, section, option, value):
+    """The text of an INI file with one option set, or dropped for a value of None; all else as it was."""
+    lines, here, found, end = [], False, False, None
+    for line in text.splitlines():
+        bare = line.strip()
+        if bare.startswith("["):
+            here = bare == f"[{section}]"
+        if here and not bare.startswith(("#", ";")) and bare.partition("=")[0].strip() == option:
+            if value is not None and not found:
+                lines.append(f"{option} = {value}")
+            found = True
+            continue
+        lines.append(line)
+        if here and bare:
+            end = len(lines)
+    if not found:
+        if value is None:
+            sys.exit(f"[{section}] has no option {option}; the fault does not fit this site")
+        if end is None:
+            lines += [f"[{section}]"]
+            end = len(lines)
+        lines.insert(end, f"{option} = {value}")
+    return "\n".join(lines) + "\n"
+
+
+def active(units):
+    """Those that run, of units which all have to."""
+    for unit in units:
+        if call("systemctl", "is-active", unit).returncode:
+            sys.exit(f"{unit} does not run; the fault does not fit this site")
+    return units
+
+
+def do_stop(journal, units):
+    journal.note("start", *active(units))
+    call("systemctl", "stop", *units)
+
+
+def do_mask(journal, units):
+    journal.note("unmask", *active(units))
+    call("systemctl", "stop", *units)
+    call("systemctl", "mask", *units)
+
+
+def do_disable(journal, units):
+    journal.note("enable", *units)
+    call("systemctl", "disable", *units)
+
+
+def do_freeze(journal, units):
+    journal.note("thaw", *active(units))
+    call("systemctl", "kill", "--signal=SIGSTOP", *units)
+
+
+def do_kill(journal, units):
+    """Kill units again and again."""
+    journal.note("loop", *active(units))
+    script = f"while :; do systemctl kill --signal=SIGKILL {' '.join(units)}; sleep 1; done"
+    call("systemd-run", f"--unit={LOOP}", "sh", "-c", script)
+
+
+def do_restart(journal, units):
+    journal.note("restart", *units)
+    # A service that does not start with what is wrong is a fault like others.
+    call("systemctl", "restart", *units)
+
+
+def do_option(journal, change):
+    path = find(change["file"])
+    journal.keep(path)
+    write(path, set_option(read(path), change["section"], change["option"], change.get("value")))
+
+
+def do_replace(journal, change):
+    path = find(change["file"])
+    text = read(path)
+    if text.count(change["old"]) < 1:
+        sys.exit(f"{path} does not have {change['old']!r}; the fault does not fit this site")
+    journal.keep(path)
+    write(path, text.replace(change["old"], change["new"], 1))
+
+
+def do_begins(journal, change):
+    """Let a function begin with a statement that it does not have: an exception, or a return."""
+    path = find(change["file"])
+    text = read(path)
+    body = ast.parse(text).body
+    for name in change["function"].split("."):
+        found = [each for each in body if getattr(each, "name", None) == name]
+        if not found:
+            sys.exit(f"{path} has no {change['function']}; the fault does not fit this site")
+        body = found[-1].body
+    first = body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(body) > 1:
+        first = body[1]  # after the docstring
+    lines = text.splitlines()
+    number = min([first.lineno, *(each.lineno for each in getattr(first, "decorator_list", []))]) - 1
+    lines.insert(number, " " * first.col_offset + change["with"])
+    journal.keep(path)
+    write(path, "\n".join(lines) + "\n")
+
+
+def do_append(journal, change):
+    path = find(change["file"])
+    journal.keep(path)
+    with open(path, "a") as stream:
+        stream.write(change["text"])
+
+
+def do_write(journal, change):
+    path = find(change["file"])
+    journal.keep(path)
+    write(path, change["text"])
+    if "mode" in change:
+        os.chmod(path, int(change["mode"], 8))
+
+
+def do_remove(journal, path):
+    path = find(path)
+    if not os.path.lexists(path):
+        sys.exit(f"{path} is not there; the fault does not fit this site")
+    journal.keep(path)
+    shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+
+
+def do_mode(journal, change):
+    path = find(change["file"])
+    journal.keep(path)
+    os.chmod(path, int(change["mode"], 8))
+
+
+def do_owner(journal, change):
+    path = find(change["file"])
+    journal.keep(path)
+    shutil.chown(path, *change["owner"].split(":"))
+
+
+def do_run(journal, change):
+    journal.note("run", change["undo"])
+    shell(change["do"])
+
+
+def break_it(name, operations):
+    """Do the operations of a fault, one after the other."""
+    journal = Journal(name)
+    if journal.entries:
+        sys.exit("the fault is there already; undo it first")
+    for operation in operations:
+        ((kind, values),) = operation.items()
+        globals()[f"do_{kind}"](journal, values.split() if kind in UNITS else values)
+
+
+UNITS = ("stop", "mask", "disable", "freeze", "kill", "restart")
+
+
+def restore(path, copy):
+    """Put back what was kept of a path."""
+    if os.path.isdir(copy) and not os.path.islink(copy):
+        shutil.rmtree(path, ignore_errors=True)
+    done = call("cp", "-aT", "--remove-destination", copy, path)
+    if done.returncode:
+        sys.exit(f"{path} cannot be restored from {copy}: {done.stderr.strip()}")
+
+
+def undo(name):
+    """Take back what a fault did. First what it changed, then services, which read it."""
+    journal = Journal(name)
+    for kind, *values in reversed(journal.entries):
+        if kind == "file":
+            restore(*values)
+        elif kind == "none" and os.path.lexists(values[0]):
+            os.unlink(values[0])
+        elif kind == "run":
+            shell(values[0])
+    for kind, *units in journal.entries:
+        if kind == "thaw":
+            call("systemctl", "kill", "--signal=SIGCONT", *units)
+        elif kind == "unmask":
+            call("systemctl", "unmask", *units)
+        elif kind == "enable":
+            call("systemctl", "enable", *units)
+        elif kind == "loop":
+            call("systemctl", "stop", LOOP)
+    again = [unit for kind, *units in journal.entries if kind == "restart" for unit in units]
+    start = [unit for kind, *units in journal.entries if kind in ("start", "unmask", "loop") for unit in units]
+    for verb, units in (("restart", again), ("start", start)):
+        if units:
+            call("systemctl", "reset-failed", *units)
+            await_started(verb, units)
+    shutil.rmtree(journal.folder, ignore_errors=True)
+
+
+def await_started(verb, units):
+    """Start units, again if what they need was not there at once."""
+    until = time.monotonic() + PATIENCE
+    while call("systemctl", verb, *units).returncode:
+        if time.monotonic() > until:
+            sys.exit(f"does not {verb}: {' '.join(units)}; see systemctl status {shlex.join(units)}")
+        time.sleep(1)
+
+
+def left():
+    """Names of the faults that are in the node."""
+    return sorted(os.listdir(KEPT)) if os.path.isdir(KEPT) else []
+
+
+def main(message):
+    if message["do"] == "break":
+        break_it(message["name"], message["operations"])
+    else:
+        for name in [message["name"]] if message["name"] else left():
+            undo(name)
+            print(name)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,117 @@
+"""`stackspec faults`: break a deployed site on purpose, and see whether the tests catch it and name the cause."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .fault import Fault, catalogue, chosen
+from .fault_run import digest, record_of, site_for_faults, try_fault
+from .plugin import default_inventory
+from .report_model import plural
+from .session import enter_lab
+from .which_cloud import which_cloud
+
+if TYPE_CHECKING:
+    from .site import Site
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command `faults` to a command line."""
+    text = "break a deployed site on purpose, one fault at a time, and see whether the tests catch it and say why"
+    commands = subparsers.add_parser("faults", help=text, description=text).add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    listing = commands.add_parser("list", help="the faults of the catalogue, with what became of each")
+    trying = commands.add_parser("run", help="try faults; those that were tried before are passed over")
+    trying.add_argument("name", nargs="*", help="faults, or kinds of them (default: all)")
+    trying.add_argument(
+        "--everything", action="store_true", help="run all of tests/infra, too, not only what should catch it"
+    )
+    trying.add_argument("--again", action="store_true", help="also those that were tried before")
+    trying.add_argument("--some", type=int, metavar="N", help="only N of them, each day others")
+    trying.add_argument(
+        "--break-site", metavar="NAME", help="the name of the site, where it is not a lab: its services will be broken"
+    )
+    undoing = commands.add_parser("undo", help="take back what a killed run left broken")
+    for parser in (listing, trying, undoing):
+        parser.add_argument("--inventory", type=Path, help="the site (default: the embedded lab)")
+    listing.set_defaults(func=show)
+    trying.set_defaults(func=run)
+    undoing.set_defaults(func=undo)
+
+
+def _site(arguments: argparse.Namespace) -> Site:
+    site = which_cloud(arguments.inventory, default_inventory(), nodes=True).site
+    assert site is not None
+    return site
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    known = record_of(_site(arguments)).read()
+    for fault in catalogue().values():
+        print(f"{fault.kind:14} {fault.name}: {fault.what}")
+        if fault.name in known:
+            print(f"{'':14} {known[fault.name]}")
+    return 0
+
+
+def undo(arguments: argparse.Namespace) -> int:
+    """Take back all faults of a site's nodes."""
+    site = _site(arguments)
+    enter_lab(site)
+    with site_for_faults(site):
+        return 0
+
+
+def some_of(faults: list[Fault], count: int, day: datetime.date) -> list[Fault]:
+    """So many of the faults, spread over all kinds; each day others, until all have had their turn."""
+    start = day.toordinal()
+    stride = max(1, len(faults) // count)
+    return [
+        faults[(start + index * stride + day.toordinal()) % len(faults)] for index in range(min(count, len(faults)))
+    ]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Try faults, print and keep what became of each; status 1 when one was not caught, not named, or not clean.
+
+    :raises InputError: the site is no lab and was not named
+    """
+    site = _site(arguments)
+    if site.inventory.lab is None and arguments.break_site != site.name:
+        raise InputError(f"{site.name} is no lab; faults break its services: say so with --break-site {site.name}")
+    faults = chosen(catalogue(), arguments.name) if arguments.name else list(catalogue().values())
+    if arguments.some:
+        faults = some_of(faults, arguments.some, datetime.date.today())
+    enter_lab(site)
+    record = record_of(site)
+    known = record.read()
+    verdicts = []
+    with site_for_faults(site) as nodes:
+        todo = []
+        for fault in faults:
+            old = known.get(fault.name)
+            if old is None or arguments.again or old.trouble or old.digest != digest(fault, arguments.everything):
+                todo.append(fault)
+            else:
+                verdicts.append(old)
+        for fault in todo:
+            verdict = try_fault(site, nodes, fault, arguments.everything, lambda text: print(text, flush=True))
+            record.add(verdict)
+            verdicts.append(verdict)
+            print(verdict, flush=True)
+    good = [verdict for verdict in verdicts if verdict.good]
+    caught = [verdict for verdict in verdicts if verdict.caught]
+    named = [verdict for verdict in verdicts if verdict.named]
+    print(
+        f"{len(verdicts)} {plural(len(verdicts), 'fault')}: {len(caught)} caught, {len(named)} named by the first line,"
+        f" {sum(verdict.clean for verdict in verdicts)} clean when undone"
+    )
+    return 0 if len(good) == len(verdicts) else 1

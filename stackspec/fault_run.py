@@ -1,0 +1,286 @@
+"""Tries faults on a deployed site: break, test, look at what the tests say, undo, and prove that nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as tree
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import fault_agent
+from .errors import StackspecError
+from .fault import Fault, filled
+from .lock import Lock, who
+from .report_model import first_line
+from .resources.base import Query, run
+from .site import Site
+from .transport import Connections
+from .waiting import NotInTime, wait_for
+
+ROOT = Path(__file__).parents[1]
+"""Where the tests are."""
+ACTS_WITHIN = 180
+"""Seconds for a fault to show on its node: heartbeats and leases run out within."""
+CLEAN_WITHIN = 600
+"""Seconds after the end of a fault in which the tests have to pass again."""
+EVERYTHING = "tests/infra"
+"""What is run beside the tests that a fault names, when all that may catch it is asked for."""
+ENOUGH = 12
+"""Failures after which no more tests are run: a service that is gone fails all that use it, some after long waits."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test's end, as JUnit has it.
+
+    :param test: its node id
+    :param seconds: what it took
+    :param failure: the first line of its failure; empty when there is none
+    """
+
+    test: str
+    seconds: float
+    failure: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of tests found.
+
+    :param status: pytest's exit status
+    :param seconds: to the first failure, or to the end
+    :param failed: the tests that failed
+    :param output: the end of what pytest printed
+    """
+
+    status: int
+    seconds: float
+    failed: tuple[Case, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a fault.
+
+    :param fault: its name
+    :param digest: of its entry and of the way it was tried: a changed one is tried again
+    :param caught: the tests that failed; none: it was not caught
+    :param line: the first line that names the cause, else the first one
+    :param named: whether a first line names the cause
+    :param seconds: from the start of pytest to the first failure
+    :param clean: whether the tests passed again when it was undone
+    :param trouble: why it could not be tried
+    """
+
+    fault: str
+    digest: str
+    caught: tuple[str, ...] = ()
+    line: str = ""
+    named: bool = False
+    seconds: float = 0.0
+    clean: bool = False
+    trouble: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Caught, named, and gone."""
+        return bool(self.caught) and self.named and self.clean
+
+    def __str__(self) -> str:
+        if self.trouble:
+            return f"{self.fault}: could not be tried: {self.trouble}"
+        words = ["NOT CAUGHT"] if not self.caught else ["caught" if self.named else "caught, CAUSE NOT NAMED"]
+        words += [f"after {self.seconds:.0f} s by {self.caught[0]}"] if self.caught else []
+        words += [] if self.clean else ["NOT CLEAN when undone"]
+        return f"{self.fault}: {', '.join(words)}" + (f"\n    {self.line}" if self.line else "")
+
+
+class Record:
+    """The verdicts on a site's faults, kept beside its runs: the latest of each counts.
+
+    :param path: the file
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> dict[str, Verdict]:
+        """Verdicts by fault."""
+        if not self._path.exists():
+            return {}
+        lines = [json.loads(line) for line in self._path.read_text().splitlines()]
+        return {line["fault"]: Verdict(**{**line, "caught": tuple(line["caught"])}) for line in lines}
+
+    def add(self, verdict: Verdict) -> None:
+        """Keep a verdict."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as stream:
+            stream.write(json.dumps(asdict(verdict)) + "\n")
+
+
+def record_of(site: Site) -> Record:
+    """The record of a site."""
+    assert site.state is not None
+    return Record(site.state / "faults.jsonl")
+
+
+def digest(fault: Fault, everything: bool) -> str:
+    """What tells one way to try a fault from another."""
+    return hashlib.sha256(f"{fault.model_dump_json()} {everything}".encode()).hexdigest()[:16]
+
+
+def selection(fault: Fault, everything: bool) -> list[str]:
+    """The tests that a fault is tried with, as arguments of pytest."""
+    if everything:
+        return list(dict.fromkeys([EVERYTHING, *(each for each in fault.shows if not each.startswith(EVERYTHING))]))
+    return [*fault.shows, *(["-k", fault.only] if fault.only else [])]
+
+
+def run_tests(site: Site, tests: Sequence[str]) -> Outcome:
+    """Run tests on a site, as an engineer would.
+
+    :param tests: arguments of pytest
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        junit = Path(folder) / "junit.xml"
+        command = [sys.executable, "-m", "pytest", "--inventory", str(site.file), f"--junitxml={junit}"]
+        command += [f"--maxfail={ENOUGH}", "-p", "no:cacheprovider", *tests]
+        began = time.monotonic()
+        done = site.outside(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, text=True))
+        took = time.monotonic() - began
+        cases, inside = _cases(junit)
+    if not cases and done.returncode:
+        # The run was refused before any test.
+        text = next((line for line in done.stderr.splitlines() if line.startswith("ERROR: ")), done.stderr)
+        cases = [Case("(before any test)", took, first_line(text.removeprefix("ERROR: ")))]
+    failed = tuple(case for case in cases if case.failure)
+    seconds = took
+    if failed and inside:
+        seconds = max(0.0, took - inside) + sum(case.seconds for case in cases[: cases.index(failed[0]) + 1])
+    return Outcome(done.returncode, seconds, failed, "\n".join((done.stdout + done.stderr).splitlines()[-30:]))
+
+
+def _cases(junit: Path) -> tuple[list[Case], float]:
+    """The tests of a JUnit file, and the seconds that they took together."""
+    if not junit.exists():
+        return [], 0.0
+    suite = next(tree.parse(junit).getroot().iter("testsuite"))
+    found = []
+    for case in suite.iter("testcase"):
+        test = f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
+        bad = [*case.iter("failure"), *case.iter("error")]
+        text = first_line(bad[0].get("message") or bad[0].text or "?") if bad else ""
+        found.append(
+            Case(test, float(case.get("time") or 0), re.sub(r"^(Failed|AssertionError|[\w.]*NotInTime): ", "", text))
+        )
+    return found, float(suite.get("time") or 0)
+
+
+class Nodes:
+    """The nodes of a site, which faults are made on.
+
+    :param site: the site, entered
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._connections = Connections(site.inventory.ssh, site.nodes.values())
+        self._connections.open()
+        self._code = Path(fault_agent.__file__).read_text()
+
+    def _call(self, node: str, message: dict[str, Any]) -> list[str]:
+        # By standard input: a command line is for everybody to read.
+        script = f"import sys; sys.argv[1:] = [{json.dumps(json.dumps(message))}]\n{self._code}"
+        answer = self._ask(node, run("python3", "-", stdin=script))
+        if answer["status"]:
+            raise StackspecError(f"{node}: {(answer['err'] or answer['out']).strip()}")
+        return str(answer["out"]).split()
+
+    def _ask(self, node: str, query: Query) -> dict[str, Any]:
+        answer: dict[str, Any] = self._connections[node].facts([query])[query]
+        return answer
+
+    def break_it(self, node: str, fault: Fault, site: Site) -> None:
+        """Do what a fault does, and wait until it acts.
+
+        :raises StackspecError: it does not fit the site, or does not act
+        """
+        operations = [filled(each, site, node) for each in fault.do]
+        self._call(node, {"do": "break", "name": fault.name, "operations": operations})
+        if not fault.acts:
+            return
+        query = run("sh", "-c", filled(fault.acts, site, node))
+        try:
+            wait_for(f"{fault.name} acts", lambda: self._ask(node, query)["status"] == 0, ACTS_WITHIN, every=1)
+        except NotInTime as error:
+            raise StackspecError(str(error)) from None
+
+    def undo(self, node: str, name: str = "") -> list[str]:
+        """Take back a fault, or all of a node; return the names of those that were there."""
+        return self._call(node, {"do": "undo", "name": name})
+
+    def undo_all(self) -> list[str]:
+        """Take back what is left of runs that were killed."""
+        return [f"{name} on {node}" for node in self._connections.names() for name in self.undo(node)]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connections.close()
+
+
+@contextlib.contextmanager
+def site_for_faults(site: Site) -> Iterator[Nodes]:
+    """Have a site for faults alone; those that a killed run left are undone first, and all of them at the end.
+
+    :raises InputError: somebody deploys it
+    """
+    assert site.state is not None
+    lock = Lock(site.state / "lock")
+    lock.take(who("faults"), f"site {site.name}")
+    nodes = Nodes(site)
+    try:
+        for each in nodes.undo_all():
+            print(f"undone: {each}, which an earlier run left", flush=True)
+        yield nodes
+    finally:
+        nodes.undo_all()
+        nodes.close()
+        lock.release()
+
+
+def try_fault(site: Site, nodes: Nodes, fault: Fault, everything: bool, say: Callable[[str], None]) -> Verdict:
+    """Break the site, run tests, undo it, and run the tests until they pass again: it was the fault that failed them.
+
+    :param everything: whether all of tests/infra is run, too
+    :param say: told what is done
+    """
+    mark, tests, node = digest(fault, everything), selection(fault, everything), fault.node_of(site)
+    say(f"{fault.name} on {node}: {fault.what}")
+    try:
+        try:
+            nodes.break_it(node, fault, site)
+            found = run_tests(site, tests)
+        finally:
+            nodes.undo(node, fault.name)
+    except StackspecError as error:
+        return Verdict(fault.name, mark, trouble=str(error))
+    words = [filled(word, site, node).lower() for word in fault.says]
+    naming = [case for case in found.failed if all(word in case.failure.lower() for word in words)]
+    line = (naming or found.failed)[0].failure if found.failed else ""
+    until = time.monotonic() + CLEAN_WITHIN
+    after = run_tests(site, tests)
+    while after.status and time.monotonic() < until:
+        after = run_tests(site, tests)
+    if after.status:
+        say(after.output)
+    caught = tuple(case.test for case in (*naming, *found.failed))
+    return Verdict(fault.name, mark, tuple(dict.fromkeys(caught)), line, bool(naming), found.seconds, after.status == 0)

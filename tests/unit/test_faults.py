@@ -1,0 +1,303 @@
+"""Faults: the catalogue is whole, and what a fault does to a node is taken back."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackspec import fault, fault_agent
+from stackspec.errors import InputError
+from stackspec.fault import Fault, catalogue, chosen, filled
+from stackspec.fault_command import some_of
+from stackspec.fault_run import Case, Record, Verdict, _cases, digest, selection
+from stackspec.site import load_site
+
+ROOT = Path(__file__).parents[2]
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >>{log}
+[ "$1" != is-active ] || [ "$2" != absent ]
+"""
+
+
+class Machine:
+    """A folder that stands for a node: files, and a systemctl that writes down what it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "systemctl.log"
+        self.kept = folder / "kept"
+        tools = folder / "bin"
+        tools.mkdir()
+        (tools / "systemctl").write_text(SYSTEMCTL.format(log=self.log))
+        (tools / "systemctl").chmod(0o755)
+        self.log.touch()
+        self._path = f"{tools}:{os.environ['PATH']}"
+
+    def file(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def _agent(self, message: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        code = Path(fault_agent.__file__).read_text().replace("/var/lib/stackspec/faults", str(self.kept))
+        script = f"import sys; sys.argv[1:] = [{json.dumps(json.dumps(message))}]\n{code}"
+        return subprocess.run(
+            [sys.executable, "-"], input=script, capture_output=True, text=True, env={"PATH": self._path}
+        )
+
+    def broken(self, *operations: dict[str, Any], name: str = "seeded") -> subprocess.CompletedProcess[str]:
+        return self._agent({"do": "break", "name": name, "operations": list(operations)})
+
+    def undone(self, name: str = "seeded") -> list[str]:
+        done = self._agent({"do": "undo", "name": name})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    def asked(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_catalogue_is_whole() -> None:
+    """Every fault shows in tests that there are, and a word of its cause is wanted."""
+    faults = catalogue()
+    assert len(faults) >= 80
+    assert {each.kind for each in faults.values()} == {
+        *("units", "configuration", "cloud", "files", "network", "storage", "time", "code")
+    }
+    for each in faults.values():
+        assert each.says, each.name
+        assert each.only, each.name
+        for path in each.shows:
+            assert (ROOT / path).is_file(), f"{each.name}: {path}"
+
+
+def test_names_of_the_site_are_filled_in() -> None:
+    site = load_site(ROOT / "inventories" / "lab")
+    for each in catalogue().values():
+        node = each.node_of(site)
+        assert node in site.nodes
+        text = json.dumps([filled(operation, site, node) for operation in each.do])
+        for word in ("<node>", "<controller>", "<controller_address>", "<interface>", "<region>"):
+            assert word not in text, each.name
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        pytest.param("{what: x, do: [{explode: all}], says: [x]}", "no operation 'explode'", id="unknown operation"),
+        pytest.param("{what: x, do: [{option: {file: /f}}], says: [x]}", "option lacks section", id="key missing"),
+        pytest.param("{what: x, do: [{stop: [a]}], says: [x]}", "stop takes a text", id="list for text"),
+        pytest.param("{what: x, do: [], says: [x], colour: red}", "colour", id="unknown key"),
+    ],
+)
+def test_bad_entry_is_refused_with_its_line(
+    entry: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "units.yaml").write_text(f"# a comment\nbad: {entry}\n")
+    monkeypatch.setattr(fault.importlib.resources, "files", lambda package: tmp_path)
+    with pytest.raises(InputError) as raised:
+        catalogue()
+    assert f"{tmp_path}/units.yaml:2: bad: " in str(raised.value)
+    assert complaint in str(raised.value)
+
+
+def test_faults_are_chosen_by_name_and_kind() -> None:
+    faults = catalogue()
+    assert [each.name for each in chosen(faults, ["nova-conductor-stopped"])] == ["nova-conductor-stopped"]
+    assert {each.kind for each in chosen(faults, ["time", "storage"])} == {"time", "storage"}
+    with pytest.raises(InputError, match="no fault 'nonsense'"):
+        chosen(faults, ["nonsense"])
+
+
+def test_some_of_them_are_others_each_day_and_all_in_time() -> None:
+    faults = list(catalogue().values())
+    seen: set[str] = set()
+    for day in range(len(faults)):
+        today = some_of(faults, 10, datetime.date(2024, 4, 3) + datetime.timedelta(days=day))
+        assert len(today) == 10
+        seen |= {each.name for each in today}
+    assert seen == {each.name for each in faults}
+
+
+def test_option_is_set_and_comes_back(machine: Machine) -> None:
+    text = "# ours\n[a]\nx = 1\n\n[b]\n#x = 0\nx=2\ny = 3\n"
+    file = machine.file("some.conf", text)
+    file.chmod(0o640)
+    operation = {"file": str(file), "section": "b", "option": "x", "value": "9"}
+    assert machine.broken({"option": operation}, {"restart": "some"}).returncode == 0
+    assert file.read_text() == "# ours\n[a]\nx = 1\n\n[b]\n#x = 0\nx = 9\ny = 3\n"
+    machine.undone()
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (text, 0o640)
+    assert machine.asked() == ["restart some", "reset-failed some", "restart some"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("x", None, "[a]\ny = 2\n[b]\n"),
+        ("z", "3", "[a]\nx = 1\ny = 2\nz = 3\n[b]\n"),
+    ],
+)
+def test_option_is_dropped_or_added_in_its_section(
+    option: str, value: str | None, wanted: str, machine: Machine
+) -> None:
+    file = machine.file("some.conf", "[a]\nx = 1\ny = 2\n[b]\n")
+    operation = {"file": str(file), "section": "a", "option": option, "value": value}
+    assert machine.broken({"option": operation}).returncode == 0
+    assert file.read_text() == wanted
+
+
+def test_section_that_is_not_there_is_made() -> None:
+    assert fault_agent.set_option("[a]\nx = 1\n", "b", "y", "2") == "[a]\nx = 1\n[b]\ny = 2\n"
+
+
+def test_folder_is_removed_and_comes_back(machine: Machine) -> None:
+    folder = machine.folder / "keys"
+    folder.mkdir(mode=0o700)
+    (folder / "0").write_text("secret")
+    assert machine.broken({"remove": str(folder)}).returncode == 0
+    assert not folder.exists()
+    machine.undone()
+    assert ((folder / "0").read_text(), folder.stat().st_mode & 0o777) == ("secret", 0o700)
+
+
+def test_file_that_was_not_there_goes_again(machine: Machine) -> None:
+    path = machine.folder / "policy.yaml"
+    assert machine.broken({"write": {"file": str(path), "text": "no", "mode": "0600"}}).returncode == 0
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("no", 0o600)
+    machine.undone()
+    assert not path.exists()
+
+
+def test_function_begins_with_what_it_does_not_have(machine: Machine) -> None:
+    code = 'class Manager:\n    def look(self):\n        """Doc."""\n        return 1\n\n'
+    code += "    def other(self):\n        return 2\n"
+    file = machine.file("module.py", code)
+    change = {"file": str(file), "function": "Manager.look", "with": "raise RuntimeError('seeded')"}
+    assert machine.broken({"begins": change}).returncode == 0
+    found: dict[str, Any] = {}
+    exec(file.read_text(), found)
+    assert found["Manager"]().other() == 2
+    with pytest.raises(RuntimeError, match="seeded"):
+        found["Manager"]().look()
+    machine.undone()
+    assert file.read_text() == code
+
+
+@pytest.mark.parametrize(
+    ("operation", "complaint"),
+    [
+        ({"replace": {"file": "{file}", "old": "absent", "new": "x"}}, "does not have 'absent'"),
+        ({"option": {"file": "{file}", "section": "a", "option": "absent", "value": None}}, "no option absent"),
+        ({"begins": {"file": "{file}", "function": "absent", "with": "return"}}, "has no absent"),
+        ({"remove": "{file}.absent"}, "is not there"),
+        ({"stop": "absent"}, "absent does not run"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(operation: dict[str, Any], complaint: str, machine: Machine) -> None:
+    """Else a fault that broke nothing would be one that nobody catches."""
+    file = machine.file("module.py", "x = 1\n")
+    done = machine.broken(json.loads(json.dumps(operation).replace("{file}", str(file))))
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert file.read_text() == "x = 1\n"
+
+
+def test_what_was_done_until_an_error_is_undone(machine: Machine) -> None:
+    file = machine.file("some.conf", "one\n")
+    first = {"replace": {"file": str(file), "old": "one", "new": "two"}}
+    assert machine.broken(first, {"run": {"do": "false", "undo": f"echo back >{file}.undone"}}).returncode == 1
+    assert file.read_text() == "two\n"
+    machine.undone()
+    assert file.read_text() == "one\n"
+    assert Path(f"{file}.undone").exists()
+
+
+def test_file_that_two_operations_change_is_as_it_was_first(machine: Machine) -> None:
+    file = machine.file("some.conf", "one\n")
+    change = {"file": str(file), "old": "o", "new": "0"}
+    assert machine.broken({"replace": change}, {"append": {"file": str(file), "text": "two\n"}}).returncode == 0
+    assert file.read_text() == "0ne\ntwo\n"
+    machine.undone()
+    assert file.read_text() == "one\n"
+
+
+def test_units_are_started_after_what_they_read_is_back(machine: Machine) -> None:
+    file = machine.file("some.conf", "one\n")
+    script = f"echo undone >>{machine.log}"
+    operations = [{"stop": "first"}, {"freeze": "second"}, {"mask": "third"}, {"run": {"do": "true", "undo": script}}]
+    assert machine.broken(*operations, {"replace": {"file": str(file), "old": "one", "new": "two"}}).returncode == 0
+    machine.log.write_text("")
+    machine.undone()
+    assert machine.asked() == [
+        "undone",
+        "kill --signal=SIGCONT second",
+        "unmask third",
+        "reset-failed first third",
+        "start first third",
+    ]
+
+
+def test_all_that_is_left_is_undone(machine: Machine) -> None:
+    files = [machine.file(name, "one\n") for name in ("a", "b")]
+    for file in files:
+        change = {"file": str(file), "old": "one", "new": "two"}
+        assert machine.broken({"replace": change}, name=f"fault-{file.name}").returncode == 0
+    assert machine.broken({"stop": "x"}, name="fault-a").returncode == 1, "it is there already"
+    assert machine.undone("") == ["fault-a", "fault-b"]
+    assert [file.read_text() for file in files] == ["one\n", "one\n"]
+    assert machine.undone("") == []
+
+
+JUNIT = """<testsuites><testsuite time="5.5">
+<testcase classname="tests.infra.test_base" name="test_a" time="1.5"/>
+<testcase classname="tests.infra.test_base" name="test_b" time="2">
+<failure message="AssertionError: controller: it is off&#10;assert 1">long</failure></testcase>
+</testsuite></testsuites>"""
+
+
+def test_first_lines_are_read_from_junit(tmp_path: Path) -> None:
+    (tmp_path / "junit.xml").write_text(JUNIT)
+    cases, seconds = _cases(tmp_path / "junit.xml")
+    assert seconds == 5.5
+    assert cases == [
+        Case("tests/infra/test_base.py::test_a", 1.5, ""),
+        Case("tests/infra/test_base.py::test_b", 2.0, "controller: it is off"),
+    ]
+
+
+def test_record_keeps_the_latest_verdict(tmp_path: Path) -> None:
+    record = Record(tmp_path / "state" / "faults.jsonl")
+    assert record.read() == {}
+    record.add(Verdict("a", "1"))
+    good = Verdict("a", "2", ("t",), "controller: it is off", True, 3.0, True)
+    record.add(good)
+    assert record.read() == {"a": good}
+    assert good.good
+    assert "caught, after 3 s by t" in str(good)
+
+
+def test_verdict_says_what_is_wrong() -> None:
+    assert "NOT CAUGHT" in str(Verdict("a", "1", clean=True))
+    assert "CAUSE NOT NAMED" in str(Verdict("a", "1", ("t",), "assert 1", clean=True))
+    assert "NOT CLEAN" in str(Verdict("a", "1", ("t",), "a line", True))
+    assert "could not be tried: no such node" in str(Verdict("a", "1", trouble="no such node"))
+
+
+def test_changed_fault_is_another() -> None:
+    one = Fault(name="a", kind="units", what="x", do=[{"stop": "a"}], says=["a"], only="a")
+    two = one.model_copy(update={"what": "y"})
+    assert len({digest(one, False), digest(two, False), digest(one, True)}) == 3
+    assert selection(one, True) == ["tests/infra"]
+    assert selection(one, False) == ["tests/infra/test_drift.py", "-k", "a"]
