@@ -21,6 +21,7 @@ class Catalog:
         self._site = site
         self._cloud = cloud
         self._types: set[str] | None = None
+        self._refusal: str | None = None
 
     def check(self) -> None:
         """See that OS_CLOUD names a cloud that admits its user.
@@ -41,6 +42,20 @@ class Catalog:
         except ClientException as error:
             raise InputError(f"OS_CLOUD={name}: the cloud does not admit its user: {error}") from None
         self._types = {entry["type"] for entry in entries}
+
+    def refusal(self) -> str:
+        """Why the site's keystone does not let the administrator in, in one line; empty when it does. Asked once."""
+        from keystoneauth1.exceptions import ClientException
+
+        if self._site is not None and self._refusal is None:
+            try:
+                self.types()
+                self._refusal = ""
+            except ClientException as error:
+                from .openstack.cloud import auth_url
+
+                self._refusal = f"the administrator cannot log in at {auth_url(self._site)}: {error}"
+        return self._refusal or ""
 
     def types(self) -> set[str]:
         """The service types."""

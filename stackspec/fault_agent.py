@@ -19,12 +19,16 @@ import time
 KEPT = "/var/lib/stackspec/faults"
 PYTHON = "/usr/lib/python3/dist-packages"
 PATIENCE = 300
+READY = 20
 LOOP = "stackspec-fault-loop"
 
 
 def call(*argv):
     """Run a command; its end is looked at by whoever needs it."""
-    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 124, "", f"no end within {PATIENCE} s")
 
 
 def shell(script):
@@ -148,8 +152,13 @@ def do_kill(journal, units):
 
 def do_restart(journal, units):
     journal.note("restart", *units)
-    # A service that does not start with what is wrong is a fault like others.
-    call("systemctl", "restart", *units)
+    # A service that does not start with what is wrong, or is not ready for minutes, is a fault like others.
+    call("systemctl", "restart", "--no-block", *units)
+    until = time.monotonic() + READY
+    while time.monotonic() < until:
+        time.sleep(1)
+        if call("systemctl", "is-active", *units).returncode == 0:
+            break
 
 
 def do_option(journal, change):

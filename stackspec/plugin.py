@@ -23,6 +23,9 @@ from .step import STEPS, closure, load_steps
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Node ids of the tests that were skipped for a step that failed."""
 
+LOGIN = "user_cloud"
+"""The fixture by which tests log in to the cloud."""
+
 LANES: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 """Node id of a test -> what must be in one lane with it."""
 
@@ -322,6 +325,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     try:
         item.config.stash[RUN].admit(wanted(item))
+        if LOGIN in getattr(item, "fixturenames", ()) and not item.config.option.setupplan:
+            item.config.stash[RUN].admit_user()
     except pytest.skip.Exception:
         item.config.stash[BLOCKED].append(item.nodeid)
         raise

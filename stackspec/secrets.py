@@ -32,6 +32,39 @@ def hide_tokens(text: str) -> str:
     return _TOKEN.sub(lambda found: (found["header"] or "") + MASK, text)
 
 
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+@")
+
+
+def hide_other(wanted: str, found: str) -> str:
+    """`found` as it may stand beside `wanted`: where a secret is wanted, a value that is found is a secret, too.
+
+    Nobody has registered it: it was set by hand, or by another installation.
+    """
+    if redact(wanted) == wanted or redact(found) != found:
+        return found
+    hidden = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", found)
+    return f"another ({MASK})" if hidden == found and found[:1] in ("'", '"') else hidden
+
+
+def hide_replaced(diff: str) -> str:
+    """A unified diff without the values that secrets take the place of."""
+    lines = diff.splitlines(keepends=True)
+    keys = {_key(line) for line in lines if line.startswith("+") and redact(line) != line}
+
+    def shown(line: str) -> str:
+        if not line.startswith("-") or line.startswith("---") or _key(line) not in keys or redact(line) != line:
+            return line
+        hidden = _PASSWORD_IN_URL.sub(rf"\1:{MASK}@", line)
+        return hidden if hidden != line else f"-{_key(line)} = {MASK}\n"
+
+    return "".join(shown(line) for line in lines)
+
+
+def _key(line: str) -> str:
+    """What stands before the first = or : of a line of a diff."""
+    return re.split("[=:]", line[1:], maxsplit=1)[0].strip()
+
+
 class Redactor:
     """The one registry of secret values; every sink (console, log, report, exception) passes text through it."""
 

@@ -418,6 +418,16 @@ class Run:
                 pytest.fail(cause.text, pytrace=False)
             pytest.skip(f"blocked by {cause.name}: {cause.first}")
 
+    def admit_user(self) -> None:
+        """Let a test log in to a cloud that exists: the first that cannot says why, the others are skipped for it.
+
+        A deployment's keystone has proved it in its own step.
+        """
+        if not self.deploying and (refusal := self.catalog.refusal()):
+            if self._told.claim("login"):
+                pytest.fail(refusal, pytrace=False)
+            pytest.skip(f"blocked by keystone: {refusal}")
+
     def _failure(self, step: str) -> Cause | None:
         if self.followed is not None:
             return self.followed.failure(step)

@@ -100,7 +100,10 @@ class Cloud:
         with self.lock:
             if self._reachable or time.monotonic() - self._asked < REACHED_FOR:
                 return self._reachable
-            self._reachable = self.admits("admin", self.site.password("admin"), "admin")
+            try:
+                self._reachable = self.admits("admin", self.site.password("admin"), "admin")
+            except CannotTell as error:
+                self._refusal = str(error)
             self._asked = time.monotonic()
             return self._reachable
 
@@ -108,6 +111,8 @@ class Cloud:
         """Whether keystone gives `user` of `domain` a token for `project`, or without one for the domain itself.
 
         A keystone that has answered before and now does not is busy: it is asked again, since no answer is no refusal.
+
+        :raises CannotTell: keystone does not answer, or with an error of its own
         """
         if (user, project or domain) in self._proved:
             return True
@@ -123,10 +128,12 @@ class Cloud:
         )
         try:
             attempts(auth.get_token, Session(auth=auth, timeout=30))
-        except (exceptions.ClientException, OSError) as error:
-            silent = isinstance(error, exceptions.ConnectFailure)
-            answer = "does not answer" if silent else f"does not admit {user}: {type(error).__name__}: {error}"
-            self._refusal = f"keystone at {auth_url(self.site)} {answer}"
+        except (exceptions.ConnectFailure, OSError):
+            raise CannotTell(f"keystone at {auth_url(self.site)} does not answer") from None
+        except exceptions.HttpServerError as error:
+            raise CannotTell(f"keystone at {auth_url(self.site)} answers with an error of its own: {error}") from None
+        except exceptions.ClientException as error:
+            self._refusal = f"keystone at {auth_url(self.site)} does not admit {user}: {type(error).__name__}: {error}"
             return False
         self._proved.add((user, project or domain))
         return True

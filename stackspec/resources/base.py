@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import ActionError
+from ..secrets import hide_other, hide_replaced
 from ..site import Site
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class Difference:
     what: str
     wanted: str
     found: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", hide_other(self.wanted, self.found))
 
     def __str__(self) -> str:
         return f"{self.what}: wanted {self.wanted}, found {self.found}"
@@ -254,4 +258,4 @@ def unified_diff(path: str, before: str, after: str) -> str:
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), f"{path} (found)", f"{path} (wanted)", n=1
     )
-    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+    return hide_replaced("".join(line if line.endswith("\n") else line + "\n" for line in lines))

@@ -71,7 +71,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_catalogue_is_whole() -> None:
     """Every fault shows in tests that there are, and a word of its cause is wanted."""
     faults = catalogue()
-    assert len(faults) >= 80
+    assert len(faults) >= 100
     assert {each.kind for each in faults.values()} == {
         *("units", "configuration", "cloud", "files", "network", "storage", "time", "code")
     }
@@ -139,7 +139,7 @@ def test_option_is_set_and_comes_back(machine: Machine) -> None:
     assert file.read_text() == "# ours\n[a]\nx = 1\n\n[b]\n#x = 0\nx = 9\ny = 3\n"
     machine.undone()
     assert (file.read_text(), file.stat().st_mode & 0o777) == (text, 0o640)
-    assert machine.asked() == ["restart some", "reset-failed some", "restart some"]
+    assert machine.asked() == ["restart --no-block some", "is-active some", "reset-failed some", "restart some"]
 
 
 @pytest.mark.parametrize(

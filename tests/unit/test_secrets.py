@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stackspec.resources.base import Difference, unified_diff
 from stackspec.secrets import MASK, Redactor, Secrets, redact
 
 pytestmark = pytest.mark.usefixtures("no_traces")
@@ -85,3 +86,28 @@ def test_the_longest_secret_is_masked_first() -> None:
     assert redactor("abcdef abc xdefx") == f"{MASK} {MASK} x{MASK}x"
     assert redactor("nothing here") == "nothing here"
     assert redactor.values() == ["abc", "abcdef", "def"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "shown"),
+    [
+        ("'kept-inside'", "'set by hand'", "another (******)"),
+        ("'db://nova:kept-inside@host/nova'", "'db://nova:by-hand@other/nova'", "'db://nova:******@other/nova'"),
+        ("'kept-inside'", "not set", "not set"),
+        ("'no secret'", "'db'", "'db'"),
+    ],
+)
+def test_value_found_in_a_secret_s_place_is_a_secret(wanted: str, found: str, shown: str) -> None:
+    redact.add("kept-inside")
+    assert Difference("option", wanted, found).found == shown
+
+
+def test_diff_hides_what_a_secret_takes_the_place_of() -> None:
+    redact.add("kept-inside")
+    before = "[a]\npassword = by-hand\nconnection = db://nova:by-hand@host\nport = 1\n"
+    after = "[a]\npassword = kept-inside\nconnection = db://nova:kept-inside@host\nport = 2\n"
+    diff = unified_diff("/etc/some.conf", before, after)
+    assert "by-hand" not in diff
+    assert "-password = ******\n" in diff
+    assert "-connection = db://nova:******@host\n" in diff
+    assert "-port = 1\n" in diff

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from keystoneauth1.exceptions import Unauthorized
 from stackspec.fixtures.cloud import connect_as
 
 from stackspec.catalog import Catalog
@@ -117,3 +118,29 @@ def test_run_ends_before_anything_is_touched(runs: Runs, monkeypatch: pytest.Mon
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*OS_CLOUD=prod names another cloud than the inventory*"])
     assert runs.files() == before
+
+
+LOGIN = """
+    import pytest
+
+    @pytest.fixture
+    def user_cloud(identity): pass
+
+    def test_first(user_cloud): pass
+    def test_second(user_cloud): pass
+    def test_without(): pass
+"""
+
+
+def test_login_that_is_refused_is_said_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test that logs in would tell the same; what does not need the cloud is tested."""
+
+    def refuse(site: object) -> None:
+        raise Unauthorized("wrong password")
+
+    monkeypatch.setattr(cloud, "connect", refuse)
+    runs.tests(LOGIN)
+    result = runs.pytest()
+    result.assert_outcomes(errors=1, skipped=1, passed=1)
+    refused = "the administrator cannot log in at http://one:5000/v3: wrong password*"
+    result.stdout.fnmatch_lines([refused, f"SKIPPED*blocked by keystone: {refused}"])
