@@ -19,6 +19,13 @@ ERROR, DIFF, LOG, PICTURE = 16_000, 8_000, 32_000, 600_000
 """The most characters of an error, a diff, a log tail; bytes of a picture in base64."""
 CELL = 500
 """The most characters of a text in a table."""
+LOOK = {
+    "cloud": "the cloud, which did or answered something else than it should",
+    "node": "the node that is named",
+    "suite": "the suite itself, whose test broke off: this may say nothing of the cloud",
+    "time": "what it waited for, and why that takes so long",
+}
+"""Where to look first, by the kind of a failure."""
 PAGE, ROWS = 3_000_000, 900_000
 """Bytes for texts and pictures, and for tables without them; with the drawing that makes less than 5 MB."""
 FULL = '<p class="cut">Left out: the page is full. The record of the run has it.</p>'
@@ -137,10 +144,17 @@ def causes(run: Run, page: Page, attachments: bool) -> str:
 
 
 def _cause(run: Run, cause: Cause, page: Page, attachments: bool) -> str:
-    parts = [f"<h3>{safe(cause.title)}</h3>"]
-    if cause.at:
-        parts.append(f'<p class="dim">at: {safe(cause.at)}</p>')
-    if cause.text:
+    parts = [f"<h3>{safe(cause.brief or cause.title, 2000)}</h3>"]
+    if cause.brief:
+        where = f"{cause.title}, at: {cause.at}" if cause.at else cause.title
+        parts.append(f'<p class="dim">{safe(where)}</p>')
+    if cause.kind:
+        parts.append(f"<p>Look first at: {safe(LOOK.get(cause.kind, cause.kind))}.</p>")
+    if cause.again:
+        parts.append(f"<p>To run it again: <code>{safe(cause.again, 2000)}</code></p>")
+    if cause.text and cause.nodeid:
+        parts.append(f"<details><summary>traceback</summary>{page.text(cause.text)}</details>")
+    elif cause.text:
         parts.append(page.text(cause.text))
     if cause.blocked:
         names = "".join(f"<li>{safe(name)}</li>" for name in cause.blocked[:200])

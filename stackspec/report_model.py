@@ -24,6 +24,8 @@ class Cause:
     :param at: the resource where a step failed
     :param blocked: names of the steps and tests that it blocked
     :param nodeid: the test whose logs and pictures belong to it
+    :param kind: where to look first: cloud, node, suite or time
+    :param again: the command that runs the test again
     """
 
     title: str
@@ -32,6 +34,8 @@ class Cause:
     at: str = ""
     blocked: list[str] = field(default_factory=list)
     nodeid: str = ""
+    kind: str = ""
+    again: str = ""
 
 
 @dataclass
@@ -125,7 +129,9 @@ class Run:
                 owner.blocked.append(nodeid)
             elif event.get("outcome") in BAD_TESTS:
                 text = str(event.get("longrepr") or reason)
-                found.append(Cause(nodeid, first_line(reason) or first_line(text), text, nodeid=nodeid))
+                brief = first_line(reason) or first_line(text)
+                kind, again = str(event.get("kind") or ""), str(event.get("again") or "")
+                found.append(Cause(nodeid, brief, text, nodeid=nodeid, kind=kind, again=again))
         return found
 
     @property

@@ -16,6 +16,7 @@ from _pytest.junitxml import xml_key
 
 from . import report
 from .events import EventLog
+from .failure import command_for, kind_of
 from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
 from .report_html import Page, clip, log_tail
@@ -24,6 +25,8 @@ from .step import STEPS
 
 Gather = Callable[[str, pytest.TestReport], list[dict[str, Any]]]
 """Called with the node id and the report of a failed phase; returns log tails, each `title`, `node` and `text`."""
+KIND, AGAIN = "stackspec.kind", "stackspec.again"
+"""Properties of a failed test, in JUnit's file, too: where to look first, and the command that runs it again."""
 LIBRARIES = (
     "stackspec",
     "pytest",
@@ -124,9 +127,16 @@ class ReportPlugin:
             self._write({"event": "test", "nodeid": nodeid, "outcome": "running"})
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a report the test's steps and, after a failure, log tails and pictures."""
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add to a report the test's steps and, after a failure, its kind, how to see it again, log tails, pictures."""
         found = yield
+        if found.failed and call.excinfo is not None:
+            told = {KIND: kind_of(call.excinfo.value, item.nodeid), AGAIN: self._again(item.nodeid)}
+            item.user_properties += told.items()
+            found.user_properties += told.items()
+            found.sections.append(("to run it again", told[AGAIN]))
         extra: dict[str, Any] = vars(found)  # pytest-xdist carries what stands here from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
@@ -195,6 +205,11 @@ class ReportPlugin:
             found["stackspec.changes"] = run.changes
         return found
 
+    def _again(self, nodeid: str) -> str:
+        mode = self.about.get("mode")
+        cloud = str(self.about.get("site") or "") if mode == "validate" else ""
+        return command_for(nodeid, self.config.option, cloud, mode == "deploy")
+
     @staticmethod
     def _tails(gather: Gather, failure: pytest.TestReport) -> list[dict[str, Any]]:
         try:
@@ -253,6 +268,7 @@ def _test_event(phases: list[pytest.TestReport]) -> dict[str, Any]:
             outcome, decisive = "failed" if phase.when == "call" else "error", phase
         elif phase.skipped and outcome == "passed":
             outcome, decisive = "skipped", phase
+    told = dict(decisive.user_properties)
     return {
         "event": "test",
         "nodeid": decisive.nodeid,
@@ -262,7 +278,9 @@ def _test_event(phases: list[pytest.TestReport]) -> dict[str, Any]:
         "reason": _reason(decisive),
         "longrepr": decisive.longreprtext if outcome in BAD_TESTS else "",
         "steps": getattr(decisive, "stackspec_steps", []),
-        "notes": [f"{name}: {value}" for name, value in phases[-1].user_properties],
+        "notes": [f"{name}: {value}" for name, value in phases[-1].user_properties if name not in (KIND, AGAIN)],
+        "kind": told.get(KIND, ""),
+        "again": told.get(AGAIN, ""),
     }
 
 

@@ -1,0 +1,48 @@
+"""What a failed test is a failure of, and the command that runs it again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from .errors import ActionError, NodeError
+from .waiting import NotInTime
+
+CLOUD, NODE, SUITE, TIME = "cloud", "node", "suite", "time"
+CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")
+"""Libraries whose exceptions are what an API answered, or that it did not."""
+OPTIONS = ("guest_image", "guest_user", "external_network", "volume_zone", "horizon_url", "skyline_url", "flavor")
+"""Options of this plugin that tell a test what the cloud has."""
+
+
+def kind_of(error: BaseException, nodeid: str) -> str:
+    """Where to look first: the cloud, a node, the suite itself, or why something takes so long.
+
+    :param error: what the test ended with
+    :param nodeid: the test
+    """
+    if isinstance(error, NotInTime):
+        return TIME
+    if isinstance(error, ActionError | NodeError):
+        return NODE
+    if type(error).__module__.split(".")[0] in CLIENTS:
+        return CLOUD
+    if isinstance(error, AssertionError) or type(error).__name__ == "Failed":
+        return NODE if "tests/infra/" in nodeid else CLOUD
+    return SUITE
+
+
+def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:
+    """The command that runs one test again.
+
+    :param option: the options of this run
+    :param cloud: the entry of clouds.yaml, when no site is tested
+    :param deploying: whether this run installs what the test needs
+    """
+    words = [f"OS_CLOUD={shlex.quote(cloud)}"] if cloud else []
+    words += ["./run", "--deploy", "-n0"] if deploying else ["./run"]
+    for name in ("inventory", *OPTIONS):
+        value = getattr(option, name, None)
+        if value and (name, value) != ("guest_user", "cirros"):
+            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    return " ".join([*words, shlex.quote(nodeid)])

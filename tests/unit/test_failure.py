@@ -1,0 +1,68 @@
+"""A failed test says where to look first, and how to run it again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from keystoneauth1.exceptions import ConnectFailure
+from openstack.exceptions import HttpException
+
+from stackspec.errors import ActionError, NodeError
+from stackspec.events import EventLog
+from stackspec.failure import command_for, kind_of
+from stackspec.report_html import Page, causes
+from stackspec.report_model import Run
+from stackspec.waiting import NotInTime
+
+
+@pytest.mark.parametrize(
+    ("error", "nodeid", "kind"),
+    [
+        (NotInTime("timed out"), "tests/e2e/test_server.py::test_a", "time"),
+        (HttpException("502"), "tests/api/test_image.py::test_a", "cloud"),
+        (ConnectFailure("no route"), "tests/api/test_image.py::test_a", "cloud"),
+        (AssertionError("two are not three"), "tests/api/test_image.py::test_a", "cloud"),
+        (AssertionError("controller: it is full"), "tests/infra/test_nodes.py::test_a", "node"),
+        (NodeError("compute01 is gone"), "tests/e2e/test_server.py::test_a", "node"),
+        (ActionError("restart nova-api"), "tests/e2e/test_server.py::test_a", "node"),
+        (KeyError("id"), "tests/infra/test_nodes.py::test_a", "suite"),
+    ],
+)
+def test_kind_says_where_to_look(error: BaseException, nodeid: str, kind: str) -> None:
+    assert kind_of(error, nodeid) == kind
+
+
+def options(**given: str) -> SimpleNamespace:
+    none = dict.fromkeys(("inventory", "guest_image", "external_network", "flavor"))
+    return SimpleNamespace(**{**none, "guest_user": "cirros", **given})
+
+
+def test_command_runs_the_one_test_with_the_same_cloud_and_guest() -> None:
+    test = "tests/api/test_image.py::test_a[x y]"
+    assert command_for(test, options(), "", False) == f"./run '{test}'"
+    assert command_for(test, options(), "", True) == f"./run --deploy -n0 '{test}'"
+    assert command_for(test, options(inventory="my site"), "", False) == f"./run --inventory 'my site' '{test}'"
+    given = options(flavor="m1", guest_user="debian")
+    assert command_for(test, given, "prod", False) == f"OS_CLOUD=prod ./run --guest-user debian --flavor m1 '{test}'"
+
+
+TESTS = """
+def test_good(): pass
+def test_bad(): raise KeyError("id")
+"""
+
+
+def test_kind_and_command_are_in_record_page_terminal_and_junit(runs) -> None:  # type: ignore[no-untyped-def]
+    runs.tests(TESTS, "test_kinds.py")
+    result = runs.pytest("--junitxml=junit.xml", "test_kinds.py")
+    result.stdout.fnmatch_lines(["*to run it again*", "./run test_kinds.py::test_bad"])
+    junit = (runs.path / "junit.xml").read_text()
+    assert '<property name="stackspec.kind" value="suite"' in junit
+    assert junit.count("stackspec.again") == 1
+    (record,) = runs.path.rglob("events.jsonl")
+    run = Run.of(EventLog(record).read())
+    assert [(each.kind, each.again) for each in run.causes] == [("suite", "./run test_kinds.py::test_bad")]
+    page = causes(run, Page(), True)
+    assert page.index("KeyError") < page.index("Look first at: the suite itself") < page.index("traceback")
+    assert run.tests["test_kinds.py::test_bad"]["notes"] == []
