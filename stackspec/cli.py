@@ -1,4 +1,4 @@
-"""The command `stackspec`: the lab, the report of a run, the cleanup of what runs left in a cloud, and faults."""
+"""The command `stackspec`: the lab, reports of runs, cleanup of what runs left in a cloud, and faults."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
     import lab.cli
     from lab import LabError
-    from stackspec import cleanup, fault_command, report
+    from stackspec import cleanup, compare, fault_command, report
 
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     lab.cli.add_parser(commands)
     report.add_parser(commands)
+    compare.add_parser(commands)
     cleanup.add_parser(commands)
     fault_command.add_parser(commands)
     chosen = parser.parse_args(arguments)
