@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,23 @@ class EventLog:
     def read(self) -> list[dict[str, Any]]:
         """All events so far; none when the file does not exist."""
         return read(self.path) if self.path.exists() else []
+
+
+def forget_runs(folder: Path, days: float, at_work: Collection[str]) -> list[str]:
+    """Remove the folders of runs that ended long ago.
+
+    :param folder: where a site's runs are
+    :param days: how long a run is kept after its last event; 0 keeps all
+    :param at_work: ids of runs that are never removed
+    :returns: the ids of those that were removed
+    """
+    limit, removed = time.time() - days * 24 * 3600, []
+    for record in sorted(folder.glob(f"*/{FILE}")) if days > 0 else ():
+        run = record.parent
+        if run.name not in at_work and record.stat().st_mtime < limit:
+            shutil.rmtree(run, ignore_errors=True)
+            removed.append(run.name)
+    return removed
 
 
 class Tail:

@@ -51,6 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name in ("horizon", "skyline"):
         group.addoption(f"--{name}-url", metavar="URL", help=f"address of {name.capitalize()} (default: the site's)")
+    group.addoption(
+        "--keep-runs",
+        type=float,
+        default=30,
+        metavar="DAYS",
+        help="remove records and reports of runs that are older (default: 30; 0 keeps all)",
+    )
     parser.addini("lanes", "workers that test beside a deployment, as with -n (default: 0, one process does all)")
     group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
 

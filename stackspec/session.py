@@ -20,7 +20,7 @@ from . import evidence, plan_output, waiting
 from .catalog import Catalog
 from .engine import STOPPED, Engine, Event
 from .errors import ActionError, InputError, StackspecError
-from .events import EventLog, Tail
+from .events import EventLog, Tail, forget_runs
 from .lanes import BEGUN, LEADS, Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
 from .lock import Lock, who
 from .names import learn_names
@@ -28,6 +28,7 @@ from .plugin_keys import CLOUD, ENGINE, RUN_ID, SITE
 from .progress import Progress
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
+from .running import running
 from .secrets import redact
 from .site import ImageBuilder, Site, cache_directory, check_config, load_site, state_directory
 from .status import Status
@@ -204,6 +205,8 @@ class Run:
         if self.unrecorded:
             raise InputError(self.unrecorded)
         self._began = True
+        if not self._worker and not self.planning:
+            forget_runs(self.folder.parent, self.config.option.keep_runs, running())
         if self.site is None:
             self.catalog.check()
             return

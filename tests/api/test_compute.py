@@ -111,11 +111,15 @@ def test_server_group(nova: object, member: Connection, owned: Owned, policy: st
 
 
 def test_limits_of_a_project(nova: object, member: Connection) -> None:
-    """The absolute limits of the user's project, with what is used."""
+    """The absolute limits of the user's project, with what is used: there is room for a server."""
     limits = member.compute.get_limits().absolute
-    assert limits.instances is not None
-    assert limits.instances_used >= 0
-    assert limits.total_cores_used >= 0
+    for name, most, used in (
+        ("instances", limits.instances, limits.instances_used),
+        ("cores", limits.total_cores, limits.total_cores_used),
+        ("ram", limits.total_ram, limits.total_ram_used),
+    ):
+        assert used >= 0, f"{used} {name} are used"
+        assert most == -1 or most > used, f"the quota of {name} leaves no room for a server: {used} of {most} are used"
 
 
 @pytest.fixture(scope="module")

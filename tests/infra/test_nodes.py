@@ -12,6 +12,7 @@ from stackspec.waiting import wait_for
 
 FULL = 95
 """Per cent of a file system, or of its inodes, from which on services fail that write there."""
+MONTH = 30 * 24 * 3600
 RESTARTS_WITHIN = 10
 """Seconds in which a service that ends each time has been started again."""
 CONNECTS = """
@@ -62,6 +63,22 @@ def test_packages_are_whole(deployed, base, site, node_host):
         problems += [f"{name}: apt-get check: {line}" for line in check.stderr.splitlines() if check.rc != 0]
         if re.search(r"^\s*exit 101", host.run("cat /usr/sbin/policy-rc.d").stdout, re.MULTILINE):
             problems.append(f"{name}: /usr/sbin/policy-rc.d holds back the starts of services; remove it")
+    assert not problems, "\n".join(problems)
+
+
+def test_certificates_last(deployed, base, site, node_host):
+    """No certificate that a service has in /etc ends within a month; those of the distribution are its own affair."""
+    find = (
+        "grep -rlsI -e '-----BEGIN CERTIFICATE' --include='*.pem' --include='*.crt' --include='*.cert'"
+        " --exclude-dir=ssl --exclude-dir=ca-certificates /etc"
+    )
+    problems = []
+    for name in site.nodes:
+        host = node_host(name)
+        for path in host.run(find).stdout.splitlines():
+            date = host.check_output("openssl x509 -noout -enddate -in %s", path).partition("=")[2]
+            if host.run("openssl x509 -noout -checkend %s -in %s", str(MONTH), path).rc != 0:
+                problems.append(f"{name}: the certificate in {path} ends on {date}")
     assert not problems, "\n".join(problems)
 
 

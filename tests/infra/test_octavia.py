@@ -71,15 +71,14 @@ def test_certificates_verify(octavia: object, controller: testinfra.host.Host) -
     client = f"{CERTIFICATES}/private/client.cert-and-key.pem"
     verify = "openssl verify -x509_strict -CAfile %s -purpose %s %s"
     good = controller.run(verify, f"{CERTIFICATES}/client_ca.cert.pem", "sslclient", client)
-    assert good.rc == 0, good.stdout + good.stderr
+    why = " ".join((good.stderr + good.stdout).split())
+    assert good.rc == 0, f"{client} is not one that amphorae take: {why}"
     for authority, purpose in (("client_ca.cert.pem", "sslserver"), ("server_ca.cert.pem", "sslclient")):
         bad = controller.run(verify, f"{CERTIFICATES}/{authority}", purpose, client)
         assert bad.rc != 0, f"{client} passes as {purpose} with {authority}"
     for authority in ("client_ca", "server_ca"):
         file = f"{CERTIFICATES}/{authority}.cert.pem"
-        assert controller.run(verify, file, "any", file).rc == 0
-        month = 30 * 24 * 3600
-        assert controller.run("openssl x509 -in %s -noout -checkend %s", file, str(month)).rc == 0, "it ends in a month"
+        assert controller.run(verify, file, "any", file).rc == 0, f"{file} does not verify itself"
 
 
 def test_keys_are_octavias_only(octavia: object, controller: testinfra.host.Host) -> None:

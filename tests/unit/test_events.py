@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from stackspec.errors import InputError
-from stackspec.events import EventLog, find_run, latest_run, read, run_file
+from stackspec.events import FILE, EventLog, find_run, forget_runs, latest_run, read, run_file
 from stackspec.secrets import redact
 
 NASTY = "p\"w\\d'<&>\tend-of-it"
@@ -121,3 +122,14 @@ def test_a_run_that_is_not_there_is_an_input_error():
         find_run(None)
     with pytest.raises(InputError, match="no run r9"):
         find_run("r9")
+
+
+def test_old_runs_are_forgotten_but_not_those_at_work(tmp_path: Path) -> None:
+    now = time.time()
+    for name, age in (("old", 31), ("old-at-work", 31), ("young", 29)):
+        EventLog(tmp_path / name / FILE).write({"event": "run"})
+        os.utime(tmp_path / name / FILE, (now, now - age * 24 * 3600))
+    (tmp_path / "no-run").mkdir()
+    assert forget_runs(tmp_path, 0, ()) == []
+    assert forget_runs(tmp_path, 30, {"old-at-work"}) == ["old"]
+    assert {each.name for each in tmp_path.iterdir()} == {"old-at-work", "young", "no-run"}
