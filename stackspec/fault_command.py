@@ -6,6 +6,7 @@ import argparse
 import datetime
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     trying.add_argument("--again", action="store_true", help="also those that were tried before")
     trying.add_argument("--some", type=int, metavar="N", help="only N of them, each day others")
+    trying.add_argument("--within", type=float, metavar="SECONDS", help="begin with no other fault after this time")
     trying.add_argument(
         "--break-site", metavar="NAME", help="the name of the site, where it is not a lab: its services will be broken"
     )
@@ -106,7 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
                 todo.append(fault)
             else:
                 verdicts.append(old)
+        until = time.monotonic() + (arguments.within or float("inf"))
         for fault in todo:
+            if time.monotonic() > until:
+                print(
+                    f"{len(todo) - todo.index(fault)} of them were not begun within {arguments.within:g} s", flush=True
+                )
+                break
             verdict = try_fault(site, nodes, fault, arguments.everything, lambda text: print(text, flush=True))
             record.add(verdict)
             verdicts.append(verdict)

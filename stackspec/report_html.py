@@ -224,10 +224,11 @@ def tests(run: Run, page: Page) -> str:
     """A row for each test, the failed ones first."""
     if not run.tests:
         return ""
+    flaky = set(run.flaky)
     rank = {"failed": 0, "error": 0, "running": 1, "skipped": 2}
     rows = []
     for nodeid, event in sorted(run.tests.items(), key=lambda each: rank.get(str(each[1].get("outcome")), 3)):
-        outcome = "blocked" if is_blocked(event) else str(event.get("outcome"))
+        outcome = "blocked" if is_blocked(event) else "flaky" if nodeid in flaky else str(event.get("outcome"))
         details = safe(
             "; ".join(str(text) for text in (event.get("reason"), *(event.get("notes") or ())) if text), 1000
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 Event = dict[str, Any]
 BAD_STEPS = ("failed", "drift")
+FLAKY = "flaky: "
+"""How the note of a test begins that had to try something again: `record_property("flaky", what)`."""
 BAD_TESTS = ("failed", "error")
 ENDS = {2: "INTERRUPTED", 3: "INTERNAL ERROR", 4: "NOT STARTED", 5: "NO TESTS"}
 """Words for pytest's exit statuses that are neither a pass nor a failed test."""
@@ -108,6 +110,16 @@ class Run:
         return Counter("blocked" if is_blocked(event) else str(event.get("outcome")) for event in self.tests.values())
 
     @property
+    def flaky(self) -> list[str]:
+        """Tests that passed, of which something did not work at the first attempt, as they note it themselves."""
+        return [
+            nodeid
+            for nodeid, event in self.tests.items()
+            if event.get("outcome") == "passed"
+            and any(str(each).startswith(FLAKY) for each in event.get("notes") or ())
+        ]
+
+    @property
     def causes(self) -> list[Cause]:
         """What failed of itself, steps first; tests that only carry a step's failure stand under the step."""
         found: list[Cause] = []
@@ -164,6 +176,8 @@ class Run:
         order = ("failed", "error", "blocked", "skipped", "passed")
         names = {"error": "errors" if tests["error"] > 1 else "error"}
         found = [f"{tests[each]} {names.get(each, each)}" for each in order if tests[each]]
+        if self.flaky:
+            found.append(f"{len(self.flaky)} flaky")
         if steps["blocked"]:
             found.append(f"{steps['blocked']} {plural(steps['blocked'], 'step')} blocked")
         if self.steps:

@@ -30,7 +30,7 @@ border-bottom:1px solid var(--rule);overflow-wrap:anywhere}
 .stackspec td.n,.stackspec th.n{text-align:right;padding-right:22px;
 white-space:nowrap;font-variant-numeric:tabular-nums}
 .stackspec td.state{white-space:nowrap;font-weight:600}
-.stackspec .done,.stackspec .passed{color:var(--good)}
+.stackspec .done,.stackspec .passed{color:var(--good)}.stackspec .flaky{color:var(--wait)}
 .stackspec .failed,.stackspec .error,.stackspec .drift{color:var(--bad)}
 .stackspec .blocked,.stackspec .running{color:var(--wait)}.stackspec .skipped,.stackspec .waiting{color:var(--dim)}
 .stackspec summary{cursor:pointer}

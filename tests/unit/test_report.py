@@ -14,7 +14,7 @@ import pytest
 from stackspec import report
 from stackspec.events import EventLog, run_file
 from stackspec.report import render, sections
-from stackspec.report_model import Run
+from stackspec.report_model import Event, Run
 from stackspec.secrets import redact
 
 BEGIN = 1764030000.0
@@ -324,3 +324,15 @@ def test_the_command_writes_the_page_of_the_latest_run(tmp_path: Path, monkeypat
     capsys.readouterr()
     assert run_command("--output", "-") == 0
     assert capsys.readouterr().out == page
+
+
+def test_flaky_tests_are_counted_and_called_so() -> None:
+    """A test that notes that something worked at the second attempt only has passed, and is no quiet pass."""
+    events: list[Event] = [
+        {"event": "run", "time": 1.0, "run": "ss"},
+        {"event": "test", "nodeid": "t::a", "outcome": "passed", "notes": ["flaky: boot: at the second attempt"]},
+        {"event": "test", "nodeid": "t::b", "outcome": "passed", "notes": ["Barbican: 2"]},
+        {"event": "end", "exit_status": 0},
+    ]
+    assert Run.of(events).verdict() == ("PASSED", "2 passed, 1 flaky")
+    assert '<td class="state flaky">flaky</td>' in render(events)
