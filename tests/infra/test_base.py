@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from stackspec.waiting import wait_for
 
 
@@ -44,10 +42,9 @@ def test_client_is_installed(openstack_client, controller):
 
 def test_no_failed_units(nova_networking, neutron_compute, nova_discover, site, node_host):
     """systemd has nothing to complain about on any node."""
-    failed = {
-        name: units
-        for name in site.nodes
-        if (units := node_host(name).check_output("systemctl --failed --plain --no-legend"))
-    }
-    if failed:
-        pytest.fail(f"failed units: {failed}", pytrace=False)
+    problems = []
+    for name in site.nodes:
+        for line in node_host(name).check_output("systemctl --failed --plain --no-legend").splitlines():
+            unit = line.split()[0]
+            problems.append(f"{name}: {unit} has failed; see journalctl -u {unit} there")
+    assert not problems, "\n".join(problems)
