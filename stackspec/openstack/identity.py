@@ -117,12 +117,15 @@ class ServiceUser(ApiObject):
             return compare(None, {}, self.title)
         differences = compare(user, {"is_enabled": True}, self.title)
         differences += [
-            Difference(f"role of {self.name} on {where}", role, "not given")
+            Difference(f"role of {self.name} on {self._place(where)}", role, "not given")
             for role, where in self._missing(cloud, user)
         ]
         if not differences and not cloud.admits(self.name, context.site.password(self.name), self.project):
             differences.append(Difference(f"password of {self.name}", "the site's", "another"))
         return differences
+
+    def _place(self, where: str) -> str:
+        return f"project {self.project}" if where == "project" else "the whole system"
 
     def _missing(self, cloud: Cloud, user: Any) -> list[tuple[str, str]]:
         project = cloud.find("identity.projects", name=self.project, domain_id="default")
