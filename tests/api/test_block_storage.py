@@ -8,8 +8,8 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
-from stackspec.fixtures.iscsi import node_name
 from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.services import all_work
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
 
 from stackspec.plugin_keys import SITE
@@ -54,22 +54,9 @@ def test_services_are_up(request: pytest.FixtureRequest, cinder_volume: object, 
     site = request.config.stash.get(SITE, None)
     nodes = {node.name for node in site.nodes.values() if node.devices("cinder")} if site is not None else set()
 
-    def complaint() -> str:
-        services = list(cloud.block_storage.services())
-        missing = {"cinder-scheduler", "cinder-volume"} - {each.binary for each in services}
-        if missing:
-            return f"not there: {sorted(missing)}"
-        # Of somebody else's cloud, who may have his reasons, those that are to work.
-        off = [f"{each.binary} on {each.host}" for each in services if nodes and each.status != "enabled"]
-        if off:
-            return f"disabled: {', '.join(off)}"
-        down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
-        if down:
-            return f"down: {', '.join(down)}"
-        hosts = {node_name(each.host) for each in services if each.binary == "cinder-volume"}
-        return f"cinder-volume: expected on {sorted(nodes)}, found on {sorted(hosts)}" if nodes - hosts else ""
-
-    wait_for("every service of cinder is up", lambda: not complaint(), REPORTED_WITHIN, detail=complaint)
+    wanted = {"cinder-scheduler": (), "cinder-volume": nodes}
+    services = cloud.block_storage.services
+    all_work("cinder", lambda: list(services()), wanted, ours=site is not None, seconds=REPORTED_WITHIN)
 
 
 def test_backups_have_a_service(cinder_backup: object, cloud: Connection) -> None:

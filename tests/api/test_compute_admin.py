@@ -6,6 +6,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.services import all_work
 
 from stackspec.plugin_keys import SITE
 from stackspec.waiting import wait_for
@@ -24,25 +25,10 @@ def expected_nodes(request: pytest.FixtureRequest) -> set[str]:
 
 def test_services_are_up(request: pytest.FixtureRequest, nova_discover: object, cloud: Connection) -> None:
     """Scheduler, conductor, and a compute service on each compute node: all enabled and up."""
-    wanted = expected_nodes(request)
-
-    def complaint() -> str:
-        services = list(cloud.compute.services())
-        missing = {"nova-scheduler", "nova-conductor", "nova-compute"} - {each.binary for each in services}
-        if missing:
-            return f"not there: {sorted(missing)}"
-        # Of somebody else's cloud, who may have his reasons, those that are to work.
-        off = [f"{each.binary} on {each.host}" for each in services if wanted and each.status != "enabled"]
-        if off:
-            return f"disabled: {', '.join(off)}"
-        down = [f"{each.binary} on {each.host}" for each in services if each.status == "enabled" and each.state != "up"]
-        if down:
-            return f"down: {', '.join(down)}"
-        hosts = {each.host.split(".")[0] for each in services if each.binary == "nova-compute"}
-        return f"nova-compute: expected on {sorted(wanted)}, found on {sorted(hosts)}" if wanted - hosts else ""
-
-    # A service that has just started reports within its interval of 10 s.
-    wait_for("every service of nova is up", lambda: not complaint(), REPORTED_WITHIN, detail=complaint)
+    nodes = expected_nodes(request)
+    wanted = {"nova-scheduler": (), "nova-conductor": (), "nova-compute": nodes}
+    # One that has just started reports within its interval of 10 s.
+    all_work("nova", lambda: list(cloud.compute.services()), wanted, ours=bool(nodes), seconds=REPORTED_WITHIN)
 
 
 def test_hypervisors_are_up_and_in_a_cell(
