@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +17,12 @@ from .site import Site
 from .transport import Connections
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
+_ERROR = re.compile(r" (?:ERROR|CRITICAL) \S+ \[[^]]*\] (?P<text>.+)")
+"""A line of oslo.log: date, process, level, module, request and who asked, text."""
+REQUESTS = "stackspec_requests"
+"""Attribute of a failed phase's report: ids of the requests that its exception came from."""
+LOGGED = 300
+"""Characters of a logged error in a failure's first line."""
 FEW = 8
 """Nodes of a site that are all asked where a failure names none."""
 JOURNAL_LINES = 80
@@ -42,7 +49,7 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     journal = run(
         "journalctl", "-q", "--no-pager", "-o", "short-precise", "-p", "info", "-n", str(JOURNAL_LINES), since
     )
-    requests = sorted(set(_REQUEST.findall(report.longreprtext)))[:3]
+    requests = list(dict.fromkeys([*getattr(report, REQUESTS, ()), *sorted(_REQUEST.findall(report.longreprtext))]))[:3]
     pattern = "|".join(requests)
     find = f"grep -rhE '{pattern}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
 
@@ -61,6 +68,30 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     asked = [name for name in connected if requests or name in journals]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [tail for tails in pool.map(read, asked) for tail in tails]
+
+
+def requests_of(error: BaseException | None) -> list[str]:
+    """Ids of the requests that an exception, or what it was made from, came from: as clients keep them."""
+    found: list[str] = []
+    while error is not None and len(found) < 3:
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        ids = (getattr(error, "request_id", None), headers.get("x-openstack-request-id"))
+        found += [each for each in ids if isinstance(each, str) and _REQUEST.fullmatch(each) and each not in found]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
+    """The last error that services logged for the requests of a failed test, with its node; empty when there is none.
+
+    :param tails: what `gather` found
+    """
+    found = ""
+    for tail in tails:
+        for line in str(tail.get("text") or "").splitlines():
+            if (match := _ERROR.search(line)) and _REQUEST.search(line):
+                found = f"{tail.get('node')} logs: {match['text'].strip()[:LOGGED]}"
+    return found
 
 
 def write_versions(engine: Engine, log: EventLog) -> None:

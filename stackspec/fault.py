@@ -121,6 +121,7 @@ def filled(value: Any, site: Site, node: str) -> Any:
         "controller_address": str(site.controller.management.address),
         "interface": here.management.interface,
         "region": site.region,
+        "clients": site.networks["management"].cidr.with_netmask,
     }
     return re.sub(r"<([a-z_]+)>", lambda match: words.get(match[1], match[0]), value)
 

@@ -16,6 +16,7 @@ from _pytest.junitxml import xml_key
 
 from . import report
 from .events import EventLog
+from .evidence import REQUESTS, error_in, requests_of
 from .failure import command_for, kind_of
 from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
@@ -140,7 +141,10 @@ class ReportPlugin:
         extra: dict[str, Any] = vars(found)  # pytest-xdist carries what stands here from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
+            extra[REQUESTS] = requests_of(call.excinfo.value if call.excinfo is not None else None)
             extra["stackspec_logs"] = self._tails(self._gather, found)
+            if logged := error_in(extra["stackspec_logs"]):
+                _add_to_first_line(found, logged)
         if (found.failed or found.when == "teardown") and (pictures := self._pictures.pop(item.nodeid, [])):
             extra["stackspec_pictures"] = mask_tree(pictures)
         return found
@@ -258,6 +262,14 @@ class _JUnitProperties:
         if xml is not None:
             for name, value in self._plugin.properties().items():
                 xml.add_global_property(name, mask(str(value)))
+
+
+def _add_to_first_line(report: pytest.TestReport, text: str) -> None:
+    """Let what is read first of a failure say what the nodes know of it."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        first, line_end, rest = crash.message.partition("\n")
+        crash.message = f"{first}; {text}{line_end}{rest}"
 
 
 def _test_event(phases: list[pytest.TestReport]) -> dict[str, Any]:

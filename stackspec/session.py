@@ -34,6 +34,7 @@ from .site import ImageBuilder, Site, cache_directory, check_config, load_site, 
 from .status import Status
 from .step import STEPS, closure
 from .task import Finding, Task
+from .transport import Connections
 from .which_cloud import which_cloud
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Run:
         self._refused = ""
         self._refusal_told = False
         self._joined = self._surveying = False
+        self._nodes: Connections | None = None
         self._problems: list[str] = []
         self._declared: list[Declared] | None = None
         self._progress: Progress | None = None
@@ -111,9 +113,15 @@ class Run:
 
     def _gather(self, nodeid: str, report: pytest.TestReport) -> list[dict[str, Any]]:
         """What nodes logged while a test failed, and every line that carries the id of a request it names."""
-        if self.engine is None:
+        if self.engine is not None:
+            return evidence.gather(self.engine.connections, report, self.engine.site)
+        if self.site is None or self.planning or not self._began:
             return []
-        return evidence.gather(self.engine.connections, report, self.engine.site)
+        if self._nodes is None:
+            # A run of the APIs' tests alone needs the nodes only now.
+            self._nodes = Connections(self.site.inventory.ssh, self.site.nodes.values())
+            self._nodes.open()
+        return evidence.gather(self._nodes, report, self.site)
 
     def _find_cloud(self) -> tuple[Site | None, str]:
         from .plugin import default_inventory
@@ -519,6 +527,8 @@ class Run:
         self._turns.give_back()
         if self.engine is not None:
             self.engine.connections.close()
+        if self._nodes is not None:
+            self._nodes.close()
         self._leads.release()
         if self._lock is not None:
             self._lock.release()

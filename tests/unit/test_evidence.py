@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openstack.exceptions import HttpException
 
 from stackspec import evidence
 from stackspec.resources.base import Query
@@ -88,3 +89,27 @@ def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) 
     assert [event["node"] for event in events] == sorted(names)
     assert events[0]["kernel"] == "6.1"
     assert all(len(questions) == 1 for questions in connections.questions.values())
+
+
+def test_requests_of_an_exception_and_of_what_it_came_from() -> None:
+    """Clients keep the id of the request that failed, and none of them writes it into the text of every exception."""
+    cause = HttpException("500", response=None)
+    cause.request_id = REQUEST
+    failure = AssertionError("no stack")
+    failure.__cause__ = cause
+    assert evidence.requests_of(failure) == [REQUEST]
+    assert evidence.requests_of(ValueError("x")) == []
+    assert evidence.requests_of(None) == []
+
+
+LOG = f"""\
+2026-01-01 10:00:00.1 1 INFO heat.api [req-1 {REQUEST} admin] asked
+2026-01-01 10:00:00.2 1 ERROR heat.common.wsgi [req-1 {REQUEST} admin - -] Unexpected error: no table heat.event
+2026-01-01 10:00:00.3 1 ERROR heat.common.wsgi Traceback (most recent call last):
+"""
+
+
+def test_error_of_a_request_is_found_in_the_logs() -> None:
+    tails = [{"node": "compute01", "text": "nothing"}, {"node": "controller", "text": LOG}]
+    assert evidence.error_in(tails) == "controller logs: Unexpected error: no table heat.event"
+    assert evidence.error_in(tails[:1]) == ""

@@ -322,6 +322,19 @@ def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester, make):
     assert logs["items"][0]["text"] == "cannot be read: OSError: node is gone"
 
 
+def test_what_a_service_logged_is_in_the_first_line(pytester, make):
+    folder = make("def test_a(): assert 0, 'the API answers 500'")
+    logged = "2026-01-01 1 ERROR heat [req-0a1b2c3d-1111-2222-3333-444455556666] no table heat.event"
+    conftest = Path("conftest.py")
+    conftest.write_text(
+        conftest.read_text().replace("    return [{", f"    return [dict(node='one', text={logged!r})]\n    return [{{")
+    )
+    run(pytester, "--junitxml=junit.xml").assert_outcomes(failed=1)
+    (event,) = (each for each in read(folder / "events.jsonl") if each.get("outcome") == "failed")
+    assert event["reason"] == "AssertionError: the API answers 500; one logs: no table heat.event"
+    assert "one logs: no table heat.event" in Path("junit.xml").read_text()
+
+
 def test_of_a_repeated_test_the_last_attempt_counts(pytester, make):
     pytest.importorskip("pytest_rerunfailures")
     folder = make("tries = []\ndef test_a():\n    tries.append(1)\n    assert len(tries) > 1")
