@@ -11,6 +11,8 @@ from .waiting import NotInTime
 CLOUD, NODE, SUITE, TIME = "cloud", "node", "suite", "time"
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")
 """Libraries whose exceptions are what an API answered, or that it did not."""
+STATEMENT = 200
+"""Characters of a statement in a failure's first line."""
 OPTIONS = ("guest_image", "guest_user", "external_network", "volume_zone", "horizon_url", "skyline_url", "flavor")
 """Options of this plugin that tell a test what the cloud has."""
 
@@ -30,6 +32,22 @@ def kind_of(error: BaseException, nodeid: str) -> str:
     if isinstance(error, AssertionError) or type(error).__name__ == "Failed":
         return NODE if "tests/infra/" in nodeid else CLOUD
     return SUITE
+
+
+def sentence(message: str, expected: str, statement: str) -> str:
+    """A failure's text whose first line tells a reader what was expected, where the test itself says no more than code.
+
+    :param message: the exception's text
+    :param expected: what the test proves: the first line of its docstring
+    :param statement: the statement of the test that failed, as it is written
+    """
+    text = message.removeprefix("AssertionError: ").removeprefix("Failed: ")
+    if text.startswith("DID NOT RAISE"):
+        body = " ".join(line.strip() for line in statement.splitlines()[1:]) or statement
+        return f"not refused: {body[:STATEMENT]} ({text.split()[-1].strip("<>'")} was expected); {expected}"
+    if text.startswith("assert ") and expected:
+        return f"not so: {expected.rstrip('.')}; found: {text}"
+    return message
 
 
 def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:

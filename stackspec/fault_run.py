@@ -34,6 +34,8 @@ CLEAN_WITHIN = 600
 """Seconds after the end of a fault in which the tests have to pass again."""
 EVERYTHING = "tests/infra"
 """What is run beside the tests that a fault names, when all that may catch it is asked for."""
+_PREFIX = re.compile(r"^(?:failed on \w+ with \")?(?:Failed|AssertionError|[\w.]*NotInTime|[\w.]*Exception): ")
+"""What JUnit's message has before the sentence."""
 ENOUGH = 12
 """Failures after which no more tests are run: a service that is gone fails all that use it, some after long waits."""
 
@@ -180,9 +182,7 @@ def _cases(junit: Path) -> tuple[list[Case], float]:
         test = f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
         bad = [*case.iter("failure"), *case.iter("error")]
         text = first_line(bad[0].get("message") or bad[0].text or "?") if bad else ""
-        found.append(
-            Case(test, float(case.get("time") or 0), re.sub(r"^(Failed|AssertionError|[\w.]*NotInTime): ", "", text))
-        )
+        found.append(Case(test, float(case.get("time") or 0), _PREFIX.sub("", text)))
     return found, float(suite.get("time") or 0)
 
 

@@ -17,7 +17,7 @@ from _pytest.junitxml import xml_key
 from . import report
 from .events import EventLog
 from .evidence import REQUESTS, error_in, requests_of
-from .failure import command_for, kind_of
+from .failure import command_for, kind_of, sentence
 from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
 from .report_html import Page, clip, log_tail
@@ -138,6 +138,10 @@ class ReportPlugin:
             item.user_properties += told.items()
             found.user_properties += told.items()
             found.sections.append(("to run it again", told[AGAIN]))
+            crash = getattr(found.longrepr, "reprcrash", None)
+            if crash is not None and call.when == "call":
+                doc = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().splitlines()
+                crash.message = sentence(crash.message, doc[0] if doc else "", _statement(call.excinfo))
         extra: dict[str, Any] = vars(found)  # pytest-xdist carries what stands here from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
@@ -262,6 +266,15 @@ class _JUnitProperties:
         if xml is not None:
             for name, value in self._plugin.properties().items():
                 xml.add_global_property(name, mask(str(value)))
+
+
+def _statement(raised: pytest.ExceptionInfo[BaseException]) -> str:
+    """The statement in the last frame that belongs to a test or fixture, without the code that raises for it."""
+    entries = [entry for entry in raised.traceback if "/_pytest/" not in str(entry.path)]
+    try:
+        return str(entries[-1].statement) if entries else ""
+    except Exception:  # code that was made, not written, has no source
+        return ""
 
 
 def _add_to_first_line(report: pytest.TestReport, text: str) -> None:

@@ -72,6 +72,7 @@ def test_keypair_of_ones_own(nova: object, member: Connection, owned: Owned, gue
     """A public key is imported as it is, with its fingerprint; the second of a name is a conflict; then it is gone."""
     public = guest_key.with_suffix(".pub").read_text()
     made = owned(member, "keypair", "imported", public_key=public)
+    assert member.compute.find_keypair(made.name), f"the key {made.name} was made, and nova does not know its name"
     found = member.compute.get_keypair(made.name)
     assert found.public_key.split()[:2] == public.split()[:2]
     digest = hashlib.md5(b64decode(public.split()[1]), usedforsecurity=False).hexdigest()

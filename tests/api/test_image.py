@@ -36,8 +36,9 @@ def image(glance: object, member: Connection, module_owned: Owned, data: bytes) 
 def test_upload_and_download_are_equal(glance: object, member: Connection, image: Any, data: bytes) -> None:
     """Size and checksum are the data's, and what comes back is what was sent."""
     found = member.image.get_image(image.id)
+    shown = f"the image is {found.status} with {found.size} bytes, after an upload of {SIZE} it should be active"
+    assert (found.status, found.size) == ("active", SIZE), shown
     digest = hashlib.new(found.hash_algo, data).hexdigest()
-    assert (found.status, found.size) == ("active", SIZE)
     assert found.checksum == hashlib.md5(data, usedforsecurity=False).hexdigest()
     assert found.hash_value == digest, f"{found.hash_algo} of the image differs from that of the data"
     got = member.image.download_image(found).content

@@ -10,7 +10,7 @@ from openstack.exceptions import HttpException
 
 from stackspec.errors import ActionError, NodeError
 from stackspec.events import EventLog
-from stackspec.failure import command_for, kind_of
+from stackspec.failure import command_for, kind_of, sentence
 from stackspec.report_html import Page, causes
 from stackspec.report_model import Run
 from stackspec.waiting import NotInTime
@@ -45,6 +45,43 @@ def test_command_runs_the_one_test_with_the_same_cloud_and_guest() -> None:
     assert command_for(test, options(inventory="my site"), "", False) == f"./run --inventory 'my site' '{test}'"
     given = options(flavor="m1", guest_user="debian")
     assert command_for(test, given, "prod", False) == f"OS_CLOUD=prod ./run --guest-user debian --flavor m1 '{test}'"
+
+
+SENTENCES = '''
+import pytest
+
+def test_equal():
+    """Two keys have two names."""
+    assert "a" == "b"
+
+def test_refused():
+    """A second key of one name is a conflict."""
+    with pytest.raises(KeyError):
+        dict(
+            a=1,
+        )
+
+def test_own_words():
+    """Something."""
+    assert False, "controller: it is full"
+'''
+
+
+def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs) -> None:  # type: ignore[no-untyped-def]
+    runs.tests(SENTENCES, "test_sentences.py")
+    runs.pytest("test_sentences.py")
+    (record,) = runs.path.rglob("events.jsonl")
+    found = {each.nodeid.split("::")[1]: each.brief for each in Run.of(EventLog(record).read()).causes}
+    assert found == {
+        "test_equal": "not so: Two keys have two names; found: assert 'a' == 'b'",
+        "test_refused": "not refused: dict( a=1, ) (KeyError was expected); A second key of one name is a conflict.",
+        "test_own_words": "AssertionError: controller: it is full",
+    }
+
+
+def test_sentence_of_a_test_without_words() -> None:
+    assert sentence("assert 1 == 2", "", "") == "assert 1 == 2"
+    assert sentence("AssertionError: timed out", "Doc.", "") == "AssertionError: timed out"
 
 
 TESTS = """
