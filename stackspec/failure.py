@@ -44,7 +44,8 @@ def sentence(message: str, expected: str, statement: str) -> str:
     text = message.removeprefix("AssertionError: ").removeprefix("Failed: ")
     if text.startswith("DID NOT RAISE"):
         body = " ".join(line.strip() for line in statement.splitlines()[1:]) or statement
-        return f"not refused: {body[:STATEMENT]} ({text.split()[-1].strip("<>'")} was expected); {expected}"
+        error = text.split()[-1].strip("<>'")
+        return f"not refused: {body[:STATEMENT]} ({error} was expected); {expected}"
     if text.startswith("assert ") and expected:
         return f"not so: {expected.rstrip('.')}; found: {text}"
     return message
