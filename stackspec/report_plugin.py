@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import platform
 import sys
@@ -269,11 +270,13 @@ class _JUnitProperties:
 
 
 def _statement(raised: pytest.ExceptionInfo[BaseException]) -> str:
-    """The statement in the last frame that belongs to a test or fixture, without the code that raises for it."""
+    """The `with` statement of a test or fixture in which something was to be raised; empty when it was another."""
     entries = [entry for entry in raised.traceback if "/_pytest/" not in str(entry.path)]
     try:
-        return str(entries[-1].statement) if entries else ""
-    except Exception:  # code that was made, not written, has no source
+        source, line = Path(entries[-1].path).read_text(encoding="utf-8"), entries[-1].lineno + 1
+        here = [each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.With) and each.lineno == line]
+        return "\n".join(ast.get_source_segment(source, each) or "" for each in here[:1])
+    except (IndexError, OSError, SyntaxError, ValueError):  # code that was made, not written, has no source
         return ""
 
 
