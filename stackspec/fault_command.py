@@ -31,12 +31,12 @@ def add_parser(subparsers: Subparsers) -> None:
         required=True, metavar="COMMAND"
     )
     listing = commands.add_parser("list", help="the faults of the catalogue, with what became of each")
-    trying = commands.add_parser("run", help="try faults; those that were tried before are passed over")
+    trying = commands.add_parser("run", help="try faults; those that were caught and named before are passed over")
     trying.add_argument("name", nargs="*", help="faults, or kinds of them (default: all)")
     trying.add_argument(
         "--everything", action="store_true", help="run all of tests/infra, too, not only what should catch it"
     )
-    trying.add_argument("--again", action="store_true", help="also those that were tried before")
+    trying.add_argument("--again", action="store_true", help="also those that were caught and named before")
     trying.add_argument("--some", type=int, metavar="N", help="only N of them, each day others")
     trying.add_argument("--within", type=float, metavar="SECONDS", help="begin with no other fault after this time")
     trying.add_argument(
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         todo = []
         for fault in faults:
             old = known.get(fault.name)
-            if old is None or arguments.again or old.trouble or old.digest != digest(fault, arguments.everything):
+            if old is None or arguments.again or not old.good or old.digest != digest(fault, arguments.everything):
                 todo.append(fault)
             else:
                 verdicts.append(old)
