@@ -47,6 +47,7 @@ def test_upload_and_download_are_equal(object_store: Any, container: str) -> Non
     )
     assert (listed[0]["bytes"], listed[0]["hash"]) == (SIZE, digest)
     got = object_store.get(f"{container}/upload")
+    assert got.status_code == 200, f"reading the object that was just written ends with {got.status_code}: {got.reason}"
     assert got.headers["ETag"] == digest
     assert hashlib.sha256(got.content).digest() == hashlib.sha256(data).digest(), f"{len(got.content)} bytes of {SIZE}"
 

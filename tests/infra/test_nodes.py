@@ -10,6 +10,9 @@ import pytest
 
 from stackspec.waiting import wait_for
 
+# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+pytestmark = pytest.mark.steps("nova_compute")
+
 FULL = 95
 """Per cent of a file system, or of its inodes, from which on services fail that write there."""
 YOUNG = 60
