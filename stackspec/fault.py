@@ -40,6 +40,7 @@ class Fault(pydantic.BaseModel):
     :ivar shows: the files of tests where it should be caught
     :ivar only: which of their tests, as pytest's -k has it
     :ivar says: words that the first line of a failure has to have for an engineer to know the cause
+    :ivar slow: whether it takes many minutes until the tests have given up, so that --some leaves it out
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +54,7 @@ class Fault(pydantic.BaseModel):
     shows: list[str] = ["tests/infra/test_drift.py"]
     only: str = ""
     says: list[str]
+    slow: bool = False
 
     @pydantic.field_validator("do")
     @classmethod
