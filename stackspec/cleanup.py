@@ -66,7 +66,7 @@ def command(arguments: argparse.Namespace) -> int:
     from openstack.exceptions import SDKException
 
     # Imported here: the engine knows no OpenStack, this command does.
-    from .openstack import block_storage, mending, ownership
+    from .openstack import block_storage, ownership
     from .openstack.cloud import connect, connect_named
     from .session import enter_lab
 
@@ -93,9 +93,7 @@ def command(arguments: argparse.Namespace) -> int:
             for left in block_storage.stuck(connection, found, block_storage.NodeClock(site)):
                 print(left)
         return 0
-    for line in mending.mend(connection, found, site, admin=ownership.is_admin(connection)):
-        print(line)
-    problems = ownership.destroy(found)
-    for line in problems:
+    mended, problems = ownership.remove(connection, found, site)
+    for line in [*mended, *problems]:
         print(line)
     return 1 if problems else 0

@@ -6,7 +6,7 @@ Every object carries the run id in its name, or in its description where it has 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from keystoneauth1.exceptions import ClientException, ConnectFailure
 from openstack import exceptions
 
 from ..plugin_keys import CLOUD, RUN_ID, SITE
+from ..site import Site
 from ..waiting import NotInTime, wait_for
 from .cloud import connect, connect_named
 from .kinds import KINDS, RANK, Cloud, Kind
@@ -155,6 +156,25 @@ def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
     return problems
 
 
+def remove(connection: Cloud, objects: Sequence[Found], site: Site | None) -> tuple[list[str], list[str]]:
+    """Mend what is stuck of `objects`, and delete all of them.
+
+    Where something stays, it is mended and tried once more: while it was waited for, time has passed in which somebody
+    could still have been at work on it.
+
+    :param site: its nodes know when services were started; None where they cannot be looked at
+    :returns: lines that say what was mended, and what could not be deleted
+    """
+    if not objects:
+        return [], []
+    admin = is_admin(connection)
+    mended = list(mend(connection, objects, site, admin=admin))
+    problems = destroy(objects)
+    if problems and (more := list(mend(connection, objects, site, admin=admin))):
+        return [*mended, *more], destroy(objects)
+    return mended, problems
+
+
 def _destroy(each: Found, seconds: float) -> str | None:
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(min(seconds, RELEASED_WITHIN)),
@@ -197,7 +217,6 @@ def check_leftovers(config: pytest.Config) -> list[str]:
         except (exceptions.SDKException, ClientException) as error:
             return [*problems, f"cannot look for what tests left in the cloud: {type(error).__name__}: {error}"]
         problems += [f"left by a test: {each}" for each in found]
-        if found:
-            problems += mend(connection, found, config.stash.get(SITE, None), admin=is_admin(connection))
-        problems += destroy(found)
+        mended, stayed = remove(connection, found, config.stash.get(SITE, None))
+        problems += [*mended, *stayed]
     return problems

@@ -33,6 +33,17 @@ def test_end_of_a_run_mends_what_hangs_before_it_deletes(monkeypatch: pytest.Mon
     assert mended.startswith("set to error: volume")
 
 
+def test_what_was_too_young_to_be_called_stuck_is_mended_when_it_could_not_be_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the deletion was waited for, time has passed in which somebody could have been at work on it."""
+    looks, deletions = iter([[], ["set to ERROR: it"]]), iter([["it hangs"], []])
+    monkeypatch.setattr(ownership, "is_admin", lambda _: True)
+    monkeypatch.setattr(ownership, "mend", lambda *_, **__: next(looks))
+    monkeypatch.setattr(ownership, "destroy", lambda _: next(deletions))
+    assert ownership.remove(None, [thing()], None) == (["set to ERROR: it"], [])
+
+
 def test_end_of_an_ordinary_users_run_mends_no_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = BlockStorage("creating", LONGEST + 1)
     assert len(end_of_run(monkeypatch, storage, admin=False)) == 1
