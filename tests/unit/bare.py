@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from stackspec.inventory import Inventory, Node, load_inventory
 from stackspec.openstack.cloud import Cloud
@@ -60,6 +61,21 @@ class FixedSecrets(Secrets):
 
     def _get(self, name: str, make: Callable[[], str]) -> str:
         return self._value
+
+
+class NamedSecrets(Secrets):
+    """Each secret is another one and says which: one in place of another is seen. In memory, unregistered."""
+
+    _documents: ClassVar[dict[str, str]] = {}
+
+    def _get(self, name: str, make: Callable[[], str]) -> str:
+        return f"secret-of-{re.sub('[^a-z0-9]+', '-', name.lower())}"
+
+    def document(self, name: str, make: Callable[[], str], usable: Callable[[str], bool]) -> str:
+        """A certificate takes a while to make: once for all plans."""
+        if name not in self._documents or not usable(self._documents[name]):
+            self._documents[name] = make()
+        return self._documents[name]
 
 
 class NotedCloud(Cloud):
