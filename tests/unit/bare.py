@@ -66,16 +66,16 @@ class FixedSecrets(Secrets):
 class NamedSecrets(Secrets):
     """Each secret is another one and says which: one in place of another is seen. In memory, unregistered."""
 
-    _documents: ClassVar[dict[str, str]] = {}
+    documents: ClassVar[dict[str, str]] = {}
 
     def _get(self, name: str, make: Callable[[], str]) -> str:
         return f"secret-of-{re.sub('[^a-z0-9]+', '-', name.lower())}"
 
     def document(self, name: str, make: Callable[[], str], usable: Callable[[str], bool]) -> str:
         """A certificate takes a while to make: once for all plans."""
-        if name not in self._documents or not usable(self._documents[name]):
-            self._documents[name] = make()
-        return self._documents[name]
+        if name not in self.documents or not usable(self.documents[name]):
+            self.documents[name] = make()
+        return self.documents[name]
 
 
 class NotedCloud(Cloud):

@@ -48,7 +48,8 @@ def load_deliberate(release: str = RELEASES[0]) -> Deliberate:
     own = DELIBERATE.with_name(f"{release}.yaml")
     if own.exists():
         for name, each in YAML(typ="safe").load(own.read_text()).items():
-            entries[name] = {**each, "release": release}
+            # Both files may have an entry of this name.
+            entries[f"{name}@{release}"] = {**each, "release": release}
     return entries
 
 
@@ -133,20 +134,29 @@ def before() -> dict[str, str]:
 def judge(fact: Fact, deliberate: Deliberate, plan: Plan | None = None, only: Collection[str] = ()) -> Verdict:
     """Whether the steps do what the fact says, or leave it on purpose; on the nodes in `only`, where some are named."""
     plan = plan or guide_plan()
-    entries = [pattern for pattern in deliberate if fnmatchcase(fact["id"], pattern)]
-    # A release's own entry is about a fact that others leave as it is, or leave for another reason.
-    entries = [each for each in entries if "release" in deliberate[each]] or entries
+    names = entries_of(fact, deliberate)
     without = nodes_without(fact, plan, only)
     if not without:
-        if entries:
-            return Verdict("missing", f"is the same as in the guide: take {entries[0]!r} out of {DELIBERATE.name}")
+        if names and not only:
+            return Verdict("missing", f"is the same as in the guide: take {names[0]!r} out of {DELIBERATE.name}")
         return Verdict("same", "")
-    if len(entries) != 1:
-        many = f"; {len(entries)} entries of {DELIBERATE.name} are about it: {entries}" if entries else ""
+    if not names or len({"release" in deliberate[each] for each in names}) < len(names):
+        many = f"; {len(names)} entries of {DELIBERATE.name} are about it: {names}" if names else ""
         return Verdict("missing", f"not declared as in line {fact['line']} of the guide on {', '.join(without)}{many}")
-    entry = deliberate[entries[0]]
+    entry = deliberate[names[-1]]
+    if instead := {key: value for each in names for key, value in deliberate[each].get("instead", {}).items()}:
+        entry = {**entry, "instead": instead}
     problem = next(_problems(fact, entry, plan, only), "")
-    return Verdict("missing", f"{entries[0]!r}: {problem}") if problem else Verdict("deliberate", entry["why"])
+    return Verdict("missing", f"{names[-1]!r}: {problem}") if problem else Verdict("deliberate", entry["why"])
+
+
+def entries_of(fact: Fact, deliberate: Deliberate) -> list[str]:
+    """The entries about a fact. A release's own adds to the one of all releases, unless that leaves the fact out."""
+    found = [name for name in deliberate if fnmatchcase(fact["id"], name.partition("@")[0])]
+    common = [name for name in found if "release" not in deliberate[name]]
+    if any("instead" not in deliberate[name] for name in common):
+        return common
+    return [*common, *(name for name in found if "release" in deliberate[name])]
 
 
 def _problems(fact: Fact, entry: dict[str, Any], plan: Plan, only: Collection[str]) -> Iterator[str]:
@@ -158,9 +168,15 @@ def _problems(fact: Fact, entry: dict[str, Any], plan: Plan, only: Collection[st
     if cited and cited[0] not in ([errata] if isinstance(errata, str) else errata):
         yield f"the fact is not touched by erratum {cited[0]}"
     if "instead" in entry:
-        own = {key: value for key, value in fact.items() if key != "fixed"}
+        # What the guide's fact corrects is what it says itself, unless that is what there is something else of.
+        corrected = FIXED.get(fact["kind"])
+        kept = "kind" not in entry["instead"] and corrected not in entry["instead"]
+        own = {key: value for key, value in fact.items() if key != "fixed" or kept}
         if without := nodes_without({**own, **entry["instead"]}, plan, only):
             yield f"what it names instead is not declared on {', '.join(without)}"
+    named = set(re.findall(r"\bE\d+", entry["why"])) & set([errata] if isinstance(errata, str) else errata)
+    if not named and not {"instead", "checked_by"} & entry.keys():
+        yield "name an erratum of the fact, what is there instead, or the test that fails when the promise is broken"
     if fact["kind"] == "verify" and "checked_by" not in entry and "when" not in fact:
         yield "name the test that checks it in checked_by"
     if "checked_by" in entry:

@@ -84,7 +84,7 @@ def options_of(text: str) -> dict[str, dict[str, str]]:
 
 def _file(fact: Fact, part: Part) -> bool:
     """The chapter says these lines, in this order, and they are there at the end; what they replace is not."""
-    wanted = [_with_disks(line, part) for line in fact["contains"]]
+    wanted = [with_disks(line, part) for line in fact["contains"]]
     after = str(part.after.files.get(fact["path"], {}).get("content", "")).splitlines()
     for each in part.of(File, Lines):
         if part.site.release.path(each.path) == fact["path"]:
@@ -100,7 +100,7 @@ def _in_order(wanted: Iterable[str], lines: Iterable[str]) -> bool:
     return all(line in rest for line in wanted)
 
 
-def _with_disks(text: str, part: Part) -> str:
+def with_disks(text: str, part: Part) -> str:
     """`text` with the UUID of a file system where it says <UUID of DEVICE>: each node has its own."""
     uuids = {each.device: each.uuid for each in part.of(Xfs)}
     return re.sub(r"<UUID of ([^>]+)>", lambda match: uuids.get(match[1], match[0]), text)
@@ -219,7 +219,7 @@ def _command(fact: Fact, part: Part) -> bool:
 
 def argv_of(fact: Fact, part: Part) -> list[str]:
     """The words of a fact's command."""
-    argv = shlex.split(re.sub(r"<UUID of [^>]+>", lambda match: _with_disks(match[0], part), fact["run"]))
+    argv = shlex.split(re.sub(r"<UUID of [^>]+>", lambda match: with_disks(match[0], part), fact["run"]))
     if "cwd" in fact:
         # Where the guide changes the directory, the first file has its whole path.
         argv[1] = f"{fact['cwd']}/{argv[1]}"
