@@ -90,6 +90,7 @@ class NotedCloud(Cloud):
         return _Service(self.calls, depth=1)
 
     def as_service(self, user: str) -> Any:
+        self.calls.append(("log_in", (user,), {}))
         return self.connection
 
     def reachable(self) -> bool:

@@ -43,12 +43,13 @@ from .guide_plan import CHAPTERS, RELEASES, NodePlan, Part, Plan
 
 BEYOND = Path(__file__).parent / "data/beyond.yaml"
 CHAPTER_OF = {step: chapter for chapter, steps in CHAPTERS.items() for step in steps}
-LEFT_OUT = {"timeout", "what", "advice", "needed_for", "where", "file"}
+LEFT_OUT = {"timeout", "what", "advice", "needed_for", "where"}
 """Arguments that are no part of what is there: how long something may take, and words for people."""
 Covered = set[tuple[str, ...]]
 """What facts are about: (kind, names...)."""
 
 
+@cache
 def listed(release: str) -> dict[str, set[str]]:
     """Step -> the lines that data/beyond.yaml has for a release."""
     found: dict[str, set[str]] = {}
@@ -138,21 +139,34 @@ def _of(fact: Fact, part: Part) -> Covered:
         return {("create_endpoint", fact["interface"], fact["url"])}
     if kind == "object":
         if fact["type"] == "security_group_rule":
-            return {("create_security_group_rule", fact["protocol"], str(fact.get("dst_port", "")))}
+            return {
+                ("create_security_group_rule", fact["protocol"], str(fact.get("dst_port", "")), fact.get("source", ""))
+            }
         return {(f"create_{fact['type']}", str(fact.get("name")))}
     return {(kind.replace("keystone_", "create_").replace("service", "create_service"), str(fact.get("name")))}
 
 
 def _lines(here: NodePlan, step: str, resources: Iterable[Resource], covered: Covered) -> Iterator[str]:
-    for each in resources:
+    resources = list(resources)
+    for place, each in enumerate(resources):
         if not isinstance(each, ApiObject):
             yield from _resource(here.site, here.node, each, covered)
+            yield from _unread(here.site, each, resources[place + 1 :])
     for done in here.after.done:
         if done.step == step and done.action["op"] == "call":
             yield from _call(done.action, covered)
     for each in resources:
         if isinstance(each, Image):
             yield f"{_words(each)}"
+
+
+def _unread(site: Site, each: Any, later: list[Resource]) -> Iterator[str]:
+    """A file for which nothing starts again."""
+    if isinstance(each, IniFile | File | Lines | PythonSettings | YamlFile):
+        path = site.release.path(each.path)
+        reads = [other.reads for other in later if isinstance(other, Service)]
+        if not any(files is None or path in files for files in reads):
+            yield f"{path} is read by no service of the step"
 
 
 def _resource(site: Site, node: Node, each: Any, covered: Covered) -> Iterator[str]:
@@ -167,8 +181,10 @@ def _resource(site: Site, node: Node, each: Any, covered: Covered) -> Iterator[s
         if isinstance(each, File):
             yield from _access(each, path, 0o644)
     elif isinstance(each, PythonSettings | YamlFile):
-        flat = _flat(each.settings)
-        yield from (f"{path}: {key} = {value!r}" for key, value in flat if not _is_set(("setting", path, key), covered))
+        settings = flat(each.settings)
+        yield from (
+            f"{path}: {key} = {value!r}" for key, value in settings if not _is_set(("setting", path, key), covered)
+        )
         yield from _access(each, path, 0o640)
     elif isinstance(each, Packages):
         yield from (f"package {name}" for name in each.real_names(site) if ("package", name) not in covered)
@@ -230,11 +246,12 @@ def _is_set(place: tuple[str, ...], covered: Covered) -> bool:
     return any((kind, path, ".".join(names[:end])) in covered for end in range(1, len(names) + 1))
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    """Settings with dots between the names."""
     found: list[tuple[str, Any]] = []
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{above}{key}.")
+            found += flat(value, f"{above}{key}.")
         else:
             found.append((f"{above}{key}", value))
     return found
@@ -255,7 +272,7 @@ def _call(call: dict[str, Any], covered: Covered) -> Iterator[str]:
     else:
         key: tuple[str, ...] = (name, str(kwargs.get("name", "")))
         if name == "create_security_group_rule":
-            key = (name, kwargs["protocol"], str(kwargs.get("port_range_min", "")))
+            key = (name, kwargs["protocol"], str(kwargs.get("port_range_min", "")), kwargs["remote_ip_prefix"])
         if key not in covered:
             yield " ".join([name, *names, *(f"{k}={v}" for k, v in sorted(kwargs.items()))])
 

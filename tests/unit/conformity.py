@@ -41,6 +41,7 @@ def load_facts(path: Path = FACTS) -> list[Fact]:
     return [dict(each) for each in YAML(typ="safe").load("".join(wanted))]
 
 
+@cache
 def load_deliberate(release: str = RELEASES[0]) -> Deliberate:
     """Fact id or glob -> {why, instead, checked_by}: of every release, and of this one."""
     found = YAML(typ="safe").load(DELIBERATE.read_text())
@@ -137,7 +138,8 @@ def judge(fact: Fact, deliberate: Deliberate, plan: Plan | None = None, only: Co
     names = entries_of(fact, deliberate)
     without = nodes_without(fact, plan, only)
     if not without:
-        if names and not only:
+        # On another node it may be otherwise on purpose.
+        if names and not (only and nodes_without(fact, plan)):
             return Verdict("missing", f"is the same as in the guide: take {names[0]!r} out of {DELIBERATE.name}")
         return Verdict("same", "")
     if not names or len({"release" in deliberate[each] for each in names}) < len(names):
@@ -152,11 +154,16 @@ def judge(fact: Fact, deliberate: Deliberate, plan: Plan | None = None, only: Co
 
 def entries_of(fact: Fact, deliberate: Deliberate) -> list[str]:
     """The entries about a fact. A release's own adds to the one of all releases, unless that leaves the fact out."""
-    found = [name for name in deliberate if fnmatchcase(fact["id"], name.partition("@")[0])]
+    found = _fitting(fact["id"], tuple(deliberate))
     common = [name for name in found if "release" not in deliberate[name]]
     if any("instead" not in deliberate[name] for name in common):
         return common
     return [*common, *(name for name in found if "release" in deliberate[name])]
+
+
+@cache
+def _fitting(fact: str, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if fnmatchcase(fact, name.partition("@")[0])]
 
 
 def _problems(fact: Fact, entry: dict[str, Any], plan: Plan, only: Collection[str]) -> Iterator[str]:

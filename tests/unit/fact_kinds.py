@@ -155,8 +155,14 @@ def _unit(fact: Fact, part: Part) -> bool:
         return True
     files = {part.site.release.path(path) for path in reads_of(fact["id"])}
     written = [part.after.files[path]["mtime"] if path in part.after.files else math.inf for path in files]
-    started = min(state["started"] for state in states if state)
+    started = min(_started(part, name) for name in names)
     return max(written, default=0.0) < started and all(any(files <= each for each in found) for found in reads.values())
+
+
+def _started(part: Part, name: str) -> float:
+    """When the chapter has started a unit; where it has not, since all was as it says, when it was started at all."""
+    starts = [each.place for each in part.done if each.action.get("verb") == "restart" and name in each.action["units"]]
+    return float(starts[-1] if starts else part.after.units[name]["started"])
 
 
 def services_of(part: Part, name: str) -> list[set[str]]:
@@ -213,7 +219,7 @@ def _rabbit_permissions(fact: Fact, part: Part) -> bool:
 def _command(fact: Fact, part: Part) -> bool:
     argv = argv_of(fact, part)
     if argv[0] == "wget":
-        return any(part.site.inventory.images[each.name].source == argv[1] for each in part.of(Image))
+        return any(each.image.source == argv[1] for each in part.of(Image))
     return place_of(fact, part) > 0
 
 

@@ -228,7 +228,7 @@ class GuideNode(Mapping[Query, Any]):
         if argv == CLIENT:
             fine, out = self._query(stdin)
             return {"status": 0 if fine else 1, "out": out, "err": ""}
-        if argv[:2] == ("sh", "-c"):
+        if argv[:2] == ("sh", "-c") and len(argv) > 2:
             fine, out = self._query(stdin) if stdin else (False, "")
             status = _shell(argv[2], out, not fine, self.hostname)
         elif argv[0] == "test":
@@ -243,6 +243,8 @@ class GuideNode(Mapping[Query, Any]):
         """`test` of one file, and its opposite."""
         if words[:1] == ("!",):
             return 1 - self._test(words[1:])
+        if len(words) != 2:
+            return 2
         option, path = words
         there = path in self.files and (option != "-s" or bool(self.files[path]["content"]))
         return 0 if there else 1
@@ -273,7 +275,7 @@ def _discovers(node: GuideNode, argv: list[str]) -> None:
 
 
 def _sets_hostname(node: GuideNode, argv: list[str]) -> None:
-    node.hostname = argv[1]
+    node.hostname = argv[-1]
 
 
 EFFECTS: dict[tuple[str, ...], Callable[[GuideNode, list[str]], None]] = {

@@ -7,8 +7,20 @@ from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any
 
-from stackspec.openstack import Bootstrap
+from stackspec.openstack import Bootstrap, DbSync
+from stackspec.resources import (
+    Command,
+    Directory,
+    File,
+    IniFile,
+    Lines,
+    Packages,
+    PythonSettings,
+    Service,
+    YamlFile,
+)
 
+from .bare import context
 from .conformity import nodes_of, on
 from .fact_kinds import Fact, place_of
 from .guide_plan import NodePlan, Part
@@ -26,6 +38,8 @@ MADE_BY = {
     "security_group": "create_security_group",
 }
 """Kind of an object -> the call that makes one."""
+HOLDS = (Command, DbSync, Directory, File, IniFile, Lines, Packages, PythonSettings, Service, YamlFile)
+"""Kinds of resources that can be looked at again on a machine which is not there."""
 ANY_ORDER = {
     "neutron.command.db_upgrade neutron.command.add_*_provider": "a schema is no part of a bridge",
     "swift.ring.*.add.* swift.ring.*.add.*": "disks enter a ring in any order, before it is balanced",
@@ -37,6 +51,8 @@ ANY_ORDER = {
 def order_problems(here: NodePlan, facts: Iterable[Fact]) -> Iterator[str]:
     """What is done too early on a node, in words."""
     yield from _tools(here)
+    yield from _schemas(here)
+    yield from _undone(here)
     yield from _as_in_the_guide(here, facts)
     yield from _lookups(here)
     yield from _logins(here)
@@ -72,13 +88,37 @@ def _as_in_the_guide(here: NodePlan, facts: Iterable[Fact]) -> Iterator[str]:
 
 
 def _place(fact: Fact, part: Part) -> int:
+    """Where the command is run, or the chapter starts the service for the last time; 0 where it does not."""
     if fact["kind"] == "command":
         return place_of(fact, part)
-    name = fact["name"].removesuffix(".service")
-    state = part.after.units.get(part.site.release.unit(name)[0])
-    # Of another chapter's service it is that chapter that says when it starts.
-    own = any(each.action.get("verb") == "restart" and name in each.action["units"] for each in part.done)
-    return int(state["started"]) if state and own else 0
+    unit = part.site.release.unit(fact["name"].removesuffix(".service"))[0]
+    starts = [each for each in part.done if each.action.get("verb") == "restart" and unit in each.action["units"]]
+    return starts[-1].place if starts else 0
+
+
+def _schemas(here: NodePlan) -> Iterator[str]:
+    """A step's services start after its schema is there."""
+    starts: dict[str, int] = {}
+    for each in here.after.done:
+        if each.action.get("verb") == "restart":
+            starts[each.step] = each.place
+    for each in here.after.done:
+        if isinstance(each.resource, DbSync) and starts.get(each.step, each.place) < each.place:
+            yield f"{each.step}: {each.resource.title} is made after its services have started"
+
+
+def _undone(here: NodePlan) -> Iterator[str]:
+    """What each step has declared is so when all steps have run: none undoes what another has done."""
+    for step, resources in here.steps.items():
+        now = context(here.site, here.node)
+        now.facts = here.after
+        for each in resources:
+            if isinstance(each, HOLDS):
+                changes = [change for change in each.changes(now) if change.actions]
+                # Of what the cloud alone knows it is not known in a plan.
+                differences = [d for change in changes for d in change.differences if "known after" not in d.wanted]
+                yield from (f"{step}: {each.title} does not hold to the end: {found}" for found in differences)
+            now.watched += each.paths(here.site)
 
 
 def _lookups(here: NodePlan) -> Iterator[str]:

@@ -6,22 +6,39 @@ A mutant is killed when the comparison with the guide says that something is wro
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from stackspec.openstack import Database, DbSync, Endpoint, RoleAssignment, ServiceUser
 from stackspec.release import Release
-from stackspec.resources import Answers, Command, File, IniFile, Lines, Packages, Resource, Service
+from stackspec.resources import (
+    Answers,
+    Command,
+    File,
+    IniFile,
+    Lines,
+    Packages,
+    PythonSettings,
+    Resource,
+    Service,
+    YamlFile,
+)
 from stackspec.resources.service import Unwanted
 
 from . import beyond, conformity
-from .bare import NamedSecrets
 from .guide_order import order_problems
-from .guide_plan import CHAPTERS, NodePlan, Plan, plan_of, site_with
+from .guide_plan import NodePlan, Plan, plan_of, site_with
 
+SURVIVORS = Path(__file__).parent / "data/survivors.yaml"
+OF_A_KIND = 3
+"""So many mutants of a kind are tried with the unit tests, of each release; benchmarks/mutants.py tries all."""
 Resources = list[Resource]
 
 
@@ -48,9 +65,20 @@ class Mutant:
         return f"{self.release}: {self.kind}: {self.name}"
 
 
-def complaints(mutant: Mutant) -> Iterator[str]:
-    """What the comparison says of a mutant, the likely first; nothing when the mutant survives."""
-    plan = mutant.make()
+def complaint(mutant: Mutant) -> str:
+    """The first thing that the comparison says of a mutant; "" when the mutant survives."""
+    try:
+        plan = mutant.make()
+        for each in plan.nodes.values():
+            assert each.after.done
+    except (KeyError, ValueError, IndexError) as error:
+        # A plan that cannot be made fails every test of it.
+        return f"there is no such plan: {type(error).__name__}: {error}"
+    return next(complaints(mutant, plan), "")
+
+
+def complaints(mutant: Mutant, plan: Plan) -> Iterator[str]:
+    """What the comparison says, the likely first."""
     deliberate = conformity.load_deliberate(mutant.release)
     chapter = beyond.CHAPTER_OF.get(mutant.step, "")
     facts = sorted(conformity.load_facts(), key=lambda fact: fact["step"] != chapter)
@@ -183,7 +211,7 @@ def section_taken_over(resources: Resources) -> Changed:
     """A later declaration owns a section and says nothing of it."""
     found = list(_options(resources))
     if found:
-        _, each, section, key, _ = found[-1]
+        _, each, section, _, _ = found[-1]
         again = IniFile(each.path, {section: {"shipped": "1"}}, own=(section,))
         yield f"{each.path} [{section}]", [*resources, again]
 
@@ -255,11 +283,16 @@ def service_reads_nothing(resources: Resources) -> Changed:
 def service_before_its_file(resources: Resources) -> Changed:
     """The first service comes before the last file that it reads."""
     place = _first(resources, Service)
-    files = [i for i, each in enumerate(resources) if isinstance(each, IniFile) and i < (place or 0)]
-    if place is not None and files:
+    if place is not None:
         each: Any = resources[place]
-        rest = _with(resources, place)
-        yield each.names[0], [*rest[: files[-1]], each, *rest[files[-1] :]]
+        files = [
+            i
+            for i, file in enumerate(resources[:place])
+            if isinstance(file, IniFile | File | Lines) and (each.reads is None or file.path in each.reads)
+        ]
+        if files:
+            rest = _with(resources, place)
+            yield each.names[0], [*rest[: files[-1]], each, *rest[files[-1] :]]
 
 
 def service_masked(resources: Resources) -> Changed:
@@ -275,11 +308,12 @@ def schema_before(kind: type[Resource]) -> Callable[[Resources], Changed]:
 
     def change(resources: Resources) -> Changed:
         place = _first(resources, DbSync)
-        other = _first(resources, kind)
-        if place is not None and other is not None:
+        if place is not None and _first(resources, kind) is not None:
             rest = _with(resources, place)
-            other = _first(rest, kind) or 0
-            to = other + 1 if issubclass(kind, Service) else other
+            if issubclass(kind, Service):
+                to = max(i for i, each in enumerate(rest) if isinstance(each, kind)) + 1
+            else:
+                to = _first(rest, kind) or 0
             yield resources[place].title, [*rest[:to], resources[place], *rest[to:]]
 
     return change
@@ -324,7 +358,7 @@ def command_dropped(resources: Resources) -> Changed:
 
 
 def guard_always_true(resources: Resources) -> Changed:
-    """A command is never due: by a command that always ends with 0, by one in a shell, by a file that is always there."""
+    """A command is never due: by one that always ends with 0, by one in a shell, by a file that is always there."""
     place = _first(resources, Command)
     if place is not None:
         each: Any = resources[place]
@@ -458,6 +492,63 @@ def packages_last(resources: Resources) -> Changed:
         yield resources[place].title, [*_with(resources, place), resources[place]]
 
 
+def setting_changed(resources: Resources) -> Changed:
+    """The first setting of each kind of value has another one, also the secrets."""
+    place = _first(resources, PythonSettings | YamlFile)  # type: ignore[arg-type]
+    if place is not None:
+        each: Any = resources[place]
+        seen: set[str] = set()
+        for key, value in beyond.flat(each.settings):
+            kind = "secret" if "secret-of" in str(value) else type(value).__name__
+            other = str(value).replace("secret-of", "another-secret-of") if kind == "secret" else _other(value)
+            if other != value and (kind not in seen or kind == "secret"):
+                seen.add(kind)
+                settings = _with_setting(each.settings, key.split("."), other)
+                yield f"{each.path}: {key}", _with(resources, place, dataclasses.replace(each, settings=settings))
+
+
+def _with_setting(settings: Mapping[str, Any], key: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = key
+    return {**settings, first: _with_setting(settings[first], rest, value) if rest else value}
+
+
+def _other(value: Any) -> Any:
+    """A value of the same kind that is another one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return f"{value}x"
+    if isinstance(value, tuple | list):
+        return value[:-1]
+    return value
+
+
+def argument_changed(resources: Resources) -> Changed:
+    """Of the first resource of each kind for which nothing here is made on purpose, each argument is another one."""
+    seen: set[type] = set()
+    for place, each in enumerate(resources):
+        if type(each) in seen or isinstance(each, ON_PURPOSE):
+            continue
+        seen.add(type(each))
+        for field in dataclasses.fields(each):  # type: ignore[arg-type]
+            value = getattr(each, field.name)
+            if _other(value) != value:
+                wrong = dataclasses.replace(each, **{field.name: _other(value)})  # type: ignore[type-var]
+                yield f"{each.title}: {field.name}", _with(resources, place, wrong)
+
+
+def resource_dropped(resources: Resources) -> Changed:
+    """The first resource of each kind for which nothing here is made on purpose is gone."""
+    seen: set[type] = set()
+    for place, each in enumerate(resources):
+        if type(each) not in seen and not isinstance(each, ON_PURPOSE):
+            seen.add(type(each))
+            yield each.title, _with(resources, place)
+
+
+ON_PURPOSE = (Answers, Command, DbSync, File, IniFile, Lines, Packages, PythonSettings, Service, YamlFile)
 CHANGES: Mapping[str, Callable[[Resources], Changed]] = {
     "option dropped": option_dropped,
     "value changed": value_changed,
@@ -497,6 +588,9 @@ CHANGES: Mapping[str, Callable[[Resources], Changed]] = {
     "role dropped": role_dropped,
     "role of another": role_of_another,
     "role before it is made": role_before_it_is_made,
+    "setting changed": setting_changed,
+    "argument changed": argument_changed,
+    "resource dropped": resource_dropped,
     "answer of another port": answer_of_another_port,
     "answer waited for longer": answer_waited_for_longer,
 }
@@ -523,4 +617,15 @@ def _of_table(release: Release, field: str, what: str, table: Mapping[str, Any])
     return Mutant("table changed", f"{field}: {what}", release.name, make)
 
 
-__all__ = ["CHANGES", "CHAPTERS", "Mutant", "NamedSecrets", "complaints", "mutants"]
+def listed() -> dict[str, str]:
+    """Name of a mutant that survives, or glob -> why."""
+    found: dict[str, str] = YAML(typ="safe").load(SURVIVORS.read_text())
+    return found
+
+
+def chosen(release: str) -> list[Mutant]:
+    """Some of each kind: spread evenly over the steps, the same in each run."""
+    by_kind: dict[str, list[Mutant]] = {}
+    for each in mutants(release):
+        by_kind.setdefault(each.kind, []).append(each)
+    return [each for found in by_kind.values() for each in found[:: max(1, math.ceil(len(found) / OF_A_KIND))]]
