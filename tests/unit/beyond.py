@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from stackspec.resources import (
     Command,
     Directory,
     File,
+    Generated,
     IniFile,
     Lines,
     Packages,
@@ -31,6 +33,7 @@ from stackspec.resources import (
     Reference,
     Resource,
     Service,
+    Venv,
     YamlFile,
 )
 from stackspec.resources.base import resolve
@@ -45,6 +48,8 @@ BEYOND = Path(__file__).parent / "data/beyond.yaml"
 CHAPTER_OF = {step: chapter for chapter, steps in CHAPTERS.items() for step in steps}
 LEFT_OUT = {"timeout", "what", "advice", "needed_for", "where"}
 """Arguments that are no part of what is there: how long something may take, and words for people."""
+SAID = (Bootstrap, Command, Database, DbSync, Generated, Venv)
+"""Kinds of resources whose commands are said as they are declared, or taken apart."""
 Covered = set[tuple[str, ...]]
 """What facts are about: (kind, names...)."""
 
@@ -155,6 +160,10 @@ def _lines(here: NodePlan, step: str, resources: Iterable[Resource], covered: Co
     for done in here.after.done:
         if done.step == step and done.action["op"] == "call":
             yield from _call(done.action, covered)
+        elif done.step == step and done.action["op"] == "command" and not isinstance(done.resource, SAID):
+            argv = [str(word) for word in done.action["argv"]]
+            if ("command", *argv) not in covered:
+                yield f"does {shlex.join(argv)}"
     for each in resources:
         if isinstance(each, Image):
             yield f"{_words(each)}"

@@ -19,6 +19,7 @@ from stackspec.resources import (
     Service,
     YamlFile,
 )
+from stackspec.resources.service import Unwanted
 
 from .bare import context
 from .conformity import nodes_of, on
@@ -38,7 +39,7 @@ MADE_BY = {
     "security_group": "create_security_group",
 }
 """Kind of an object -> the call that makes one."""
-HOLDS = (Command, DbSync, Directory, File, IniFile, Lines, Packages, PythonSettings, Service, YamlFile)
+HOLDS = (Command, DbSync, Directory, File, IniFile, Lines, Packages, PythonSettings, Service, Unwanted, YamlFile)
 """Kinds of resources that can be looked at again on a machine which is not there."""
 ANY_ORDER = {
     "neutron.command.db_upgrade neutron.command.add_*_provider": "a schema is no part of a bridge",

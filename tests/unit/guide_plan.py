@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from stackspec.inventory import Node, load_inventory
 from stackspec.release import Release, load_release
-from stackspec.resources import Resource
+from stackspec.resources import IniFile, Resource
 from stackspec.site import Site
 from stackspec.step import STEPS, closure, load_steps
 
@@ -154,4 +154,23 @@ class Plan:
 
 def plan_of(site: Site, files: Mapping[str, str]) -> Plan:
     """The plan of a site."""
-    return Plan(site, [NodePlan(site, node, declared(site, node), files) for node in site.nodes.values()])
+    nodes = []
+    for node in site.nodes.values():
+        steps = declared(site, node)
+        nodes.append(NodePlan(site, node, steps, _with_shipped(site, steps, files)))
+    return Plan(site, nodes)
+
+
+def _with_shipped(site: Site, steps: Steps, files: Mapping[str, str]) -> dict[str, str]:
+    """`files`, and in each section that a step owns an option that the package has brought."""
+    found = dict(files)
+    owned = {
+        (site.release.path(each.path), section)
+        for resources in steps.values()
+        for each in resources
+        if isinstance(each, IniFile)
+        for section in each.own
+    }
+    for path, section in sorted(owned):
+        found[path] = found.get(path, "") + f"[{section}]\nshipped_by_the_package = 1\n"
+    return found

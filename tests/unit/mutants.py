@@ -33,6 +33,7 @@ from stackspec.resources import (
 from stackspec.resources.service import Unwanted
 
 from . import beyond, conformity
+from .code_mutants import CODE, wrong_code
 from .guide_order import order_problems
 from .guide_plan import NodePlan, Plan, plan_of, site_with
 
@@ -115,6 +116,8 @@ def mutants(release: str) -> Iterator[Mutant]:
                 for what, resources in change(here.steps[step]):
                     yield _of_step(kind, f"{step}: {what}", release, here, step, resources)
     yield from _tables(plan.site.release)
+    for owner, method, old, new in CODE:
+        yield _of_code(release, owner, method, old, new)
 
 
 def _of_step(kind: str, name: str, release: str, here: NodePlan, step: str, resources: Resources) -> Mutant:
@@ -615,6 +618,17 @@ def _of_table(release: Release, field: str, what: str, table: Mapping[str, Any])
     wrong = release.model_copy(update={field: table})
     make = cache(lambda: plan_of(site_with(wrong), conformity.before()))
     return Mutant("table changed", f"{field}: {what}", release.name, make)
+
+
+def _of_code(release: str, owner: type[Any], method: str, old: str, new: str) -> Mutant:
+    def make() -> Plan:
+        with wrong_code(owner, method, old, new):
+            plan = plan_of(conformity.guide_site(release), conformity.before())
+            # What is asked of it later is answered by the right code.
+            assert all(each.after.done for each in plan.nodes.values())
+        return plan
+
+    return Mutant("code changed", f"{owner.__name__}.{method}: {new} for {old}", release, make)
 
 
 def listed() -> dict[str, str]:
