@@ -43,7 +43,7 @@ FUNCTIONS = """
 mariadb() { test -z "$MARIADB_FAILS" && printf '%s' "$MARIADB_SAYS"; }
 hostname() { echo "$HOSTNAME_IS"; }
 """
-"""What a guard's shell may call. Nothing else can be run, so that a guard never looks at the machine of the tests."""
+"""What a guard's shell may call: nothing else is found by its name, so that no guard asks the machine of the tests."""
 _STATEMENT = re.compile(r"(?:[^;'`]|'[^']*'|`[^`]*`)+")
 
 
