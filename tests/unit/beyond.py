@@ -145,7 +145,12 @@ def _of(fact: Fact, part: Part) -> Covered:
     if kind == "object":
         if fact["type"] == "security_group_rule":
             return {
-                ("create_security_group_rule", fact["protocol"], str(fact.get("dst_port", "")), fact.get("source", ""))
+                (
+                    "create_security_group_rule",
+                    fact["protocol"],
+                    str(fact.get("dst_port", "")),
+                    str(fact.get("source", "")),
+                )
             }
         return {(f"create_{fact['type']}", str(fact.get("name")))}
     return {(kind.replace("keystone_", "create_").replace("service", "create_service"), str(fact.get("name")))}

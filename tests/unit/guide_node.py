@@ -30,7 +30,7 @@ CREATE TABLE mysql__global_priv (User, Host);
 INSERT INTO mysql__global_priv VALUES ('', 'localhost'), ('root', 'localhost'), ('root', '%');
 CREATE TABLE information_schema__schemata (schema_name);
 INSERT INTO information_schema__schemata VALUES ('mysql'), ('test');
-CREATE TABLE information_schema__tables (table_schema);
+CREATE TABLE information_schema_tables (table_schema);
 CREATE TABLE nova_api__cell_mappings (name);
 CREATE TABLE nova_api__host_mappings (host);
 CREATE TABLE nova__compute_nodes (uuid, host, deleted);
@@ -115,8 +115,8 @@ class GuideNode(Mapping[Query, Any]):
         self.done: list[Done] = []
         self.guards: list[str] = []
         """Commands that are not due on a bare machine, or still due when they have run."""
-        self._tables = sqlite3.connect(":memory:", isolation_level=None)
-        self._tables.executescript(TABLES)
+        self.tables = sqlite3.connect(":memory:", isolation_level=None)
+        self.tables.executescript(TABLES)
 
     def __getitem__(self, query: Query) -> Any:
         name = query.args[0] if query.args else ""
@@ -177,8 +177,8 @@ class GuideNode(Mapping[Query, Any]):
             path = action["path"]
             given = {key: action[key] for key in ("mode", "owner", "group") if key in action}
             kept = {key: value for key, value in self.files.get(path, {}).items() if key in ("mode", "owner", "group")}
-            kind = {"kind": "directory"} if op == "directory" else {}
-            self.files[path] = text_file(action.get("content", ""), float(place), **{**kept, **given, **kind})
+            now: dict[str, Any] = {**kept, **given, **({"kind": "directory"} if op == "directory" else {})}
+            self.files[path] = text_file(action.get("content", ""), float(place), **now)
         elif op == "remove":
             self.files.pop(action["path"], None)
         elif op == "apt":
@@ -189,7 +189,7 @@ class GuideNode(Mapping[Query, Any]):
             self._command([str(word) for word in action["argv"]], str(action.get("stdin") or ""), place)
 
     def _systemctl(self, verb: str, names: list[str], place: int) -> None:
-        verbs = {
+        verbs: dict[str, dict[str, Any]] = {
             "restart": {"active": "active", "sub": "running", "started": float(place)},
             "enable": {"enabled": "enabled"},
             "unmask": {"enabled": "disabled"},
@@ -213,12 +213,12 @@ class GuideNode(Mapping[Query, Any]):
                 effect(self, argv)
         for start, database in SCHEMAS.items():
             if argv[: len(start)] == list(start):
-                self._tables.execute(f"CREATE TABLE IF NOT EXISTS {database}__alembic_version (version_num)")
-                self._tables.execute(f"INSERT INTO {database}__alembic_version VALUES ('1')")
+                self.tables.execute(f"CREATE TABLE IF NOT EXISTS {database}__alembic_version (version_num)")
+                self.tables.execute(f"INSERT INTO {database}__alembic_version VALUES ('1')")
 
     def _query(self, statement: str) -> tuple[bool, str]:
         try:
-            rows = self._tables.execute(_TABLE.sub(r"\1 \2__\3", statement)).fetchall()
+            rows = self.tables.execute(_TABLE.sub(r"\1 \2__\3", statement)).fetchall()
         except sqlite3.Error:
             return False, ""
         return True, "".join("\t".join(map(str, row)) + "\n" for row in rows)
@@ -266,12 +266,27 @@ def _makes(path: str) -> Callable[[GuideNode, list[str]], None]:
 
 
 def _maps(cell: str) -> Callable[[GuideNode, list[str]], None]:
-    return lambda node, argv: node._tables.execute("INSERT INTO nova_api__cell_mappings VALUES (?)", (cell,)) and None
+    def effect(node: GuideNode, argv: list[str]) -> None:
+        node.tables.execute("INSERT INTO nova_api__cell_mappings VALUES (?)", (cell,))
+
+    return effect
+
+
+def _adds_a_user(node: GuideNode, argv: list[str]) -> None:
+    node.users.add(argv[-1])
+
+
+def _removes(node: GuideNode, argv: list[str]) -> None:
+    node.files.pop(argv[-1], None)
+
+
+def _disables_a_site(node: GuideNode, argv: list[str]) -> None:
+    node.files.pop(f"/etc/apache2/sites-enabled/{argv[-1]}.conf", None)
 
 
 def _discovers(node: GuideNode, argv: list[str]) -> None:
     for each in node.site.with_role("compute"):
-        node._tables.execute("INSERT INTO nova_api__host_mappings VALUES (?)", (each.name,))
+        node.tables.execute("INSERT INTO nova_api__host_mappings VALUES (?)", (each.name,))
 
 
 def _sets_hostname(node: GuideNode, argv: list[str]) -> None:
@@ -280,9 +295,9 @@ def _sets_hostname(node: GuideNode, argv: list[str]) -> None:
 
 EFFECTS: dict[tuple[str, ...], Callable[[GuideNode, list[str]], None]] = {
     ("hostname",): _sets_hostname,
-    ("useradd",): lambda node, argv: node.users.add(argv[-1]),
-    ("rm",): lambda node, argv: node.files.pop(argv[-1], None) and None,
-    ("a2dissite",): lambda node, argv: node.files.pop(f"/etc/apache2/sites-enabled/{argv[-1]}.conf", None) and None,
+    ("useradd",): _adds_a_user,
+    ("rm",): _removes,
+    ("a2dissite",): _disables_a_site,
     ("add-apt-repository", "-y", "cloud-archive:caracal"): _makes("/etc/apt/sources.list.d/cloudarchive-caracal.list"),
     ("keystone-manage", "fernet_setup"): _makes("/etc/keystone/fernet-keys/0"),
     ("keystone-manage", "credential_setup"): _makes("/etc/keystone/credential-keys/0"),

@@ -34,8 +34,9 @@ from stackspec.resources.service import Unwanted
 
 from . import beyond, conformity
 from .code_mutants import CODE, wrong_code
+from .fact_kinds import Fact
 from .guide_order import order_problems
-from .guide_plan import NodePlan, Plan, plan_of, site_with
+from .guide_plan import NodePlan, Plan, guide_site, plan_of, site_with
 
 SURVIVORS = Path(__file__).parent / "data/survivors.yaml"
 OF_A_KIND = 3
@@ -95,9 +96,7 @@ def complaints(mutant: Mutant, plan: Plan) -> Iterator[str]:
     yield from _missing([fact for fact in facts if fact not in own], deliberate, plan, only)
 
 
-def _missing(
-    facts: list[conformity.Fact], deliberate: conformity.Deliberate, plan: Plan, only: tuple[str, ...]
-) -> Iterator[str]:
+def _missing(facts: list[Fact], deliberate: conformity.Deliberate, plan: Plan, only: tuple[str, ...]) -> Iterator[str]:
     for fact in facts:
         if only and not {node.name for node in conformity.nodes_of(fact, plan.site)} & set(only):
             continue
@@ -623,7 +622,7 @@ def _of_table(release: Release, field: str, what: str, table: Mapping[str, Any])
 def _of_code(release: str, owner: type[Any], method: str, old: str, new: str) -> Mutant:
     def make() -> Plan:
         with wrong_code(owner, method, old, new):
-            plan = plan_of(conformity.guide_site(release), conformity.before())
+            plan = plan_of(guide_site(release), conformity.before())
             # What is asked of it later is answered by the right code.
             assert all(each.after.done for each in plan.nodes.values())
         return plan

@@ -12,11 +12,12 @@ from stackspec.resources import IniFile
 from stackspec.resources.base import resolve
 from stackspec.step import STEPS, closure, load_steps
 
-from . import beyond, conformity, guide_plan
+from . import beyond, conformity, guide_order, guide_plan
 from .bare import NamedSecrets, context
 from .guide_node import Sql
 from .guide_order import order_problems
 from .guide_plan import RELEASES
+from .guide_reads import UNITS, reads_of
 
 FACTS = conformity.load_facts()
 
@@ -66,6 +67,21 @@ def test_what_the_guide_does_not_have_is_listed(release):
     """With its reason, in data/beyond.yaml: no more is declared, and no less."""
     found = beyond.differences(conformity.guide_plan(release), release, conformity.load_deliberate(release))
     assert found == [], "\n".join(found)
+
+
+@pytest.mark.parametrize("pair", guide_order.ANY_ORDER)
+def test_no_order_is_left_open_for_nothing(pair, monkeypatch):
+    """An order that is by chance in the guide is another one here; else the exception goes."""
+    monkeypatch.delitem(guide_order.ANY_ORDER, pair)
+    nodes = conformity.guide_plan().nodes.values()
+    assert [problem for here in nodes for problem in order_problems(here, FACTS)]
+
+
+def test_what_is_read_is_about_a_fact():
+    """No line of the table of what services read is left over."""
+    assert [name for name in UNITS if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
+    with pytest.raises(KeyError, match="say in UNITS"):
+        reads_of("trove.unit.trove-api.restart")
 
 
 def test_each_secret_is_another(monkeypatch):
