@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from stackspec.inventory import Inventory, Node, load_inventory
 from stackspec.openstack.cloud import Cloud
@@ -62,6 +63,21 @@ class FixedSecrets(Secrets):
         return self._value
 
 
+class NamedSecrets(Secrets):
+    """Each secret is another one and says which: one in place of another is seen. In memory, unregistered."""
+
+    documents: ClassVar[dict[str, str]] = {}
+
+    def _get(self, name: str, make: Callable[[], str]) -> str:
+        return f"secret-of-{re.sub('[^a-z0-9]+', '-', name.lower())}"
+
+    def document(self, name: str, make: Callable[[], str], usable: Callable[[str], bool]) -> str:
+        """A certificate takes a while to make: once for all plans."""
+        if name not in self.documents or not usable(self.documents[name]):
+            self.documents[name] = make()
+        return self.documents[name]
+
+
 class NotedCloud(Cloud):
     """A cloud that has the roles of a bootstrap and nothing else; calls that would make something are noted."""
 
@@ -74,6 +90,7 @@ class NotedCloud(Cloud):
         return _Service(self.calls, depth=1)
 
     def as_service(self, user: str) -> Any:
+        self.calls.append(("log_in", (user,), {}))
         return self.connection
 
     def reachable(self) -> bool:

@@ -8,18 +8,24 @@ make of an empty cloud.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from stackspec.inventory import Node
+from stackspec.site import Site
 
 from .fact_kinds import KINDS, Fact
-from .guide_plan import CHAPTERS, ROOT, guide_site, part_of
+from .guide_plan import CHAPTERS, RELEASES, ROOT, Plan, guide_site, plan_of
+from .guide_secrets import Place, users_of, with_secrets
+
+Deliberate = dict[str, dict[str, Any]]
+"""Entries of deliberate.yaml, by fact id or glob."""
 
 FACTS = Path(__file__).parent / "data/facts.yaml"
 DELIBERATE = Path(__file__).parent / "data/deliberate.yaml"
@@ -27,6 +33,7 @@ FIXED = {"ini": "value", "unit": "name", "command": "run", "object": "name", "se
 """Kind of a fact -> the attribute that its `fixed` corrects."""
 
 
+@cache
 def load_facts(path: Path = FACTS) -> list[Fact]:
     """The facts of the chapters that have steps; the others of the file are not even parsed, which takes a second."""
     sections = re.split(r"(?m)^# ---- (\w+)$", path.read_text())
@@ -34,10 +41,17 @@ def load_facts(path: Path = FACTS) -> list[Fact]:
     return [dict(each) for each in YAML(typ="safe").load("".join(wanted))]
 
 
-def load_deliberate() -> dict[str, dict[str, Any]]:
-    """Fact id or glob -> {why, instead, checked_by}."""
+@cache
+def load_deliberate(release: str = RELEASES[0]) -> Deliberate:
+    """Fact id or glob -> {why, instead, checked_by}: of every release, and of this one."""
     found = YAML(typ="safe").load(DELIBERATE.read_text())
-    return {name: {"why": each} if isinstance(each, str) else each for name, each in found.items()}
+    entries = {name: {"why": each} if isinstance(each, str) else each for name, each in found.items()}
+    own = DELIBERATE.with_name(f"{release}.yaml")
+    if own.exists():
+        for name, each in YAML(typ="safe").load(own.read_text()).items():
+            # Both files may have an entry of this name.
+            entries[f"{name}@{release}"] = {**each, "release": release}
+    return entries
 
 
 @dataclass(frozen=True)
@@ -48,26 +62,39 @@ class Verdict:
     why: str
 
 
-def nodes_without(fact: Fact) -> list[str]:
-    """Nodes of the fact's role that do not get what it says."""
+def nodes_without(fact: Fact, plan: Plan, only: Collection[str] = ()) -> list[str]:
+    """Nodes of the fact's role that do not get what it says; of those in `only`, where some are named."""
+    nodes = nodes_of(fact, plan.site)
+    if not nodes:
+        return [f"any node: none has the role {fact['role']}"]
+    look = KINDS[fact["kind"]]
+    return [
+        node.name
+        for node in nodes
+        if not (only and node.name not in only)
+        and not look(on(node, fact, plan.site), plan.part(fact["step"], node.name))
+    ]
+
+
+def nodes_of(fact: Fact, site: Site) -> list[Node]:
+    """Nodes that the fact is about."""
+    if fact.get("type") == "node":
+        # A line of the table of machines is about the site.
+        return [site.controller]
+    if fact["role"] != "all":
+        return site.with_role(fact["role"])
+    # All that the chapter is about: the fourth machine stores nothing.
+    plan = guide_plan()
+    return [node for node in site.nodes.values() if plan.part(fact["step"], node.name).resources]
+
+
+def on(node: Node, fact: Fact, site: Site) -> Fact:
+    """The fact as it is meant for a node: corrected, with its own addresses and the site's own secrets."""
     fact = dict(fact)
     if "fixed" in fact and fact["kind"] in FIXED:
         fact[FIXED[fact["kind"]]] = fact.pop("fixed")
-    site = guide_site()
-    nodes = list(site.nodes.values()) if fact["role"] == "all" else site.with_role(fact["role"])
-    if fact["role"] == "all":
-        # All that the chapter is about: the fourth machine stores nothing.
-        nodes = [node for node in nodes if part_of(fact["step"], node.name).resources]
-    if fact.get("type") == "node":
-        # A line of the table of machines is about the site.
-        nodes = [site.controller]
-    found = [] if nodes else [f"any node: none has the role {fact['role']}"]
-    for node in nodes:
-        part = part_of(fact["step"], node.name)
-        here = _on(node, fact) if "compute" in node.roles else fact
-        if not KINDS[fact["kind"]](here, part):
-            found.append(node.name)
-    return found
+    here: Fact = _on(node, fact) if "compute" in node.roles else fact
+    return with_secrets(here, users(), site.password)
 
 
 def _on(node: Node, value: Any) -> Any:
@@ -82,34 +109,81 @@ def _on(node: Node, value: Any) -> Any:
     return value
 
 
-def judge(fact: Fact, deliberate: dict[str, dict[str, Any]]) -> Verdict:
-    """Whether the steps do what the fact says, or leave it on purpose."""
-    entries = [pattern for pattern in deliberate if fnmatchcase(fact["id"], pattern)]
-    without = nodes_without(fact)
+@cache
+def users() -> dict[Place, str]:
+    """Whose passwords the guide's options are about."""
+    return users_of(load_facts())
+
+
+@cache
+def guide_plan(release: str = RELEASES[0]) -> Plan:
+    """The plan of the guide's machines with a release."""
+    return plan_of(guide_site(release), before())
+
+
+def before() -> dict[str, str]:
+    """What is on the machines before: lines and options that the guide takes away, as packages have them."""
+    files: dict[str, str] = {}
+    for fact in load_facts():
+        if fact["kind"] == "file" and "replaces" in fact:
+            files[fact["path"]] = files.get(fact["path"], "") + f"{fact['replaces']}\n"
+        if fact["kind"] == "ini" and fact.get("absent"):
+            files[fact["file"]] = files.get(fact["file"], "") + f"[{fact['section']}]\n{fact['key']} = shipped\n"
+    return files
+
+
+def judge(fact: Fact, deliberate: Deliberate, plan: Plan | None = None, only: Collection[str] = ()) -> Verdict:
+    """Whether the steps do what the fact says, or leave it on purpose; on the nodes in `only`, where some are named."""
+    plan = plan or guide_plan()
+    names = entries_of(fact, deliberate)
+    without = nodes_without(fact, plan, only)
     if not without:
-        if entries:
-            return Verdict("missing", f"is the same as in the guide: take {entries[0]!r} out of {DELIBERATE.name}")
+        # On another node it may be otherwise on purpose.
+        if names and not (only and nodes_without(fact, plan)):
+            return Verdict("missing", f"is the same as in the guide: take {names[0]!r} out of {DELIBERATE.name}")
         return Verdict("same", "")
-    if len(entries) != 1:
-        many = f"; {len(entries)} entries of {DELIBERATE.name} are about it: {entries}" if entries else ""
+    if not names or len({"release" in deliberate[each] for each in names}) < len(names):
+        many = f"; {len(names)} entries of {DELIBERATE.name} are about it: {names}" if names else ""
         return Verdict("missing", f"not declared as in line {fact['line']} of the guide on {', '.join(without)}{many}")
-    entry = deliberate[entries[0]]
-    problem = next(_problems(fact, entry), "")
-    return Verdict("missing", f"{entries[0]!r}: {problem}") if problem else Verdict("deliberate", entry["why"])
+    entry = deliberate[names[-1]]
+    if instead := {key: value for each in names for key, value in deliberate[each].get("instead", {}).items()}:
+        entry = {**entry, "instead": instead}
+    problem = next(_problems(fact, entry, plan, only), "")
+    return Verdict("missing", f"{names[-1]!r}: {problem}") if problem else Verdict("deliberate", entry["why"])
 
 
-def _problems(fact: Fact, entry: dict[str, Any]) -> Iterator[str]:
+def entries_of(fact: Fact, deliberate: Deliberate) -> list[str]:
+    """The entries about a fact. A release's own adds to the one of all releases, unless that leaves the fact out."""
+    found = _fitting(fact["id"], tuple(deliberate))
+    common = [name for name in found if "release" not in deliberate[name]]
+    if any("instead" not in deliberate[name] for name in common):
+        return common
+    return [*common, *(name for name in found if "release" in deliberate[name])]
+
+
+@cache
+def _fitting(fact: str, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if fnmatchcase(fact, name.partition("@")[0])]
+
+
+def _problems(fact: Fact, entry: dict[str, Any], plan: Plan, only: Collection[str]) -> Iterator[str]:
     """What is wrong with an entry of deliberate.yaml for this fact."""
-    if unknown := entry.keys() - {"why", "instead", "checked_by"}:
+    if unknown := entry.keys() - {"why", "instead", "checked_by", "release"}:
         yield f"unknown keys {sorted(unknown)}"
     cited = re.match(r"E\d+", entry["why"])
     errata = fact.get("erratum", [])
     if cited and cited[0] not in ([errata] if isinstance(errata, str) else errata):
         yield f"the fact is not touched by erratum {cited[0]}"
     if "instead" in entry:
-        own = {key: value for key, value in fact.items() if key != "fixed"}
-        if without := nodes_without({**own, **entry["instead"]}):
+        # What the guide's fact corrects is what it says itself, unless that is what there is something else of.
+        corrected = FIXED.get(fact["kind"])
+        kept = "kind" not in entry["instead"] and corrected not in entry["instead"]
+        own = {key: value for key, value in fact.items() if key != "fixed" or kept}
+        if without := nodes_without({**own, **entry["instead"]}, plan, only):
             yield f"what it names instead is not declared on {', '.join(without)}"
+    named = set(re.findall(r"\bE\d+", entry["why"])) & set([errata] if isinstance(errata, str) else errata)
+    if not named and not {"instead", "checked_by"} & entry.keys():
+        yield "name an erratum of the fact, what is there instead, or the test that fails when the promise is broken"
     if fact["kind"] == "verify" and "checked_by" not in entry and "when" not in fact:
         yield "name the test that checks it in checked_by"
     if "checked_by" in entry:

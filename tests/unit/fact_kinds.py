@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stackspec.openstack import Bootstrap, Id, Image, RegisteredLimit
+from stackspec.openstack import Bootstrap, Database, Id, Image, RegisteredLimit
 from stackspec.openstack.rabbitmq import password_hash
 from stackspec.resources import (
     Directory,
@@ -24,11 +26,14 @@ from stackspec.resources import (
     Venv,
     Xfs,
     YamlFile,
+    ini_text,
 )
 from stackspec.resources.base import resolve
 
 from .bare import context
+from .guide_node import ovs_calls
 from .guide_plan import Part
+from .guide_reads import reads_of
 
 Fact = dict[str, Any]
 _NOTHING = object()
@@ -41,95 +46,161 @@ REFERENCES = {
 """What the facts say in words -> the reference that a step declares."""
 
 
+def _names(fact: Fact) -> list[str]:
+    """The fact's one name, or those that a release has in its place."""
+    return list(fact.get("names", [fact["name"]]))
+
+
 def _package(fact: Fact, part: Part) -> bool:
     if fact.get("manager") == "pip":
         return any(fact["name"] in each.requirements for each in part.of(Venv))
-    return any(fact["name"] in each.real_names(part.site) for each in part.of(Packages))
+    declared = {name for each in part.of(Packages) for name in each.real_names(part.site)}
+    return set(_names(fact)) <= declared & part.after.packages
 
 
 def _ini(fact: Fact, part: Part) -> bool:
+    """The chapter says so, and no later step otherwise."""
     section, key = fact["section"], fact["key"]
     files = [each for each in part.of(IniFile) if part.site.release.path(each.path) == fact["file"]]
     found = [each.options[section][key] for each in files if key in each.options.get(section, {})]
+    after = options_of(part.after.files.get(fact["file"], {}).get("content", "")).get(section, {}).get(key)
     if fact.get("absent"):
-        return all(value is None for value in found) if found else any(section in each.own for each in files)
+        here = all(value is None for value in found) if found else any(section in each.own for each in files)
+        return here and after is None
     if not found:
         return False
     # What the guide looked up in its own cloud is looked up here as well (erratum E130).
     wanted = REFERENCES.get(fact.get("lookup", fact["value"]), fact["value"])
-    here = context(part.site, part.node)
-    return (found[-1] if isinstance(found[-1], Reference) else resolve(found[-1], here)) == wanted
+    if isinstance(found[-1], Reference):
+        return found[-1] == wanted and after is None
+    return resolve(found[-1], context(part.site, part.node)) == wanted == after
+
+
+@cache
+def options_of(text: str) -> dict[str, dict[str, str]]:
+    """What an ini file holds."""
+    return ini_text.read(text)
 
 
 def _file(fact: Fact, part: Part) -> bool:
+    """The chapter says these lines, in this order, and they are there at the end; what they replace is not."""
+    wanted = [with_disks(line, part) for line in fact["contains"]]
+    after = str(part.after.files.get(fact["path"], {}).get("content", "")).splitlines()
     for each in part.of(File, Lines):
         if part.site.release.path(each.path) == fact["path"]:
             lines = each.lines if isinstance(each, Lines) else each.content.splitlines()
-            gone = fact.get("replaces")
-            takes_out = not gone or (isinstance(each, Lines) and re.match(each.replaces, gone))
-            if takes_out and {_with_disks(line, part) for line in fact["contains"]} <= set(lines):
-                return True
+            if _in_order(wanted, lines):
+                return _in_order(wanted, after) and (not fact.get("replaces") or fact["replaces"] not in after)
     return False
 
 
-def _with_disks(text: str, part: Part) -> str:
+def _in_order(wanted: Iterable[str], lines: Iterable[str]) -> bool:
+    """Whether `lines` holds all that is wanted, one after the other."""
+    rest = iter(lines)
+    return all(line in rest for line in wanted)
+
+
+def with_disks(text: str, part: Part) -> str:
     """`text` with the UUID of a file system where it says <UUID of DEVICE>: each node has its own."""
     uuids = {each.device: each.uuid for each in part.of(Xfs)}
     return re.sub(r"<UUID of ([^>]+)>", lambda match: uuids.get(match[1], match[0]), text)
 
 
 def _directory(fact: Fact, part: Part) -> bool:
-    wanted = Directory(fact["path"], int(fact["mode"], 8), fact["owner"], fact["group"])
-    return wanted in part.of(Directory)
+    path, mode = fact["path"], int(fact["mode"], 8)
+    after = part.after.files.get(path, {})
+    is_so = (after.get("kind"), after.get("mode"), after.get("owner"), after.get("group"))
+    return Directory(path, mode, fact["owner"], fact["group"]) in part.of(Directory) and is_so == (
+        "directory",
+        mode,
+        fact["owner"],
+        fact["group"],
+    )
 
 
 def _setting(fact: Fact, part: Part) -> bool:
-    """A value in a file of nested settings, which `key` names with dots between."""
+    """A value in a file of nested settings, which `key` names with dots between; no later step has that file."""
     found: list[Any] = []
-    for each in part.of(PythonSettings, YamlFile):
-        if part.site.release.path(each.path) == fact["file"]:
-            value: Any = each.settings
-            for name in fact["key"].split("."):
-                value = value.get(name, _NOTHING) if isinstance(value, Mapping) else _NOTHING
-            found.append(value)
+    here = [each for each in part.of(PythonSettings, YamlFile) if part.site.release.path(each.path) == fact["file"]]
+    for each in here:
+        value: Any = each.settings
+        for name in fact["key"].split("."):
+            value = value.get(name, _NOTHING) if isinstance(value, Mapping) else _NOTHING
+        found.append(value)
     wanted = _NOTHING if fact.get("absent") else fact["value"]
-    return bool(found) and found[-1] == wanted
+    # True equals 1 in Python, and not in a file.
+    same = bool(found) and found[-1] == wanted and type(found[-1]) is type(wanted)
+    return same and _writer(part, fact["file"]) in here
+
+
+def _writer(part: Part, path: str) -> Any:
+    """The resource that wrote a file last."""
+    writers = [each.resource for each in part.after.done if each.action.get("path") == path]
+    return writers[-1] if writers else None
 
 
 def _unit(fact: Fact, part: Part) -> bool:
-    """Enabled; for a restart also started anew when a file changes that the step wrote before."""
-    managed = False
-    for each in part.resources:
-        if isinstance(each, Service) and fact["name"].removesuffix(".service") in each.units(part.site):
-            reads = managed if each.reads is None else any(path.startswith("/") for path in each.reads)
-            if fact["action"] == "enable" or reads:
-                return True
-        managed |= bool(each.paths(part.site))
-    return False
+    """Runs and starts at boot when all steps are done; for a restart, with what it reads as it is by then.
+
+    It is started again whenever the chapter changes one of these files.
+    """
+    names = [name.removesuffix(".service") for name in _names(fact)]
+    states = [part.after.units.get(name) for name in names]
+    if not all(state and (state["active"], state["enabled"]) == ("active", "enabled") for state in states):
+        return False
+    reads = {name: services_of(part, name) for name in names}
+    if not all(reads.values()):
+        return False
+    if fact["action"] not in ("restart", "reload"):
+        return True
+    files = {part.site.release.path(path) for path in reads_of(fact["id"])}
+    written = [part.after.files[path]["mtime"] if path in part.after.files else math.inf for path in files]
+    started = min(_started(part, name) for name in names)
+    return max(written, default=0.0) < started and all(any(files <= each for each in found) for found in reads.values())
 
 
-def _sql(part: Part, statement: str) -> bool:
-    return any(statement in line for each in part.commands for line in str(each.get("stdin")).splitlines())
+def _started(part: Part, name: str) -> float:
+    """When the chapter has started a unit; where it has not, since all was as it says, when it was started at all."""
+    starts = [each.place for each in part.done if each.action.get("verb") == "restart" and name in each.action["units"]]
+    return float(starts[-1] if starts else part.after.units[name]["started"])
+
+
+def services_of(part: Part, name: str) -> list[set[str]]:
+    """For each declaration of a unit by the chapter, the files for which it is started again."""
+    found = []
+    for step in part.steps:
+        managed: set[str] = set()
+        for each in part.here.steps.get(step, ()):
+            if isinstance(each, Service) and name in each.units(part.site):
+                found.append(set(managed if each.reads is None else each.reads))
+            managed.update(each.paths(part.site))
+    return found
 
 
 def _database(fact: Fact, part: Part) -> bool:
-    return _sql(part, f"CREATE DATABASE IF NOT EXISTS `{fact['name']}`;")
+    return fact["name"] in part.after.sql.made and any(each.name == fact["name"] for each in part.of(Database))
 
 
 def _grant(fact: Fact, part: Part) -> bool:
     account = f"'{fact['user']}'@'{fact['host']}'"
-    login = _sql(part, f"ALTER USER {account} IDENTIFIED BY '{fact['password']}';")
-    return login and _sql(part, f"GRANT {fact['privileges']} PRIVILEGES ON `{fact['database']}`.* TO {account};")
+    sql = part.after.sql
+    declared = any(
+        (each.name, each.user or each.name) == (fact["database"], fact["user"]) for each in part.of(Database)
+    )
+    granted = (fact["privileges"], f"`{fact['database']}`.*", account) in sql.grants
+    return declared and granted and sql.accounts.get(account) == fact["password"]
 
 
 def _definitions(part: Part) -> dict[str, Any]:
     """What the queue is given: the file that is written and then imported."""
-    written = {each["path"]: each["content"] for each in part.actions if each["op"] == "write"}
-    for each in part.commands:
-        if list(each["argv"][:1]) == ["rabbitmqctl"] and "import_definitions" in each["argv"]:
-            found: dict[str, Any] = json.loads(written[each["argv"][-1]])
-            return found
-    return {}
+    written: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for each in part.after.done:
+        if each.action["op"] == "write":
+            written[each.action["path"]] = each.action["content"]
+        elif each.action["op"] == "command" and "import_definitions" in each.action["argv"]:
+            found = json.loads(written[each.action["argv"][-1]])
+    return found
 
 
 def _rabbit_user(fact: Fact, part: Part) -> bool:
@@ -146,41 +217,54 @@ def _rabbit_permissions(fact: Fact, part: Part) -> bool:
 
 
 def _command(fact: Fact, part: Part) -> bool:
-    argv = shlex.split(re.sub(r"<UUID of [^>]+>", lambda match: _with_disks(match[0], part), fact["run"]))
+    argv = argv_of(fact, part)
+    if argv[0] == "wget":
+        return any(each.image.source == argv[1] for each in part.of(Image))
+    return place_of(fact, part) > 0
+
+
+def argv_of(fact: Fact, part: Part) -> list[str]:
+    """The words of a fact's command."""
+    argv = shlex.split(re.sub(r"<UUID of [^>]+>", lambda match: with_disks(match[0], part), fact["run"]))
     if "cwd" in fact:
         # Where the guide changes the directory, the first file has its whole path.
         argv[1] = f"{fact['cwd']}/{argv[1]}"
-    if argv[0] == "wget":
-        return any(part.site.inventory.images[each.name].source == argv[1] for each in part.of(Image))
-    if argv[:2] == ["keystone-manage", "bootstrap"]:
-        return _bootstrap(part, argv)
+    return argv
+
+
+def place_of(fact: Fact, part: Part) -> int:
+    """Where in the order of all that is done on the node the fact's command is run; 0 when it is not."""
+    argv = argv_of(fact, part)
     for each in part.commands:
-        found = list(each["argv"])
-        if argv[0] == "ovs-vsctl" == found[0]:
-            # One call does all of it: the guide's words stand in it one after the other, among options.
-            rest = argv[1:]
-            if any(found[place : place + len(rest)] == rest for place in range(len(found))):
-                return True
-        elif [word for word in found if word != "-y"] == argv and each.get("user", "") == fact.get("as_user", ""):
-            return True
-    return False
+        found = [str(word) for word in each.action["argv"]]
+        if argv[:2] == ["keystone-manage", "bootstrap"]:
+            same = found[:2] == argv[:2] and _same_bootstrap(each.action, argv)
+        elif argv[0] == "ovs-vsctl" == found[0]:
+            # One call does all of it.
+            same = ovs_calls(argv) <= ovs_calls(found)
+        else:
+            same = [word for word in found if word != "-y"] == argv
+            same = same and each.action.get("user", "") == fact.get("as_user", "")
+        if same:
+            return each.place
+    return 0
 
 
-def _bootstrap(part: Part, argv: list[str]) -> bool:
+def _same_bootstrap(action: dict[str, Any], argv: list[str]) -> bool:
     """The same options; the password is in the environment, where the process list does not show it (E11)."""
     wanted = dict(zip(argv[2::2], argv[3::2], strict=True))
     password = wanted.pop("--bootstrap-password", "")
-    for each in part.commands:
-        if list(each["argv"][:2]) == argv[:2]:
-            found = dict(zip(each["argv"][2::2], each["argv"][3::2], strict=True))
-            return found == wanted and each["env"] == {"OS_BOOTSTRAP_PASSWORD": password}
-    return False
+    found = dict(zip(action["argv"][2::2], action["argv"][3::2], strict=True))
+    return found == wanted and action["env"] == {"OS_BOOTSTRAP_PASSWORD": password}
 
 
 def _keystone_user(fact: Fact, part: Part) -> bool:
     if fact["name"] == "admin":
-        return any(each.get("env", {}).get("OS_BOOTSTRAP_PASSWORD") == fact["password"] for each in part.commands)
-    return part.called("create_user", name=fact["name"], password=fact["password"], domain_id=fact["domain"])
+        return any(
+            each.action.get("env", {}).get("OS_BOOTSTRAP_PASSWORD") == fact["password"] for each in part.commands
+        )
+    wanted = {"name": fact["name"], "password": fact["password"], "domain_id": fact["domain"]}
+    return part.called("create_user", "name", "domain_id", **wanted)
 
 
 def _keystone_project(fact: Fact, part: Part) -> bool:
@@ -212,17 +296,18 @@ def _service(fact: Fact, part: Part) -> bool:
 def _endpoint(fact: Fact, part: Part) -> bool:
     if fact["service_type"] == "identity":
         words = {f"--bootstrap-{fact['interface']}-url": fact["url"], "--bootstrap-region-id": fact["region"]}
-        argvs = [list(each["argv"]) for each in part.commands if part.of(Bootstrap)]
+        argvs = [list(each.action["argv"]) for each in part.commands if part.of(Bootstrap)]
         return any(words.items() <= dict(zip(argv[2::2], argv[3::2], strict=False)).items() for argv in argvs)
     wanted = {"interface": fact["interface"], "url": fact["url"], "region_id": fact["region"]}
-    service = ""
+    service, found = "", []
     for name, _, kwargs in part.calls:
         if name == "create_service":
             # Its endpoints are made next, before those of another.
             service = kwargs["type"]
-        elif name == "create_endpoint" and service == fact["service_type"] and wanted.items() <= kwargs.items():
-            return True
-    return False
+        elif name == "create_endpoint" and (service, kwargs["interface"]) == (fact["service_type"], fact["interface"]):
+            found.append(wanted.items() <= kwargs.items())
+    # The last one counts.
+    return bool(found) and found[-1]
 
 
 def _object(fact: Fact, part: Part) -> bool:

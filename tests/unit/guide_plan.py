@@ -1,21 +1,20 @@
-"""The plan of the guide's own machines and release, made without any node, every password being the guide's 000000."""
+"""The plan of the guide's own machines, made without any node, with one of the releases; each secret is another one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from stackspec.inventory import Node, load_inventory
-from stackspec.openstack import Image, RegisteredLimit
-from stackspec.openstack.api_object import ApiObject
-from stackspec.openstack.cloud import Cloud
-from stackspec.release import load_release
-from stackspec.resources import Resource
+from stackspec.release import Release, load_release
+from stackspec.resources import IniFile, Resource
 from stackspec.site import Site
 from stackspec.step import STEPS, closure, load_steps
 
-from .bare import FixedSecrets, NotedCloud, context
+from .bare import NamedSecrets
+from .guide_node import Done, GuideNode
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = {
@@ -33,54 +32,70 @@ CHAPTERS = {
     "skyline": ("skyline_apiserver", "skyline"),
 }
 """Chapter of the guide -> the steps that it is split into."""
+RELEASES = ("caracal-jammy", "epoxy-trixie")
+"""The guide's, and the one that is deployed."""
+Steps = Mapping[str, list[Resource]]
+"""Step -> what it declares for one node, in the order in which they run."""
 
 _Kind = TypeVar("_Kind", bound=Resource)
 
 
 @cache
-def guide_site() -> Site:
-    """The guide's machines with the guide's release and passwords; no state."""
-    inventory = load_inventory(ROOT / "inventories/guide")
-    return Site(inventory, load_release(inventory.release), FixedSecrets("000000"))
+def guide_site(release: str = RELEASES[0]) -> Site:
+    """The guide's machines with a release; no state."""
+    return site_with(load_release(release))
+
+
+def site_with(release: Release) -> Site:
+    """The guide's machines with this table of a release."""
+    load_steps()
+    return Site(load_inventory(ROOT / "inventories/guide"), release, NamedSecrets())
+
+
+def declared(site: Site, node: Node) -> dict[str, list[Resource]]:
+    """What all steps declare for a node."""
+    return {name: STEPS[name].resources(site, node) for name in closure(STEPS) if node in STEPS[name].nodes(site)}
 
 
 class Part:
-    """What the steps of a chapter declare for one node."""
+    """What the steps of a chapter declare for one node, what they did there, and what is there after all steps."""
 
-    def __init__(self, site: Site, node: Node, steps: tuple[str, ...]) -> None:
-        self.site, self.node = site, node
-        chosen = [STEPS[name] for name in closure(STEPS) if name in steps]
-        self.resources = [r for step in chosen if node in step.nodes(site) for r in step.resources(site, node)]
+    def __init__(self, here: NodePlan, chapter: str) -> None:
+        self.here, self.site, self.node = here, here.site, here.node
+        self.steps = CHAPTERS[chapter]
+        self.resources = [each for name, found in here.steps.items() if name in self.steps for each in found]
 
     def of(self, *kinds: type[_Kind]) -> list[_Kind]:
         """Resources of these kinds."""
         return [each for each in self.resources if isinstance(each, kinds)]
 
-    @cached_property
-    def actions(self) -> list[dict[str, Any]]:
-        """The operations that a bare node is sent."""
-        found = [c for r in self.resources if not r.on_runner for c in r.changes(context(self.site, self.node))]
-        return [action for change in found for action in change.actions if isinstance(action, dict)]
-
     @property
-    def commands(self) -> list[dict[str, Any]]:
+    def after(self) -> GuideNode:
+        """The node as it is when every step has run."""
+        return self.here.after
+
+    @cached_property
+    def done(self) -> list[Done]:
+        """What the chapter's steps did, in order."""
+        return [each for each in self.after.done if each.step in self.steps]
+
+    @cached_property
+    def commands(self) -> list[Done]:
         """The commands among them."""
-        return [action for action in self.actions if action["op"] == "command"]
+        return [each for each in self.done if each.action["op"] == "command"]
 
     @cached_property
     def calls(self) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-        """The calls that an empty cloud is sent. Images (files) and limits (of services that are there) make none."""
-        here = context(self.site, self.node)
-        cloud = here.shared.get(Cloud)
-        assert isinstance(cloud, NotedCloud)
-        for each in self.of(ApiObject):
-            if not isinstance(each, Image | RegisteredLimit):
-                each.make(cloud, here)
-        return cloud.calls
+        """The calls of the cloud among them."""
+        calls = [each.action for each in self.done if each.action["op"] == "call"]
+        return [(each["name"], each["args"], each["kwargs"]) for each in calls]
 
-    def called(self, method: str, **wanted: Any) -> bool:
-        """Whether a call of `method` has these arguments."""
-        return any(name == method and wanted.items() <= kwargs.items() for name, _, kwargs in self.calls)
+    def called(self, method: str, *same: str, **wanted: Any) -> bool:
+        """Whether a call of `method` has these arguments; the last of those that have the arguments named in `same`."""
+        of_it = [kwargs for name, _, kwargs in self.calls if name == method]
+        if same:
+            of_it = [each for each in of_it if all(each.get(key) == wanted[key] for key in same)][-1:]
+        return any(wanted.items() <= each.items() for each in of_it)
 
     def assigned(self, method: str, user: str, role: str, where: str) -> bool:
         """Whether `user` is given `role` on the project, domain or system `where`."""
@@ -91,9 +106,71 @@ class Part:
         )
 
 
-@cache
-def part_of(chapter: str, node: str) -> Part:
-    """What a chapter's steps declare for a node of the guide."""
-    load_steps()
-    site = guide_site()
-    return Part(site, site.nodes[node], CHAPTERS[chapter])
+class NodePlan:
+    """All steps of a node of the guide.
+
+    :param site: the site
+    :param node: the node
+    :param steps: what they declare
+    :param files: what is on the node before: path -> content
+    """
+
+    def __init__(self, site: Site, node: Node, steps: Steps, files: Mapping[str, str]) -> None:
+        self.site, self.node, self.steps, self.files = site, node, steps, files
+        self._parts: dict[str, Part] = {}
+
+    @cached_property
+    def after(self) -> GuideNode:
+        """The node as it is when every step has run."""
+        node = GuideNode(self.site, self.node, self.files)
+        for name, resources in self.steps.items():
+            node.run(name, resources)
+        return node
+
+    def part(self, chapter: str) -> Part:
+        """A chapter of it."""
+        if chapter not in self._parts:
+            self._parts[chapter] = Part(self, chapter)
+        return self._parts[chapter]
+
+
+class Plan:
+    """All nodes of the guide."""
+
+    def __init__(self, site: Site, nodes: Iterable[NodePlan]) -> None:
+        self.site = site
+        self.nodes = {each.node.name: each for each in nodes}
+
+    def part(self, chapter: str, node: str) -> Part:
+        """What a chapter's steps declare for a node."""
+        return self.nodes[node].part(chapter)
+
+    def with_step(self, node: str, step: str, resources: list[Resource]) -> Plan:
+        """The same plan, in which a step declares something else for a node."""
+        old = self.nodes[node]
+        new = NodePlan(self.site, old.node, {**old.steps, step: resources}, old.files)
+        return Plan(self.site, [new if each is old else each for each in self.nodes.values()])
+
+
+def plan_of(site: Site, files: Mapping[str, str]) -> Plan:
+    """The plan of a site."""
+    nodes = []
+    for node in site.nodes.values():
+        steps = declared(site, node)
+        nodes.append(NodePlan(site, node, steps, _with_shipped(site, steps, files)))
+    return Plan(site, nodes)
+
+
+def _with_shipped(site: Site, steps: Steps, files: Mapping[str, str]) -> dict[str, str]:
+    """`files`, and in each section that a step owns an option that the package has brought."""
+    found = dict(files)
+    owned = {
+        (site.release.path(each.path), section)
+        for resources in steps.values()
+        for each in resources
+        if isinstance(each, IniFile)
+        for section in each.own
+    }
+    for path, section in sorted(owned):
+        found[path] = found.get(path, "") + f"[{section}]\nshipped_by_the_package = 1\n"
+    return found

@@ -12,8 +12,12 @@ from stackspec.resources import IniFile
 from stackspec.resources.base import resolve
 from stackspec.step import STEPS, closure, load_steps
 
-from . import conformity, guide_plan
-from .bare import context
+from . import beyond, conformity, guide_order, guide_plan
+from .bare import NamedSecrets, context
+from .guide_node import Sql
+from .guide_order import order_problems
+from .guide_plan import RELEASES
+from .guide_reads import UNITS, reads_of
 
 FACTS = conformity.load_facts()
 
@@ -33,6 +37,74 @@ def test_fact(fact, deliberate):
         pytest.fail(f"{fact['id']}: {verdict.why}\nthe guide: {wanted}", pytrace=False)
 
 
+@pytest.mark.parametrize("chapter", guide_plan.CHAPTERS)
+@pytest.mark.parametrize("release", RELEASES[1:])
+def test_other_release(release, chapter):
+    """So is each fact of a chapter with another release, whose own names are written down once more."""
+    plan, deliberate = conformity.guide_plan(release), conformity.load_deliberate(release)
+    verdicts = {f["id"]: conformity.judge(f, deliberate, plan) for f in FACTS if f["step"] == chapter}
+    assert verdicts
+    assert {name: each.why for name, each in verdicts.items() if each.status == "missing"} == {}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_guards_answer_by_what_is_there(release):
+    """On a bare machine every command is due, and when it has run it is not."""
+    for here in conformity.guide_plan(release).nodes.values():
+        assert here.after.done, here.node.name
+        assert here.after.guards == [], here.node.name
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_nothing_comes_too_early_or_is_undone(release):
+    """A tool finds its file, a service its schema, a call its objects; and each declaration holds to the end."""
+    for here in conformity.guide_plan(release).nodes.values():
+        assert list(order_problems(here, FACTS)) == [], here.node.name
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_the_guide_does_not_have_is_listed(release):
+    """With its reason, in data/beyond.yaml: no more is declared, and no less."""
+    found = beyond.differences(conformity.guide_plan(release), release, conformity.load_deliberate(release))
+    assert found == [], "\n".join(found)
+
+
+@pytest.mark.parametrize("pair", guide_order.ANY_ORDER)
+def test_no_order_is_left_open_for_nothing(pair, monkeypatch):
+    """An order that is by chance in the guide is another one here; else the exception goes."""
+    monkeypatch.delitem(guide_order.ANY_ORDER, pair)
+    nodes = conformity.guide_plan().nodes.values()
+    assert [problem for here in nodes for problem in order_problems(here, FACTS)]
+
+
+def test_what_is_read_is_about_a_fact():
+    """No line of the table of what services read is left over."""
+    assert [name for name in UNITS if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
+    with pytest.raises(KeyError, match="say in UNITS"):
+        reads_of("trove.unit.trove-api.restart")
+
+
+def test_each_secret_is_another(monkeypatch):
+    """So that one in the place of another is no longer the same."""
+    names: set[str] = set()
+    value = NamedSecrets._get
+    monkeypatch.setattr(NamedSecrets, "_get", lambda self, name, make: names.add(name) or value(self, name, make))
+    site = guide_plan.site_with(guide_plan.guide_site().release)
+    assert guide_plan.declared(site, site.controller)
+    assert len(names) > 30
+    assert len({site.password(name) for name in names}) == len(names)
+
+
+def test_sql_is_taken_apart():
+    """A later statement overrules an earlier one, and a statement inside a text is none."""
+    sql = Sql()
+    sql.run("CREATE DATABASE IF NOT EXISTS `a`; CREATE USER IF NOT EXISTS 'u'@'h';", 1)
+    sql.run("ALTER USER 'u'@'h' IDENTIFIED BY '1'; ALTER USER 'u'@'h' IDENTIFIED BY 'x; DROP DATABASE `a`';", 2)
+    sql.run("GRANT ALL PRIVILEGES ON `a`.* TO 'u'@'h'; REVOKE ALL PRIVILEGES ON `a`.* FROM 'u'@'h'; SELECT 1", 3)
+    assert (sql.made, sql.accounts) == ({"a": 1}, {"'u'@'h'": "x; DROP DATABASE `a`"})
+    assert (sql.grants, sql.others) == (set(), ["SELECT 1"])
+
+
 def test_counts(deliberate, record_property):
     """The table of a chapter's facts; `-rA` shows it."""
     table = {name: Counter({"same": 0, "deliberate": 0, "missing": 0}) for name in guide_plan.CHAPTERS}
@@ -50,6 +122,10 @@ def test_counts(deliberate, record_property):
 def test_no_entry_without_a_fact(deliberate):
     """An excuse for nothing would hide the next thing of that name."""
     assert [name for name in deliberate if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
+    for release in RELEASES[1:]:
+        entries = conformity.load_deliberate(release)
+        own = {name for name, each in entries.items() if "release" in each}
+        assert own - {name for fact in FACTS for name in conformity.entries_of(fact, entries)} == set()
 
 
 def test_copy_of_the_facts_is_the_project_s():
@@ -89,7 +165,9 @@ def test_no_option_has_two_values():
 def altered(kind: str, **changes: object) -> dict[str, object]:
     """The first fact of a kind that is the same, made to say something else."""
     fact = next(
-        f for f in FACTS if f["kind"] == kind and not conformity.nodes_without(f) and changes.keys() <= f.keys()
+        f
+        for f in FACTS
+        if f["kind"] == kind and not conformity.nodes_without(f, conformity.guide_plan()) and changes.keys() <= f.keys()
     )
     return {**fact, **changes}
 
@@ -138,6 +216,7 @@ def test_a_wrong_fact_is_missing(make):
         pytest.param({"why": "E21", "instead": {"contains": ["x"]}}, "instead is not declared", id="not so instead"),
         pytest.param({"why": "so", "checked_by": "tests/infra/test_drift.py::test_no"}, "no test", id="no such test"),
         pytest.param({"why": "so", "reason": ""}, "unknown keys", id="unknown key"),
+        pytest.param({"why": "so it is better"}, "name an erratum", id="a reason that nothing holds"),
     ],
 )
 def test_an_excuse_must_hold(entry, problem):

@@ -1,0 +1,644 @@
+"""Wrong steps, made on purpose: one change of what the steps declare, or of a release's table, each with a name.
+
+A mutant is killed when the comparison with the guide says that something is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stackspec.openstack import Database, DbSync, Endpoint, RoleAssignment, ServiceUser
+from stackspec.release import Release
+from stackspec.resources import (
+    Answers,
+    Command,
+    File,
+    IniFile,
+    Lines,
+    Packages,
+    PythonSettings,
+    Resource,
+    Service,
+    YamlFile,
+)
+from stackspec.resources.service import Unwanted
+
+from . import beyond, conformity
+from .code_mutants import CODE, wrong_code
+from .fact_kinds import Fact
+from .guide_order import order_problems
+from .guide_plan import NodePlan, Plan, guide_site, plan_of, site_with
+
+SURVIVORS = Path(__file__).parent / "data/survivors.yaml"
+OF_A_KIND = 3
+"""So many mutants of a kind are tried with the unit tests, of each release; benchmarks/mutants.py tries all."""
+Resources = list[Resource]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong step.
+
+    :param kind: what was done to it
+    :param name: where and what, in words
+    :param release: the release of the plan
+    :param make: the wrong plan
+    :param step: the step that is another one; "" for a table of a release
+    :param nodes: the nodes on which it is
+    """
+
+    kind: str
+    name: str
+    release: str
+    make: Callable[[], Plan]
+    step: str = ""
+    nodes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.release}: {self.kind}: {self.name}"
+
+
+def complaint(mutant: Mutant) -> str:
+    """The first thing that the comparison says of a mutant; "" when the mutant survives."""
+    try:
+        plan = mutant.make()
+        for each in plan.nodes.values():
+            assert each.after.done
+    except (KeyError, ValueError, IndexError) as error:
+        # A plan that cannot be made fails every test of it.
+        return f"there is no such plan: {type(error).__name__}: {error}"
+    return next(complaints(mutant, plan), "")
+
+
+def complaints(mutant: Mutant, plan: Plan) -> Iterator[str]:
+    """What the comparison says, the likely first."""
+    deliberate = conformity.load_deliberate(mutant.release)
+    chapter = beyond.CHAPTER_OF.get(mutant.step, "")
+    facts = sorted(conformity.load_facts(), key=lambda fact: fact["step"] != chapter)
+    only = mutant.nodes
+    here = [each for each in plan.nodes.values() if not only or each.node.name in only]
+    for each in here:
+        yield from each.after.guards
+    own = [fact for fact in facts if not chapter or fact["step"] == chapter]
+    yield from _missing(own, deliberate, plan, only)
+    for each in here:
+        yield from order_problems(each, facts)
+    yield from beyond.differences(plan, mutant.release, deliberate, [mutant.step] if mutant.step else ())
+    yield from _missing([fact for fact in facts if fact not in own], deliberate, plan, only)
+
+
+def _missing(facts: list[Fact], deliberate: conformity.Deliberate, plan: Plan, only: tuple[str, ...]) -> Iterator[str]:
+    for fact in facts:
+        if only and not {node.name for node in conformity.nodes_of(fact, plan.site)} & set(only):
+            continue
+        verdict = conformity.judge(fact, deliberate, plan, only)
+        if verdict.status == "missing":
+            yield f"{fact['id']}: {verdict.why}"
+
+
+def mutants(release: str) -> Iterator[Mutant]:
+    """All of a release: of each kind the first that fits in each step, on the first node of the step's."""
+    plan = conformity.guide_plan(release)
+    for step in beyond.CHAPTER_OF:
+        here = next((each for each in plan.nodes.values() if each.steps.get(step)), None)
+        if here is not None:
+            for kind, change in CHANGES.items():
+                for what, resources in change(here.steps[step]):
+                    yield _of_step(kind, f"{step}: {what}", release, here, step, resources)
+    yield from _tables(plan.site.release)
+    for owner, method, old, new in CODE:
+        yield _of_code(release, owner, method, old, new)
+
+
+def _of_step(kind: str, name: str, release: str, here: NodePlan, step: str, resources: Resources) -> Mutant:
+    def make() -> Plan:
+        return conformity.guide_plan(release).with_step(here.node.name, step, resources)
+
+    return Mutant(kind, name, release, make, step, (here.node.name,))
+
+
+Changed = Iterator[tuple[str, Resources]]
+"""What was changed, in words, and the step's resources then."""
+
+
+def _first(resources: Resources, kind: type[Any], wanted: Callable[[Any], bool] = lambda each: True) -> int | None:
+    return next((i for i, each in enumerate(resources) if isinstance(each, kind) and wanted(each)), None)
+
+
+def _with(resources: Resources, place: int, *instead: Resource) -> Resources:
+    return [*resources[:place], *instead, *resources[place + 1 :]]
+
+
+def _options(resources: Resources) -> Iterator[tuple[int, IniFile, str, str, Any]]:
+    for place, each in enumerate(resources):
+        if isinstance(each, IniFile):
+            for section, options in each.options.items():
+                for key, value in options.items():
+                    yield place, each, section, key, value
+
+
+def _set(each: IniFile, section: str, key: str, value: Any) -> IniFile:
+    options = {name: dict(values) for name, values in each.options.items()}
+    options[section][key] = value
+    return dataclasses.replace(each, options=options)
+
+
+def option_dropped(resources: Resources) -> Changed:
+    """The middle one of a step's options is not declared."""
+    found = list(_options(resources))
+    if found:
+        place, each, section, key, _ = found[len(found) // 2]
+        options: dict[str, dict[str, Any]] = {name: dict(values) for name, values in each.options.items()}
+        del options[section][key]
+        yield f"{each.path} [{section}] {key}", _with(resources, place, dataclasses.replace(each, options=options))
+
+
+def value_changed(resources: Resources) -> Changed:
+    """The last option that is a text has another value."""
+    found = [each for each in _options(resources) if isinstance(each[4], str) and "secret-of" not in each[4]]
+    if found:
+        place, each, section, key, value = found[-1]
+        yield f"{each.path} [{section}] {key}", _with(resources, place, _set(each, section, key, f"{value}x"))
+
+
+def secret_swapped(resources: Resources) -> Changed:
+    """An option has the secret of another account: the user's for the database's, and the other way round."""
+    seen: set[str] = set()
+    for place, each, section, key, value in _options(resources):
+        match = re.search(r"secret-of-[a-z0-9-]+", str(value))
+        kind = "database" if match and match[0].endswith("-database") else "other"
+        if match and kind not in seen:
+            seen.add(kind)
+            other = match[0].removesuffix("-database") if kind == "database" else f"{match[0]}-database"
+            wrong = _set(each, section, key, str(value).replace(match[0], other))
+            yield f"{each.path} [{section}] {key}", _with(resources, place, wrong)
+
+
+def port_changed(resources: Resources) -> Changed:
+    """The first option with a port has another one."""
+    for place, each, section, key, value in _options(resources):
+        if match := re.search(r":(\d{4,5})\b", str(value)):
+            wrong = str(value).replace(match[0], f":{int(match[1]) + 1}")
+            yield f"{each.path} [{section}] {key}", _with(resources, place, _set(each, section, key, wrong))
+            return
+
+
+def section_not_owned(resources: Resources) -> Changed:
+    """The file's other options stay."""
+    place = _first(resources, IniFile, lambda each: bool(each.own))
+    if place is not None:
+        each: Any = resources[place]
+        yield f"{each.path} {each.own[0]}", _with(resources, place, dataclasses.replace(each, own=each.own[1:]))
+
+
+def file_overruled(resources: Resources) -> Changed:
+    """The file is declared once more, at the end of the step, with another value of its last option."""
+    found = [each for each in _options(resources) if isinstance(each[4], str)]
+    if found:
+        _, each, section, key, value = found[-1]
+        again = IniFile(each.path, {section: {key: f"{value}x"}})
+        yield f"{each.path} [{section}] {key}", [*resources, again]
+
+
+def section_taken_over(resources: Resources) -> Changed:
+    """A later declaration owns a section and says nothing of it."""
+    found = list(_options(resources))
+    if found:
+        _, each, section, _, _ = found[-1]
+        again = IniFile(each.path, {section: {"shipped": "1"}}, own=(section,))
+        yield f"{each.path} [{section}]", [*resources, again]
+
+
+def file_replaced(resources: Resources) -> Changed:
+    """The first file that the step edits is written whole, and empty, afterwards."""
+    place = _first(resources, IniFile | Lines)  # type: ignore[arg-type]
+    if place is not None:
+        path = resources[place].path  # type: ignore[attr-defined]
+        yield path, [*resources, File(path, "")]
+
+
+def line_changed(resources: Resources) -> Changed:
+    """The last line of a file is another one."""
+    place = _first(resources, File, lambda each: "\n" in each.content and "-----BEGIN" not in each.content)
+    if place is not None:
+        each: Any = resources[place]
+        *lines, last = each.content.rstrip("\n").split("\n")
+        wrong = dataclasses.replace(each, content="\n".join([*lines, f"{last}x", ""]))
+        yield f"{each.path}: {last}", _with(resources, place, wrong)
+    place = _first(resources, Lines)
+    if place is not None:
+        every: Any = resources[place]
+        wrong_lines = dataclasses.replace(every, lines=(*every.lines[:-1], f"{every.lines[-1]}x"))
+        yield f"{every.path}: {every.lines[-1]}", _with(resources, place, wrong_lines)
+
+
+def mode_changed(resources: Resources) -> Changed:
+    """A file that not everybody may read can be read by everybody."""
+    place = _first(resources, File, lambda each: each.mode != 0o644)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.path, _with(resources, place, dataclasses.replace(each, mode=0o644))
+
+
+def package_dropped(resources: Resources) -> Changed:
+    """The last of the first packages is not installed."""
+    place = _first(resources, Packages)
+    if place is not None:
+        names = resources[place].names  # type: ignore[attr-defined]
+        yield names[-1], _with(resources, place, Packages(*names[:-1]))
+
+
+def package_added(resources: Resources) -> Changed:
+    """Something else is installed as well."""
+    place = _first(resources, Packages)
+    if place is not None:
+        names = resources[place].names  # type: ignore[attr-defined]
+        yield "telnetd", _with(resources, place, Packages(*names, "telnetd"))
+
+
+def service_dropped(resources: Resources) -> Changed:
+    """The last of the first services is not started."""
+    place = _first(resources, Service)
+    if place is not None:
+        each: Any = resources[place]
+        less = [Service(*each.names[:-1], reads=each.reads)] if len(each.names) > 1 else []
+        yield each.names[-1], _with(resources, place, *less)
+
+
+def service_reads_nothing(resources: Resources) -> Changed:
+    """A service is not started again for its files."""
+    place = _first(resources, Service, lambda each: each.reads != ())
+    if place is not None:
+        each: Any = resources[place]
+        yield each.names[0], _with(resources, place, Service(*each.names, reads=()))
+
+
+def service_before_its_file(resources: Resources) -> Changed:
+    """The first service comes before the last file that it reads."""
+    place = _first(resources, Service)
+    if place is not None:
+        each: Any = resources[place]
+        files = [
+            i
+            for i, file in enumerate(resources[:place])
+            if isinstance(file, IniFile | File | Lines) and (each.reads is None or file.path in each.reads)
+        ]
+        if files:
+            rest = _with(resources, place)
+            yield each.names[0], [*rest[: files[-1]], each, *rest[files[-1] :]]
+
+
+def service_masked(resources: Resources) -> Changed:
+    """What was started is stopped and masked at the end."""
+    place = _first(resources, Service)
+    if place is not None:
+        name = resources[place].names[0]  # type: ignore[attr-defined]
+        yield name, [*resources, Unwanted((name,))]
+
+
+def schema_before(kind: type[Resource]) -> Callable[[Resources], Changed]:
+    """The schema is made before something of a kind that its tool needs, or after what needs it."""
+
+    def change(resources: Resources) -> Changed:
+        place = _first(resources, DbSync)
+        if place is not None and _first(resources, kind) is not None:
+            rest = _with(resources, place)
+            if issubclass(kind, Service):
+                to = max(i for i, each in enumerate(rest) if isinstance(each, kind)) + 1
+            else:
+                to = _first(rest, kind) or 0
+            yield resources[place].title, [*rest[:to], resources[place], *rest[to:]]
+
+    return change
+
+
+def schema_dropped(resources: Resources) -> Changed:
+    """The schema is not made."""
+    place = _first(resources, DbSync)
+    if place is not None:
+        yield resources[place].title, _with(resources, place)
+
+
+def schema_of_another(resources: Resources) -> Changed:
+    """Whether a schema is due is read from another database."""
+    place = _first(resources, DbSync)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, database="keystone2"))
+
+
+def tool_user_changed(resources: Resources) -> Changed:
+    """A tool is run as root, whose log files its service then cannot write."""
+    place = _first(resources, DbSync | Command, lambda each: bool(each.user))  # type: ignore[arg-type]
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, user=""))
+
+
+def argument_dropped(resources: Resources) -> Changed:
+    """The last word of a command is gone."""
+    place = _first(resources, DbSync | Command, lambda each: len(each.argv) > 1)  # type: ignore[arg-type]
+    if place is not None:
+        each: Any = resources[place]
+        yield " ".join(each.argv), _with(resources, place, dataclasses.replace(each, argv=each.argv[:-1]))
+
+
+def command_dropped(resources: Resources) -> Changed:
+    """A command is not run."""
+    place = _first(resources, Command)
+    if place is not None:
+        yield resources[place].title, _with(resources, place)
+
+
+def guard_always_true(resources: Resources) -> Changed:
+    """A command is never due: by one that always ends with 0, by one in a shell, by a file that is always there."""
+    place = _first(resources, Command)
+    if place is not None:
+        each: Any = resources[place]
+        for words, guard in (
+            ("unless true", {"unless": ("true",), "unless_stdin": "", "creates": ""}),
+            ("unless a shell's true", {"unless": ("sh", "-c", "true || false"), "unless_stdin": "", "creates": ""}),
+            ("creates a file of each machine", {"unless": (), "creates": "/etc/passwd"}),
+        ):
+            yield f"{each.title}: {words}", _with(resources, place, dataclasses.replace(each, **guard))
+
+
+def guard_never_true(resources: Resources) -> Changed:
+    """A command is due for ever."""
+    place = _first(resources, Command)
+    if place is not None:
+        each: Any = resources[place]
+        wrong = dataclasses.replace(each, unless=("false",), unless_stdin="", creates="")
+        yield each.title, _with(resources, place, wrong)
+
+
+def guard_of_another(resources: Resources) -> Changed:
+    """A guard asks the database for what another command has made."""
+    for place, each in enumerate(resources):
+        if isinstance(each, Command) and "cell1" in each.unless_stdin:
+            wrong = dataclasses.replace(each, unless_stdin=each.unless_stdin.replace("cell1", "cell0"))
+            yield each.title, _with(resources, place, wrong)
+
+
+def statement_changed(resources: Resources) -> Changed:
+    """What a database is told is less."""
+    place = _first(resources, Command, lambda each: bool(each.stdin))
+    if place is not None:
+        each: Any = resources[place]
+        wrong = dataclasses.replace(each, stdin=each.stdin.replace("User='' OR ", "", 1))
+        yield each.title, _with(resources, place, wrong)
+
+
+def database_dropped(resources: Resources) -> Changed:
+    """The last database of the step is not made."""
+    places = [i for i, each in enumerate(resources) if isinstance(each, Database)]
+    if places:
+        yield resources[places[-1]].title, _with(resources, places[-1])
+
+
+def database_user_changed(resources: Resources) -> Changed:
+    """A database belongs to somebody else."""
+    place = _first(resources, Database)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, user="admin"))
+
+
+def port_of_an_endpoint(resources: Resources) -> Changed:
+    """All three interfaces of a service are somewhere else."""
+    place = _first(resources, Endpoint)
+    if place is not None:
+        each: Any = resources[place]
+        wrong = re.sub(r":(\d+)", lambda match: f":{int(match[1]) + 1}", each.url)
+        yield each.title, _with(resources, place, dataclasses.replace(each, url=wrong))
+
+
+def endpoint_again(resources: Resources) -> Changed:
+    """The endpoint is declared once more with another path."""
+    place = _first(resources, Endpoint)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, [*resources, dataclasses.replace(each, url=f"{each.url}/other")]
+
+
+def service_type_changed(resources: Resources) -> Changed:
+    """The catalog has the service under another type."""
+    place = _first(resources, Endpoint)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, type=f"{each.type}x"))
+
+
+def user_changed(resources: Resources) -> Changed:
+    """A service logs in as somebody who is not there."""
+    place = _first(resources, ServiceUser)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, name=f"{each.name}x"))
+
+
+def role_dropped(resources: Resources) -> Changed:
+    """A service's user has the role service only."""
+    place = _first(resources, ServiceUser)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, roles=each.roles[1:]))
+
+
+def role_of_another(resources: Resources) -> Changed:
+    """A role goes to somebody else."""
+    place = _first(resources, RoleAssignment)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, user="nobody"))
+
+
+def role_before_it_is_made(resources: Resources) -> Changed:
+    """An assignment comes before all that makes its role."""
+    place = _first(resources, RoleAssignment)
+    if place is not None:
+        yield resources[place].title, [resources[place], *_with(resources, place)]
+
+
+def answer_of_another_port(resources: Resources) -> Changed:
+    """The step waits for an answer of somebody else."""
+    place = _first(resources, Answers)
+    if place is not None:
+        each: Any = resources[place]
+        wrong = re.sub(r":(\d+)/", lambda match: f":{int(match[1]) + 1}/", each.url)
+        if wrong != each.url:
+            yield each.title, _with(resources, place, dataclasses.replace(each, url=wrong))
+
+
+def answer_waited_for_longer(resources: Resources) -> Changed:
+    """The step waits longer for its answer."""
+    place = _first(resources, Answers)
+    if place is not None:
+        each: Any = resources[place]
+        yield each.title, _with(resources, place, dataclasses.replace(each, timeout=each.timeout * 2))
+
+
+def packages_last(resources: Resources) -> Changed:
+    """The step's packages are declared after all else."""
+    place = _first(resources, Packages)
+    if place is not None and place < len(resources) - 1:
+        yield resources[place].title, [*_with(resources, place), resources[place]]
+
+
+def setting_changed(resources: Resources) -> Changed:
+    """The first setting of each kind of value has another one, also the secrets."""
+    place = _first(resources, PythonSettings | YamlFile)  # type: ignore[arg-type]
+    if place is not None:
+        each: Any = resources[place]
+        seen: set[str] = set()
+        for key, value in beyond.flat(each.settings):
+            kind = "secret" if "secret-of" in str(value) else type(value).__name__
+            other = str(value).replace("secret-of", "another-secret-of") if kind == "secret" else _other(value)
+            if other != value and (kind not in seen or kind == "secret"):
+                seen.add(kind)
+                settings = _with_setting(each.settings, key.split("."), other)
+                yield f"{each.path}: {key}", _with(resources, place, dataclasses.replace(each, settings=settings))
+
+
+def _with_setting(settings: Mapping[str, Any], key: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = key
+    return {**settings, first: _with_setting(settings[first], rest, value) if rest else value}
+
+
+def _other(value: Any) -> Any:
+    """A value of the same kind that is another one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return f"{value}x"
+    if isinstance(value, tuple | list):
+        return value[:-1]
+    return value
+
+
+def argument_changed(resources: Resources) -> Changed:
+    """Of the first resource of each kind for which nothing here is made on purpose, each argument is another one."""
+    seen: set[type] = set()
+    for place, each in enumerate(resources):
+        if type(each) in seen or isinstance(each, ON_PURPOSE):
+            continue
+        seen.add(type(each))
+        for field in dataclasses.fields(each):  # type: ignore[arg-type]
+            value = getattr(each, field.name)
+            if _other(value) != value:
+                wrong = dataclasses.replace(each, **{field.name: _other(value)})  # type: ignore[type-var]
+                yield f"{each.title}: {field.name}", _with(resources, place, wrong)
+
+
+def resource_dropped(resources: Resources) -> Changed:
+    """The first resource of each kind for which nothing here is made on purpose is gone."""
+    seen: set[type] = set()
+    for place, each in enumerate(resources):
+        if type(each) not in seen and not isinstance(each, ON_PURPOSE):
+            seen.add(type(each))
+            yield each.title, _with(resources, place)
+
+
+ON_PURPOSE = (Answers, Command, DbSync, File, IniFile, Lines, Packages, PythonSettings, Service, YamlFile)
+CHANGES: Mapping[str, Callable[[Resources], Changed]] = {
+    "option dropped": option_dropped,
+    "value changed": value_changed,
+    "secret swapped": secret_swapped,
+    "port changed": port_changed,
+    "section not owned": section_not_owned,
+    "option overruled later": file_overruled,
+    "section taken over later": section_taken_over,
+    "file emptied later": file_replaced,
+    "line changed": line_changed,
+    "mode changed": mode_changed,
+    "package dropped": package_dropped,
+    "package added": package_added,
+    "packages last": packages_last,
+    "service dropped": service_dropped,
+    "service reads nothing": service_reads_nothing,
+    "service before its file": service_before_its_file,
+    "service masked later": service_masked,
+    "schema before its file": schema_before(IniFile),
+    "schema before its database": schema_before(Database),
+    "schema after the service": schema_before(Service),
+    "schema dropped": schema_dropped,
+    "schema of another": schema_of_another,
+    "tool's user changed": tool_user_changed,
+    "argument dropped": argument_dropped,
+    "command dropped": command_dropped,
+    "guard always true": guard_always_true,
+    "guard never true": guard_never_true,
+    "guard of another": guard_of_another,
+    "statement changed": statement_changed,
+    "database dropped": database_dropped,
+    "database's user changed": database_user_changed,
+    "port of an endpoint": port_of_an_endpoint,
+    "endpoint again": endpoint_again,
+    "service type changed": service_type_changed,
+    "user changed": user_changed,
+    "role dropped": role_dropped,
+    "role of another": role_of_another,
+    "role before it is made": role_before_it_is_made,
+    "setting changed": setting_changed,
+    "argument changed": argument_changed,
+    "resource dropped": resource_dropped,
+    "answer of another port": answer_of_another_port,
+    "answer waited for longer": answer_waited_for_longer,
+}
+"""Kind of a mutant -> what makes one of a step's resources."""
+
+
+def _tables(release: Release) -> Iterator[Mutant]:
+    """A line of a release's table is gone, or says less."""
+    for field in ("packages", "units", "paths", "unwanted", "values", "config"):
+        for key in getattr(release, field):
+            table = dict(getattr(release, field))
+            del table[key]
+            yield _of_table(release, field, f"{key} is gone", table)
+            value = getattr(release, field)[key]
+            if isinstance(value, tuple) and len(value) > 1:
+                yield _of_table(release, field, f"{key} is {value[0]} only", {**table, key: value[:1]})
+            if isinstance(value, str):
+                yield _of_table(release, field, f"{key} is another", {**table, key: f"{value}x"})
+
+
+def _of_table(release: Release, field: str, what: str, table: Mapping[str, Any]) -> Mutant:
+    wrong = release.model_copy(update={field: table})
+    make = cache(lambda: plan_of(site_with(wrong), conformity.before()))
+    return Mutant("table changed", f"{field}: {what}", release.name, make)
+
+
+def _of_code(release: str, owner: type[Any], method: str, old: str, new: str) -> Mutant:
+    def make() -> Plan:
+        with wrong_code(owner, method, old, new):
+            plan = plan_of(guide_site(release), conformity.before())
+            # What is asked of it later is answered by the right code.
+            assert all(each.after.done for each in plan.nodes.values())
+        return plan
+
+    return Mutant("code changed", f"{owner.__name__}.{method}: {new} for {old}", release, make)
+
+
+def listed() -> dict[str, str]:
+    """Name of a mutant that survives, or glob -> why."""
+    found: dict[str, str] = YAML(typ="safe").load(SURVIVORS.read_text())
+    return found
+
+
+def chosen(release: str) -> list[Mutant]:
+    """Some of each kind: spread evenly over the steps, the same in each run."""
+    by_kind: dict[str, list[Mutant]] = {}
+    for each in mutants(release):
+        by_kind.setdefault(each.kind, []).append(each)
+    return [each for found in by_kind.values() for each in found[:: max(1, math.ceil(len(found) / OF_A_KIND))]]
