@@ -40,7 +40,6 @@ def test_a_difference_is_one_failure_that_names_it(deployed: Runs) -> None:
     result.assert_outcomes(passed=17, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "database on one: 1 differences",
             "one: /etc/database.conf: [[]server[]] limit: wanted '4096', found '151'",
             "FAILED test_drift.py::test_as_declared[[]one-database-/etc/database.conf[]]*",
         ]

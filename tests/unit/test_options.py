@@ -19,7 +19,7 @@ from stackspec.resources.base import resolve
 from stackspec.resources.ini import IniFile
 
 from .bare import context
-from .guide_plan import CHAPTERS, ROOT, guide_site, part_of
+from .guide_plan import ROOT, declared, guide_site
 
 CODE = {
     "nova": "nova==29.4.0",
@@ -38,9 +38,9 @@ MEANT = {
     "octavia": {
         # The guide has it, and it does nothing.
         "[service_auth] memcached_servers: no option of octavia",
-        # The guide's password for everything, which this plan is made with. A site's own key is generated, and fits.
-        "[certificates] server_certs_key_passphrase: octavia refuses the value: Value '000000' doesn't match regex "
-        "'^[A-Za-z0-9\\\\-_=]{32}$'",
+        # What this plan is made with instead of a secret. A site's own key is generated, and fits.
+        "[certificates] server_certs_key_passphrase: octavia refuses the value: "
+        "Value 'secret-of-octavia-server-certificates' doesn't match regex '^[A-Za-z0-9\\\\-_=]{32}$'",
     },
 }
 """Service -> what its code says of the plan, and why that stays."""
@@ -67,19 +67,20 @@ def planned(service: str) -> list[tuple[str, str, str]]:
     """Section, option and value of all that the plan writes into the files of a service."""
     found: dict[tuple[str, str], str] = {}
     site = guide_site()
-    for chapter in CHAPTERS:
-        for node in site.nodes.values():
-            for resource in part_of(chapter, node.name).of(IniFile):
-                if not resource.path.startswith(f"/etc/{service}/") or "uwsgi" in resource.path:
-                    continue
-                for section, options in resource.options.items():
-                    for name, value in options.items():
-                        try:
-                            text = resolve(value, context(site, node))
-                        except CannotTell:
-                            continue
-                        if text is not None:
-                            found[section, name] = str(text)
+    for node in site.nodes.values():
+        for resource in (each for resources in declared(site, node).values() for each in resources):
+            if not isinstance(resource, IniFile) or not resource.path.startswith(f"/etc/{service}/"):
+                continue
+            if "uwsgi" in resource.path:
+                continue
+            for section, options in resource.options.items():
+                for name, value in options.items():
+                    try:
+                        text = resolve(value, context(site, node))
+                    except CannotTell:
+                        continue
+                    if text is not None:
+                        found[section, name] = str(text)
     return [(section, name, value) for (section, name), value in found.items()]
 
 
