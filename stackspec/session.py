@@ -115,7 +115,7 @@ class Run:
         """What nodes logged while a test failed, and every line that carries the id of a request it names."""
         if self.engine is not None:
             return evidence.gather(self.engine.connections, report, self.engine.site)
-        if self.site is None or self.planning or not self._began:
+        if self.site is None or self.planning or not self._began or self._refused:
             return []
         if self._nodes is None:
             # A run of the APIs' tests alone needs the nodes only now.

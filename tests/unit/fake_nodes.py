@@ -254,13 +254,13 @@ class FakeConnections:
 
 def install(folder: Path) -> None:
     """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
-    from stackspec import engine, plugin, step
+    from stackspec import engine, plugin, session, step
 
     class Here(FakeConnections):
         pass
 
     Here.folder = folder
-    engine.Connections = Here  # type: ignore[assignment,misc]
+    engine.Connections = session.Connections = Here  # type: ignore[assignment,misc]
     step.STEPS.clear()
     plugin.load_steps = list  # type: ignore[assignment]
     plugin._fixture_modules = list  # type: ignore[assignment]
