@@ -58,7 +58,7 @@ def octavia(
     """Octavia with amphorae: API, worker, health manager and housekeeper, and the network by which they manage them."""
     controller = site.controller.name
     wanted = site.inventory.octavia
-    assert wanted is not None, "the step is no part of a site without the section octavia"
+    assert wanted is not None, "the step is not in a site without the section octavia"
     listen, pool = management_addresses(wanted.network)
     yield Database("octavia")
     yield ServiceUser("octavia")

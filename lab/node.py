@@ -155,7 +155,7 @@ class NodeProcess(ABC):
         self.kill()
 
     def kill(self) -> None:
-        """Make it gone at once, as without power, with what of the machine's it leaves."""
+        """Kill it as if power failed, with what of the machine's it leaves."""
         cgroup.kill(self.group)
 
     def status(self) -> NodeStatus:

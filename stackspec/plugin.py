@@ -195,7 +195,7 @@ class _usage_errors:
             raise pytest.UsageError(str(error)) from None
 
 
-def asked(item: pytest.Item) -> list[str]:
+def direct_steps(item: pytest.Item) -> list[str]:
     """The steps that a test asks for itself, or its fixtures: not those that only other steps need."""
     info: Any = getattr(item, "_fixtureinfo", None)
     todo, seen = list(info.initialnames) if info is not None else [], set[str]()
@@ -204,10 +204,10 @@ def asked(item: pytest.Item) -> list[str]:
         if name not in seen and name not in STEPS:
             todo += [each for fixture in info.name2fixturedefs.get(name, ()) for each in fixture.argnames]
         seen.add(name)
-    return [name for name in wanted(item) if name in seen or name not in item.fixturenames]  # type: ignore[attr-defined]
+    return [name for name in required_steps(item) if name in seen or name not in item.fixturenames]  # type: ignore[attr-defined]
 
 
-def wanted(item: pytest.Item) -> list[str]:
+def required_steps(item: pytest.Item) -> list[str]:
     """The steps that a test needs: its arguments, its parameter, its marks, and what these need."""
     names = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
     callspec = getattr(item, "callspec", None)
@@ -241,7 +241,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # A worker looks at it after the last step.
         items.sort(
             key=lambda item: (
-                last if last and _needs_all(item) else max((ranks[name] for name in wanted(item)), default=-1)
+                last if last and _needs_all(item) else max((ranks[name] for name in required_steps(item)), default=-1)
             )
         )
 
@@ -287,8 +287,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if session.testsfailed and not config.option.continue_on_collection_errors:
         return
-    names = list(dict.fromkeys(name for item in session.items for name in wanted(item)))
-    config.stash[RUN].needs = needs_of(session.items, wanted)
+    names = list(dict.fromkeys(name for item in session.items for name in required_steps(item)))
+    config.stash[RUN].needs = needs_of(session.items, required_steps)
     for nodeid, needs in config.stash[RUN].needs.items():
         if unknown := sorted(needs.disturbs - set(STEPS)):
             raise pytest.UsageError(f"{nodeid}: mark disturbs: no step {', '.join(unknown)}")
@@ -319,7 +319,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Wait for the test's steps before any timer starts, so that no test is billed for a deployment."""
     item.config.stash[RUN].take_turn(item)
-    item.config.stash[RUN].wait(wanted(item))
+    item.config.stash[RUN].wait(required_steps(item))
     return (yield)
 
 
@@ -327,18 +327,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """The first test that needs a failed step fails with its cause; the others are skipped as blocked by it.
 
-    So are tests of what is no part of the site or the cloud. What a step needs beside may be: a dashboard comes after
+    So are tests of what is not in this site or the cloud. What a step needs beside may be: a dashboard comes after
     every service that there is.
     """
     try:
-        item.config.stash[RUN].admit(wanted(item))
+        item.config.stash[RUN].admit(required_steps(item))
         if LOGIN in getattr(item, "fixturenames", ()) and not item.config.option.setupplan:
             item.config.stash[RUN].admit_user()
     except pytest.skip.Exception:
         item.config.stash[BLOCKED].append(item.nodeid)
         raise
     if not item.config.option.setupplan:
-        for name in asked(item):
+        for name in direct_steps(item):
             item.config.stash[RUN].require(name)
 
 

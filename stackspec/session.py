@@ -447,7 +447,7 @@ class Run:
         return None if task is None else cause_of(self.engine.event(task))
 
     def require(self, step: str) -> None:
-        """Skip a test that asks for a step which is no part of the site, or whose service the cloud has not."""
+        """Skip a test that asks for a step which is not in this site, or whose service this cloud lacks."""
         if self.site is not None and (section := STEPS[step].lacks(self.site)):
             pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
         if self.deploying:

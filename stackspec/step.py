@@ -31,7 +31,7 @@ class Step:
     :param needs: the steps that it depends on
     :param provides: the service type that the catalog of a cloud shows when this step is done there
     :param declare: the function that yields the resources
-    :param sections: the inventory's sections without which the step is no part of a site; none for one of every site
+    :param sections: the inventory's sections without which the step is not in a site; none for one of every site
     """
 
     name: str
@@ -42,7 +42,7 @@ class Step:
     sections: tuple[str, ...] = ()
 
     def lacks(self, site: Site) -> str:
-        """The section for want of which the step is no part of `site`, or ""."""
+        """The section for want of which the step is not in `site`, or ""."""
         return next((section for section in self.sections if not site.inventory.has(section)), "")
 
     def nodes(self, site: Site) -> list[Node]:
@@ -72,7 +72,7 @@ def step(
 
     :param role: controller, compute, storage or all; or several of them
     :param provides: service type in the catalog, by which the step's tests find it on a cloud that exists
-    :param section: the inventory's section, or several, without which the step is no part of a site
+    :param section: the inventory's section, or several, without which the step is not in a site
     """
     sections = (section,) if isinstance(section, str) else section
 

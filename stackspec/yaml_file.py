@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> tuple[Any, YamlSource]:
         # The library's message quotes both values, which may be secrets, and names the second key's line.
         key = str(error.problem).split('"')[1]
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: {key!r} stands twice in this mapping; each name once") from None
+        raise InputError(f"{path}:{line}: duplicate key {key!r}") from None
     except RecursionError:
         raise InputError(f"{path}:1: nested too deeply for an inventory or a file of secrets") from None
     except MarkedYAMLError as error:

@@ -62,7 +62,9 @@ class Database(Resource):
             differences.append(Difference(f"database {self.name}", "there", "not there"))
         for host in self.hosts(context.site):
             if ("user", user, host, native_hash(password)) not in rows:
-                differences.append(Difference(f"user {user}@{host}", "there with the site's password", "not so"))
+                differences.append(
+                    Difference(f"user {user}@{host}", "the site's password", "no such user, or another password")
+                )
             if ("grant", user, host, self.name) not in rows:
                 differences.append(Difference(f"grant on {self.name} to {user}@{host}", "ALL", "none"))
         if not differences:

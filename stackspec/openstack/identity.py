@@ -32,7 +32,7 @@ class Bootstrap(Resource):
         cloud = context.shared.get(Cloud)
         url = auth_url(context.site) + "/"
         urls = {interface: context.site.public(url) if interface == "public" else url for interface in INTERFACES}
-        now, found = "not so", {}
+        now, found = "not yet", {}
         try:
             if service := cloud.find("identity.services", type="identity"):
                 found = {e.interface: e.url for e in cloud.list("identity.endpoints") if e.service_id == service.id}
@@ -47,7 +47,7 @@ class Bootstrap(Resource):
             argv += [f"--bootstrap-{interface}-url", url]
         env = {"OS_BOOTSTRAP_PASSWORD": context.site.password("admin")}
         action = {"op": "command", "argv": argv, "env": env}
-        difference = Difference("keystone", "admits admin, identity endpoints there", now)
+        difference = Difference("keystone", "admin can log in, endpoints exist", now)
         return [Change("run keystone-manage bootstrap", (difference,), "", (action,))]
 
 

@@ -50,10 +50,10 @@ class RabbitUser(Resource):
         salts = [base64.b64decode(each)[:4] for each in hashes]
         differences = []
         if [password_hash(password, salt) for salt in salts] != hashes or not hashes:
-            differences.append(Difference(self.title, "there with the site's password", "not so"))
+            differences.append(Difference(self.title, "the site's password", "no such user, or another password"))
         permissions = {"user": self.name, **_PERMISSIONS}
         if permissions not in found.get("permissions", ()):
-            differences.append(Difference(f"permissions of {self.name} in /", ".* .* .*", "not so"))
+            differences.append(Difference(f"permissions of {self.name} in /", ".* .* .*", "others"))
         if context.facts[file(_FILE)]["exists"]:
             differences.append(Difference(_FILE, "not there", "left by a run that was killed"))
         if not differences:

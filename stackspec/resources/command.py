@@ -88,7 +88,7 @@ class Await(Resource):
             return []
         action = {"op": "await_command", "argv": self.look, "stdin": self.stdin, "timeout": self.timeout}
         units = list(context.site.release.unit(self.service)) if self.service else []
-        difference = Difference(self.what, "so", "not so")
+        difference = Difference(self.what, "reached", "not reached")
         return [Change(f"wait for {self.what}", (difference,), "", ({**action, "what": self.what, "units": units},))]
 
 

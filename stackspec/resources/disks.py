@@ -30,7 +30,7 @@ def use_up(context: Context, device: str, wipe: Iterable[str]) -> list[Change]:
     return [Change(f"note that wipe is used up for {device}", (difference,), "", (action,))]
 
 
-def what_forbids(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:
+def disk_obstacle(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:
     """Why a disk cannot be taken, or "": it is not there, in use, or holds what may not be lost.
 
     :param found: what the node says of it
@@ -101,7 +101,7 @@ class Xfs(Resource):
         found = context.facts[disk(self.device)]
         where = f"nodes.{context.node.name}.disks"
         wipe = may_be_wiped(context, self.device, self.wipe)
-        return what_forbids(found, self.device, where, ours=self._is_ours(found["content"]), path=self.path, wipe=wipe)
+        return disk_obstacle(found, self.device, where, ours=self._is_ours(found["content"]), path=self.path, wipe=wipe)
 
     def changes(self, context: Context) -> list[Change]:
         content = context.facts[disk(self.device)]["content"]

@@ -41,7 +41,7 @@ class Generated(ManagedFile):
         if known and printed["out"] == before:
             return []
         text = str(printed["out"]) if known else "(known after apply)\n"
-        difference = Difference(path, f"as {self.argv[0]} prints it", "not so" if before else "absent")
+        difference = Difference(path, f"as {self.argv[0]} prints it", "another content" if before else "absent")
         new = shlex.quote(f"{path}.new")
         check = f"{shlex.join(self.check)} {new} && " if self.check else ""
         # Printed anew then: the program may come just before.

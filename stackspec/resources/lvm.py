@@ -25,7 +25,7 @@ from .base import (
     run,
     unified_diff,
 )
-from .disks import WIPED, may_be_wiped, use_up, what_forbids, words_for
+from .disks import WIPED, disk_obstacle, may_be_wiped, use_up, words_for
 
 FILTERS = ("filter", "global_filter")
 """One counts for commands, the other for what the system does by itself, at boot and when a disk appears."""
@@ -184,7 +184,7 @@ class VolumeGroup(Resource):
         found = context.facts[disk(device)]
         # A physical volume of no group holds nothing yet: a run that was killed has made it.
         ours = groups.get(found.get("path", device)) in (self.name, "")
-        return what_forbids(found, device, self.where, ours=ours, wipe=may_be_wiped(context, device, self.wipe))
+        return disk_obstacle(found, device, self.where, ours=ours, wipe=may_be_wiped(context, device, self.wipe))
 
     def changes(self, context: Context) -> list[Change]:
         if problem := _problem(context.facts[PHYSICAL]):

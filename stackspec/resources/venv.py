@@ -82,7 +82,7 @@ class Venv(Resource):
         wanted = [f"python {python}", *self.requirements]
         differences = [Difference(self.path, each, "not there") for each in wanted if each not in found]
         if not differences and not done:
-            differences.append(Difference(self.path, "installed to its end", "not so"))
+            differences.append(Difference(self.path, "fully installed", "interrupted"))
         if not differences:
             return []
         bundle: NodeAction = {"op": "write", "path": f"{self.path}.tar", "content": b"", "mode": 0o600}

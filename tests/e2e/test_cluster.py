@@ -26,7 +26,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.guests import Flavoring
+from stackspec.fixtures.guests import GuestSpec
 from stackspec.fixtures.owned import Owned
 
 from stackspec.openstack.cloud import connect
@@ -61,7 +61,7 @@ class Parts:
 
 
 @pytest.fixture(scope="module")
-def parts(magnum: object, cloud: Connection, member: Connection, module_owned: Owned, guest_parts: Flavoring) -> Parts:
+def parts(magnum: object, cloud: Connection, member: Connection, module_owned: Owned, guest_spec: GuestSpec) -> Parts:
     """The cloud's image of Fedora CoreOS with a flavor of its size, or the test guest under that name."""
     for each in member.image.images(status="active", visibility="public"):
         if each.os_distro == "fedora-coreos":
@@ -70,12 +70,12 @@ def parts(magnum: object, cloud: Connection, member: Connection, module_owned: O
         member,
         "image",
         "coreos",
-        data=member.image.download_image(guest_parts.image.id).content,
-        disk_format=guest_parts.image.disk_format,
+        data=member.image.download_image(guest_spec.image.id).content,
+        disk_format=guest_spec.image.disk_format,
         container_format="bare",
         properties={"os_distro": "fedora-coreos"},
     )
-    return Parts(image, guest_parts.flavor, real=False)
+    return Parts(image, guest_spec.flavor, real=False)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from openstack.connection import Connection
 from playwright.sync_api import Locator
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
-from stackspec.fixtures.guests import Flavoring, Guest, launcher
+from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
@@ -71,11 +71,11 @@ def guest(
     tenant: Tenant,
     segment: Segment,
     module_owned: Owned,
-    guest_parts: Flavoring,
+    guest_spec: GuestSpec,
     guest_key: Path,
 ) -> Guest:
     """A server of the project; it boots while others are looked at."""
-    launch = launcher(tenant.connection, module_owned, guest_parts, guest_key)
+    launch = launcher(tenant.connection, module_owned, guest_spec, guest_key)
     group = open_group(tenant.connection, module_owned, "horizon")
     return launch.start("horizon", launch.port("horizon", segment.network, group))
 
@@ -128,7 +128,7 @@ def test_wrong_password_is_refused(window: Window, horizon_url: str, tenant: Ten
 
 
 def test_instance_is_launched_through_the_dialog(
-    guest: Guest, inside: Window, horizon_url: str, tenant: Tenant, module_owned: Owned, guest_parts: Flavoring
+    guest: Guest, inside: Window, horizon_url: str, tenant: Tenant, module_owned: Owned, guest_spec: GuestSpec
 ) -> None:
     """Name, image, flavor and network are chosen step by step; the table shows the server until it is active."""
     page, name = inside.page, module_owned.name("dialog")
@@ -140,7 +140,7 @@ def test_instance_is_launched_through_the_dialog(
     dialog.get_by_text(f"({limit} Max)").first.wait_for()
     page.wait_for_load_state("networkidle")
     dialog.locator("input[name=name]").fill(name)
-    for place, choice in (("Source", guest_parts.image.name), ("Flavor", guest_parts.flavor.name)):
+    for place, choice in (("Source", guest_spec.image.name), ("Flavor", guest_spec.flavor.name)):
         dialog.locator(".nav-pills").get_by_text(place, exact=True).click()
         row = dialog.locator(".transfer-available:visible tr", has=page.get_by_text(choice, exact=True))
         row.locator("button.fa-arrow-up").click()
@@ -159,8 +159,8 @@ def test_instance_is_launched_through_the_dialog(
     server = tenant.connection.compute.get_server(server.id)
     assert (server.status, server.image.id, server.flavor.name) == (
         "ACTIVE",
-        guest_parts.image.id,
-        guest_parts.flavor.name,
+        guest_spec.image.id,
+        guest_spec.flavor.name,
     )
 
 

@@ -88,14 +88,14 @@ def _with_banner(guest: Guest) -> str | None:
     return console if "login:" in console else None
 
 
-def test_deleted_server_leaves_no_port(goner: Guest, member: Connection) -> None:
+def test_deleted_server_leaves_no_port(doomed_server: Guest, member: Connection) -> None:
     """Nova removes the port that it made, and neutron no longer knows the address."""
-    goner.wait_status()
-    ports = list(member.network.ports(device_id=goner.server.id))
+    doomed_server.wait_status()
+    ports = list(member.network.ports(device_id=doomed_server.server.id))
     assert len(ports) == 1, f"ports of the server before it is deleted: expected 1, found {len(ports)}"
-    goner.delete()
+    doomed_server.delete()
     wait_for(
         "the deleted server's port is gone",
-        lambda: not list(member.network.ports(device_id=goner.server.id)),
+        lambda: not list(member.network.ports(device_id=doomed_server.server.id)),
         30,
     )

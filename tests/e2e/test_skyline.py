@@ -11,7 +11,7 @@ from openstack.connection import Connection
 from playwright.sync_api import Error, Locator, Page
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
-from stackspec.fixtures.guests import Flavoring, Guest, launcher
+from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment
@@ -53,11 +53,11 @@ def guest(
     tenant: Tenant,
     segment: Segment,
     module_owned: Owned,
-    guest_parts: Flavoring,
+    guest_spec: GuestSpec,
     guest_key: Any,
 ) -> Guest:
     """A server of the project; it boots while others are looked at."""
-    launch = launcher(tenant.connection, module_owned, guest_parts, guest_key)
+    launch = launcher(tenant.connection, module_owned, guest_spec, guest_key)
     return launch.start("skyline", launch.port("skyline", segment.network, None))
 
 
@@ -146,7 +146,7 @@ def test_instance_is_launched_through_the_dialog(
     tenant: Tenant,
     segment: Segment,
     module_owned: Owned,
-    guest_parts: Flavoring,
+    guest_spec: GuestSpec,
 ) -> None:
     """Flavor, image, network, group, name and key are chosen step by step; the table shows it until it is active."""
     page, name = inside.page, module_owned.name("dialog")
@@ -154,9 +154,9 @@ def test_instance_is_launched_through_the_dialog(
     page.goto(f"{skyline_url}/compute/instance/create")
     # The first of the zones is proposed; the scheduler's choice for a server that asks for none is where servers go.
     choose_option(page, "availableZone", str(guest.server.availability_zone))
-    choose(page, guest_parts.flavor.name)
-    page.get_by_text(guest_parts.image.properties.get("os_distro") or "Others", exact=True).click()
-    choose(page, guest_parts.image.name)
+    choose(page, guest_spec.flavor.name)
+    page.get_by_text(guest_spec.image.properties.get("os_distro") or "Others", exact=True).click()
+    choose(page, guest_spec.image.name)
     if has_volumes(tenant):
         # To boot from a new volume is proposed.
         page.get_by_text("No - Do not create a new system disk").click()
@@ -177,7 +177,7 @@ def test_instance_is_launched_through_the_dialog(
     inside.picture("launched instance is active")
     server = tenant.connection.compute.get_server(server.id)
     found = (server.status, server.image.id, server.flavor.name, server.key_name)
-    assert found == ("ACTIVE", guest_parts.image.id, guest_parts.flavor.name, guest.server.key_name)
+    assert found == ("ACTIVE", guest_spec.image.id, guest_spec.flavor.name, guest.server.key_name)
 
 
 def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.guests import Flavoring, Guest, launcher
+from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 
@@ -223,15 +223,15 @@ def stacks(
     nova_networking: object,
     member: Connection,
     module_owned: Owned,
-    guest_parts: Flavoring,
+    guest_spec: GuestSpec,
     guest_key: Path,
     external_network: Any,
 ) -> Stacks:
     """Both stacks, asked for and not waited for."""
     segment = make_segment(member, module_owned, "stack", CIDR)
     make_router(member, module_owned, "stack", external_network, segment)
-    keypair = launcher(member, module_owned, guest_parts, guest_key).keypair
-    parts = {"Image": guest_parts.image.id, "Flavor": guest_parts.flavor.id, "Key": keypair}
+    keypair = launcher(member, module_owned, guest_spec, guest_key).keypair
+    parts = {"Image": guest_spec.image.id, "Flavor": guest_spec.flavor.id, "Key": keypair}
     guide = {"NetID": segment.network.id, **parts}
     whole = {
         "network": segment.network.id,
@@ -295,12 +295,12 @@ def test_guest_signals_the_wait_condition(stacks: Stacks, member: Connection) ->
     assert "is up" in stack.outputs()["signal"]
 
 
-def test_floating_address_of_a_stack_answers(stacks: Stacks, guest_parts: Flavoring, member: Connection) -> None:
+def test_floating_address_of_a_stack_answers(stacks: Stacks, guest_spec: GuestSpec, member: Connection) -> None:
     """The address in the outputs is the server's, and a login there ends in the guest."""
     stack = stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN)
     given = stack.outputs()
     server, port = member.compute.get_server(given["server"]), member.network.get_port(given["port"])
-    guest = Guest(member, server, port, guest_parts.user, stacks.key, address=given["address"])
+    guest = Guest(member, server, port, guest_spec.user, stacks.key, address=given["address"])
     assert guest.fixed_address in guest.ssh("ip -4 -o addr show scope global")
 
 
@@ -349,14 +349,14 @@ def disk_stack(
     volume_zone: str | None,
     member: Connection,
     module_owned: Owned,
-    guest_parts: Flavoring,
+    guest_spec: GuestSpec,
     guest_key: Path,
 ) -> Stack:
     """The stack with a volume, asked for and not waited for."""
-    assert guest_parts.flavor.disk < DISK_GIB, "the guest cannot tell the volume from its own disk by the size"
+    assert guest_spec.flavor.disk < DISK_GIB, "the guest cannot tell the volume from its own disk by the size"
     segment = make_segment(member, module_owned, "disk", ipaddress.ip_network("10.203.3.0/24"))
-    keypair = launcher(member, module_owned, guest_parts, guest_key).keypair
-    parts = {"image": guest_parts.image.id, "flavor": guest_parts.flavor.id, "key": keypair}
+    keypair = launcher(member, module_owned, guest_spec, guest_key).keypair
+    parts = {"image": guest_spec.image.id, "flavor": guest_spec.flavor.id, "key": keypair}
     zone = "" if volume_zone is None else f"      availability_zone: {volume_zone}\n"
     template = DISK.replace("      user_data_format", f"{zone}      user_data_format")
     parameters = {"network": segment.network.id, **parts}

@@ -16,7 +16,7 @@ from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
-from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, Travelling, Volumes
+from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, RoamingVolume, Volumes
 
 from stackspec.waiting import wait_for
 
@@ -26,9 +26,9 @@ MARK = "$HOME/stackspec-mark"
 
 
 @pytest.fixture(scope="module")
-def travelling(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterator[Travelling]:
+def roaming(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
     """A volume for the module's tests, which lasts as long as they do."""
-    found = Travelling(volumes, volumes.create(module_owned, "travelling"))
+    found = RoamingVolume(volumes, volumes.create(module_owned, "roaming"))
     yield found
     found.home()
 
@@ -72,25 +72,25 @@ def test_volume_from_image(volumes: Volumes, root: Any, guest_image: Any) -> Non
 
 
 @pytest.mark.smoke
-def test_guest_sees_the_volume(travelling: Travelling, disk_guest: Guest) -> None:
+def test_guest_sees_the_volume(roaming: RoamingVolume, disk_guest: Guest) -> None:
     """A disk of its size and with its id as serial number; a file system on it takes and gives back a file."""
-    disk = travelling.to(disk_guest)
-    assert disk.size() == travelling.size * GIB, f"{disk.device} has {disk.size()} bytes"
-    assert disk.digest("first") == travelling.digest
-    found = travelling.volumes.get("volume", travelling.volume.id)
+    disk = roaming.to(disk_guest)
+    assert disk.size() == roaming.size * GIB, f"{disk.device} has {disk.size()} bytes"
+    assert disk.digest("first") == roaming.digest
+    found = roaming.volumes.get("volume", roaming.volume.id)
     (attachment,) = found.attachments
     assert attachment["server_id"] == disk_guest.server.id
-    (shown,) = travelling.volumes.connection.compute.volume_attachments(disk_guest.server)
-    assert (shown.volume_id, shown.device) == (travelling.volume.id, attachment["device"])
+    (shown,) = roaming.volumes.connection.compute.volume_attachments(disk_guest.server)
+    assert (shown.volume_id, shown.device) == (roaming.volume.id, attachment["device"])
 
 
-def test_session_target_and_password(travelling: Travelling, disk_guest: Guest, iscsi: Iscsi) -> None:
+def test_session_target_and_password(roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi) -> None:
     """The compute node has a session with the volume's target, which the storage node gives for a password only."""
-    travelling.to(disk_guest)
-    compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(travelling.volume)
-    (session,) = iscsi.sessions(compute, travelling.volume)
-    target = iscsi.target(storage, travelling.volume)
-    assert iscsi.disks(compute, travelling.volume), f"{compute} has no disk of the session {session}"
+    roaming.to(disk_guest)
+    compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(roaming.volume)
+    (session,) = iscsi.sessions(compute, roaming.volume)
+    target = iscsi.target(storage, roaming.volume)
+    assert iscsi.disks(compute, roaming.volume), f"{compute} has no disk of the session {session}"
     account = target.partition("Account information:")[2].partition("ACL information:")[0].strip()
     assert account, f"{storage} gives the target to whoever asks:\n{target}"
     assert "I_T nexus" in target, f"{storage} knows of no session:\n{target}"
@@ -99,10 +99,10 @@ def test_session_target_and_password(travelling: Travelling, disk_guest: Guest, 
     assert "node.session.auth.authmethod = CHAP" in words
 
 
-def test_attached_volume_is_kept(travelling: Travelling, disk_guest: Guest) -> None:
+def test_attached_volume_is_kept(roaming: RoamingVolume, disk_guest: Guest) -> None:
     """It is neither deleted, nor attached a second time, nor taken away behind nova's back."""
-    travelling.to(disk_guest)
-    volume, connection = travelling.volume, travelling.volumes.connection
+    roaming.to(disk_guest)
+    volume, connection = roaming.volume, roaming.volumes.connection
     storage: Any = connection.block_storage
     with pytest.raises(exceptions.BadRequestException):
         storage.delete_volume(volume.id, ignore_missing=False)
@@ -115,55 +115,55 @@ def test_attached_volume_is_kept(travelling: Travelling, disk_guest: Guest) -> N
     assert storage.get_volume(volume.id).status == "in-use"
 
 
-def test_snapshot_of_an_attached_volume(travelling: Travelling, disk_guest: Guest, owned: Owned) -> None:
+def test_snapshot_of_an_attached_volume(roaming: RoamingVolume, disk_guest: Guest, owned: Owned) -> None:
     """A volume from the snapshot has what was on the disk then, and not what was written after it."""
-    disk = travelling.to(disk_guest)
-    volumes = travelling.volumes
-    taken = volumes.snapshot(owned, "attached", travelling.volume, is_forced=True)
+    disk = roaming.to(disk_guest)
+    volumes = roaming.volumes
+    taken = volumes.snapshot(owned, "attached", roaming.volume, is_forced=True)
     late = disk.write("late", 1)
     copy = volumes.create(owned, "old", what="volume from snapshot", snapshot_id=taken.id)
     old = volumes.attach(disk_guest, copy)
     old.mount()
     try:
-        assert old.digest("first") == travelling.digest
+        assert old.digest("first") == roaming.digest
         assert old.run(f"ls {old.folder}/late", check=False) == "", (
             "the copy has a file that is younger than the snapshot"
         )
     finally:
         old.unmount()
         volumes.detach(disk_guest, copy)
-    assert (disk.digest("first"), disk.digest("late")) == (travelling.digest, late)
+    assert (disk.digest("first"), disk.digest("late")) == (roaming.digest, late)
 
 
-def test_extend_online(travelling: Travelling, disk_guest: Guest) -> None:
+def test_extend_online(roaming: RoamingVolume, disk_guest: Guest) -> None:
     """The guest sees the new size without having been told, and its files."""
-    disk = travelling.to(disk_guest)
-    wanted = travelling.size + 1
-    travelling.volumes.extend(travelling.volume, wanted, "in-use")
-    travelling.size = wanted
+    disk = roaming.to(disk_guest)
+    wanted = roaming.size + 1
+    roaming.volumes.extend(roaming.volume, wanted, "in-use")
+    roaming.size = wanted
     wait_for(
         f"{disk.device} has {wanted} GiB",
         lambda: disk.size() == wanted * GIB,
         SEEN_WITHIN,
         detail=lambda: f"the guest sees {disk.size()} bytes",
     )
-    assert disk.digest("first") == travelling.digest
+    assert disk.digest("first") == roaming.digest
 
 
-def test_detached_volume_leaves_nothing(travelling: Travelling, disk_guest: Guest, iscsi: Iscsi) -> None:
+def test_detached_volume_leaves_nothing(roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi) -> None:
     """The guest has lost the disk, the compute node the session, and the storage node gives the target no more."""
-    travelling.to(disk_guest)
-    compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(travelling.volume)
-    assert iscsi.sessions(compute, travelling.volume)
-    assert iscsi.target(storage, travelling.volume)
-    travelling.home()
-    assert iscsi.sessions(compute, travelling.volume) == []
-    assert iscsi.disks(compute, travelling.volume) == []
+    roaming.to(disk_guest)
+    compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(roaming.volume)
+    assert iscsi.sessions(compute, roaming.volume)
+    assert iscsi.target(storage, roaming.volume)
+    roaming.home()
+    assert iscsi.sessions(compute, roaming.volume) == []
+    assert iscsi.disks(compute, roaming.volume) == []
     wait_for(
         f"{storage} has no target of the volume",
-        lambda: not iscsi.target(storage, travelling.volume),
+        lambda: not iscsi.target(storage, roaming.volume),
         SEEN_WITHIN,
-        detail=lambda: iscsi.target(storage, travelling.volume),
+        detail=lambda: iscsi.target(storage, roaming.volume),
     )
 
 
@@ -185,24 +185,24 @@ def test_root_volume_keeps_its_data(root_guest: Guest) -> None:
     assert root_guest.ssh(f"cat {MARK}") == "kept"
 
 
-def test_extend_offline_and_attach_elsewhere(travelling: Travelling, root_guest: Guest) -> None:
+def test_extend_offline_and_attach_elsewhere(roaming: RoamingVolume, root_guest: Guest) -> None:
     """Detached, extended, attached to another server: there it has the new size and the old file."""
-    travelling.home()
-    wanted = travelling.size + 1
-    travelling.volumes.extend(travelling.volume, wanted)
-    travelling.size = wanted
-    disk = travelling.to(root_guest)
+    roaming.home()
+    wanted = roaming.size + 1
+    roaming.volumes.extend(roaming.volume, wanted)
+    roaming.size = wanted
+    disk = roaming.to(root_guest)
     assert disk.size() == wanted * GIB
-    assert disk.digest("first") == travelling.digest
+    assert disk.digest("first") == roaming.digest
 
 
 def test_deleted_server_and_its_volumes(
-    travelling: Travelling, root: Any, root_guest: Guest, disk_guest: Guest
+    roaming: RoamingVolume, root: Any, root_guest: Guest, disk_guest: Guest
 ) -> None:
     """Its root volume goes with it, as it was made to; the other one is available, and another server reads it."""
-    travelling.to(root_guest).unmount()
-    travelling.disk = None
+    roaming.to(root_guest).unmount()
+    roaming.disk = None
     root_guest.delete()
-    travelling.volumes.gone("volume", root.id)
-    travelling.volumes.settle("volume", travelling.volume.id)
-    assert travelling.to(disk_guest).digest("first") == travelling.digest
+    roaming.volumes.gone("volume", root.id)
+    roaming.volumes.settle("volume", roaming.volume.id)
+    assert roaming.to(disk_guest).digest("first") == roaming.digest

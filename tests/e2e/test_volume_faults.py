@@ -22,7 +22,7 @@ from stackspec.fixtures.numbers import Measured
 from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
-from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, Travelling, Volumes
+from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
 
 from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
 from stackspec.openstack.kinds import BY_NAME
@@ -94,9 +94,9 @@ def wait_reports(cloud: Connection, node: str, before: dict[str, tuple[bool, str
 
 
 @pytest.fixture(scope="module")
-def travelling(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Owned) -> Iterator[Travelling]:
+def roaming(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
     """A volume for the module's tests, which lasts as long as they do."""
-    found = Travelling(volumes, volumes.create(module_owned, "enduring"))
+    found = RoamingVolume(volumes, volumes.create(module_owned, "enduring"))
     yield found
     found.home()
 
@@ -200,16 +200,16 @@ def records(disk: Disk) -> int:
     return int(disk.run(f"wc -c <{disk.folder}/records")) // RECORD
 
 
-def test_target_restarts_under_a_writer(travelling: Travelling, disk_guest: Guest, iscsi: Iscsi) -> None:
+def test_target_restarts_under_a_writer(roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi) -> None:
     """The guest's writes stand still while the target is away, and go on: none fails, none is lost."""
-    disk = travelling.to(disk_guest)
-    storage, compute = iscsi.node_of(travelling.volume), iscsi.compute_of(disk_guest)
+    disk = roaming.to(disk_guest)
+    storage, compute = iscsi.node_of(roaming.volume), iscsi.compute_of(disk_guest)
     file = f"{disk.folder}/records"
     disk.run(WRITER.format(file=file))
     try:
         wait_for("the guest writes", lambda: disk.run(f"test -s {file} && echo yes", check=False), 30)
         daemon = iscsi.host(storage).check_output("systemctl show --property=MainPID tgt")
-        with travelling.volumes.measured("writes go on after a restart of the target"):
+        with roaming.volumes.measured("writes go on after a restart of the target"):
             iscsi.host(storage).check_output("systemctl restart tgt")
             written = records(disk)
             wait_for("the guest goes on writing", lambda: records(disk) > written + 1, SETTLED_WITHIN)
@@ -220,20 +220,20 @@ def test_target_restarts_under_a_writer(travelling: Travelling, disk_guest: Gues
     assert disk.run("cat /tmp/failed 2>/dev/null", check=False) == "", "writes failed"
     disk.run("sync && echo 3 >/proc/sys/vm/drop_caches")
     assert disk.run(f"awk '$1 != NR {{print NR; exit}}' {file}") == "", "a record is not what was written"
-    assert disk.digest("first") == travelling.digest
+    assert disk.digest("first") == roaming.digest
     assert disk.run(f"dmesg | grep -i 'error.*{disk.device}'", check=False) == ""
-    assert iscsi.sessions(compute, travelling.volume)
-    assert "I_T nexus" in iscsi.target(storage, travelling.volume)
+    assert iscsi.sessions(compute, roaming.volume)
+    assert "I_T nexus" in iscsi.target(storage, roaming.volume)
 
 
 @pytest.mark.disturbs("nova_compute")
 def test_volume_hangs_in_detaching(
-    travelling: Travelling, disk_guest: Guest, iscsi: Iscsi, cloud: Connection, site: Site
+    roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi, cloud: Connection, site: Site
 ) -> None:
     """Nova's part of a detachment is lost with nova-compute: cleanup finds the volume, and nova detaches it then."""
-    disk = travelling.to(disk_guest)
+    disk = roaming.to(disk_guest)
     disk.unmount()
-    volume, volumes, node = travelling.volume, travelling.volumes, iscsi.compute_of(disk_guest)
+    volume, volumes, node = roaming.volume, roaming.volumes, iscsi.compute_of(disk_guest)
     # What nova's API does before it hands the rest to nova-compute.
     volumes.connection.block_storage.begin_volume_detaching(volume.id)
     try:
@@ -250,14 +250,14 @@ def test_volume_hangs_in_detaching(
     finally:
         if volumes.get("volume", volume.id).status == "detaching":
             volumes.connection.block_storage.abort_volume_detaching(volume.id)
-    travelling.disk = None
+    roaming.disk = None
     volumes.detach(disk_guest, volume)
-    assert travelling.to(disk_guest).digest("first") == travelling.digest
+    assert roaming.to(disk_guest).digest("first") == roaming.digest
 
 
 @pytest.mark.disturbs("nova_compute")
 def test_storage_node_loses_power(
-    travelling: Travelling,
+    roaming: RoamingVolume,
     disk_guest: Guest,
     fleet: Fleet,
     iscsi: Iscsi,
@@ -273,8 +273,8 @@ def test_storage_node_loses_power(
 
     Other tests' guests on that node are switched on again, too.
     """
-    disk = travelling.to(disk_guest)
-    volume, volumes = travelling.volume, travelling.volumes
+    disk = roaming.to(disk_guest)
+    volume, volumes = roaming.volume, roaming.volumes
     disk.run("sync")
     boot = disk_guest.boot_id()
     storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
@@ -316,9 +316,9 @@ def test_storage_node_loses_power(
         assert disk_guest.boot_id() != boot, "the guest has not noticed: was the node off?"
     assert volumes.get("volume", volume.id).status == "in-use"
     assert iscsi.sessions(compute, volume), f"{compute} has no session"
-    travelling.disk = disk = volumes.find(disk_guest, volume)
+    roaming.disk = disk = volumes.find(disk_guest, volume)
     disk.mount()
-    assert disk.digest("first") == travelling.digest
+    assert disk.digest("first") == roaming.digest
     assert disk.write("second", 1) == disk.digest("second")
 
 

@@ -190,7 +190,7 @@ BAD = {
         "nodes.compute01.availability_zone: 'rack 1:a' is not the name of a zone",
     ),
     "node name": ("  compute01:", "  Compute_1:", "'Compute_1' is not a name: lower case letters, digits and hyphens"),
-    "node name twice": ("  compute01:", "  controller:   # again", "'controller' stands twice in this mapping"),
+    "node name twice": ("  compute01:", "  controller:   # again", "duplicate key 'controller'"),
     "release": ("epoxy-trixie", "zed", "release: 'zed' is unknown; known releases: caracal-jammy, epoxy-trixie"),
     "image file": ("guest.img", "none.img", "none.img; name a file, a URL or test-guest"),
     "ssh key": ("user: root", "key: no/key", "no/key; without the key, ssh uses its own settings"),
@@ -448,7 +448,7 @@ class TestSecretsFile:
         given[1].write_text('nova: "hidden-1"\nnova: "hidden-2"\n')
         with pytest.raises(InputError) as raised:
             load_site(given[0])
-        assert "mine.yaml:2: 'nova' stands twice" in str(raised.value)
+        assert "mine.yaml:2: duplicate key 'nova'" in str(raised.value)
         assert "hidden" not in str(raised.value)
 
 

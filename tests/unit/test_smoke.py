@@ -11,13 +11,14 @@ from stackspec.step import STEPS, load_steps
 
 ROOT = Path(__file__).parents[2]
 SHOW_SERVICES = """
-from stackspec.plugin import asked
+from stackspec.plugin import direct_steps
 from stackspec.step import STEPS
 
 def pytest_collection_finish(session):
     for item in session.items:
         # A storage node's step provides nothing itself: its service is that of the step that it comes after.
-        names = [each for name in asked(item) for each in ([name] if STEPS[name].provides else STEPS[name].needs)]
+        steps = [STEPS[name] for name in direct_steps(item)]
+        names = [name for step in steps for name in ([step.name] if step.provides else step.needs)]
         print("proves", *(STEPS[name].provides for name in names if STEPS[name].provides))
 """
 

@@ -50,8 +50,8 @@ class TestVenv:
                 installed("python 3.13", "app==1.1", "plugin==3"), "app==1.2, found not there", id="another version"
             ),
             pytest.param(installed("python 3.12", *RIGHT[1:]), "python 3.13, found not there", id="another Python"),
-            pytest.param(installed(*RIGHT, stamp=""), "installed to its end, found not so", id="killed half way"),
-            pytest.param(installed(*RIGHT, stamp="app==1.2\n"), "installed to its end, found not so", id="other set"),
+            pytest.param(installed(*RIGHT, stamp=""), "fully installed, found interrupted", id="killed half way"),
+            pytest.param(installed(*RIGHT, stamp="app==1.2\n"), "fully installed, found interrupted", id="other set"),
         ],
     )
     def test_wrong(self, change, known, difference):
