@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .which_cloud import named_by
 
 if TYPE_CHECKING:
     from .site import Site
@@ -14,7 +15,7 @@ class Catalog:
     """Service types of the cloud that the run validates; read once.
 
     :param site: the site, or None for a cloud of clouds.yaml
-    :param cloud: that cloud's name, which OS_CLOUD gave
+    :param cloud: that cloud's name, as `which_cloud` has decided
     """
 
     def __init__(self, site: Site | None, cloud: str = "") -> None:
@@ -24,7 +25,7 @@ class Catalog:
         self._refusal: str | None = None
 
     def check(self) -> None:
-        """See that OS_CLOUD names a cloud that admits its user.
+        """See that the cloud that is named admits its user.
 
         :raises InputError: it does not
         """
@@ -38,9 +39,9 @@ class Catalog:
             connection: Any = connect_named(name)
             entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
         except openstack.exceptions.ConfigException as error:
-            raise InputError(f"OS_CLOUD={name}: {error}; name a cloud of your clouds.yaml") from None
+            raise InputError(f"{named_by(name)}: {error}; name a cloud of your clouds.yaml") from None
         except ClientException as error:
-            raise InputError(f"OS_CLOUD={name}: the cloud does not admit its user: {error}") from None
+            raise InputError(f"{named_by(name)}: the cloud does not admit its user: {error}") from None
         self._types = {entry["type"] for entry in entries}
 
     def refusal(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import ActionError, NodeError
 from .waiting import NotInTime
+from .which_cloud import ENVIRONMENT
 
 CLOUD, NODE, SUITE, TIME = "cloud", "node", "suite", "time"
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")
@@ -58,7 +59,8 @@ def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:
     :param cloud: the entry of clouds.yaml, when no site is tested
     :param deploying: whether this run installs what the test needs
     """
-    words = [f"OS_CLOUD={shlex.quote(cloud)}"] if cloud else []
+    # What an openrc file has set is set when the command is run again.
+    words = [f"OS_CLOUD={shlex.quote(cloud)}"] if cloud not in ("", ENVIRONMENT) else []
     words += ["./run", "--deploy", "-n0"] if deploying else ["./run"]
     for name in ("inventory", *OPTIONS):
         value = getattr(option, name, None)

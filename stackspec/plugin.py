@@ -38,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
     group.addoption("--plan", action="store_true", help="print what --deploy would change, and touch nothing")
     group.addoption("--inventory", metavar="PATH", help="the site (default: the embedded lab)")
+    group.addoption(
+        "--os-cloud", metavar="NAME", help="a cloud that exists: an entry of clouds.yaml (default: OS_CLOUD)"
+    )
     group.addoption("--keep", action="store_true", help="keep what tests made in the cloud, for a look at it")
     group.addoption("--guest-image", metavar="NAME", help="image of test servers (default: cirros)")
     group.addoption("--guest-user", metavar="NAME", default="cirros", help="user to log in to test servers")

@@ -127,7 +127,8 @@ class Run:
         from .plugin import default_inventory
 
         nodes = self.deploying or self.planning
-        meant = which_cloud(self.config.option.inventory, default_inventory(), nodes=nodes)
+        option = self.config.option
+        meant = which_cloud(option.inventory, default_inventory(), nodes=nodes, cloud=option.os_cloud)
         if meant.site is not None:
             check_config(meant.site, STEPS)
         return meant.site, meant.name

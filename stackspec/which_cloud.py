@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from .errors import InputError
 from .site import Site, load_site
 
+ENVIRONMENT = "envvars"
+"""What openstacksdk calls the cloud of OS_AUTH_URL and its like, as an openrc file sets them."""
 KEYSTONE = 5000
 """The port of a site's keystone. Guide: keystone."""
 
@@ -20,32 +22,41 @@ class Meant:
     """The cloud that is meant: that of a site, or one of clouds.yaml.
 
     :param site: None when only an existing cloud was named
-    :param name: the entry of clouds.yaml; empty for a site, whose own addresses and secrets are used
+    :param name: the entry of clouds.yaml, or ENVIRONMENT; empty for a site, whose own addresses and secrets are used
     """
 
     site: Site | None
     name: str = ""
 
 
-def which_cloud(inventory: str | Path | None, default: Path | None, *, nodes: bool = False) -> Meant:
-    """The cloud that the inventory (or $STACKSPEC_INVENTORY) or OS_CLOUD names.
+def named_by(cloud: str) -> str:
+    """What a user has set to name `cloud`, as messages say it."""
+    return f"OS_AUTH_URL={os.environ.get('OS_AUTH_URL', '')}" if cloud == ENVIRONMENT else f"OS_CLOUD={cloud}"
+
+
+def which_cloud(
+    inventory: str | Path | None, default: Path | None, *, nodes: bool = False, cloud: str | None = None
+) -> Meant:
+    """The cloud that an option, the inventory (or $STACKSPEC_INVENTORY), OS_CLOUD, or OS_AUTH_URL and its like name.
 
     :param inventory: as the command line says it
     :param default: the inventory when nothing is named; None when a cloud has to be named
-    :param nodes: whether nodes are worked on, so that OS_CLOUD alone is not enough
-    :raises InputError: nothing is named, the inventory cannot be used, or OS_CLOUD names another cloud than it
+    :param nodes: whether nodes are worked on, so that a cloud's name alone is not enough
+    :param cloud: the entry of clouds.yaml that the command line names, before what the environment says
+    :raises InputError: nothing is named, the inventory cannot be used, or the environment names another cloud than it
     """
-    name = os.environ.get("OS_CLOUD", "")
+    name = cloud or os.environ.get("OS_CLOUD", "") or (ENVIRONMENT if os.environ.get("OS_AUTH_URL") else "")
     named = inventory or os.environ.get("STACKSPEC_INVENTORY")
     if name and not named and not nodes:
         return Meant(None, name)
     if not named and default is None:
-        raise InputError("no cloud is named; give --inventory PATH or set OS_CLOUD")
+        raise InputError("no cloud is named; give --inventory PATH, set OS_CLOUD, or source an openrc file")
     site = load_site(Path(named or default or ""))
     if name and not _same(site, name):
         raise InputError(
-            f"OS_CLOUD={name} names another cloud than the inventory {site.file} (site {site.name});"
-            " unset OS_CLOUD to work on the site, or name no inventory (--inventory, $STACKSPEC_INVENTORY, --deploy,"
+            f"{named_by(name)} names another cloud than the inventory {site.file} (site {site.name});"
+            f" unset {named_by(name).partition('=')[0]} to work on the site, or name no inventory"
+            " (--inventory, $STACKSPEC_INVENTORY, --deploy,"
             " --plan) to work on that cloud"
         )
     return Meant(site)
@@ -67,4 +78,6 @@ def _same(site: Site, name: str) -> bool:
     )
 
 
+ENVIRONMENT = "envvars"
+"""What openstacksdk calls the cloud of OS_AUTH_URL and its like, as an openrc file sets them."""
 KEYSTONE = 5000

@@ -16,6 +16,7 @@ from keystoneauth1.session import Session
 from openstack.connection import Connection
 
 from ..errors import CannotTell
+from ..secrets import redact
 from ..site import Site
 
 CONNECT_RETRIES = 5
@@ -24,6 +25,10 @@ API_TIMEOUT = 180
 """Seconds of silence after which a request is given up; services give up what they ask each other after 60."""
 _QUERIES: dict[str, dict[str, Any]] = {"compute.flavors": {"is_public": None}}
 """What has to be asked for beyond the default: flavors that not every project may use."""
+SECRETS = ("password", "application_credential_secret", "token", "passcode")
+"""What of a cloud's way to log in nobody may read in a report."""
+SHORTEST = 6
+"""Characters of a secret from which on it is looked for in texts: a shorter one stands in every other word."""
 REACHED_FOR = 2.0
 """Seconds for which an unreachable keystone is taken as unreachable."""
 
@@ -63,6 +68,10 @@ def connect_named(name: str) -> Connection:
     """
     region = openstack.config.get_cloud_region(cloud=name, connect_retries=CONNECT_RETRIES)
     region.config["api_timeout"] = region.config.get("api_timeout") or API_TIMEOUT
+    for secret in SECRETS:
+        value = str(region.config.get("auth", {}).get(secret) or "")
+        if len(value) >= SHORTEST:
+            redact.add(value)
     return Connection(config=region)
 
 

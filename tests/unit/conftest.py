@@ -40,6 +40,7 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
     monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
     monkeypatch.setenv("STACKSPEC_INVENTORY", str(pytester.path / "site.yaml"))
     monkeypatch.delenv("OS_CLOUD", raising=False)
+    monkeypatch.delenv("OS_AUTH_URL", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     # pytest prints more where it finds that it runs in CI.
     monkeypatch.delenv("CI", raising=False)

@@ -17,6 +17,7 @@ from stackspec.errors import InputError
 from stackspec.openstack import cloud, ownership
 from stackspec.openstack.cloud import API_TIMEOUT, connect_named
 from stackspec.plugin_keys import CLOUD, SITE
+from stackspec.secrets import MASK, redact
 from stackspec.which_cloud import which_cloud
 
 from .bare import lab_site
@@ -42,7 +43,7 @@ def clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "clouds.yaml"
     file.write_text(json.dumps({"clouds": clouds}))
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
-    for name in ("OS_CLOUD", "STACKSPEC_INVENTORY"):
+    for name in ("OS_CLOUD", "OS_AUTH_URL", "STACKSPEC_INVENTORY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -79,6 +80,52 @@ def test_cloud_alone_and_site_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         which_cloud(None, None)
     monkeypatch.setenv("OS_CLOUD", "prod")
     assert which_cloud(None, LAB).name == "prod"
+
+
+@pytest.fixture
+def openrc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an openrc file sets."""
+    for name, value in {
+        "OS_AUTH_URL": "https://lab.example.org:5000/v3",
+        "OS_USERNAME": "u",
+        "OS_PASSWORD": "known-to-its-user",
+        "OS_PROJECT_NAME": "p",
+        "OS_REGION_NAME": "RegionThree",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("openrc")
+def test_openrc_names_a_cloud() -> None:
+    meant = which_cloud(None, LAB)
+    assert meant.site is None
+    connection = connect_named(meant.name)
+    assert connection.config.auth["auth_url"] == "https://lab.example.org:5000/v3"
+    assert connection.config.get_region_name() == "RegionThree"
+    assert redact("known-to-its-user") == MASK
+
+
+@pytest.mark.usefixtures("openrc")
+def test_openrc_of_another_cloud_is_refused_for_a_site() -> None:
+    """Whoever deploys with his production's openrc sourced may have meant either."""
+    with pytest.raises(
+        InputError, match=r"OS_AUTH_URL=https://lab.example.org.* names another cloud .*unset OS_AUTH_URL"
+    ):
+        which_cloud(None, LAB, nodes=True)
+
+
+@pytest.mark.usefixtures("openrc")
+def test_openrc_of_the_site_is_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_AUTH_URL", "http://controller:5000/v3")
+    monkeypatch.setenv("OS_REGION_NAME", "RegionOne")
+    site = which_cloud(LAB, None).site
+    assert site is not None
+    assert site.name == "lab"
+
+
+def test_option_is_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_CLOUD", "elsewhere")
+    assert which_cloud(None, LAB, cloud="prod").name == "prod"
 
 
 def test_site_s_run_never_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
