@@ -183,8 +183,10 @@ class VolumeGroup(Resource):
     def _forbidden(self, context: Context, device: str, groups: dict[str, str]) -> str:
         found = context.facts[disk(device)]
         # A physical volume of no group holds nothing yet: a run that was killed has made it.
-        ours = groups.get(found.get("path", device)) in (self.name, "")
-        return disk_obstacle(found, device, self.where, ours=ours, wipe=may_be_wiped(context, device, self.wipe))
+        group = groups.get(found.get("path", device))
+        ours, wipe = group in (self.name, ""), may_be_wiped(context, device, self.wipe)
+        reason = disk_obstacle(found, device, self.where, ours=ours, wipe=wipe)
+        return f"{reason} ({device} is in the volume group {group})" if reason and group else reason
 
     def changes(self, context: Context) -> list[Change]:
         if problem := _problem(context.facts[PHYSICAL]):
