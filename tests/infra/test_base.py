@@ -9,7 +9,8 @@ def test_every_node_knows_every_name(base, site, node_host):
     """The guide's URLs use names that it never sets up (erratum E04)."""
     for name in site.nodes:
         host = node_host(name)
-        assert host.check_output("hostname") == name
+        called = host.check_output("hostname")
+        assert called == name, f"{name} calls itself {called}"
         for other in site.nodes.values():
             found = host.check_output("getent ahostsv4 %s", other.name).split()[0]
             assert found == other.address, f"{name} resolves {other.name} to {found}"

@@ -58,7 +58,8 @@ def test_all_nodes_have_the_same_rings_and_hashes(swift_storage, storage, site, 
         sums = {
             node.name: node_host(node.name).file(f"/etc/swift/{path}").sha256sum for node in [site.controller, *storage]
         }
-        assert len(set(sums.values())) == 1, f"/etc/swift/{path}: {sums}"
+        others = [name for name, digest in sums.items() if digest != sums[site.controller.name]]
+        assert not others, f"{', '.join(others)}: /etc/swift/{path} differs from {site.controller.name}'s"
 
 
 def test_hashes_are_secrets_of_their_own(swift, controller):
