@@ -224,6 +224,13 @@ class Nodes:
         except NotInTime as error:
             raise StackspecError(str(error)) from None
 
+    def hold(self, holder: str) -> None:
+        """Have the nodes alone.
+
+        :raises InputError: a deployment works there
+        """
+        self._connections.hold(holder, lambda node, text: print(f"{node}: {text}", flush=True))
+
     def undo(self, node: str, name: str = "") -> list[str]:
         """Take back a fault, or all of a node; return the names of those that were there."""
         return self._call(node, {"do": "undo", "name": name})
@@ -248,6 +255,7 @@ def site_for_faults(site: Site) -> Iterator[Nodes]:
     lock.take(who("faults"), f"site {site.name}")
     nodes = Nodes(site)
     try:
+        nodes.hold(who("faults"))
         for each in nodes.undo_all():
             print(f"undone: {each}, which an earlier run left", flush=True)
         yield nodes

@@ -235,6 +235,11 @@ class Inventory(_Strict):
                     )
                 if network.pool and network.pool[0] <= attachment.address <= network.pool[1]:
                     raise ValueError(f"{where} is in networks.{kind}.pool, whose addresses are for servers")
+        reached: dict[str, str] = {}
+        for node in self.nodes.values():
+            host = node.ssh_host or node.address
+            if (other := reached.setdefault(host, node.name)) != node.name:
+                raise ValueError(f"nodes.{node.name}.ssh_host: {host} is how {other} is reached already")
         return self
 
     @staticmethod

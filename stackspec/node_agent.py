@@ -574,6 +574,7 @@ def await_dpkg(timeout=600.0):
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             time.sleep(1)
+    raise Failed(f"another process has installed packages for {timeout:g} s: {DPKG}/lock-frontend is held; end it")
 
 
 def interrupted():

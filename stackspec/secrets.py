@@ -115,8 +115,9 @@ class Secrets:
         self._lock = threading.RLock()
         self._kept = False
         self._values: dict[str, str] = {}
-        if file is not None and file.exists():
-            self._values = json.loads(file.read_text())
+        self._loaded = file.read_text() if file is not None and file.exists() else ""
+        if self._loaded:
+            self._values = json.loads(self._loaded)
         self._given = given or {}
         self._values |= self._given
         for value in self._values.values():
@@ -130,6 +131,11 @@ class Secrets:
         with self._lock:
             self._kept = True
             self._save()
+
+    def is_stale(self) -> bool:
+        """Whether another run has written the file since it was read: its secrets would be overwritten."""
+        now = self._file.read_text() if self._file is not None and self._file.exists() else ""
+        return not self._kept and now != self._loaded
 
     def password(self, name: str) -> str:
         """The password called `name`: 24 letters and digits, so that it needs no quoting in URLs, ini files or SQL."""

@@ -228,6 +228,10 @@ class Run:
             lock = Lock(self.site.state / "lock")
             lock.take(who(self.id), f"site {self.site.name}")
             self._lock = lock
+            if self.site.secrets.is_stale():
+                raise InputError(
+                    f"another deployment has written the secrets of site {self.site.name} meanwhile; start again"
+                )
         self._reach_site(self.site, steps)
         if not (
             self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
@@ -235,9 +239,11 @@ class Run:
             return
         engine = Engine(self.site, steps, self._listen)
         try:
-            engine.check_nodes()
             if self.deploying:
+                # First: what is found is what another deployment has left, and not what it is about to change.
+                engine.connections.open()
                 engine.connections.hold(who(self.id), self._says_of)
+            engine.check_nodes()
         except StackspecError:
             engine.connections.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,11 @@ def load_secrets(path: Path) -> dict[str, str]:
     for name, value in data.items():
         if not isinstance(value, str):
             raise InputError(f"{path}:{source.line((name,))}: {name}: a text in quotes is expected")
+        if not value.startswith("-----BEGIN ") and not re.fullmatch(r"[A-Za-z0-9_.~=-]+", value):
+            raise InputError(
+                f"{path}:{source.line((name,))}: {name}: letters, digits and _ . ~ = - are expected; it goes into "
+                "URLs, SQL and configuration files as it is"
+            )
     return {str(name): str(value) for name, value in data.items()}
 
 

@@ -28,6 +28,8 @@ ATTEMPTS = 3
 """How often a login is tried that the node, or something on the way, broke off: sshd drops logins when many come."""
 OPENED_AT_ONCE = 16
 """Connections that are opened at the same time: fewer than a machine's memory, and a jump host's sshd, can bear."""
+ENDED_WITHIN = 10.0
+"""Seconds after which the connection to a node that does not take the farewell is cut."""
 LOCK = "/var/lib/stackspec/lock"
 """The lock of a node."""
 BEAT = 10.0
@@ -180,10 +182,10 @@ class Connection:
             number = self._number
             self._answers[number] = answers
         try:
-            try:
-                self._channel.send((number, kind, items))
-            except OSError:
-                raise self._lost() from None
+            # In a thread that nobody joins: what is large waits for a node that reads it, and may wait for ever.
+            threading.Thread(
+                target=self._send, args=(self._channel, (number, kind, items), answers), daemon=True
+            ).start()
             reached, told = 0, time.monotonic()
             while True:
                 try:
@@ -218,6 +220,13 @@ class Connection:
         finally:
             with self._lock:
                 self._answers.pop(number, None)
+
+    @staticmethod
+    def _send(channel: Any, message: Any, answers: queue.SimpleQueue[Any]) -> None:
+        try:
+            channel.send(message)
+        except Exception:
+            answers.put(("lost", None))
 
     def _give_up(self) -> None:
         """Ask the node nothing more, and let those who wait learn it."""
@@ -273,7 +282,13 @@ class Connection:
 
     def close(self) -> None:
         """End the interpreter on the node."""
-        self._group.terminate(timeout=2.0)
+        # In a thread: a farewell waits behind what a node that stands still has not read.
+        ending = threading.Thread(target=self._group.terminate, kwargs={"timeout": 2.0}, daemon=True)
+        ending.start()
+        ending.join(ENDED_WITHIN)
+        if ending.is_alive():
+            for gateway in self._group:
+                gateway._io.kill()
 
 
 def _described(action: dict[str, Any]) -> str:

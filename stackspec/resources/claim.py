@@ -11,7 +11,7 @@ from typing import Any
 from ..inventory import Node
 from ..ledger import Ledger
 from ..site import Site
-from .base import Change, Context, Difference, Query, Resource, file, run
+from .base import Change, Context, Difference, Query, Resource, file, refusal, run
 
 MARK = "/var/lib/stackspec/site"
 _REACHED_BY = (
@@ -75,7 +75,13 @@ class Claim(Resource):
         if found == wanted:
             return []
         difference = Difference(MARK, wanted.strip(), found.strip() or "absent")
+        if found and (refused := self.obstacles(context)):
+            return [Change(f"write {MARK}", (difference,), "", (refusal(refused[0]),))]
         return [Change(f"write {MARK}", (difference,), "", ({"op": "write", "path": MARK, "content": wanted},))]
+
+
+OWN_SWITCH = "ovs-system"
+"""What the kernel shows as the bridge of a port of Open vSwitch, which the deployment itself makes."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,12 @@ class SpareInterface(Resource):
             for address in dict.fromkeys([str(context.node.address), str(reached["out"]).strip()])
             if address in own
         ]
+        masters = [each["master"] for each in _rows(addresses) if each.get("master", OWN_SWITCH) != OWN_SWITCH]
+        if masters:
+            found.append(
+                f"interface {self.name}: it is a port of {masters[0]} already, a bridge or bond of somebody else; "
+                f"name another one at {where}.interface"
+            )
         via = [each.get("gateway", "") for each in _rows(routes)]
         if via and not self.leads_out:
             found.append(

@@ -35,6 +35,8 @@ _VERSIONS = (
 _STAMP = ".stackspec"
 _OLDEST_GLIBC = 5
 """Of manylinux_2_5, the first of these platforms."""
+FETCHED_WITHIN = 1800
+"""Seconds that pip may take for the wheels of an environment, on a slow line."""
 _FETCHING = threading.Lock()
 
 
@@ -154,7 +156,17 @@ def _download(requirements: list[str], platform: list[str], folder: Path) -> Non
     command += ["--only-binary=:all:", "--python-version", f"{major}.{minor}", "--implementation", "cp"]
     command += [word for abi in (f"cp{major}{minor}", "abi3", "none") for word in ("--abi", abi)]
     command += [word for each in platforms for word in ("--platform", each)]
-    done = subprocess.run([*command, *requirements], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    try:
+        done = subprocess.run(
+            [*command, *requirements], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=FETCHED_WITHIN
+        )
+    except subprocess.TimeoutExpired:
+        raise ActionError(
+            f"fetch wheels of {' '.join(requirements)}",
+            command=shlex.join(["pip", "download", *requirements]),
+            output=f"no end within {FETCHED_WITHIN} s",
+            advice="the controlling machine's pip has to reach an index (pip config list says which)",
+        ) from None
     if done.returncode:
         raise ActionError(
             f"fetch wheels of {' '.join(requirements)}",

@@ -108,6 +108,11 @@ class FakeConnection:
             self._stored.parent.mkdir(exist_ok=True)
             self._stored.write_text(json.dumps(self.state, indent=1))
 
+    def held(self, holder: str) -> None:
+        """Note how much was asked and changed before somebody had the node alone."""
+        self.state["held"] = {"asked": self.asked, "changes": len(self.batches)}
+        self._store()
+
     def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
         """Answers from the node's data."""
         if self._closed.is_set():
@@ -244,7 +249,9 @@ class FakeConnections:
             raise InputError("\n".join(sorted(errors)))
 
     def hold(self, holder: str, say: object) -> None:
-        """Nobody else uses made-up nodes."""
+        """Nobody else uses made-up nodes; each notes who has it, for tests of when that happens."""
+        for connection in self._open.values():
+            connection.held(holder)
 
     def close(self) -> None:
         """Close every connection."""

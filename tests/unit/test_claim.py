@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stackspec.errors import ActionError
 from stackspec.ledger import Ledger
 from stackspec.resources import Claim, SpareInterface
 from stackspec.resources.base import file
@@ -59,6 +60,16 @@ def test_another_state_is_refused(site: Site, name: str, no_traces: None) -> Non
     assert obstacles(site, {file(MARK): text_file(mark_of(site)), file(DATA): text_file("")}) == []
 
 
+def test_foreign_mark_is_never_overwritten(site: Site, no_traces: None) -> None:
+    """Also where the node was given another mark after it had been looked at."""
+    other = Site(site.inventory, site.release, Secrets())
+    (change,) = claim().changes(context(site, site.controller, {file(MARK): text_file(mark_of(other))}))
+    (refused,) = change.actions
+    assert callable(refused)
+    with pytest.raises(ActionError, match="with another state"):
+        refused()
+
+
 def test_what_somebody_else_installed_is_refused(site: Site) -> None:
     (text,) = obstacles(site, {file(DATA): text_file("")})
     assert DATA in text
@@ -71,12 +82,20 @@ def test_a_node_deployed_before_there_were_marks_is_ours(site: Site) -> None:
     assert claim().changes(context(site, site.controller, known))
 
 
-def interface(site: Site, routes: list[Any], addresses: list[str], reached: str = "", out: bool = False) -> list[str]:
+def interface(
+    site: Site,
+    routes: list[Any],
+    addresses: list[str],
+    reached: str = "",
+    out: bool = False,
+    master: str = "",
+) -> list[str]:
     """What the provider's interface objects to.
 
     :param routes: default routes over it
     :param reached: the node's address in the ssh connection
     :param out: the inventory says `default_route: true`
+    :param master: the bridge or bond that has the interface
     """
     node = site.controller
     node = node.model_copy(update={"provider": node.provider.model_copy(update={"default_route": out})})
@@ -84,7 +103,8 @@ def interface(site: Site, routes: list[Any], addresses: list[str], reached: str 
     load_steps()
     (spare,) = [each for each in STEPS["neutron_compute"].resources(site, node) if isinstance(each, SpareInterface)]
     route, address, connection = spare.queries(site, node)
-    info = [{"ifname": name, "addr_info": [{"local": address} for address in addresses]}]
+    port = {"master": master} if master else {}
+    info = [{"ifname": name, **port, "addr_info": [{"local": address} for address in addresses]}]
     known = {
         route: {"status": 0, "out": json.dumps(routes), "err": ""},
         address: {"status": 0, "out": json.dumps(info), "err": ""},
@@ -95,6 +115,12 @@ def interface(site: Site, routes: list[Any], addresses: list[str], reached: str 
 
 def test_an_interface_that_nothing_depends_on(site: Site) -> None:
     assert interface(site, [], ["192.168.35.77"]) == []
+
+
+def test_an_interface_that_another_bridge_has(site: Site) -> None:
+    (text,) = interface(site, [], [], master="br0")
+    assert "it is a port of br0 already" in text
+    assert interface(site, [], [], master="ovs-system") == [], "the deployment's own"
 
 
 def test_the_way_out_of_a_node_is_no_bridge_s(site: Site) -> None:

@@ -220,6 +220,11 @@ BAD = {
         "[compute]\n    ssh_host: -oProxyCommand=reboot",
         "nodes.compute01.ssh_host: '-oProxyCommand=reboot' is not a name or address",
     ),
+    "two nodes at one address": (
+        "[compute]\n",
+        "[compute]\n    ssh_host: 10.0.0.10\n",
+        "nodes.compute01.ssh_host: 10.0.0.10 is how controller is reached already",
+    ),
     "user is an option": ("user: root", "user: -oProxyCommand=reboot", "is not the name of a user such as ubuntu"),
     "port too large": ("user: root", "port: 65536", "ssh.port: 65536 is not a port; 1 to 65535 is expected"),
     "port zero": ("user: root", "port: 0", "ssh.port: 0 is not a port; 1 to 65535 is expected"),
@@ -442,6 +447,16 @@ class TestSecretsFile:
         given[1].write_text('nova: "a"\nglance: 000000\n')
         with pytest.raises(InputError, match=r"mine.yaml:2: glance: a text in quotes is expected"):
             load_secrets(given[1])
+
+    @pytest.mark.parametrize("value", ["a\\nb", "it's", "a@b", "a/b", ""])
+    def test_value_that_would_have_to_be_quoted(self, given, value):
+        """It goes into URLs, SQL and files as it is; the message does not show it."""
+        given[1].write_text(f'nova: "a"\nglance: "{value}"\n')
+        with pytest.raises(
+            InputError, match=r"mine.yaml:2: glance: letters, digits and _ . ~ = - are expected"
+        ) as raised:
+            load_secrets(given[1])
+        assert not value or value not in str(raised.value)
 
     def test_no_secret_in_a_message(self, given):
         """A key that stands twice is named, its values are not."""

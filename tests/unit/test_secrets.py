@@ -111,3 +111,15 @@ def test_diff_hides_what_a_secret_takes_the_place_of() -> None:
     assert "-password = ******\n" in diff
     assert "-connection = db://nova:******@host\n" in diff
     assert "-port = 1\n" in diff
+
+
+def test_secrets_that_another_run_has_made_meanwhile_are_seen(tmp_path: Path) -> None:
+    """Whoever read the file before would write it as it was, without a key that something is encrypted with."""
+    file = tmp_path / "secrets.json"
+    early, late = Secrets(file), Secrets(file)
+    assert not late.is_stale()
+    early.keep()
+    early.key("barbican")
+    assert late.is_stale()
+    assert not early.is_stale()
+    assert not Secrets(file).is_stale()

@@ -287,6 +287,28 @@ def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, m
         os.kill(agent, signal.SIGKILL)
 
 
+def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node does not read blocks whoever writes it, and everybody who writes after."""
+    agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
+    monkeypatch.setattr(transport, "SILENCE", 1.0)
+    monkeypatch.setattr(transport, "ENDED_WITHIN", 1.0)
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            large = {"op": "write", "path": "/nowhere/large", "content": "x" * 8_000_000}
+            began = [pool.submit(connection.apply, [large]), pool.submit(connection.facts, [run("true")])]
+            for each in began:
+                with pytest.raises(NodeError, match=r"no sign of life|was lost"):
+                    each.result(timeout=20)
+            closing = pool.submit(connection.close)
+            closing.result(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGKILL)
+
+
 def test_a_node_that_works_for_long_and_lives_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "BEAT", 0.1)
     monkeypatch.setattr(transport, "SILENCE", 1.0)

@@ -102,6 +102,20 @@ def test_a_difference_that_a_release_brings_is_told_before_anything_is_touched(r
     assert "node two" not in message
 
 
+def test_nodes_are_held_before_anything_is_asked_or_changed(runs: Runs) -> None:
+    """What a waiting deployment has asked before would be what the other one has changed since."""
+    assert runs.pytest("--deploy").ret == 0
+    for name in ("one", "two", "three"):
+        assert runs.node(name)["held"] == {"asked": 0, "changes": 0}, name
+
+
+def test_secrets_made_by_another_run_end_this_one(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackspec.secrets.Secrets.is_stale", lambda self: True)
+    message = only_message(runs.pytest("--deploy"))
+    assert message == "another deployment has written the secrets of site made-up meanwhile; start again"
+    assert runs.node("one") == {}
+
+
 def test_a_site_has_one_deployer(runs: Runs) -> None:
     """Planning and checking go on beside it; a run that was killed leaves no lock."""
     lock = Lock(runs.path / "state" / "sites" / "made-up" / "lock")
