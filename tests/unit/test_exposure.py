@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stackspec.resources import File
 from stackspec.resources.base import Resource, file, unit
-from stackspec.site import Site
+from stackspec.secrets import redact
+from stackspec.site import Site, load_site
 from stackspec.step import STEPS, load_steps
 
 from .bare import RUNNING, context, look, text_file
-from .guide_plan import guide_site
+from .guide_plan import ROOT, guide_site
 
 
 def declared(site: Site, step: str) -> list[Resource]:
@@ -69,3 +72,24 @@ def test_metadata_of_nova(site: Site) -> None:
     guide = guide_site()
     assert not [each for each in declared(guide, "nova") if isinstance(each, File)]
     assert "metadata_listen = $my_ip" in written(guide, "nova")["/etc/nova/nova.conf"]
+
+
+@pytest.mark.parametrize("inventory", ["lab", "guide"])
+def test_no_secret_is_on_a_command_line_of_a_node(inventory: str, no_traces: None) -> None:
+    """Everybody on the node reads those: of what a bare node is sent, and of what it is asked."""
+    load_steps()
+    site = load_site(ROOT / "inventories" / inventory)
+    words = []
+    for step in STEPS.values():
+        for node in step.nodes(site):
+            here = context(site, node)
+            for each in (each for each in step.resources(site, node) if not each.on_runner):
+                words += [
+                    str(word) for query in each.queries(site, node) if query.op == "run" for word in query.args[0]
+                ]
+                for action in (action for change in each.changes(here) for action in change.actions):
+                    if isinstance(action, dict):
+                        words += [str(word) for word in action.get("argv", ())]
+    assert len(words) > 500
+    assert redact.values()
+    assert [word for word in words if redact(word) != word] == []

@@ -10,7 +10,7 @@ import pytest
 
 from stackspec import node_agent
 from stackspec.inventory import Node, ProviderAttachment, Ssh
-from stackspec.lines import write_whole
+from stackspec.lines import append_line, write_whole
 from stackspec.openstack import DbSync
 from stackspec.resources.base import file, unfinished
 from stackspec.resources.packages import NothingHalfInstalled
@@ -239,3 +239,25 @@ def test_command_is_mended_and_run_once_more(tmp_path):
     node_agent.command(("test", "-e", made), mend=mend)
     with pytest.raises(node_agent.Failed):
         node_agent.command(("false",), mend=mend)
+
+
+def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File and folder: after a power cut there is the old content or the new, and neither is empty."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_whole(tmp_path / "secrets.json", "{}")
+    assert len(synced) == 2
+    assert synced[1] == str(tmp_path)
+    synced.clear()
+    append_line(tmp_path / "ledger", "{}", sync=True)
+    assert synced == [str(tmp_path / "ledger")]
+    synced.clear()
+    node_agent._replace(str(tmp_path / "hosts"), "127.0.0.1 localhost\n")
+    assert len(synced) == 2
+    assert synced[1] == str(tmp_path)

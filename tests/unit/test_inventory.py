@@ -220,6 +220,16 @@ BAD = {
         "[compute]\n    ssh_host: -oProxyCommand=reboot",
         "nodes.compute01.ssh_host: '-oProxyCommand=reboot' is not a name or address",
     ),
+    "wipe without a serial number": (
+        "[compute]\n",
+        "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdc], wipe: true}}\n",
+        "nodes.compute01.disks.swift.wipe: a list of serial numbers in quotes is expected",
+    ),
+    "disk that is a path elsewhere": (
+        "[compute]\n",
+        "[compute, storage]\n    disks: {swift: {devices: [/dev/../etc/x, /dev/sdc]}}\n",
+        "nodes.compute01.disks.swift.devices",
+    ),
     "two nodes at one address": (
         "[compute]\n",
         "[compute]\n    ssh_host: 10.0.0.10\n",
