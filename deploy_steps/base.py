@@ -15,7 +15,8 @@ IN_USE = (
     "/var/lib/mysql/ibdata1",
     "/var/lib/rabbitmq/mnesia",
     "/etc/openvswitch/conf.db",
-    *(f"/etc/{name}/{name}.conf" for name in ("keystone", "nova", "neutron", "cinder", "swift", "heat", "barbican")),
+    *(f"/etc/{name}/{name}.conf" for name in ("keystone", "placement", "nova", "neutron", "cinder", "swift", "heat")),
+    *(f"/etc/{name}/{name}.conf" for name in ("barbican", "octavia", "magnum")),
     "/etc/glance/glance-api.conf",
 )
 """Data and settings of what the guide installs: on a bare node there are none."""

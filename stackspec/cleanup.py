@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .events import find_run
 from .running import running
 from .waiting import add_listener
 from .which_cloud import which_cloud
@@ -30,11 +31,23 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(func=command)
 
 
+ELSEWHERE = datetime.timedelta(hours=12)
+"""For so long a run that another machine has started may be at work there."""
+
+
+def _is_recorded(run: str) -> bool:
+    """Whether a run has left its record on this machine."""
+    try:
+        return bool(find_run(run))
+    except InputError:
+        return False
+
+
 def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[[str], bool]:
     """What says of a run id whether that run's objects are meant.
 
     :param at_work: ids of the runs that are at work, which are never touched
-    :raises InputError: no run is named and none by its age, or the one that is named is no run's id or is at work
+    :raises InputError: no run is named and none by its age, or the one that is named is no run's id, or may be at work
     """
     from .openstack.run_names import age, run_of
 
@@ -46,6 +59,11 @@ def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[
             raise InputError(f"{run!r} is no run id; --dry-run alone lists what runs left, with their ids")
         if run in at_work and not arguments.dry_run:
             raise InputError(f"run {run} is at work on this machine; wait for its end, or stop it first")
+        if not arguments.dry_run and age(run) < ELSEWHERE and not _is_recorded(run):
+            raise InputError(
+                f"run {run} left no record on this machine, so it may be at work on another; when it is over, remove "
+                "what it left there, or here with --all --older-than HOURS"
+            )
         return lambda each: bool(each == run)
     if arguments.all and hours is not None and hours > 0:
         limit = datetime.timedelta(hours=hours)

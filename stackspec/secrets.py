@@ -132,6 +132,11 @@ class Secrets:
             self._kept = True
             self._save()
 
+    @property
+    def existed(self) -> bool:
+        """Whether they were kept before this run: only then are they those of what an earlier one has deployed."""
+        return bool(self._loaded or self._given or self._fixed)
+
     def is_stale(self) -> bool:
         """Whether another run has written the file since it was read: its secrets would be overwritten."""
         now = self._file.read_text() if self._file is not None and self._file.exists() else ""

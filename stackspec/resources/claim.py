@@ -59,9 +59,15 @@ class Claim(Resource):
                 f"than {site.state}; copy the state folder from the machine that deployed it. To give the node to this "
                 "site, set it up afresh"
             ]
-        # Deployed before there were marks.
-        if facts[file(Ledger.ON_NODE)]["exists"]:
+        # Deployed before there were marks: by this state, if it had secrets then.
+        if facts[file(Ledger.ON_NODE)]["exists"] and site.secrets.existed:
             return []
+        if facts[file(Ledger.ON_NODE)]["exists"]:
+            return [
+                f"{Ledger.ON_NODE}: the node was deployed before, and {site.state} has no secrets: new ones would "
+                "replace those of the cloud that is there; copy the state folder from the machine that deployed it. To "
+                "give the node to this site, set it up afresh"
+            ]
         found_signs = [sign for sign in self.signs if facts[file(sign)]["exists"]]
         if not found_signs:
             return []

@@ -76,8 +76,15 @@ def test_what_somebody_else_installed_is_refused(site: Site) -> None:
     assert "set the node up afresh" in text
 
 
-def test_a_node_deployed_before_there_were_marks_is_ours(site: Site) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_node_deployed_before_there_were_marks(site: Site, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """It is ours where the state has kept secrets; new ones would replace those of whoever deployed it."""
+    monkeypatch.setattr(Secrets, "existed", kept)
     known = {file(DATA): text_file(""), file(Ledger.ON_NODE): text_file("{}\n")}
+    if not kept:
+        (text,) = obstacles(site, known)
+        assert "new ones would replace those of the cloud that is there" in text
+        return
     assert obstacles(site, known) == []
     assert claim().changes(context(site, site.controller, known))
 

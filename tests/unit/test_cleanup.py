@@ -18,6 +18,7 @@ from openstack import exceptions
 from stackspec import cleanup
 from stackspec.cli import main
 from stackspec.errors import InputError
+from stackspec.events import FILE, EventLog
 from stackspec.openstack import cloud, ownership
 from stackspec.openstack.kinds import BY_NAME, Kind
 from stackspec.openstack.ownership import destroy, leftovers
@@ -70,6 +71,14 @@ def test_run_at_work_is_left_alone() -> None:
     assert chosen("--all", "--older-than", "2", at_work=(OLD,)) == [OTHER]
     with pytest.raises(InputError, match=f"run {OLD} is at work"):
         chosen(OLD, at_work=(OLD,))
+
+
+def test_young_run_of_another_machine_may_be_at_work_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
+    with pytest.raises(InputError, match="left no record on this machine, so it may be at work on another"):
+        chosen(NEW)
+    EventLog(tmp_path / "runs" / NEW / FILE).write({"event": "run"})
+    assert chosen(NEW) == [NEW]
 
 
 def test_run_is_at_work_until_its_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
