@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openstack import exceptions
 
-from ..resources.base import unit
+from ..inventory import Node
+from ..resources.base import Query, run, unit
 from ..transport import Connection
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ FAILED = {"error_deleting": "error", "error_backing-up": "available"}
 """Statuses in which nobody works, and which the API does not let be deleted; what they are set to instead."""
 WHOLE = ("uploading", "reserved", "attaching", "detaching", "backing-up", "error_backing-up")
 """Statuses of a volume whose content is what it was, however the work ended."""
+NOW = run("date", "+%s.%N")
 PATIENCE = 60
 """Seconds after a change, and after the start of what works on it, for which it may still be waited for."""
 LONGEST = 3600
@@ -75,7 +78,9 @@ class Stuck:
 
 
 class NodeClock:
-    """Tells when services were started, as the nodes of a site know it.
+    """Tells when services were started: as the nodes of a site know it, by the controller's clock.
+
+    The cloud's own times are the controller's; a node's clock may differ, by little or by much.
 
     :param site: None when nodes cannot be looked at
     """
@@ -83,6 +88,7 @@ class NodeClock:
     def __init__(self, site: Site | None) -> None:
         self._site = site
         self._known: dict[tuple[str, str], float | None] = {}
+        self._ahead: float | None = None
 
     def __call__(self, service: str, host: str) -> float | None:
         """Seconds since the epoch; None when the host is no node of the site, or the service does not run there."""
@@ -91,14 +97,29 @@ class NodeClock:
             return None
         if (service, node.name) not in self._known:
             queries = [unit(name) for name in self._site.release.unit(service)]
-            connection = Connection(node, self._site.inventory.ssh)
-            try:
-                facts = connection.facts(queries)
-            finally:
-                connection.close()
+            facts, ahead = self._look(node, queries)
             runs = all(facts[query]["active"] == "active" for query in queries)
-            self._known[service, node.name] = max(float(facts[query]["started"]) for query in queries) if runs else None
+            started = max(float(facts[query]["started"]) for query in queries) - ahead + self._controller_ahead()
+            self._known[service, node.name] = started if runs else None
         return self._known[service, node.name]
+
+    def _controller_ahead(self) -> float:
+        assert self._site is not None
+        if self._ahead is None:
+            _, self._ahead = self._look(self._site.controller, [])
+        return self._ahead
+
+    def _look(self, node: Node, queries: list[Query]) -> tuple[dict[Query, Any], float]:
+        """What a node answers, and by how many seconds its clock is ahead of this machine's."""
+        assert self._site is not None
+        connection = Connection(node, self._site.inventory.ssh)
+        try:
+            facts = connection.facts(queries)
+            before = time.time()
+            there = float(connection.facts([NOW])[NOW]["out"])
+            return facts, there - (before + time.time()) / 2
+        finally:
+            connection.close()
 
 
 def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patience: float = PATIENCE) -> list[Stuck]:

@@ -36,6 +36,8 @@ from stackspec.site import Site
 from stackspec.waiting import wait_for
 
 STARTED_WITHIN = 480
+KNOWN_WITHIN = 120
+"""Seconds after which a cluster that was asked for is in magnum's list."""
 COMPLETE_WITHIN = 3600
 GONE_WITHIN = 300
 RESOLVER = "192.0.2.53"
@@ -121,7 +123,7 @@ def cluster(
     module_owned: Owned,
     external_network: Any,
 ) -> Any:
-    """A cluster of a master and a node; nothing is waited for."""
+    """A cluster of a master and a node; it is waited for no longer than until magnum knows it."""
     template = module_owned(
         member,
         "cluster_template",
@@ -136,7 +138,7 @@ def cluster(
         docker_storage_driver="overlay2",
         labels={"fixed_subnet_cidr": CIDR},
     )
-    return module_owned(
+    made = module_owned(
         member,
         "cluster",
         "kubernetes",
@@ -146,6 +148,14 @@ def cluster(
         node_count=1,
         create_timeout=COMPLETE_WITHIN // 60,
         **discovery,
+    )
+    # The API answers with the id before the conductor, to which it hands the work, has written it down.
+    return wait_for(
+        f"magnum knows the cluster {made.id}",
+        lambda: api(member).get_cluster(made.id),
+        KNOWN_WITHIN,
+        retry_on=(exceptions.BadRequestException, exceptions.NotFoundException),
+        detail=lambda: "on the controller: journalctl -u magnum-conductor, /var/log/magnum",
     )
 
 
