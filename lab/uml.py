@@ -59,7 +59,7 @@ class UserModeLinux(NodeProcess):
         identity.make_upper(self.spec, self.node, mirror, keys, own, self.files())
         # The console's Ctrl-Alt-Del is all that its kernel offers as a power button.
         button = own / "etc/systemd/system/ctrl-alt-del.target"
-        button.parent.mkdir(parents=True)
+        button.parent.mkdir(parents=True, exist_ok=True)
         button.symlink_to("/usr/lib/systemd/system/poweroff.target")
         new = upper.with_name(f"{upper.name}.new")
         shutil.rmtree(new, ignore_errors=True)
