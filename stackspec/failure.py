@@ -12,6 +12,8 @@ from .which_cloud import ENVIRONMENT
 CLOUD, NODE, SUITE, TIME = "cloud", "node", "suite", "time"
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")
 """Libraries whose exceptions are what an API answered, or that it did not."""
+NOT_REFUSED = "DID NOT RAISE"
+"""How pytest begins to say that nothing was raised where a test wanted it."""
 STATEMENT = 200
 """Characters of a statement in a failure's first line."""
 OPTIONS = ("guest_image", "guest_user", "external_network", "volume_zone", "horizon_url", "skyline_url", "flavor")
@@ -43,7 +45,7 @@ def sentence(message: str, expected: str, statement: str) -> str:
     :param statement: the statement of the test that failed, as it is written
     """
     text = message.removeprefix("AssertionError: ").removeprefix("Failed: ")
-    if text.startswith("DID NOT RAISE"):
+    if text.startswith(NOT_REFUSED):
         body = " ".join(line.strip() for line in statement.splitlines()[1:]) or statement
         error = text.split()[-1].strip("<>'")
         return f"not refused: {body[:STATEMENT]} ({error} was expected); {expected}"

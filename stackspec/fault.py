@@ -109,7 +109,7 @@ def catalogue() -> dict[str, Fault]:
 
 
 def filled(value: Any, site: Site, node: str) -> Any:
-    """An operation or a command with the site's names in place of `<node>`, `<controller>`, `<management>` ..."""
+    """An operation or a command with the site's names in place of `<node>`, `<controller>`, `<region>` ..."""
     if isinstance(value, dict):
         return {key: filled(each, site, node) for key, each in value.items()}
     if not isinstance(value, str):
@@ -118,8 +118,6 @@ def filled(value: Any, site: Site, node: str) -> Any:
     words = {
         "node": node,
         "controller": site.controller.name,
-        "management": str(here.management.address),
-        "tunnel": site.tunnel_address(here),
         "controller_address": str(site.controller.management.address),
         "interface": here.management.interface,
         "region": site.region,

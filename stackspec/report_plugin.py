@@ -18,7 +18,7 @@ from _pytest.junitxml import xml_key
 from . import report
 from .events import EventLog
 from .evidence import REQUESTS, error_in, requests_of
-from .failure import command_for, kind_of, sentence
+from .failure import NOT_REFUSED, command_for, kind_of, sentence
 from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
 from .report_html import Page, clip, log_tail
@@ -142,7 +142,8 @@ class ReportPlugin:
             crash = getattr(found.longrepr, "reprcrash", None)
             if crash is not None and call.when == "call":
                 doc = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().splitlines()
-                crash.message = sentence(crash.message, doc[0] if doc else "", _statement(call.excinfo))
+                statement = _statement(call.excinfo) if NOT_REFUSED in crash.message else ""
+                crash.message = sentence(crash.message, doc[0] if doc else "", statement)
         extra: dict[str, Any] = vars(found)  # pytest-xdist carries what stands here from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
