@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Kill a deployment at random moments and start it again: it has to end as one that nobody killed does."""
+"""Interrupt deployments at random moments and go on each time: they have to end as one that nobody interrupted does.
+
+Three kinds in turn: all processes of the run are killed, the connection to a node is cut, a node loses its power. A
+run that lost a node has to say so, and is then killed, too. The next run boots what is off.
+"""
 
 from __future__ import annotations
 
@@ -9,63 +13,142 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from ipaddress import IPv4Address
+from itertools import cycle
 from pathlib import Path
 
-from common import arguments, machine, main, site_of
+from common import arguments, machine, main, site_of, spread
 
 from lab import Lab, load
 from stackspec.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+KINDS = ["run", "run", "connection", "run", "power"]
+"""What is interrupted, in turn."""
+SAID_WITHIN = 90.0
+"""Seconds after which a run that lost a node must have said so: 60, and some more for a busy machine."""
 
 
-def deploy(inventory: Path, tests: list[str], *, kill_after: float | None = None) -> tuple[int, str]:
-    """Deploy what tests need; pytest's status and output, or those of a deployment that was killed.
+class Deployment:
+    """A run that deploys what tests need, in a group of processes of its own."""
 
-    :param kill_after: seconds after which all processes of the run are killed
+    def __init__(self, inventory: Path, tests: list[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._log = Path(self._folder.name, "log")
+        command = [sys.executable, "-m", "pytest", "--deploy", "-n0", "--inventory", str(inventory), *tests]
+        with self._log.open("w") as log:
+            self._child = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def output(self) -> str:
+        """What it printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Its exit status, None when it has not ended after so many seconds."""
+        try:
+            return self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """Kill all its processes."""
+        os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def connection(self, address: IPv4Address) -> int | None:
+        """The process id of its ssh at that address."""
+        told = subprocess.run(
+            ["ps", "-o", "pid=,args=", "-s", str(self._child.pid)], capture_output=True, text=True, check=True
+        )
+        words = [line.split(maxsplit=1) for line in told.stdout.splitlines()]
+        return next((int(pid) for pid, line in words if line.startswith("ssh ") and f" {address} " in line), None)
+
+    def says(self, pattern: str, seconds: float) -> bool:
+        """Whether it prints what matches `pattern` within so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.output()):
+            if time.monotonic() > deadline or self.wait(0.2) is not None:
+                return re.search(pattern, self.output()) is not None
+        return True
+
+
+def interrupt(kind: str, deployment: Deployment, lab: Lab, node: str) -> float | None:
+    """Do it; seconds until a run that lost a node said so, None when it did not.
+
+    :param kind: one of KINDS
     """
-    command = [sys.executable, "-m", "pytest", "--deploy", "-n0", "--inventory", str(inventory), *tests]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        output, _ = child.communicate(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        output, _ = child.communicate()
-    return child.returncode, output
+    began = time.monotonic()
+    if kind == "connection":
+        if (ssh := deployment.connection(lab.spec.node(node).management.address)) is None:
+            return 0.0
+        os.kill(ssh, signal.SIGKILL)
+    elif kind == "power":
+        next(each for each in lab.nodes if each.node.name == node).kill()
+    said = kind == "run" or deployment.says(f"{node}.*(lost|no sign of life|not reachable)", SAID_WITHIN)
+    took = time.monotonic() - began
+    deployment.kill()
+    return took if said else None
 
 
 def run() -> int:
-    """Deploy a fresh lab in each round, killed once; status 1 when a round does not end as it should."""
-    parser = arguments(__doc__, rounds=5)
+    """Interrupt so often, on a lab that is made anew when a deployment is done; status 1 when one went wrong."""
+    parser = arguments(__doc__, rounds=25)
     parser.add_argument("--tests", nargs="+", default=["tests/infra/test_drift.py"], help="default: %(default)s")
-    parser.add_argument("--longest", type=float, default=600, help="seconds after which it is killed at the latest")
+    parser.add_argument("--longest", type=float, default=50, help="seconds after which it is done at the latest")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--keep", action="store_true", help="begin with the lab as it stands")
     chosen = parser.parse_args()
     site = site_of(chosen.inventory)
     if site.inventory.lab is None:
-        raise InputError(f"{site.name} is no lab: its nodes cannot be made anew for each round")
-    moments, bad = random.Random(chosen.seed), 0
+        raise InputError(f"{site.name} is no lab: its nodes cannot be made anew")
+    lab = Lab(load(site.file))
+    if not chosen.keep:
+        lab.down()
+    moments, kinds, bad = random.Random(chosen.seed), cycle(KINDS), 0
+    seconds: list[float] = []
     print(machine())
-    for _ in range(chosen.rounds):
-        Lab(load(site.file)).down()
+
+    def complain(text: str, deployment: Deployment) -> None:
+        print(f"{text}\n{deployment.output()[-4000:]}", flush=True)
+
+    done = 0
+    while done < chosen.rounds:
+        kind, node = next(kinds), moments.choice(list(site.nodes))
         moment = moments.uniform(5, chosen.longest)
-        deploy(site.file, chosen.tests, kill_after=moment)
-        began = time.monotonic()
-        status, output = deploy(site.file, chosen.tests)
-        took = time.monotonic() - began
-        again, last = deploy(site.file, chosen.tests)
-        same = re.search(r"stackspec: 0 changes", last) is not None
-        good = status == again == 0 and same
-        print(
-            f"killed after {moment:.0f} s: the next ended with {status} in {took:.0f} s, the one after that with "
-            f"{again} and {'0 changes' if same else 'CHANGES'}",
-            flush=True,
-        )
+        deployment = Deployment(site.file, chosen.tests)
+        status = deployment.wait(moment)
+        if status == 0:
+            print("deployed: once more from bare nodes", flush=True)
+            lab.down()
+            continue
+        done += 1
+        if status is not None:
+            bad += 1
+            complain(f"{done}: ended by itself with {status} after less than {moment:.0f} s", deployment)
+            continue
+        said = interrupt(kind, deployment, lab, node)
+        what = "run killed" if kind == "run" else f"{kind} of {node} cut"
+        print(f"{done}: {what} after {moment:.0f} s" + (f", said after {said:.0f} s" if said else ""), flush=True)
+        if said is None:
+            bad += 1
+            complain(f"not said within {SAID_WITHIN:.0f} s", deployment)
+        elif kind != "run":
+            seconds.append(said)
+    began = time.monotonic()
+    last = Deployment(site.file, chosen.tests)
+    status = last.wait()
+    print(f"the last ended with {status} in {time.monotonic() - began:.0f} s", flush=True)
+    again = Deployment(site.file, chosen.tests)
+    same = again.wait() == 0 and re.search(r"\b0 changes", again.output()) is not None
+    for good, each in ((status == 0, last), (same, again)):
         if not good:
             bad += 1
-            print((output if status else last)[-3000:], flush=True)
-    print(f"{chosen.rounds - bad} of {chosen.rounds} ended as one that nobody killed")
+            complain("not as one that nobody interrupted:", each)
+    print(f"{chosen.rounds} interruptions, {bad} bad; a lost node was said after {spread(seconds, digits=0)}")
     return 1 if bad else 0
 
 

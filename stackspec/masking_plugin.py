@@ -45,6 +45,8 @@ class MaskingPlugin:
             handler = getattr(plugin, name, None)
             if isinstance(handler, logging.Handler) and handler.formatter is not None:
                 handler.setFormatter(_MaskingFormatter(handler.formatter))
+            if isinstance(handler, logging.FileHandler) and (log := Path(handler.baseFilename)).is_file():
+                log.chmod(0o600)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:

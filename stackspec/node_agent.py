@@ -628,11 +628,20 @@ def follow(child, start, say, silence=1800.0):
 
 
 def record(path, line, limit=1000):
-    """Append a line to the node's ledger, which keeps the last `limit` lines."""
+    """Append a line to the node's ledger, which keeps the last `limit` lines, and of each step its last one."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with RECORD_LOCK:
-        lines = read_file(path)["content"].splitlines()[-limit:]
+        lines = read_file(path)["content"].splitlines()
+        last = {_step_of(each): number for number, each in enumerate(lines)}
+        kept = {*last.values(), *range(len(lines) - limit, len(lines))}
+        lines = [each for number, each in enumerate(lines) if number in kept]
         _replace(path, "\n".join([*lines, line]) + "\n", mode=0o600)
+
+
+def _step_of(line):
+    with contextlib.suppress(ValueError, AttributeError):
+        return json.loads(line).get("step")
+    return None
 
 
 def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):

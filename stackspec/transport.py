@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from typing import Any
 
 import execnet
@@ -22,7 +22,7 @@ from .resources.base import Query
 CONNECT_TIMEOUT = 10
 """Seconds that ssh may take to reach a node."""
 
-OPEN_TIMEOUT = 90
+OPEN_TIMEOUT = 50
 """Seconds that a node may take to give us an interpreter, from the login on."""
 ATTEMPTS = 3
 """How often a login is tried that the node, or something on the way, broke off: sshd drops logins when many come."""
@@ -30,12 +30,16 @@ OPENED_AT_ONCE = 16
 """Connections that are opened at the same time: fewer than a machine's memory, and a jump host's sshd, can bear."""
 ENDED_WITHIN = 10.0
 """Seconds after which the connection to a node that does not take the farewell is cut."""
+ANSWERS_TOGETHER = 2.0
+"""Seconds that other nodes are given, when one has refused, to refuse as well."""
 LOCK = "/var/lib/stackspec/lock"
 """The lock of a node."""
 BEAT = 10.0
 """Seconds between two signs of life of a node, which come also while it works."""
-SILENCE = 180.0
+SILENCE = 50.0
 """Seconds without any sign of life after which a node is given up; a slow one gives signs, too."""
+TURN = 1.0
+"""Seconds between two looks at whether a node that is waited for gives signs of life."""
 LONGEST = 3600.0
 """Seconds after which one operation is given up on a node that gives signs of life: all have shorter limits there."""
 _BROKEN_OFF = re.compile("reset by|closed by|banner exchange|timed out|temporar", re.IGNORECASE)
@@ -187,12 +191,15 @@ class Connection:
                 target=self._send, args=(self._channel, (number, kind, items), answers), daemon=True
             ).start()
             reached, told = 0, time.monotonic()
+            # Counted in turns, not by the clock: a run that was itself stopped for a while has heard nothing, either.
+            heard, silent = self._heard, 0.0
             while True:
                 try:
-                    event, payload = answers.get(timeout=1.0)
+                    event, payload = answers.get(timeout=TURN)
                 except queue.Empty:
                     now = time.monotonic()
-                    if now - self._heard > SILENCE:
+                    heard, silent = self._heard, silent + TURN if heard == self._heard else 0.0
+                    if silent > SILENCE:
                         self._give_up()
                         raise self._silent(f"gives no sign of life for {SILENCE:g} s", kind, items, reached) from None
                     if now - told > LONGEST:
@@ -344,7 +351,7 @@ class Connections:
 
         :param holder: who deploys, for others to read
         :param say: called with a node and who works there while that is waited for
-        :raises InputError: naming every node where another deployment works
+        :raises InputError: naming every node where another deployment works, as far as they answer within seconds
         """
 
         def work(name: str) -> str:
@@ -354,10 +361,14 @@ class Connections:
                 return str(error)
             return ""
 
-        with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-            errors = [error for error in pool.map(work, self.names()) if error]
-        if errors:
-            raise InputError("\n".join(errors))
+        with ThreadPoolExecutor(len(self._open) or 1) as pool:
+            asked = [pool.submit(work, name) for name in self.names()]
+            for answer in as_completed(asked):
+                if answer.result():
+                    # The others may wait for long, and in vain.
+                    known, _ = wait(asked, timeout=ANSWERS_TOGETHER)
+                    self.close()
+                    raise InputError("\n".join(sorted(filter(None, (each.result() for each in known)))))
 
     def close(self) -> None:
         """Close every connection."""

@@ -65,7 +65,8 @@ class Image(ApiObject):
             raise ActionError(
                 f"change image {self.name}",
                 output=f"image {found.id} of project {self.project} has this name, and no deployment made it",
-                advice="rename that image, or give the inventory's another name",
+                advice="rename that image, or give the inventory's another name; or, to let the deployment have it: "
+                f"openstack image set --property {SOURCE}='{_source(context.site, self.image)}' {found.id}",
             )
         source = _source(context.site, self.image)
         attributes: dict[str, Any] = {"visibility": self.image.visibility, **self.image.properties}

@@ -5,12 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ActionError
 from ..resources.base import Context, Difference
 from .api_object import ApiObject, compare
 from .cloud import Cloud
 
 OWNER = "admin"
 """The project of the provider network: the administrator's, who makes it."""
+MARK = "made by stackspec"
+"""Description of what deployments make; what has none of them is never changed or deleted."""
+
+
+def ours(found: Any, kind: str, title: str, project: str) -> Any:
+    """What was found of a name, when a deployment made it.
+
+    :param found: the object, or None
+    :param kind: what the `openstack` command calls it
+    :raises ActionError: somebody else made it
+    """
+    if found is not None and found.description != MARK:
+        raise ActionError(
+            f"change {title}",
+            output=f"{kind} {found.id} of project {project} has this name, and no deployment made it",
+            advice=f"rename it; or, to let the deployment have it: openstack {kind} set --description '{MARK}' "
+            f"{found.id}",
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -38,11 +58,12 @@ class Network(ApiObject):
 
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
-        if found := cloud.owned("network.networks", self.name, OWNER):
+        if found := ours(cloud.owned("network.networks", self.name, OWNER), "network", self.title, OWNER):
             network.update_network(found, **{"router:external": self.external, "shared": self.shared})
             return
         network.create_network(
             name=self.name,
+            description=MARK,
             provider_physical_network=self.physical_network,
             provider_network_type=self.network_type,
             is_router_external=self.external,
@@ -76,12 +97,12 @@ class Subnet(ApiObject):
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
         wanted = self._wanted(context)
-        if found := cloud.owned("network.subnets", self.name, OWNER):
+        if found := ours(cloud.owned("network.subnets", self.name, OWNER), "subnet", self.title, OWNER):
             wanted.pop("cidr")
             network.update_subnet(found, **wanted)
             return
         parent = network.find_network(self.network, ignore_missing=False, project_id=_project_id(cloud, OWNER))
-        network.create_subnet(name=self.name, network_id=parent.id, ip_version=4, **wanted)
+        network.create_subnet(name=self.name, description=MARK, network_id=parent.id, ip_version=4, **wanted)
 
 
 @dataclass(frozen=True)
@@ -120,14 +141,15 @@ class ServiceNetwork(ApiObject):
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
         project = _project_id(cloud, self.project)
-        parent = cloud.owned("network.networks", self.name, self.project)
+        parent = ours(cloud.owned("network.networks", self.name, self.project), "network", self.title, self.project)
         if parent is None:
-            parent = network.create_network(name=self.name, project_id=project)
-        if found := cloud.owned("network.subnets", self.subnet, self.project):
+            parent = network.create_network(name=self.name, description=MARK, project_id=project)
+        found = cloud.owned("network.subnets", self.subnet, self.project)
+        if ours(found, "subnet", f"subnet {self.subnet}", self.project):
             network.update_subnet(found, gateway_ip=None, allocation_pools=self._wanted()["allocation_pools"])
         else:
             owner = {"network_id": parent.id, "project_id": project}
-            network.create_subnet(name=self.subnet, ip_version=4, **owner, **self._wanted())
+            network.create_subnet(name=self.subnet, description=MARK, ip_version=4, **owner, **self._wanted())
 
 
 @dataclass(frozen=True)
@@ -172,9 +194,10 @@ class SecurityGroup(ApiObject):
         network = cloud.connection.network
         project = _project_id(cloud, self.project)
         found = cloud.owned("network.security_groups", self.name, self.project)
+        found = ours(found, "security group", self.title, self.project)
         missing = self._missing(found) if found is not None else self.rules
         if found is None:
-            found = network.create_security_group(name=self.name, project_id=project)
+            found = network.create_security_group(name=self.name, description=MARK, project_id=project)
         for protocol, port in missing:
             network.create_security_group_rule(
                 security_group_id=found.id,
@@ -224,7 +247,7 @@ class ServicePort(ApiObject):
 
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
-        if found := cloud.owned("network.ports", self.name, self.project):
+        if found := ours(cloud.owned("network.ports", self.name, self.project), "port", self.title, self.project):
             # Its address cannot always be changed in place; whoever uses it reads address and MAC anew.
             network.delete_port(found)
         project = _project_id(cloud, self.project)
@@ -233,6 +256,7 @@ class ServicePort(ApiObject):
         group = network.find_security_group(self.security_group, ignore_missing=False, project_id=project)
         network.create_port(
             name=self.name,
+            description=MARK,
             project_id=project,
             network_id=parent.id,
             fixed_ips=[{"subnet_id": subnet.id, "ip_address": self.address}],

@@ -14,7 +14,7 @@ from ..site import Site
 from .base import Change, Context, Difference, Query, Resource, file, refusal, run
 
 MARK = "/var/lib/stackspec/site"
-_REACHED_BY = (
+REACHED_BY = (
     "pid=$$; "
     'while [ "${pid:-0}" -gt 1 ]; do '
     "tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^SSH_CONNECTION=[^ ]* [^ ]* \\([^ ]*\\) .*/\\1/p'; "
@@ -107,7 +107,7 @@ class SpareInterface(Resource):
 
     def _queries(self) -> tuple[Query, Query, Query]:
         route = run("ip", "-j", "route", "show", "default", "dev", self.name)
-        return route, run("ip", "-j", "address", "show", "dev", self.name), run("sh", "-c", _REACHED_BY)
+        return route, run("ip", "-j", "address", "show", "dev", self.name), run("sh", "-c", REACHED_BY)
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return self._queries()

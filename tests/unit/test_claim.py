@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from stackspec.errors import ActionError
 from stackspec.ledger import Ledger
 from stackspec.resources import Claim, SpareInterface
 from stackspec.resources.base import file
-from stackspec.resources.claim import MARK, mark_of
+from stackspec.resources.claim import MARK, REACHED_BY, mark_of
 from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
@@ -87,6 +90,14 @@ def test_a_node_deployed_before_there_were_marks(site: Site, monkeypatch: pytest
         return
     assert obstacles(site, known) == []
     assert claim().changes(context(site, site.controller, known))
+
+
+def test_the_way_by_which_a_node_is_reached_is_read_above_sudo() -> None:
+    """sudo gives its command no SSH_CONNECTION; the shell that ssh started has it."""
+    environ = {"PATH": os.environ["PATH"], "SSH_CONNECTION": "192.0.2.7 50022 192.0.2.1 22"}
+    without_it = ["env", "-u", "SSH_CONNECTION", "sh", "-c", REACHED_BY]
+    below = ["sh", "-c", f"{shlex.join(without_it)}; true"]
+    assert subprocess.run(below, env=environ, capture_output=True, text=True).stdout == "192.0.2.1\n"
 
 
 def interface(

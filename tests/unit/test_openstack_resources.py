@@ -28,7 +28,7 @@ from stackspec.openstack import (
 )
 from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import native_hash
-from stackspec.openstack.rabbitmq import RabbitUser, password_hash
+from stackspec.openstack.rabbitmq import NoRabbitUser, RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.base import file, package, unit
 
@@ -294,6 +294,33 @@ class TestRabbitUser:
         assert "pass-1" not in repr((write, load, remove))
         assert (write["mode"], write["owner"], write["path"]) == (0o600, "rabbitmq", remove["path"])
         assert (load["argv"][-1], remove["op"]) == (write["path"], "remove")
+
+
+class TestNoRabbitUser:
+    """The user guest, whose password everybody knows."""
+
+    resource = NoRabbitUser("guest")
+
+    def known(self, site, users):
+        """A broker with these users."""
+        (exported,) = self.resource.queries(site, site.controller)
+        return {exported: answer(json.dumps({"users": [{"name": name} for name in users]}))}
+
+    def test_gone(self, site, change):
+        """Others stay."""
+        assert change(self.resource, self.known(site, ["openstack"])) is None
+
+    def test_there(self, site, change):
+        """It is deleted, and it alone; one that is gone by then is no error."""
+        found = change(self.resource, self.known(site, ["guest", "openstack"]))
+        assert differences(found) == ["RabbitMQ user guest: wanted not there, found there"]
+        (action,) = found.actions
+        assert action["argv"][-2:] == ["delete_user", "guest"]
+        assert 67 in action["expect"]
+
+    def test_broker_does_not_run(self, change):
+        """Its first start makes the user: that nobody is listed says nothing."""
+        assert differences(change(self.resource)) == ["RabbitMQ user guest: wanted not there, found not known"]
 
 
 class TestApiObjects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import stat
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -161,6 +162,9 @@ def test_no_secret_in_any_file_or_on_the_terminal(pytester, make, secret, words)
     files = [Path("out.html"), Path("out.xml"), *folder.iterdir(), *Path().glob("out.log")]
     texts = {str(path): path.read_text() for path in files} | {"terminal": result.stdout.str() + result.stderr.str()}
     assert {path.name for path in files} >= {"out.html", "out.xml", "events.jsonl", "report.html"}
+    assert {str(path): f"{stat.S_IMODE(path.stat().st_mode):o}" for path in files} == dict.fromkeys(
+        map(str, files), "600"
+    ), "others can read what a run wrote"
     source = re.escape(repr(secret))
     for name, text in texts.items():
         bare = re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -227,6 +227,15 @@ def test_directory_remove_and_record(connection: Connection, tmp_path: Path) -> 
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
+def test_ledger_keeps_the_last_line_of_each_step(connection: Connection, tmp_path: Path) -> None:
+    """However old: a key of a step that was done is never replaced."""
+    log = tmp_path / "log"
+    lines = [f'{{"step": "{step}", "number": {number}}}' for number, step in enumerate(["barbican", *"aaaaab"])]
+    log.write_text("\n".join(lines) + "\n")
+    connection.apply([{"op": "record", "path": str(log), "line": "{}", "limit": 1}])
+    assert log.read_text().splitlines() == [lines[0], lines[5], lines[6], "{}"]
+
+
 def test_waiting_ends_with_what_was_waited_for(connection: Connection, tmp_path: Path) -> None:
     look = {"op": "await_command", "argv": ["test", "-e", str(tmp_path / "file")], "what": "a file"}
     threading.Timer(0.3, (tmp_path / "file").touch).start()
@@ -419,6 +428,28 @@ def test_a_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeyp
     finally:
         other.close()
         third.close()
+
+
+def test_node_that_is_lost_is_said_while_others_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another deployment left on a node may be waited for a quarter of an hour."""
+    monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(transport, "ANSWERS_TOGETHER", 0.1)
+    busy = Connection(make_node(), Ssh(), spec="popen")
+    busy.hold("ann")
+    connections = Connections(Ssh(), [])
+    connections._open = {name: Connection(make_node(name), Ssh(), spec="popen") for name in ("waits", "gone")}
+    agent = int(ask(connections["gone"], run("sh", "-c", "echo $PPID"))["out"])
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(connections.hold, "bob", lambda node, text: None)
+            time.sleep(0.5)
+            os.kill(agent, signal.SIGKILL)
+            with pytest.raises(InputError, match="node gone: the connection to gone was lost") as caught:
+                held.result(timeout=10)
+        assert "waits" not in str(caught.value)
+        assert connections.names() == []
+    finally:
+        busy.close()
 
 
 def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection) -> None:

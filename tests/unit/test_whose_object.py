@@ -13,6 +13,7 @@ from stackspec import inventory
 from stackspec.errors import ActionError, CannotTell
 from stackspec.openstack import Image, Network, Project, SecurityGroup, ServiceNetwork, ServicePort, Subnet
 from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.network import MARK
 from stackspec.openstack.ovs import OvsNeutronPort
 from stackspec.openstack.references import Id
 from stackspec.resources import File, IniFile
@@ -98,7 +99,7 @@ def test_image_of_the_project_that_no_deployment_made(site: Site, tmp_path: Any)
         make(site, resource, images=[in_glance("a")])
 
 
-@pytest.mark.parametrize(
+OBJECTS = pytest.mark.parametrize(
     ("resource", "kind", "owner"),
     [
         (Network("n", physical_network="provider"), "networks", "a"),
@@ -109,6 +110,9 @@ def test_image_of_the_project_that_no_deployment_made(site: Site, tmp_path: Any)
     ],
     ids=lambda each: type(each).__name__,
 )
+
+
+@OBJECTS
 def test_tenant_s_network_port_and_group_are_not_taken(site: Site, resource: Any, kind: str, owner: str) -> None:
     """Nor those of another domain's project of the name."""
     theirs = [SimpleNamespace(id=f"of-{each}", name="n", project_id=each) for each in ("t", "x")]
@@ -122,6 +126,28 @@ def test_tenant_s_network_port_and_group_are_not_taken(site: Site, resource: Any
     found = cloud.owned(f"network.{kind}", "n", "admin" if owner == "a" else "service")
     assert found is not None
     assert found.project_id == owner
+
+
+@OBJECTS
+def test_what_the_project_has_of_the_name_and_no_deployment_made(
+    site: Site, resource: Any, kind: str, owner: str
+) -> None:
+    """It is neither changed nor deleted until somebody says that deployments may have it; the error says how."""
+    there = SimpleNamespace(id="7", name="n", project_id=owner, description="", security_group_rules=[])
+    command = f"openstack {kind[:-1].replace('_', ' ')} set --description '{MARK}' 7"
+    with pytest.raises(ActionError, match="no deployment made it") as refused:
+        make(site, resource, **{kind: [there]})
+    assert command in str(refused.value)
+    there.description = MARK
+    assert make(site, resource, **{kind: [there]})
+
+
+@OBJECTS
+def test_what_is_made_says_who_made_it(site: Site, resource: Any, kind: str, owner: str) -> None:
+    """In the same call: a run that is killed leaves nothing that the next one refuses."""
+    made = [given for name, _, given in make(site, resource) if name.startswith("create") and "rule" not in name]
+    assert made
+    assert {each["description"] for each in made} == {MARK}
 
 
 def test_id_is_that_of_the_service_s_object(site: Site) -> None:

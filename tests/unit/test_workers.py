@@ -126,3 +126,15 @@ def test_a_site_has_one_deployer(runs: Runs) -> None:
     assert runs.pytest("--plan").ret == 0
     lock.release()
     assert runs.pytest("--deploy").ret == 0
+
+
+@pytest.mark.parametrize("mode", ["--deploy", "--plan", ""])
+def test_options_of_a_step_that_is_not_there(runs: Runs, mode: str) -> None:
+    """They would be ignored; the line is named before anything is touched."""
+    site = runs.path / "site.yaml"
+    site.write_text(site.read_text() + "config:\n  identty: {}\n")
+    before = runs.files()
+    lines = len(site.read_text().splitlines())
+    message = only_message(runs.pytest(*[mode] if mode else []))
+    assert message == f"{site}:{lines}: config.identty: there is no such step; did you mean 'identity'?"
+    assert runs.files() == before
