@@ -7,6 +7,7 @@ run that lost a node has to say so, and is then killed, too. The next run boots 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -56,7 +57,8 @@ class Deployment:
 
     def kill(self) -> None:
         """Kill all its processes."""
-        os.killpg(self._child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
 
     def connection(self, address: IPv4Address) -> int | None:
