@@ -1,4 +1,4 @@
-"""Tests of the suite itself run pytest inside pytest."""
+"""Tests of the suite itself run pytest inside pytest; what no run does unless it is named."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-OWN_TESTS = Path(__file__).parent / "tests" / "unit"
+TESTS = Path(__file__).parent / "tests"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The suite's own tests are no part of a deployment, unless the command line names them."""
-    if collection_path != OWN_TESTS or not config.option.deploy:
+    """Tests that run only when the command line names them.
+
+    The suite's own are no part of a deployment; an outage takes the whole site from whoever works with it.
+    """
+    if collection_path not in (TESTS / "unit", TESTS / "outage"):
+        return None
+    if collection_path == TESTS / "unit" and not config.option.deploy:
         return None
     named = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
-    return None if any(path.is_relative_to(OWN_TESTS) for path in named) else True
+    return None if any(path.is_relative_to(collection_path) for path in named) else True

@@ -105,14 +105,14 @@ class Lab:
             raise LabError(f"The node {node} does not run. Start it: stackspec lab up")
         return subprocess.run(process.enter(command)).returncode
 
-    def power_cycle(self, node: str, say: Callable[[str], None] = print) -> None:
-        """Take a node's power away and give it back; returns when it has booted.
+    def power_cycle(self, *nodes: str, say: Callable[[str], None] = print) -> None:
+        """Take nodes' power away, all at once, and give it back; returns when they have booted.
 
-        :param node: its name
+        :param nodes: their names
         :raises LabError: when there is no such node, or it does not come back
         """
         with self.folder.locked():
-            self._process(node).kill()
+            self._each(lambda process: process.kill(), [self._process(node) for node in nodes])
             self._boot(self.folder.read(), say)
 
     def snapshot(self, name: str, say: Callable[[str], None] = print) -> None:

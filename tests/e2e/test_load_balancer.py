@@ -9,10 +9,7 @@ waited for. It is reached from outside of the cloud, by a floating address on it
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
-import http.client
-import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, CHANGED_WITHIN, NAME, PORT, SERVE, STOP, Balanced
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import RED, Fleet, admit
 
@@ -35,87 +33,15 @@ from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")
 
-ACTIVE_WITHIN = 600
-CHANGED_WITHIN = 120
 NOTICED_WITHIN = 90
 """Seconds for the monitor to see a member go or come: two checks of DELAY and an answer."""
 FAILED_OVER_WITHIN = 900
 DELAY = 5
-NAME = "www.example.org"
-PORT = 8080
-SERVE = f"""\
-mkdir -p /tmp/www && echo {{name}} >/tmp/www/index.html
-printf '#!/bin/sh\\nprintf "HTTP/1.0 200 OK\\\\r\\\\n\\\\r\\\\n{{name}}\\\\n"\\n' >/tmp/answer && chmod +x /tmp/answer
-httpd -p {PORT} -h /tmp/www 2>/dev/null || (nc -ll -p {PORT} -e /tmp/answer >/dev/null 2>&1 </dev/null &)
-"""
 POLICIES: dict[str, dict[str, Any]] = {
     "/moved": {"action": "REDIRECT_TO_URL", "redirect_url": f"http://{NAME}/new"},
     "/secret": {"action": "REJECT"},
 }
 """What is done with paths that begin so. They are made with the listener: each change takes the amphora seconds."""
-STOP = "killall httpd 2>/dev/null || killall nc"
-
-
-@dataclass
-class Balanced:
-    """The load balancer.
-
-    :param connection: whose it is
-    :param found: as the API gave it
-    :param address: its floating address
-    """
-
-    connection: Connection
-    found: Any
-    address: str
-
-    def refresh(self) -> Any:
-        """Read it anew."""
-        self.found = self.connection.load_balancer.get_load_balancer(self.found.id)
-        return self.found
-
-    def settle(self, what: str, seconds: float = CHANGED_WITHIN) -> None:
-        """Wait until nothing is being done to it.
-
-        :raises AssertionError: it went to ERROR
-        """
-
-        def active() -> bool:
-            found = self.refresh()
-            assert found.provisioning_status != "ERROR", f"{what}: {self.state()}"
-            return bool(found.provisioning_status == "ACTIVE")
-
-        wait_for(what, active, seconds, every=2, detail=self.state)
-
-    def state(self) -> str:
-        """What a reader needs when it does not do what it should."""
-        tree = self.connection.load_balancer.get(f"/lbaas/loadbalancers/{self.found.id}/status")
-        return f"load balancer {self.found.id} at {self.address}: {tree.text}"
-
-    def get(self, path: str = "/", port: int = 80, tls: ssl.SSLContext | None = None) -> tuple[int, str, str]:
-        """Status, body and Location of the answer to one request, over a connection of its own."""
-        with contextlib.ExitStack() as opened:
-            channel = opened.enter_context(socket.create_connection((self.address, port), timeout=20))
-            if tls is not None:
-                # The certificate is for a name that no resolver knows, so it is given here.
-                channel = opened.enter_context(tls.wrap_socket(channel, server_hostname=NAME))
-            client = http.client.HTTPConnection(NAME)
-            client.sock = channel
-            client.request("GET", path)
-            answer = client.getresponse()
-            body = answer.read().decode(errors="replace").strip()
-            return answer.status, body, answer.getheader("Location") or ""
-
-    def answering(self, path: str = "/", **more: Any) -> tuple[int, str, str] | None:
-        """The answer to one request, or None while there is none."""
-        try:
-            return self.get(path, **more)
-        except (OSError, http.client.HTTPException):
-            return None
-
-    def names(self, times: int = 6) -> list[str]:
-        """Who answers as many requests."""
-        return [self.get()[1] for _ in range(times)]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from stackspec.fixtures.iscsi import Iscsi, node_name
 from stackspec.fixtures.numbers import Measured
 from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
 
@@ -32,12 +33,8 @@ from stackspec.waiting import wait_for
 
 pytestmark = [pytest.mark.lane("volumes"), pytest.mark.disturbs("cinder_volume")]
 
-UP_WITHIN = 600
-"""Seconds for a service to report after its start, also of a node that boots, on a machine however busy."""
 GUESTS_WITHIN = 600
 """Seconds for a node's guests to be back: nova learns that they are off, switches them on, and they boot."""
-SHUT_DOWN = 4
-"""Nova's power state of a server that is off."""
 RECORD = 16
 """Bytes of a record: its number and a line end."""
 WRITER = f"""\
@@ -52,45 +49,6 @@ rm -f /tmp/stop /tmp/stopped /tmp/failed
   touch /tmp/stopped
 ) >/dev/null 2>&1 </dev/null &
 """
-
-
-def reports(cloud: Connection, node: str) -> dict[str, tuple[bool, str]]:
-    """The services and agents of a node, whether each is up, and when it said so last."""
-    found: dict[str, tuple[bool, str]] = {}
-    for each in [*cloud.compute.services(), *cloud.block_storage.services()]:
-        if node_name(str(each.host)) == node:
-            found[each.binary] = (each.state == "up", str(each.updated_at))
-    for agent in cloud.network.agents():
-        if node_name(str(agent.host)) == node:
-            found[agent.binary] = (bool(agent.is_alive), str(agent.last_heartbeat_at))
-    return found
-
-
-def wait_reports(cloud: Connection, node: str, before: dict[str, tuple[bool, str]], *names: str) -> None:
-    """Wait until services of a node, all that there are by default, have reported twice anew and are up.
-
-    The first report is made as a service starts, before it is ready: cinder-volume then looks after its volumes, and
-    may be called down again meanwhile.
-
-    :param before: their reports, read after they were stopped: what they said until then is no sign of life
-    """
-    wanted = names or tuple(before)
-    anew: dict[str, set[str]] = {name: set() for name in wanted}
-
-    def silent() -> list[str]:
-        now = reports(cloud, node)
-        for name in wanted:
-            if name in now and now[name][1] > before.get(name, (True, ""))[1]:
-                anew[name].add(now[name][1])
-        return [name for name in wanted if len(anew[name]) < 2 or not now[name][0]]
-
-    wait_for(
-        f"{', '.join(wanted)} of {node} report",
-        lambda: not silent(),
-        UP_WITHIN,
-        retry_on=(exceptions.HttpException,),
-        detail=lambda: f"not: {', '.join(silent())}; on {node}: systemctl status, journalctl -b",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +223,7 @@ def test_storage_node_loses_power(
     cinder_backup: object,
     neutron_compute: object,
     cloud: Connection,
-    power_cycle: Callable[[str], None],
+    power_cycle: Callable[..., None],
     measured: Measured,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -303,7 +261,7 @@ def test_storage_node_loses_power(
     wait_for(
         f"the guests of {storage} admit",
         # All are asked, so that all are switched on together.
-        lambda: False not in [_is_back(each) for each in guests],
+        lambda: False not in [each.is_back() for each in guests],
         GUESTS_WITHIN,
         every=2,
         detail=lambda: "\n".join(each.state() for each in guests),
@@ -320,17 +278,3 @@ def test_storage_node_loses_power(
     disk.mount()
     assert disk.digest("first") == roaming.digest
     assert disk.write("second", 1) == disk.digest("second")
-
-
-def _is_back(guest: Guest) -> bool:
-    """Whether a guest whose node was off admits; one of which nova knows that it is off is switched on."""
-    guest.restarts()
-    server = guest.refresh()
-    if server.power_state != SHUT_DOWN:
-        return guest.admits()
-    # A server that nova still calls ACTIVE cannot be started, but either can be switched off and on; not while nova is
-    # about to call it SHUTOFF.
-    if server.task_state is None:
-        with contextlib.suppress(exceptions.ConflictException):
-            guest.connection.compute.reboot_server(server, "HARD")
-    return False

@@ -1,0 +1,188 @@
+"""All nodes lose their power at once, and have it again: what lived before serves as before, without a hand's help.
+
+Guests are off then, and their users switch them on; octavia does it for its own. Runs only when it is named, and alone:
+`./run -n0 tests/outage tests/infra tests/api` also shows that the whole validation passes afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from keystoneauth1.exceptions import ClientException
+from openstack.connection import Connection
+from openstack.exceptions import SDKException
+from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
+from stackspec.fixtures.topology import RED, Fleet, admit
+from stackspec.fixtures.volumes import RoamingVolume, Volumes
+
+from stackspec.site import Site
+from stackspec.waiting import wait_for
+
+pytestmark = pytest.mark.disturbs("base")
+
+GUESTS_WITHIN = 900
+"""Seconds for guests to boot again, with all services of the cloud starting beside them."""
+SERVES_WITHIN = 1800
+"""Seconds for the load balancer: octavia notices that its amphora is gone, and boots another."""
+TEMPLATE = """
+heat_template_version: 2018-08-31
+parameters: {words: {type: number}}
+resources:
+  word: {type: "OS::Heat::RandomString", properties: {length: {get_param: words}}}
+  group: {type: "OS::Neutron::SecurityGroup"}
+outputs: {word: {value: {get_attr: [word, value]}}}
+"""
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What was there before.
+
+    :param digest: checksum of the object's content
+    :param word: the output of the stack
+    """
+
+    guest: Guest
+    roaming: RoamingVolume
+    balanced: Balanced
+    container: str
+    digest: str
+    secret: Any
+    stack: Any
+    word: str
+
+
+@pytest.fixture(scope="module")
+def lived(
+    site: Site,
+    heat: object,
+    object_store: Any,
+    volumes: Volumes,
+    disk_guest: Guest,
+    fleet: Fleet,
+    member: Connection,
+    keeper: Connection,
+    balancer: Connection,
+    external_network: Any,
+    module_owned: Owned,
+) -> Lived:
+    """One of each, made, filled and looked at."""
+    member_of = {"address": disk_guest.fixed_address, "protocol_port": PORT, "subnet_id": fleet.red.subnet.id}
+    pool = {"name": "guests", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member_of]}
+    listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+    made = module_owned(balancer, "load_balancer", "power", vip_subnet_id=fleet.red.subnet.id, listeners=[listener])
+    floating = module_owned(
+        balancer, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
+    )
+    admit(balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED))
+    stack = module_owned(
+        member, "stack", "power", template=TEMPLATE, parameters={"words": 12}, is_rollback_disabled=True
+    )
+    secret = module_owned(keeper, "secret", "power", payload="open sesame", payload_content_type="text/plain")
+    container = str(module_owned(member, "object_container", "power").name)
+    content = os.urandom(1 << 20)
+    object_store.upload_object(container, "power", data=content)
+    roaming = RoamingVolume(volumes, volumes.create(module_owned, "power"))
+    roaming.to(disk_guest).run("sync")
+    disk_guest.ssh("echo kept >kept && sync")
+    disk_guest.ssh(SERVE.format(name="web"))
+    balanced = Balanced(balancer, made, floating.floating_ip_address)
+    balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
+    wait_for("the load balancer serves", lambda: balanced.answering() == (200, "web", ""), 60, detail=balanced.state)
+
+    def complete() -> Any:
+        found = member.orchestration.get_stack(stack.id)
+        return found if found.status == "CREATE_COMPLETE" else None
+
+    (word,) = wait_for("the stack is complete", complete, ACTIVE_WITHIN).outputs
+    digest = hashlib.sha256(content).hexdigest()
+    return Lived(disk_guest, roaming, balanced, container, digest, secret, stack, word["output_value"])
+
+
+@pytest.fixture(scope="module")
+def power(lived: Lived, site: Site, cloud: Connection, power_cycle: Callable[..., None]) -> str:
+    """Cut, given back, and waited for until all services report anew; the boot id that the guest had before."""
+    boot = lived.guest.boot_id()
+    before = {node: reports(cloud, node) for node in site.nodes}
+    power_cycle(*site.nodes)
+    wait_for(
+        "keystone and the APIs answer",
+        lambda: bool([reports(cloud, node) for node in site.nodes]),
+        UP_WITHIN,
+        retry_on=(SDKException, ClientException),
+    )
+    for node, services in before.items():
+        if services:
+            wait_reports(cloud, node, services)
+    return boot
+
+
+def test_server_boots_with_what_it_had(lived: Lived, power: str) -> None:
+    """Its user switches it on; file, address and group are as before."""
+    wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
+    lived.guest.ready()
+    assert lived.guest.boot_id() != power, "the guest has not noticed: was its node off?"
+    assert lived.guest.ssh("cat kept").strip() == "kept"
+
+
+def test_volume_is_attached_and_whole(lived: Lived, power: str, volumes: Volumes) -> None:
+    """The guest finds its disk and reads what it had written."""
+    wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
+    assert volumes.get("volume", lived.roaming.volume.id).status == "in-use"
+    lived.roaming.disk = disk = volumes.find(lived.guest, lived.roaming.volume)
+    disk.mount()
+    assert disk.digest("first") == lived.roaming.digest
+    assert disk.write("second", 1) == disk.digest("second")
+
+
+def test_object_is_whole(lived: Lived, power: str, object_store: Any) -> None:
+    """Whichever copy is read."""
+    content = wait_for(
+        "the object store answers",
+        lambda: object_store.download_object("power", container=lived.container),
+        UP_WITHIN,
+        retry_on=(SDKException,),
+    )
+    assert hashlib.sha256(content).hexdigest() == lived.digest
+
+
+def test_secret_can_be_read(lived: Lived, power: str, keeper: Connection) -> None:
+    """It is stored under a key that must have survived, too."""
+    assert keeper.key_manager.get_secret(lived.secret.secret_id).payload == "open sesame"
+
+
+def test_stack_is_as_it_was_and_can_be_changed(lived: Lived, power: str, member: Connection) -> None:
+    """Its resources are the same; an engine works on it again."""
+    found = member.orchestration.get_stack(lived.stack.id)
+    assert (found.status, found.outputs[0]["output_value"]) == ("CREATE_COMPLETE", lived.word)
+    member.orchestration.update_stack(found.id, name=found.name, template=TEMPLATE, parameters={"words": 13})
+
+    def updated() -> Any:
+        found = member.orchestration.get_stack(lived.stack.id)
+        assert found.status != "UPDATE_FAILED", found.status_reason
+        return found if found.status == "UPDATE_COMPLETE" else None
+
+    assert len(wait_for("the stack is updated", updated, UP_WITHIN).outputs[0]["output_value"]) == 13
+
+
+def test_load_balancer_serves_again(lived: Lived, power: str) -> None:
+    """Octavia puts another amphora in the place of the one that is off; its member serves when somebody starts it."""
+    wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
+    lived.guest.ready()
+    lived.guest.ssh(SERVE.format(name="again"))
+    wait_for(
+        "the load balancer serves",
+        lambda: lived.balanced.answering() == (200, "again", ""),
+        SERVES_WITHIN,
+        every=3,
+        detail=lived.balanced.state,
+    )
+    lived.balanced.settle("the load balancer is ACTIVE again")
