@@ -85,9 +85,11 @@ def interrupt(kind: str, deployment: Deployment, lab: Lab, node: str) -> float |
     """
     began = time.monotonic()
     if kind == "connection":
-        if (ssh := deployment.connection(lab.spec.node(node).management.address)) is None:
-            return 0.0
-        os.kill(ssh, signal.SIGKILL)
+        ssh = deployment.connection(lab.spec.node(node).management.address)
+        if ssh is None:
+            kind = "run"  # It has not connected yet.
+        else:
+            os.kill(ssh, signal.SIGKILL)
     elif kind == "power":
         next(each for each in lab.nodes if each.node.name == node).kill()
     said = kind == "run" or deployment.says(f"{node}.*(lost|no sign of life|not reachable)", SAID_WITHIN)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from .errors import StackspecError
@@ -26,6 +26,8 @@ STOPPED = "the run was stopped"
 """The error of tasks that were not begun for it."""
 UNRECORDED = "the run cannot be recorded, so it begins nothing more: {}; make room on this machine, then --deploy again"
 """The error of tasks that were not begun since the ledger, the events or the terminal cannot be written."""
+SAY_EVERY = 20.0
+"""Seconds after which it is told that nodes do not answer yet."""
 WORKERS = 12
 """Tasks at once; most of them wait for a node."""
 
@@ -86,8 +88,19 @@ class Engine:
             queries = (query for task in self.on_node[node].values() for query in task.queries(self.site))
             return self.connections[node].facts(queries)
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            facts = dict(zip(self.site.nodes, pool.map(read, self.site.nodes), strict=True))
+        facts: dict[str, dict[Query, Any]] = {}
+        pool = ThreadPoolExecutor(WORKERS)
+        asked = {pool.submit(read, node): node for node in self.site.nodes}
+        silent = set(asked)
+        try:
+            while silent:
+                answered, silent = wait(silent, timeout=SAY_EVERY, return_when=FIRST_COMPLETED)
+                facts |= {asked[each]: each.result() for each in answered}
+                for each in () if answered else silent:
+                    self._says(asked[each], "says", "is asked what is there, and does not answer yet")
+        finally:
+            # A node that was lost is an error now; others may take long.
+            pool.shutdown(wait=False, cancel_futures=True)
         for task in self.tasks:
             task.look(self.site, facts[task.node.name], self.shared)
         self._surveyed = True

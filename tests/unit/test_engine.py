@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from ruamel.yaml import YAML
 
 from stackspec import engine as engine_module
 from stackspec.engine import Engine, Event
-from stackspec.errors import InputError
+from stackspec.errors import InputError, NodeError
 from stackspec.inventory import Inventory
 from stackspec.ledger import Ledger
 from stackspec.release import load_release
@@ -401,3 +402,35 @@ def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
     assert Engine(site, ["a"]).tasks[0].digest == first
     declare("a", File("/etc/a", "2"))
     assert Engine(site, ["a"]).tasks[0].digest != first
+
+
+def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose units are on their way up may take a minute; meanwhile it is told who is waited for."""
+    declare("base", command("base"), role="all")
+    engine, slow = Engine(site, STEPS, lambda event: said.append(event)), threading.Event()
+    said: list[Event] = []
+    monkeypatch.setattr(engine_module, "SAY_EVERY", 0.05)
+    engine.check_nodes()
+
+    def wait(queries: Any) -> Any:
+        slow.wait(20)
+        raise NodeError("too late")
+
+    def lost(queries: Any) -> Any:
+        time.sleep(0.5)
+        raise NodeError("the connection to two was lost")
+
+    monkeypatch.setattr(engine.connections["one"], "facts", wait)
+    monkeypatch.setattr(engine.connections["two"], "facts", lost)
+    began = time.monotonic()
+    engine.start()
+    engine.join()
+    slow.set()
+    assert time.monotonic() - began < 10
+    assert set(states(engine).values()) == {"failed"}
+    assert "the connection to two was lost" in engine.tasks[0].error
+    assert {(each["node"], each["text"]) for each in said if each["event"] == "says"} >= {
+        ("one", "is asked what is there, and does not answer yet")
+    }
