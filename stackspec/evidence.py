@@ -21,16 +21,22 @@ _ERROR = re.compile(r" (?:ERROR|CRITICAL) \S+ \[[^]]*\] (?P<text>.+)")
 """A line of oslo.log: date, process, level, module, request and who asked, text."""
 REQUESTS = "stackspec_requests"
 """Attribute of a failed phase's report: ids of the requests that its exception came from."""
+TEST_REQUEST = "stackspec_test_request"
+"""Attribute of a failed phase's report: the id that all requests of the test carry."""
 LOGGED = 300
 """Characters of a logged error in a failure's first line."""
 FEW = 8
 """Nodes of a site that are all asked where a failure names none."""
+COMPLAINTS = "what services complained of while they worked for the test"
 JOURNAL_LINES = 80
 REQUEST_LINES = 60
 
 
 def gather(connections: Connections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
     """Log tails for a failed test: the journal since it began, and lines with the ids of requests that it names.
+
+    Also what services complained of while they worked for the test, whoever of them: its requests carry an id that
+    each service hands on to the next (oslo.context's global request id).
 
     Journals are those of the nodes that the failure names and of the controllers; where it names none, those of all
     nodes of a small site.
@@ -51,12 +57,16 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     )
     requests = list(dict.fromkeys([*getattr(report, REQUESTS, ()), *sorted(_REQUEST.findall(report.longreprtext))]))[:3]
     pattern = "|".join(requests)
-    find = f"grep -rhE '{pattern}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
+    of_test = getattr(report, TEST_REQUEST, "")
+    search = f"grep -rhE '{{}}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
+    find, complaints = search.format(pattern), search.format(f" (WARNING|ERROR|CRITICAL) .*{of_test}")
 
     def read(name: str) -> list[dict[str, Any]]:
         queries = {"journal since the test began": journal} if name in journals else {}
         if requests:
             queries["log lines of " + ", ".join(requests)] = run("sh", "-c", find)
+        if of_test:
+            queries[f"{COMPLAINTS} ({of_test})"] = run("sh", "-c", complaints)
         try:
             facts = connections[name].facts(queries.values())
         except StackspecError as error:
@@ -65,7 +75,7 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
         return [{"title": title, "node": name, "text": text} for title, text in texts if text.strip()]
 
     # A request may have gone to any node.
-    asked = [name for name in connected if requests or name in journals]
+    asked = [name for name in connected if requests or of_test or name in journals]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [tail for tails in pool.map(read, asked) for tail in tails]
 
@@ -84,14 +94,17 @@ def requests_of(error: BaseException | None) -> list[str]:
 def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
     """The last error that services logged for the requests of a failed test, with its node; empty when there is none.
 
+    Of the requests that failed, if they say anything, else of all that the test made.
+
     :param tails: what `gather` found
     """
-    found = ""
+    found = {True: "", False: ""}
     for tail in tails:
+        of_all = str(tail.get("title") or "").startswith(COMPLAINTS)
         for line in str(tail.get("text") or "").splitlines():
             if (match := _ERROR.search(line)) and _REQUEST.search(line):
-                found = f"{tail.get('node')} logs: {match['text'].strip()[:LOGGED]}"
-    return found
+                found[of_all] = f"{tail.get('node')} logs: {match['text'].strip()[:LOGGED]}"
+    return found[False] or found[True]
 
 
 def write_versions(engine: Engine, log: EventLog) -> None:

@@ -25,3 +25,5 @@ RUN_ID: pytest.StashKey[str] = pytest.StashKey()
 
 ENGINE: pytest.StashKey[Engine | None] = pytest.StashKey()
 """The engine; None when no test asks for a step."""
+REQUEST: pytest.StashKey[str] = pytest.StashKey()
+"""Of a test: the id that its requests carry through all services, which log it beside their own."""

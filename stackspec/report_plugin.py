@@ -17,10 +17,11 @@ from _pytest.junitxml import xml_key
 
 from . import report
 from .events import EventLog
-from .evidence import REQUESTS, error_in, requests_of
+from .evidence import REQUESTS, TEST_REQUEST, error_in, requests_of
 from .failure import NOT_REFUSED, command_for, kind_of, sentence
 from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
+from .plugin_keys import REQUEST
 from .report_html import Page, clip, log_tail
 from .report_model import BAD_TESTS, Run, first_line
 from .step import STEPS
@@ -147,6 +148,7 @@ class ReportPlugin:
         extra: dict[str, Any] = vars(found)  # pytest-xdist carries what stands here from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
+            extra[TEST_REQUEST] = item.stash.get(REQUEST, "")
             extra[REQUESTS] = requests_of(call.excinfo.value if call.excinfo is not None else None)
             extra["stackspec_logs"] = self._tails(self._gather, found)
             if logged := error_in(extra["stackspec_logs"]):

@@ -113,3 +113,21 @@ def test_error_of_a_request_is_found_in_the_logs() -> None:
     tails = [{"node": "compute01", "text": "nothing"}, {"node": "controller", "text": LOG}]
     assert evidence.error_in(tails) == "controller logs: Unexpected error: no table heat.event"
     assert evidence.error_in(tails[:1]) == ""
+
+
+def test_error_that_a_service_logged_for_the_test_when_its_requests_say_nothing() -> None:
+    """A server that goes to ERROR fails no request: its worker says why, under the id that the test's requests carry."""
+    of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
+    assert evidence.error_in([of_test]) == "compute01 logs: Unexpected error: no table later"
+    tails = [{"title": "log lines of req-1", "node": "controller", "text": LOG}, of_test]
+    assert evidence.error_in(tails) == "controller logs: Unexpected error: no table heat.event"
+
+
+def test_what_services_complained_of_for_a_test_is_asked_of_all_nodes(site: Site) -> None:
+    """Whoever of them worked for it."""
+    connections = Asked(many(3))
+    report: Any = SimpleNamespace(nodeid="a", longreprtext="controller", start=1.0, stackspec_test_request=REQUEST)
+    tails = evidence.gather(connections, report, site)  # type: ignore[arg-type]
+    complaints = {tail["node"] for tail in tails if tail["title"] == f"{evidence.COMPLAINTS} ({REQUEST})"}
+    assert complaints == set(many(3))
+    assert all(f".*{REQUEST}'" in question for (question,) in connections.questions.values())
