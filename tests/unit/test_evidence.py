@@ -116,7 +116,7 @@ def test_error_of_a_request_is_found_in_the_logs() -> None:
 
 
 def test_error_that_a_service_logged_for_the_test_when_its_requests_say_nothing() -> None:
-    """A server that goes to ERROR fails no request: its worker says why, under the id that the test's requests carry."""
+    """A server that goes to ERROR fails no request: its worker says why, under the id of the test."""
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([of_test]) == "compute01 logs: Unexpected error: no table later"
     tails = [{"title": "log lines of req-1", "node": "controller", "text": LOG}, of_test]
