@@ -159,12 +159,17 @@ def _name(lookup, number):
         return str(number)
 
 
-def settled_units(names, timeout=60.0):
-    """States of units, waiting for those that are on their way up: after a power-on that is no state to judge by."""
-    until = time.monotonic() + timeout
+def settled_units(names, timeout=60.0, reloaded_within=5.0):
+    """States of units, waiting for those that are on their way up: after a power-on that is no state to judge by.
+
+    Nor is it one while somebody else has systemd read its files again, which may be about any unit.
+    """
+    began = time.monotonic()
     while True:
-        states = read_units(names)
-        if time.monotonic() > until or all(state["active"] != "activating" for state in states.values()):
+        states, waited = read_units(names), time.monotonic() - began
+        activating = any(state["active"] == "activating" for state in states.values())
+        outdated = any(state["outdated"] for state in states.values())
+        if not (activating and waited <= timeout or outdated and waited <= reloaded_within):
             return states
         time.sleep(0.5)
 

@@ -225,3 +225,14 @@ def test_no_content_is_kept(machine: Machine) -> None:
     (kept,) = (machine.folder / "started").iterdir()
     assert "hunter2" not in kept.read_text()
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reload_by_somebody_else_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While systemd reads its files again a unit may look as if its own had changed; one that stays so is told."""
+    looks = iter([True, True, False])
+    monkeypatch.setattr(node_agent.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        node_agent, "read_units", lambda names: {"a": {"active": "active", "outdated": next(looks, True)}}
+    )
+    assert not node_agent.settled_units(["a"])["a"]["outdated"]
+    assert node_agent.settled_units(["a"], reloaded_within=0.0)["a"]["outdated"]
