@@ -7,18 +7,17 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .errors import StackspecError
+from .errors import InputError, StackspecError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
-    import lab.cli
-    from lab import LabError
-    from stackspec import cleanup, compare, fault_command, report
+    from . import cleanup, compare, fault_command, report
+    from .lab import cli as lab
 
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    lab.cli.add_parser(commands)
+    lab.add_parser(commands)
     report.add_parser(commands)
     compare.add_parser(commands)
     cleanup.add_parser(commands)
@@ -32,9 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read, such as `head`, has enough. Python writes what is held back at its end, and must not fail there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (StackspecError, LabError) as error:
+    except StackspecError as error:
         print(f"stackspec: {error}", file=sys.stderr)
-        return 4
+        return 4 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("stackspec: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.resources
 import os
 import pkgutil
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -390,8 +388,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash.get(RUN, None)
     if run is not None:
         run.close()
-
-
-def default_inventory() -> Path:
-    """The lab's inventory, which comes with stackspec."""
-    return Path(str(importlib.resources.files("stackspec.inventories"))) / "lab"

@@ -12,21 +12,22 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import disks, rootfs
-from lab.error import LabError
-from lab.spec import LabSpec
-from lab.state import Folder, Snapshot, State
+from ..errors import InputError
+from . import disks, rootfs
+from .error import LabError
+from .spec import LabSpec
+from .state import Folder, Snapshot, State
 
 
 def check_new(folder: Folder, name: str) -> None:
     """Check that a name can be given to a snapshot.
 
-    :raises LabError: when it is no name, or taken
+    :raises InputError: when it is no name, or taken
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
-        raise LabError(f"{name!r} is no name for a snapshot: letters, digits and dashes, up to 31")
+        raise InputError(f"{name!r} is no name for a snapshot: letters, digits and dashes, up to 31")
     if (folder.snapshots / name).exists():
-        raise LabError(
+        raise InputError(
             f"There is a snapshot {name!r} already. Take another name, or remove all: stackspec lab down --all"
         )
 

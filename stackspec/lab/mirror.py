@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lab.spec import LabSpec
+from .spec import LabSpec
 
 SUITE = "trixie"
 

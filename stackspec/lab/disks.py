@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lab.error import run
-from lab.spec import Disk, LabSpec, Node
+from .error import run
+from .spec import Disk, LabSpec, Node
 
 
 def file_of(spec: LabSpec, node: Node, disk: Disk, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.lock import locked
+from .lock import locked
 
 
 def made_once(final: Path, what: str, doing: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:

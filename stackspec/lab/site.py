@@ -13,14 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from lab import cgroup, identity, kernel, network, rootfs, service, snapshots
-from lab.container import Container, detach
-from lab.error import LabError, require
-from lab.mirror import Mirror, choose
-from lab.node import NodeProcess, NodeStatus
-from lab.spec import LabSpec
-from lab.state import Folder, State
-from lab.uml import UserModeLinux
+from ..site import cache_directory, state_directory
+from . import cgroup, identity, kernel, network, rootfs, service, snapshots
+from .container import Container, detach
+from .error import LabError, require
+from .mirror import Mirror, choose
+from .node import NodeProcess, NodeStatus
+from .spec import LabSpec
+from .state import Folder, State
+from .uml import UserModeLinux
 
 READY_WITHIN = 180.0  # seconds; a node takes two on an idle machine, one with a kernel of its own fifteen
 
@@ -37,8 +38,8 @@ class Lab:
             raise LabError("The lab needs root: it makes network namespaces and mounts. Run it with sudo.")
         require("ip", "losetup", "nft", "nsenter", "setsid", "ssh-keygen", "taskset", "unshare")
         self.spec = spec
-        self.cache = Path(os.environ.get("STACKSPEC_CACHE") or "/var/cache/stackspec").absolute()
-        base = Path(os.environ.get("STACKSPEC_STATE") or "/var/lib/stackspec").absolute()
+        self.cache = cache_directory().absolute()
+        base = state_directory().absolute()
         for path in (self.cache, base):
             if set(str(path)) & set(':,"\\'):
                 raise LabError(f"The lab cannot keep files in {path}: overlay mounts have a meaning for its characters")

@@ -15,11 +15,11 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import cgroup, disks, identity, kernel, network
-from lab.error import LabError, require, run
-from lab.mirror import Mirror
-from lab.node import NodeProcess
-from lab.spec import Disk
+from . import cgroup, disks, identity, kernel, network
+from .error import LabError, require, run
+from .mirror import Mirror
+from .node import NodeProcess
+from .spec import Disk
 
 _BOOT = Path(__file__).with_name("uml.sh")
 IMAGE = "root.img"

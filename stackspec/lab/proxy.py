@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from lab.network import inside
-from lab.store import Store
+from .network import inside
+from .store import Store
 
 _CHUNK = 256 * 1024
 _TIMEOUT = 60.0  # seconds an archive may be silent

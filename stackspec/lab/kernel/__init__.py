@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.error import require, run
-from lab.image.build import unpack_command
-from lab.made_once import made_once
-from lab.mirror import Mirror
+from ..error import require, run
+from ..image.build import unpack_command
+from ..made_once import made_once
+from ..mirror import Mirror
 
 SUITE = "forky"
 PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroup, disks
-from lab.error import LabError
-from lab.mirror import Mirror
-from lab.spec import Disk, LabSpec, Node
+from . import cgroup, disks
+from .error import LabError
+from .mirror import Mirror
+from .spec import Disk, LabSpec, Node
 
 
 @dataclass(frozen=True)

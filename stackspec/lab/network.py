@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from lab.error import LabError, run
-from lab.spec import LabSpec, Node, Port
+from .error import LabError, run
+from .spec import LabSpec, Node, Port
 
 T = TypeVar("T")
 

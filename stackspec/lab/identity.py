@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.error import run
-from lab.mirror import Mirror
-from lab.spec import LabSpec, Node
+from .error import run
+from .mirror import Mirror
+from .spec import LabSpec, Node
 
 PROXY_PORT = 3142
 

@@ -7,7 +7,7 @@ classless routes and MTU, ACPI power button, hot-plugged disks, busybox tools.
 
 from pathlib import Path
 
-from lab.image import Recipe
+from ..image import Recipe
 
 __all__ = ["TEST_GUEST"]
 

@@ -7,7 +7,7 @@ management network must have DHCP.
 
 from pathlib import Path
 
-from lab.image import Recipe
+from ..image import Recipe
 
 __all__ = ["TEST_AMPHORA"]
 

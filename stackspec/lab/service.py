@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from lab import cgroup, network
-from lab.error import LabError, run
-from lab.identity import PROXY_PORT
-from lab.mirror import Mirror
-from lab.proxy import Settings
-from lab.spec import LabSpec
-from lab.state import Folder
+from . import cgroup, network
+from .error import LabError, run
+from .identity import PROXY_PORT
+from .mirror import Mirror
+from .proxy import Settings
+from .spec import LabSpec
+from .state import Folder
 
 
 def alive(group: Path) -> bool:
@@ -44,8 +44,8 @@ def ensure(spec: LabSpec, folder: Folder, group: Path, cache: Path, mirror: Mirr
         return
     cgroup.kill(group / "proxy")
     path.write_text(text)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", "import sys, lab.proxy; lab.proxy.main(sys.argv[1])", str(path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", "import sys; from stackspec.lab import proxy; proxy.main(sys.argv[1])", str(path)]
     if _is_inside(spec):
         # Its connections must start where the machine's own do.
         command = ["nsenter", "--net=/proc/1/ns/net", *command]

@@ -9,10 +9,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from lab.error import LabError
+from ..errors import InputError
+from ..yaml_file import YamlSource, plain_data, read_yaml
 
 MANAGEMENT = "management"
 
@@ -107,12 +105,12 @@ class LabSpec:
     def node(self, name: str) -> Node:
         """The node of that name.
 
-        :raises LabError: naming the nodes there are
+        :raises InputError: naming the nodes that there are
         """
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise LabError(f"The lab has no node {name!r}; it has {', '.join(node.name for node in self.nodes)}")
+        raise InputError(f"The lab has no node {name!r}; it has {', '.join(node.name for node in self.nodes)}")
 
     def network(self, name: str) -> Network:
         """The network of that name."""
@@ -122,27 +120,23 @@ class LabSpec:
 def load(inventory: Path, name: str | None = None) -> LabSpec:
     """Read the lab from an inventory: networks, the nodes' interfaces, and the section `lab`.
 
-    :param inventory: the YAML file of the site
+    :param inventory: the YAML file of the site, or the folder that holds it as site.yaml
     :param name: a name for the lab instead of the inventory's
-    :raises LabError: saying which key of which file is wrong
+    :raises InputError: with file:line, and which key is wrong
     """
-    try:
-        data = YAML(typ="safe", pure=True).load(inventory.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabError(f"Cannot read the inventory {inventory}: {error.strerror}") from error
-    except YAMLError as error:
-        raise LabError(f"The inventory {inventory} is not YAML: {error}") from error
-    return _Reader(inventory).spec(data, name)
+    data, source = read_yaml(inventory / "site.yaml" if inventory.is_dir() else inventory)
+    return _Reader(source).spec(plain_data(data), name)
 
 
 class _Reader:
     """Reads values with the path of their key, for errors that name it."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: YamlSource) -> None:
         self.source = source
 
-    def error(self, key: str, problem: str) -> LabError:
-        return LabError(f"{self.source}: {key}: {problem}")
+    def error(self, key: str, problem: str) -> InputError:
+        line = self.source.line(tuple(key.split(".")))
+        return InputError(f"{self.source.path}:{line}: {key}: {problem}")
 
     def mapping(self, value: Any, key: str) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not value:

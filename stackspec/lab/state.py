@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab.error import LabError
-from lab.lock import locked
+from ..errors import InputError
+from .error import LabError
+from .lock import locked
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,12 @@ class Folder:
     def snapshot(self, name: str) -> Snapshot:
         """A snapshot that is complete.
 
-        :raises LabError: naming those there are
+        :raises InputError: naming those that there are
         """
         data = _read(self.snapshots / name / "snapshot.json")
         if not data:
             there = ", ".join(self.snapshot_names()) or "none"
-            raise LabError(f"The lab has no snapshot {name!r} (there are: {there})")
+            raise InputError(f"The lab has no snapshot {name!r} (there are: {there})")
         return Snapshot(data["name"], data["rootfs"], tuple(data["layers"]))
 
     def write_snapshot(self, snapshot: Snapshot) -> None:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.error import LabError, require, run
-from lab.made_once import made_once
-from lab.mirror import SUITE, Mirror, pick, read_sources
+from .error import LabError, require, run
+from .made_once import made_once
+from .mirror import SUITE, Mirror, pick, read_sources
 
 PACKAGES = [
     *("apt-utils", "bash-completion", "ca-certificates", "dbus", "debian-archive-keyring", "iproute2", "iputils-ping"),

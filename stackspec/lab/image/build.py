@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.error import LabError, require, run
-from lab.lock import locked
-from lab.mirror import SUITE, of_machine
+from ..error import LabError, require, run
+from ..lock import locked
+from ..mirror import SUITE, of_machine
 
 COMMON = Path(__file__).parent
 TIMEOUT = 1800.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.error import LabError
-from lab.site import Lab
-from lab.spec import load
+from ..site import default_inventory
+from .site import Lab
+from .spec import load
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -21,18 +20,14 @@ def add_parser(subparsers: Subparsers) -> None:
 
     Every command sets `func`, which takes the parsed arguments and returns the exit status.
     """
-    add_commands(subparsers.add_parser("lab", help="the embedded lab: three bare nodes on this machine"))
-
-
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add the lab's commands to a parser of their own."""
+    parser = subparsers.add_parser("lab", help="the embedded lab: three bare nodes on this machine")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, call: Callable[[Lab, argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
-        sub.add_argument("--inventory", type=Path, default=_default_inventory(), help="default: %(default)s")
+        sub.add_argument("--inventory", type=Path, default=default_inventory(), help="default: %(default)s")
         sub.add_argument("--name", help="another name for the lab, so that two can stand side by side")
-        sub.set_defaults(func=lambda arguments: _guarded(call, arguments))
+        sub.set_defaults(func=lambda arguments: call(Lab(load(arguments.inventory, arguments.name)), arguments))
         return sub
 
     command("up", _up, "boot what is missing")
@@ -47,29 +42,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         ("restore", _restore, "boot all nodes in the state of a snapshot"),
     ):
         command(name, call, text).add_argument("snapshot", metavar="NAME")
-
-
-def _default_inventory() -> Path:
-    """The inventory that comes with the suite: beside this package in a checkout, inside `stackspec` if installed."""
-    root = Path(__file__).resolve().parent.parent
-    checkout = root / "inventories/lab/site.yaml"
-    return checkout if checkout.exists() else root / "stackspec/inventories/lab/site.yaml"
-
-
-def _guarded(call: Callable[[Lab, argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    try:
-        spec = load(arguments.inventory, arguments.name)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        return 4
-    try:
-        return call(Lab(spec), arguments)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("lab: interrupted; `stackspec lab up` goes on, `stackspec lab down` removes", file=sys.stderr)
-        return 130
 
 
 def _say(line: str) -> None:

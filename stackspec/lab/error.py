@@ -1,4 +1,4 @@
-"""The lab's one error, and the one way it runs commands."""
+"""The error of the lab, and the one way in which it runs commands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..errors import StackspecError
 
 # What to install on the machine for each command that the lab calls.
 _PACKAGE_OF = {
@@ -22,7 +24,7 @@ _PACKAGE_OF = {
 }
 
 
-class LabError(Exception):
+class LabError(StackspecError):
     """Something the lab could not do.
 
     The message says what failed, the command if there was one, the end of its output, and what to do next.

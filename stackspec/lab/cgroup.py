@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.error import LabError
+from .error import LabError
 
 
 def root() -> Path:

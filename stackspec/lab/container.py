@@ -8,11 +8,11 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import cgroup, identity, network
-from lab.error import run
-from lab.mirror import Mirror
-from lab.node import NodeProcess
-from lab.spec import Disk
+from . import cgroup, identity, network
+from .error import run
+from .mirror import Mirror
+from .node import NodeProcess
+from .spec import Disk
 
 _BOOT = Path(__file__).with_name("boot.sh")
 
