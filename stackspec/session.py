@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import evidence, plan_output, waiting
+from . import evidence, plan_output, suite, waiting
 from .catalog import Catalog
 from .engine import STOPPED, Engine, Event
 from .errors import ActionError, InputError, StackspecError
@@ -556,7 +556,7 @@ def enter_lab(site: Site, up: Callable[[Lab], None] | None = None) -> Lab | None
             up(lab)
         elif not lab.is_up():
             raise InputError(
-                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: ./run --deploy tests/"
+                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: {suite.command()} --deploy"
                 " (or name your own site with --inventory)"
             )
         site.outside = _outside()
