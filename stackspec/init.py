@@ -126,7 +126,7 @@ class _Place:
     @property
     def leads_out(self) -> bool:
         """Whether its own way out is over the provider network."""
-        return bool(self.machine.way_out and self.card and self.machine.way_out[0] == self.card.name)
+        return bool(self.machine.way_out and self.card and self.machine.way_out[0] in (self.card.name, *_BRIDGES))
 
 
 def describe(name: str, machines: Sequence[Machine], ssh: Ssh) -> str:

@@ -29,6 +29,7 @@ part addresses; ip -details -json address
 part routes; ip -json -4 route show default
 part resolvers; cat /run/systemd/resolve/resolv.conf || cat /etc/resolv.conf
 part disks; lsblk --json --bytes --output NAME,TYPE,SIZE,FSTYPE,MOUNTPOINT,MODEL,SERIAL,RO,RM
+part blocks; for disk in /sys/block/*; do [ ! -b "/dev/${disk##*/}" ] || echo "${disk##*/}"; done
 part modules; for module in iscsi_tcp openvswitch; do ! has_module $module || echo $module; done
 part processors; grep -E -o -w -m 1 'vmx|svm' /proc/cpuinfo
 part python; command -v python3
@@ -140,7 +141,7 @@ def read(host: str, text: str) -> Machine:
     """
     parts = {name: body.strip() for name, _, body in (part.partition("\n") for part in text.split("\n== ")[1:])}
     system = dict(" ".join(word.split()).split("=", 1) for word in shlex.split(parts["system"]) if "=" in word)
-    came = parts["came"].split()
+    came, blocks = parts["came"].split(), parts["blocks"].split()
     cards = []
     for each in _json(parts["addresses"], []):
         name = str(each.get("ifname"))
@@ -158,7 +159,8 @@ def read(host: str, text: str) -> Machine:
         tuple(cards),
         (routes[0]["dev"], routes[0]["gateway"]) if routes else None,
         tuple(word for word in words if _is_resolver(word)),
-        tuple(_unused(_json(parts["disks"], {}).get("blockdevices", []))),
+        # A container is shown its host's disks, which it does not have.
+        tuple(_unused([each for each in _json(parts["disks"], {}).get("blockdevices", []) if each["name"] in blocks])),
         tuple(parts["modules"].split()),
         bool(parts["processors"]),
         bool(parts["python"]),

@@ -76,6 +76,7 @@ class Machines:
             "routes": json.dumps(routes),
             "resolvers": resolvers,
             "disks": json.dumps({"blockdevices": disks}),
+            "blocks": "\n".join(each["name"] for each in disks if each["name"] != "sdx"),
             "modules": modules,
             "processors": processors,
             "python": python,
@@ -170,6 +171,7 @@ def test_disks_are_shown_and_not_taken(machines: Machines) -> None:
         *(disk("sda", children=[PARTITION]), disk("sdb"), disk("vdc", size=str(50 << 30), ro="0", rm="0")),
         *(disk("sdd", fstype="xfs"), disk("sde", mountpoint="/srv"), disk("sdf", rm=True), disk("sdg", size=0)),
         *(disk("sr0", type="rom"), disk("loop0", type="loop"), disk("zram0"), disk("sdh", ro="1")),
+        disk("sdx"),  # its host's: there is no /dev/sdx here
     )
     machines.pair(disks=disks)
     assert machines.init("alpha", "beta") == 0
@@ -206,10 +208,12 @@ def test_bridges_and_tunnels_are_no_interfaces_of_a_network(machines: Machines) 
     """On a node that is deployed the bridge has the address, and the interface in it has none."""
     more = [card("br-int", kind="openvswitch"), card("tap1", kind="tun"), card("docker0", "172.17.0.1/16", "bridge")]
     bridge = card("br-provider", "192.168.35.10/24", "openvswitch")
-    machines.add("alpha", "10.0.0.10", *more, card("eth0", "10.0.0.10/24", "veth"), card("eth1", kind="veth"), bridge)
+    cards = (*more, card("eth0", "10.0.0.10/24", "veth"), card("eth1", kind="veth"), bridge)
+    machines.add("alpha", "10.0.0.10", *cards, way_out=("br-provider", "192.168.35.2"))
     assert machines.init("alpha") == 0
     (node,) = machines.inventory().nodes.values()
     assert (node.provider.interface, str(node.provider.address)) == ("eth1", "192.168.35.10")
+    assert node.provider.default_route
 
 
 def test_ssh_is_asked_as_the_command_says(machines: Machines, tmp_path: Path) -> None:
