@@ -9,10 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from lab import LabError
 from stackspec.errors import StackspecError
-from stackspec.plugin import default_inventory
-from stackspec.site import Site, load_site
+from stackspec.site import Site, default_inventory, load_site
 
 
 def arguments(description: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
@@ -37,7 +35,7 @@ def main(run: Callable[[], int]) -> None:
     """End the process with what `run` returns; an error of the input is one message and status 4."""
     try:
         sys.exit(run())
-    except (StackspecError, LabError) as error:
+    except StackspecError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(4)
 

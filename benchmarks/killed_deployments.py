@@ -22,8 +22,8 @@ from pathlib import Path
 
 from common import arguments, machine, main, site_of, spread
 
-from lab import Lab, load
 from stackspec.errors import InputError
+from stackspec.lab import Lab, load
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["run", "run", "connection", "run", "power"]

@@ -7,7 +7,7 @@ import time
 
 from common import arguments, machine, main, spread
 
-from lab import Lab, LabError, load, rootfs
+from stackspec.lab import Lab, LabError, load, rootfs
 
 
 def run() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from common import arguments, machine, main
 
-from lab import Lab, LabError, load
+from stackspec.lab import Lab, LabError, load
 
 
 def run() -> int:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from common import machine
 
-from lab.cgroup import root
 from stackspec import events
+from stackspec.lab.cgroup import root
 
 EVERY = 5.0
 """Seconds between two looks: what a service used after the last look at it counts for its node only."""

@@ -1,4 +1,4 @@
-"""The command `stackspec`: the lab, reports of runs, cleanup of what runs left in a cloud, and faults."""
+"""The command `stackspec`: inventories, tests, the lab, reports of runs, cleanup of clouds, and faults."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .errors import StackspecError
+from .errors import InputError, StackspecError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
-    import lab.cli
-    from lab import LabError
-    from stackspec import cleanup, compare, fault_command, report
+    from . import cleanup, compare, fault_command, init, report, suite
+    from .lab import cli as lab
 
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    lab.cli.add_parser(commands)
+    init.add_parser(commands)
+    suite.add_parser(commands)
+    lab.add_parser(commands)
     report.add_parser(commands)
     compare.add_parser(commands)
     cleanup.add_parser(commands)
     fault_command.add_parser(commands)
-    chosen = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if words[:1] == ["test"] and words[1:] not in (["-h"], ["--help"]):
+            return suite.run(words[1:])
+        chosen = parser.parse_args(words)
         status = int(chosen.func(chosen) or 0)
         sys.stdout.flush()
         return status
@@ -32,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read, such as `head`, has enough. Python writes what is held back at its end, and must not fail there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (StackspecError, LabError) as error:
+    except StackspecError as error:
         print(f"stackspec: {error}", file=sys.stderr)
-        return 4
+        return 4 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("stackspec: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

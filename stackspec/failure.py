@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from . import suite
 from .errors import ActionError, NodeError
 from .waiting import NotInTime
 from .which_cloud import ENVIRONMENT
@@ -63,9 +64,10 @@ def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:
     """
     # What an openrc file has set is set when the command is run again.
     words = [f"OS_CLOUD={shlex.quote(cloud)}"] if cloud not in ("", ENVIRONMENT) else []
-    words += ["./run", "--deploy", "-n0"] if deploying else ["./run"]
+    words += [suite.command(nodeid), shlex.quote(nodeid)]
+    words += ["--deploy", "-n0"] if deploying else []
     for name in ("inventory", *OPTIONS):
         value = getattr(option, name, None)
         if value and (name, value) != ("guest_user", "cirros"):
             words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
-    return " ".join([*words, shlex.quote(nodeid)])
+    return " ".join(words)

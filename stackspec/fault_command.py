@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .fault import Fault, catalogue, chosen
 from .fault_run import digest, record_of, site_for_faults, try_fault
-from .plugin import default_inventory
 from .report_model import plural
 from .session import enter_lab
+from .site import default_inventory
 from .which_cloud import which_cloud
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import fault_agent
+from . import fault_agent, suite
 from .errors import StackspecError
 from .fault import Fault, filled
 from .lock import Lock, who
@@ -26,8 +26,6 @@ from .site import Site
 from .transport import Connections
 from .waiting import NotInTime, wait_for
 
-ROOT = Path(__file__).parents[1]
-"""Where the tests are."""
 ACTS_WITHIN = 180
 """Seconds for a fault to show on its node: heartbeats and leases run out within."""
 CLEAN_WITHIN = 600
@@ -151,14 +149,14 @@ def selection(fault: Fault, everything: bool) -> list[str]:
 def run_tests(site: Site, tests: Sequence[str]) -> Outcome:
     """Run tests on a site, as an engineer would.
 
-    :param tests: arguments of pytest
+    :param tests: node ids, then options of pytest
     """
     with tempfile.TemporaryDirectory() as folder:
         junit = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", "--inventory", str(site.file), f"--junitxml={junit}"]
-        command += [f"--maxfail={ENOUGH}", "-p", "no:cacheprovider", *tests]
+        command += [f"--maxfail={ENOUGH}", "-p", "no:cacheprovider", *suite.arguments(tests)]
         began = time.monotonic()
-        done = site.outside(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, text=True))
+        done = site.outside(lambda: subprocess.run(command, capture_output=True, text=True))
         took = time.monotonic() - began
         cases, inside = _cases(junit)
     if not cases and done.returncode:

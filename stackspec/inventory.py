@@ -418,7 +418,7 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         return f"{found!r} is not the name of a zone: letters, digits, hyphens, dots and underscores"
     messages: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: f"unknown key {location[-1]!r}",
-        "missing": lambda: f"{location[-1]!r} is missing, see inventories/example/site.yaml",
+        "missing": lambda: f"{location[-1]!r} is missing; `stackspec init` writes an example",
         "ip_v4_address": lambda: f"{found!r} is not an address such as 10.0.0.10",
         "literal_error": lambda: f"{found!r} is not known; {error['ctx']['expected']} is expected",
         "string_pattern_mismatch": lambda: f"{found!r} does not match {error['ctx']['pattern']}",

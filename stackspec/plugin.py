@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.resources
 import os
 import pkgutil
 from collections.abc import Generator
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from . import suite
 from .errors import InputError, StackspecError
 from .lanes import lane_of, needs_of, next_lane
 from .masking import mask
@@ -61,7 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DAYS",
         help="remove records and reports of runs that are older (default: 30; 0 keeps all)",
     )
-    parser.addini("lanes", "workers that test beside a deployment, as with -n (default: 0, one process does all)")
+    parser.addini(
+        "lanes", "workers that test beside a deployment, as with -n (default: 3; 0: one process does all)", default="3"
+    )
     group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
 
 
@@ -232,6 +234,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("declared", declared, ids=[each.id for each in declared])
 
 
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Node ids of the suite's tests are the same in a clone and where stackspec is installed."""
+    name = suite.name_of(module_path, parent.config.rootpath)
+    return pytest.Module.from_parent(parent, path=module_path, nodeid=name) if name else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Tests run as soon as their steps are there: those of early steps come first. Stable, so files stay together."""
@@ -390,8 +398,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash.get(RUN, None)
     if run is not None:
         run.close()
-
-
-def default_inventory() -> Path:
-    """The lab's inventory, which comes with stackspec."""
-    return Path(str(importlib.resources.files("stackspec.inventories"))) / "lab"

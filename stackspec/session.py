@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import evidence, plan_output, waiting
+from . import evidence, plan_output, suite, waiting
 from .catalog import Catalog
 from .engine import STOPPED, Engine, Event
 from .errors import ActionError, InputError, StackspecError
@@ -30,7 +30,7 @@ from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .running import running
 from .secrets import redact
-from .site import ImageBuilder, Site, cache_directory, check_config, load_site, state_directory
+from .site import ImageBuilder, Site, cache_directory, check_config, default_inventory, load_site, state_directory
 from .status import Status
 from .step import STEPS, closure
 from .task import Finding, Task
@@ -38,8 +38,8 @@ from .transport import Connections
 from .which_cloud import which_cloud
 
 if TYPE_CHECKING:
-    from lab import Lab
-    from lab.image import Recipe
+    from .lab import Lab
+    from .lab.image import Recipe
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,6 @@ class Run:
         return evidence.gather(self._nodes, report, self.site)
 
     def _find_cloud(self) -> tuple[Site | None, str]:
-        from .plugin import default_inventory
-
         nodes = self.deploying or self.planning
         option = self.config.option
         meant = which_cloud(option.inventory, default_inventory(), nodes=nodes, cloud=option.os_cloud)
@@ -282,8 +280,8 @@ class Run:
         which is still being built waits for it.
         """
         assert self.site is not None
-        from lab.amphora import TEST_AMPHORA
-        from lab.guest import TEST_GUEST
+        from .lab.amphora import TEST_AMPHORA
+        from .lab.guest import TEST_GUEST
 
         # A section's image is for the steps of that section only.
         sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
@@ -550,7 +548,7 @@ def enter_lab(site: Site, up: Callable[[Lab], None] | None = None) -> Lab | None
     learn_names(site)
     if site.inventory.lab is None:
         return None
-    from lab import Lab, LabError, load
+    from .lab import Lab, LabError, load
 
     try:
         lab = Lab(load(site.file))
@@ -558,7 +556,7 @@ def enter_lab(site: Site, up: Callable[[Lab], None] | None = None) -> Lab | None
             up(lab)
         elif not lab.is_up():
             raise InputError(
-                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: ./run --deploy tests/"
+                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: {suite.command()} --deploy"
                 " (or name your own site with --inventory)"
             )
         site.outside = _outside()

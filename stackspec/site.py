@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.resources
 import os
 import re
 from collections.abc import Callable, Collection
@@ -30,6 +31,11 @@ def cache_directory() -> Path:
     if named := os.environ.get("STACKSPEC_CACHE"):
         return Path(named)
     return Path("/var/cache/stackspec") if os.geteuid() == 0 else Path.home() / ".cache/stackspec"
+
+
+def default_inventory() -> Path:
+    """The folder of the lab's inventory, which comes with stackspec."""
+    return Path(str(importlib.resources.files("stackspec.inventories"))) / "lab"
 
 
 @dataclass(frozen=True)

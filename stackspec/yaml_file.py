@@ -50,7 +50,7 @@ def read_yaml(path: Path) -> tuple[Any, YamlSource]:
     except (YAMLError, UnicodeDecodeError):
         raise InputError(f"{path}:1: not a YAML file: it holds characters that no text has") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}:1: a mapping (key: value) is expected here, see inventories/example/site.yaml")
+        raise InputError(f"{path}:1: a mapping (key: value) is expected here; `stackspec init` writes an example")
     return data, YamlSource(path, data)
 
 

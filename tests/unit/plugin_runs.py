@@ -69,6 +69,8 @@ class Runs:
         self.path = pytester.path
         (self.path / "site.yaml").write_text(fake_nodes.SITE)
         (self.path / "conftest.py").write_text(STEPS)
+        # Made-up steps take no time: one process shows more, and sooner.
+        (self.path / "pytest.ini").write_text("[pytest]\nlanes = 0\n")
         self.tests(TESTS)
 
     def pytest(self, *arguments: str, spawn: bool = False) -> pytest.RunResult:

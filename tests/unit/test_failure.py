@@ -41,10 +41,10 @@ def options(**given: str) -> SimpleNamespace:
 def test_command_runs_the_one_test_with_the_same_cloud_and_guest() -> None:
     test = "tests/api/test_image.py::test_a[x y]"
     assert command_for(test, options(), "", False) == f"./run '{test}'"
-    assert command_for(test, options(), "", True) == f"./run --deploy -n0 '{test}'"
-    assert command_for(test, options(inventory="my site"), "", False) == f"./run --inventory 'my site' '{test}'"
+    assert command_for(test, options(), "", True) == f"./run '{test}' --deploy -n0"
+    assert command_for(test, options(inventory="my site"), "", False) == f"./run '{test}' --inventory 'my site'"
     given = options(flavor="m1", guest_user="debian")
-    assert command_for(test, given, "prod", False) == f"OS_CLOUD=prod ./run --guest-user debian --flavor m1 '{test}'"
+    assert command_for(test, given, "prod", False) == f"OS_CLOUD=prod ./run '{test}' --guest-user debian --flavor m1"
 
 
 SENTENCES = '''

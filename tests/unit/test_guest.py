@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.amphora import TEST_AMPHORA
-from lab.error import LabError
-from lab.guest import TEST_GUEST
-from lab.image import ImageError, Recipe, build
+from stackspec.lab.amphora import TEST_AMPHORA
+from stackspec.lab.error import LabError
+from stackspec.lab.guest import TEST_GUEST
+from stackspec.lab.image import ImageError, Recipe, build
 
 RECIPES = (TEST_GUEST, TEST_AMPHORA)
 SCRIPTS = sorted(

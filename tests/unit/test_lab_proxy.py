@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab import proxy
+from stackspec.lab import proxy
 
 
 class Archive(BaseHTTPRequestHandler):

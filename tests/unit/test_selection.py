@@ -26,7 +26,7 @@ from .plugin_runs import Runs
 )
 def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[str], steps: set[str]) -> None:
     runs.tests("import pytest\n@pytest.mark.early\ndef test_base(base): pass\n", "test_first.py")
-    (runs.path / "pytest.ini").write_text("[pytest]\nmarkers = early\n")
+    (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 0\nmarkers = early\n")
     runs.pytest("--deploy", *arguments)
     words = {"/etc/name": "base", "database.conf": "database", "identity.conf": "identity", "image": "image"}
     words |= {"agent": "agent", "compute-sync": "compute"}
@@ -52,7 +52,9 @@ def test_own_tests_are_part_of_a_deployment_only_when_named(
         (pytester.path / "tests" / folder / "test_lines.py").write_text(f"def test_{folder}(): pass\n")
     (pytester.path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text())
     (pytester.path / "site.yaml").write_text(fake_nodes.SITE)
-    result = pytester.runpytest_inprocess("--inventory", "site.yaml", "--import-mode=importlib", "-v", *arguments)
+    result = pytester.runpytest_inprocess(
+        "--inventory", "site.yaml", "--import-mode=importlib", "-v", "-n0", *arguments
+    )
     result.assert_outcomes(passed=2 if own else 1)
 
 

@@ -54,7 +54,7 @@ def test_reruns_do_not_deploy(runs: Runs) -> None:
     """Trap 9: a rerun throws failed fixtures away, of whatever scope, and would deploy again."""
     message = only_message(runs.pytest("--deploy", "--reruns", "1"))
     assert "a failed step is tried again by the next --deploy" in message
-    (runs.path / "pytest.ini").write_text("[pytest]\nreruns = 1\n")
+    (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 0\nreruns = 1\n")
     assert "--deploy" in only_message(runs.pytest("--deploy"))
     assert runs.node("one") == {}
 

@@ -1,0 +1,86 @@
+"""A node as a container: a systemd of its own on this machine's kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import cgroup, identity, network
+from .error import run
+from .mirror import Mirror
+from .node import NodeProcess
+from .spec import Disk
+
+_BOOT = Path(__file__).with_name("boot.sh")
+
+
+class Container(NodeProcess):
+    """A node whose writable layer lies over the root file system, by overlayfs."""
+
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
+        """Make its writable layer."""
+        identity.make_upper(self.spec, self.node, mirror, keys, upper)
+
+    def boot(self, layers: Sequence[Path]) -> None:
+        """Start its init in namespaces of its own."""
+        network.make_node(self.spec, self.node)
+        env = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "NAME": self.node.name,
+            "NETNS": str(network.NAMESPACES / network.namespace(self.spec, self.node)),
+            "GROUP": str(self.group),
+            "NODE": str(self.folder),
+            "LOWER": ":".join(map(str, layers)),
+        }
+        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT], self.console, env)
+
+    def plug(self, new: Sequence[Disk]) -> None:
+        """Make devices, also for disks that an earlier attempt has left without one."""
+        if self.node.disks and (pid := self.init) is not None:
+            env = [f"NODE={self.folder}", f"DEV=/proc/{pid}/root/dev"]
+            run(["env", *env, "sh", _BOOT, "attach"], f"attach the disks of {self.node.name}")
+
+    def ready(self) -> bool:
+        """Whether its ssh server listens: read from the kernel, as a connection would be noise in its log."""
+        pid = self.init
+        return pid is not None and any(_listens(pid, table) for table in ("tcp", "tcp6"))
+
+    def enter(self, words: Sequence[str]) -> list[str]:
+        """Through its namespaces, without its network or its ssh server."""
+        env = ["env", "-i", "HOME=/root", "USER=root", "LOGNAME=root", f"TERM={os.environ.get('TERM', 'dumb')}"]
+        env.append("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        command = [*env, "sh", "-c", 'cd && exec "$@"', "sh", *(words or ("bash", "--login"))]
+        return ["nsenter", "-t", str(self.init), "-a", *command]
+
+    def press_power_button(self) -> None:
+        """By the signal that systemd takes for it."""
+        if (pid := self.init) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGRTMIN + 4)  # systemd: poweroff.target
+
+    def kill(self) -> None:
+        """Its loop devices are the machine's and outlive it."""
+        super().kill()
+        # What waits for the node does this too, unless it was killed as well.
+        detach(self.folder)
+
+
+def detach(folder: Path) -> None:
+    """Detach the loop devices that a node which ended has left.
+
+    :param folder: the node's directory
+    """
+    if (folder / "device").exists() or (folder / "disks").exists():
+        run(["env", f"NODE={folder}", "sh", _BOOT, "detach"], f"detach the loop devices of {folder.name}")
+
+
+def _listens(pid: int, table: str) -> bool:
+    """Whether something listens on port 22 (0016), state 0A, in the network namespace of a process."""
+    try:
+        rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    except OSError:
+        return False
+    return any(row.split()[1].endswith(":0016") and row.split()[3] == "0A" for row in rows)

@@ -1,0 +1,178 @@
+"""Builds a disk image from Debian packages and keeps it in a cache.
+
+A recipe is a folder with ``build.sh`` and the files that it puts into the image. The build unpacks tools of Debian 13
+with mmdebstrap (nothing of them is installed or started), installs a system beside them where the recipe wants one, and
+runs ``build.sh`` in the tools' tree. It needs root, an amd64 machine, loop devices, and the package mmdebstrap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..error import LabError, require, run
+from ..lock import locked
+from ..mirror import SUITE, of_machine
+
+COMMON = Path(__file__).parent
+TIMEOUT = 1800.0
+ADVICE = (
+    "It needs the Debian archive with its keys (package debian-archive-keyring) and a loop device; another archive can "
+    "be named in $STACKSPEC_MIRROR."
+)
+
+# What boot.sh calls. tiny-initramfs is the smallest package that satisfies the kernel's dependency; it is never run.
+TOOLS = (
+    *("linux-image-cloud-amd64", "tiny-initramfs", "busybox-static"),
+    *("base-files", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "mount", "fdisk", "e2fsprogs"),
+    *("kmod", "binutils", "cpio", "lz4", "xz-utils", "extlinux", "syslinux-common", "qemu-utils"),
+)
+ENTER = """\
+PATH=$PATH:/usr/sbin:/sbin
+mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh /recipe/build.sh
+"""
+UNUSED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+
+class ImageError(LabError):
+    """An image could not be built; the message names the command and ends with the end of its output."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an image is built.
+
+    :param name: what its files are called; with spaces for hyphens, what messages call it
+    :param folder: holds ``build.sh`` and what it needs; it runs with the folder at /recipe, the shared ``boot.sh`` at
+        /common and the system, if there is one, at /out/root, and leaves /out/image.qcow2
+    :param tools: packages that it needs beside TOOLS
+    :param system: packages of a system that is installed for it; none: there is no such system
+    """
+
+    name: str
+    folder: Path
+    tools: tuple[str, ...] = ()
+    system: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What messages call the image."""
+        return self.name.replace("-", " ")
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits that change when any file of the recipe is changed, added, renamed or removed."""
+        digest = hashlib.sha256()
+        for folder in (COMMON, self.folder):
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    content = path.read_bytes()
+                    digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+                    digest.update(content)
+        return digest.hexdigest()[:12]
+
+    def path(self, cache: Path) -> Path:
+        """Where the image is kept, there or not."""
+        return cache / f"{self.name}-{self.key}.qcow2"
+
+    def build(self, cache: Path, say: Callable[[str], None] = print, mirror: str | None = None) -> Path:
+        """Build the image, or find the one built before from the same recipe.
+
+        Safe to call from several processes at once: one builds, the others wait for it. A build that was killed leaves
+        only a folder in the cache, which the next build removes: mounts and loop devices live in a namespace that ends
+        with the process.
+
+        :param cache: the folder that keeps the image; made if it is missing
+        :param say: receives a line of progress
+        :param mirror: URI of a Debian archive; without it $STACKSPEC_MIRROR, then the one this machine's apt uses
+        :return: the path of the image in the cache
+        :raises ImageError: not root, a missing command, a failing command
+        """
+        image = self.path(cache)
+        if image.exists():
+            return image
+        self._check_host()
+        mirror = mirror or os.environ.get("STACKSPEC_MIRROR") or _apt_archive()
+        with locked(cache / f"{self.name}.lock"):
+            if image.exists():
+                return image
+            for leftover in cache.glob(f"{self._prefix}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=self._prefix, dir=cache))
+            try:
+                self._build(work, image, say, mirror)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        return image
+
+    @property
+    def _prefix(self) -> str:
+        return f"ss-{self.name}-"
+
+    def _build(self, work: Path, image: Path, say: Callable[[str], None], mirror: str | None) -> None:
+        started = time.monotonic()
+        tools, system = work / "tools", work / "system"
+        say(f"{self.title}: unpacking tools of Debian {SUITE}")
+        self._run(unpack_command("extract", (*TOOLS, *self.tools), tools, mirror))
+        for name, folder in (("recipe", self.folder), ("common", COMMON)):
+            shutil.copytree(folder, tools / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (tools / "out").mkdir()
+        if self.system:
+            say(f"{self.title}: installing its system (one to three minutes)")
+            self._run(unpack_command("minbase", self.system, system, mirror))
+            system.rename(tools / "out" / "root")
+        say(f"{self.title}: building the image")
+        self._run(["/bin/sh", "-c", ENTER, f"build-{self.name}", str(tools)])
+        os.replace(tools / "out" / "image.qcow2", image)
+        took = time.monotonic() - started
+        say(f"{self.title}: {image} ({image.stat().st_size / 1e6:.0f} MB, {took:.0f} s)")
+
+    def _run(self, command: Sequence[str]) -> None:
+        # A namespace of its own that is killed with this process, so that no mount, loop device or child outlives it.
+        guard = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        try:
+            run([*guard, *command], f"build the {self.title}", timeout=TIMEOUT, advice=ADVICE)
+        except LabError as error:
+            raise ImageError(str(error)) from error
+
+    def _check_host(self) -> None:
+        if os.geteuid() != 0:
+            raise ImageError(f"Building the {self.title} needs root: it mounts a disk image")
+        try:
+            require("mmdebstrap")
+        except LabError as error:
+            raise ImageError(str(error)) from error
+
+
+def unpack_command(
+    variant: str, packages: Sequence[str], target: Path, mirror: str | None, suite: str = SUITE
+) -> list[str]:
+    """The mmdebstrap command that makes a tree.
+
+    :param variant: `extract` unpacks the packages only, `minbase` installs a system
+    :param packages: what it holds
+    :param target: the folder to make
+    :param mirror: URI of a Debian archive or a line of apt's sources, or mmdebstrap's own choice
+    :param suite: the release of Debian
+    """
+    command = [
+        *("mmdebstrap", "--mode=root", f"--variant={variant}", "--format=directory", "--architectures=amd64"),
+        *('--aptopt=Apt::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"'),
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude={path}" for path in UNUSED_PATHS),
+        f"--include={','.join(packages)}",
+        suite,
+        str(target),
+    ]
+    return [*command, mirror] if mirror else command
+
+
+def _apt_archive() -> str | None:
+    found = of_machine()
+    return found.archive if found else None

@@ -1,0 +1,83 @@
+"""The kernel of nodes that have one of their own: User-Mode Linux, a kernel that runs as a process of this machine.
+
+Debian's package is unpacked, not installed, into a tree with the C library that it was made for, so that it runs on
+machines that have another one. Debian 13's own (6.12) knows ptrace only, which makes each system call of a node half
+again as dear; the next Debian's has seccomp.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ..error import require, run
+from ..image.build import unpack_command
+from ..made_once import made_once
+from ..mirror import Mirror
+
+SUITE = "forky"
+PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")
+# The next Debian's index expires after some days, and a mirror that stands still for longer is as good for a lab. Its
+# signature is checked as any other's.
+SOURCE = "deb [check-valid-until=no] {archive} {suite} main"
+
+MODULES = "modules"
+"""Below the tree: what goes over a node's root file system."""
+CLOCK = "usr/local/lib/lab-clock.so"
+_CLOCK_SOURCE = Path(__file__).with_name("clock.c")
+_COMPILE = "/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /clock.so /clock.c"
+_ENTER = f'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh -c "{_COMPILE}"'
+# What only the compiler needed.
+_UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", "clock.c")
+
+
+def key() -> str:
+    """Name of the tree that this recipe makes: another recipe, another name."""
+    recipe = json.dumps([SUITE, PACKAGES, SOURCE, _CLOCK_SOURCE.read_text(), Path(__file__).read_text()])
+    return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def path_of(cache: Path, name: str) -> Path:
+    """Where the tree of that name is, or would be."""
+    return cache / "kernel" / name
+
+
+def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
+    """Unpack the kernel and build what its nodes need, unless the cache has it.
+
+    :param cache: the lab's cache directory
+    :param mirror: where packages come from
+    :param say: called with a line before the work starts and after
+    :returns: the tree; the kernel is usr/bin/linux.uml in it, its modules and the clock library are below MODULES
+    :raises LabError: when a command fails
+    """
+    doing = f"unpacking User-Mode Linux of Debian {SUITE}"
+    return made_once(path_of(cache, key()), "kernel", doing, lambda tree: _build(tree, mirror), say)
+
+
+def _build(tree: Path, mirror: Mirror) -> None:
+    require("mmdebstrap")
+    source = SOURCE.format(archive=mirror.archive, suite=SUITE)
+    run(
+        unpack_command("extract", (*PACKAGES, "dash", "base-files"), tree, source, suite=SUITE),
+        "unpack the kernel of nodes",
+        timeout=900,
+        advice=f"It needs the suite {SUITE} of the Debian archive {mirror.archive}.",
+    )
+    for folder in ("proc", "dev", "node"):
+        (tree / folder).mkdir(exist_ok=True)
+    shutil.copy(_CLOCK_SOURCE, tree / "clock.c")
+    guard = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh", str(tree)]
+    run(guard, "compile the clock of nodes with a kernel of their own")
+    over = tree / MODULES
+    (over / CLOCK).parent.mkdir(parents=True)
+    (tree / "clock.so").rename(over / CLOCK)
+    modules = over / "usr/lib/modules"
+    modules.parent.mkdir(parents=True, exist_ok=True)
+    (tree / "usr/lib/uml/modules").rename(modules)
+    for name in _UNUSED:
+        path = tree / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,40 @@
+"""Trees of files that a machine makes once and keeps: the root file system of nodes, the kernel that some have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .lock import locked
+
+
+def made_once(final: Path, what: str, doing: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
+    """Make a tree unless it is there; of several processes one makes it, and the others wait.
+
+    :param final: where it is kept, in a folder of such trees only; what killed processes left there is removed
+    :param what: what messages call it
+    :param doing: what is being done, for the line before the work starts
+    :param make: makes the tree at the path that it is given
+    :param say: called with a line before the work starts and after
+    :returns: `final`
+    :raises LabError: when `make` fails
+    """
+    with locked(final.parent / "lock"):
+        if final.is_dir():
+            return final
+        for leftover in final.parent.glob(".*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        started = time.monotonic()
+        say(f"{what}: {doing} (once, about half a minute)")
+        tree = final.with_name(f".{final.name}.{os.getpid()}")
+        try:
+            make(tree)
+            tree.chmod(0o755)
+            tree.rename(final)
+        finally:
+            shutil.rmtree(tree, ignore_errors=True)
+        say(f"{what}: made in {time.monotonic() - started:.0f} s")
+    return final

@@ -1,0 +1,167 @@
+"""One node, of whichever kind: what it is doing, when it is ready, how it stops."""
+
+from __future__ import annotations
+
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cgroup, disks
+from .error import LabError
+from .mirror import Mirror
+from .spec import Disk, LabSpec, Node
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """What a node does: state is `running`, `starting` (no ssh yet) or `stopped`; memory in MiB, uptime in s."""
+
+    name: str
+    address: str
+    state: str
+    pid: int | None = None
+    memory: int = 0
+    uptime: float = 0.0
+
+
+class NodeProcess(ABC):
+    """A node of a lab on this machine.
+
+    :param spec: the lab
+    :param node: the node
+    :param folder: its directory: what it wrote, disks, console output
+    :param cache: the lab's cache directory
+    """
+
+    stops_within: float = 60.0
+    """Seconds that a shutdown may take before the node is killed."""
+
+    def __init__(self, spec: LabSpec, node: Node, folder: Path, cache: Path) -> None:
+        self.spec = spec
+        self.node = node
+        self.folder = folder
+        self.cache = cache
+        self.group = cgroup.root() / spec.prefix / f"node-{node.name}"
+
+    @property
+    def init(self) -> int | None:
+        """Process id of the first process in its process namespace, None when the node does not run."""
+        return cgroup.init_of(self.group)
+
+    @property
+    def console(self) -> Path:
+        """What booting it printed."""
+        return self.folder / "console.log"
+
+    @property
+    def disks(self) -> Path:
+        """The directory of its disks."""
+        return self.folder / "disks"
+
+    def file_of(self, disk: Disk) -> Path:
+        """The file of one of its disks."""
+        return disks.file_of(self.spec, self.node, disk, self.disks)
+
+    @abstractmethod
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
+        """Make what is its own of a bare node.
+
+        :param upper: the directory for it, which appears complete or not at all
+        :param mirror: where its packages come from
+        :param keys: the lab's ssh directory
+        :param rootfs: the root file system of all nodes
+        :param say: called with a line before work that takes long
+        """
+
+    def start(self, layers: Sequence[Path]) -> None:
+        """Boot it; returns before it is ready.
+
+        :param layers: what it stands on, newest first, the root file system of all nodes last
+        :raises LabError: when its network or disks cannot be made
+        """
+        self.kill()
+        disks.make(self.spec, self.node, self.disks)
+        self.group.mkdir(parents=True, exist_ok=True)
+        self.console.unlink(missing_ok=True)
+        self.boot(layers)
+
+    @abstractmethod
+    def boot(self, layers: Sequence[Path]) -> None:
+        """Start its processes."""
+
+    def attach_disks(self) -> None:
+        """Give it, while it runs, the disks of the inventory that it has not got; nothing happens to the others.
+
+        :raises LabError: when a device cannot be made
+        """
+        new = [disk for disk in self.node.disks if not self.file_of(disk).exists()]
+        disks.make(self.spec, self.node, self.disks)
+        self.plug(new)
+
+    @abstractmethod
+    def plug(self, new: Sequence[Disk]) -> None:
+        """Make disks that are new appear on the node if it runs."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether its ssh server listens."""
+
+    @abstractmethod
+    def enter(self, words: Sequence[str]) -> list[str]:
+        """The command that runs `words`, or a login shell, as root on the node."""
+
+    @abstractmethod
+    def press_power_button(self) -> None:
+        """Ask it to shut down."""
+
+    def answers(self) -> bool:
+        """Whether its ssh server greets; to be called inside the lab's network namespace."""
+        try:
+            with socket.create_connection((str(self.node.management.address), 22), timeout=2) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def wait_ready(self, deadline: float) -> None:
+        """Wait until its ssh server answers; to be called inside the lab's network namespace.
+
+        :param deadline: seconds to wait
+        :raises LabError: with the end of its console
+        """
+        begun = time.monotonic()
+        seen = False
+        while not (self.ready() and self.answers()):
+            alive = self.init is not None
+            seen = seen or alive
+            waited = time.monotonic() - begun
+            if waited > deadline or (not alive and (seen or waited > 10)):
+                tail = "\n".join(self.console.read_text(errors="replace").splitlines()[-15:])
+                what = f"no ssh after {waited:.0f} s" if alive else "its init ended"
+                raise LabError(
+                    f"The node {self.node.name} does not start: {what}. Console ({self.console}):\n{tail}\n"
+                    f"Look at it with: stackspec lab shell {self.node.name} journalctl -b; or start over: "
+                    "stackspec lab down"
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Shut it down as its power button would, or kill it when that takes too long."""
+        if self.init is not None:
+            self.press_power_button()
+            cgroup.wait_empty(self.group, self.stops_within)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it as if power failed, with what of the machine's it leaves."""
+        cgroup.kill(self.group)
+
+    def status(self) -> NodeStatus:
+        """Its state."""
+        address, pid = str(self.node.management.address), self.init
+        if pid is None:
+            return NodeStatus(self.node.name, address, "stopped")
+        state = "running" if self.ready() else "starting"
+        return NodeStatus(self.node.name, address, state, pid, cgroup.memory(self.group), cgroup.uptime(pid))

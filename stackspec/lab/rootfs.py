@@ -1,0 +1,85 @@
+"""The root file system that all nodes of all labs share, made once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from .error import LabError, require, run
+from .made_once import made_once
+from .mirror import SUITE, Mirror, pick, read_sources
+
+PACKAGES = [
+    *("apt-utils", "bash-completion", "ca-certificates", "dbus", "debian-archive-keyring", "iproute2", "iputils-ping"),
+    *("kmod", "less", "netbase", "nftables", "openssh-client", "openssh-server", "procps", "python3", "sudo"),
+    *("systemd", "systemd-sysv", "udev", "vim-tiny"),
+]
+
+OPTIONS = (
+    '--aptopt=APT::Install-Recommends "false"',
+    '--aptopt=Acquire::Languages "none"',
+    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    "--dpkgopt=path-include=/usr/share/doc/*/examples/*",
+)
+
+_HOOK = Path(__file__).with_name("rootfs.sh")
+
+
+def key() -> str:
+    """Name of the root file system that this recipe makes: another recipe, another name."""
+    recipe = json.dumps([SUITE, PACKAGES, OPTIONS, _HOOK.read_text()])
+    return f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def path_of(cache: Path, name: str) -> Path:
+    """Where the root file system of that name is, or would be."""
+    return cache / "rootfs" / name
+
+
+def ensure(cache: Path, mirror: Mirror | None, say: Callable[[str], None]) -> str:
+    """Make the root file system unless the cache has it.
+
+    :param cache: the lab's cache directory
+    :param mirror: where packages come from, None: as mmdebstrap chooses
+    :param say: called with a line before the work starts and after
+    :returns: its name in the cache
+    :raises LabError: when mmdebstrap fails
+    """
+    name = key()
+    made_once(path_of(cache, name), "rootfs", f"making {name}", lambda tree: _build(tree, mirror), say)
+    return name
+
+
+def mirror_of(cache: Path, name: str) -> Mirror:
+    """The archive that a root file system was made from.
+
+    :raises LabError: when it names none
+    """
+    found = pick(read_sources(path_of(cache, name)), SUITE)
+    if found is None:
+        raise LabError(f"The root file system {name} names no Debian archive. Set `mirror` in the inventory's `lab`")
+    return found
+
+
+def _build(tree: Path, mirror: Mirror | None) -> None:
+    require("mmdebstrap")
+    command: list[str | Path] = ["mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"]
+    command += [f"--include={','.join(PACKAGES)}", *OPTIONS, f"--customize-hook={_HOOK_COMMAND}", SUITE, tree]
+    command += mirror.lines() if mirror else []
+    run(
+        command,
+        "make the root file system of the nodes",
+        timeout=900,
+        advice="It needs the Debian archive and its keys (package debian-archive-keyring); another archive can be "
+        "named as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
+    )
+
+
+# Through sh: a checkout or an installed package need not keep the executable bit.
+_HOOK_COMMAND = f'sh "{_HOOK}" "$1"'

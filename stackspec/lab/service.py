@@ -1,0 +1,89 @@
+"""The package proxy as a process of the lab: started, found again, replaced when what it should do has changed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from . import cgroup, network
+from .error import LabError, run
+from .identity import PROXY_PORT
+from .mirror import Mirror
+from .proxy import Settings
+from .spec import LabSpec
+from .state import Folder
+
+
+def alive(group: Path) -> bool:
+    """Whether the proxy of the lab with that control group runs."""
+    return bool(cgroup.members(group / "proxy"))
+
+
+def ensure(spec: LabSpec, folder: Folder, group: Path, cache: Path, mirror: Mirror) -> None:
+    """Start the proxy unless it runs with these settings.
+
+    :param group: the lab's control group
+    :param cache: the lab's cache directory
+    :param mirror: what it may fetch from
+    :raises LabError: when it does not listen within ten seconds
+    """
+    settings = Settings(
+        listen=str(spec.management.address.ip),
+        port=PROXY_PORT,
+        namespace=str(network.NAMESPACES / network.namespace(spec)),
+        hosts=mirror.hosts(),
+        cache=str(cache / "packages"),
+        parents=_parents(),
+    )
+    path, log = folder.root / "proxy.json", folder.root / "proxy.log"
+    text = settings.dump()
+    if alive(group) and path.exists() and path.read_text() == text:
+        return
+    cgroup.kill(group / "proxy")
+    path.write_text(text)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", "import sys; from stackspec.lab import proxy; proxy.main(sys.argv[1])", str(path)]
+    if _is_inside(spec):
+        # Its connections must start where the machine's own do.
+        command = ["nsenter", "--net=/proc/1/ns/net", *command]
+    cgroup.spawn(group / "proxy", command, log, env)
+    _wait_listening(spec, log)
+
+
+def _wait_listening(spec: LabSpec, log: Path) -> None:
+    def listens() -> bool:
+        try:
+            socket.create_connection((str(spec.management.address.ip), PROXY_PORT), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    end = time.monotonic() + 10
+    while not network.inside(network.NAMESPACES / network.namespace(spec), listens):
+        if time.monotonic() > end:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+            raise LabError(f"The lab's package proxy does not start. The end of {log}:\n{tail}")
+        time.sleep(0.03)
+
+
+def _is_inside(spec: LabSpec) -> bool:
+    lab = network.NAMESPACES / network.namespace(spec)
+    return os.path.samefile("/proc/self/ns/net", lab)
+
+
+def _parents() -> dict[str, str]:
+    """The proxies that this machine's own apt uses, by scheme."""
+    found = {}
+    for scheme in ("http", "https"):
+        out = (
+            run(["apt-config", "shell", "P", f"Acquire::{scheme}::Proxy"], "read apt's settings", check=False)
+            if (Path("/usr/bin/apt-config").exists())
+            else ""
+        )
+        uri = out.strip().removeprefix("P=").strip("'") or os.environ.get(f"{scheme}_proxy", "")
+        if uri and uri != "DIRECT":
+            found[scheme] = uri
+    return found

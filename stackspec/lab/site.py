@@ -1,0 +1,264 @@
+"""The lab: bare nodes on this machine, made and removed as one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from ..site import cache_directory, state_directory
+from . import cgroup, identity, kernel, network, rootfs, service, snapshots
+from .container import Container, detach
+from .error import LabError, require
+from .mirror import Mirror, choose
+from .node import NodeProcess, NodeStatus
+from .spec import LabSpec
+from .state import Folder, State
+from .uml import UserModeLinux
+
+READY_WITHIN = 180.0  # seconds; a node takes two on an idle machine, one with a kernel of its own fifteen
+
+
+class Lab:
+    """A lab on this machine, which may be up or not.
+
+    :param spec: what it consists of
+    :raises LabError: without root, or without a command or a kernel feature that it needs
+    """
+
+    def __init__(self, spec: LabSpec) -> None:
+        if os.geteuid() != 0:
+            raise LabError("The lab needs root: it makes network namespaces and mounts. Run it with sudo.")
+        require("ip", "losetup", "nft", "nsenter", "setsid", "ssh-keygen", "taskset", "unshare")
+        self.spec = spec
+        self.cache = cache_directory().absolute()
+        base = state_directory().absolute()
+        for path in (self.cache, base):
+            if set(str(path)) & set(':,"\\'):
+                raise LabError(f"The lab cannot keep files in {path}: overlay mounts have a meaning for its characters")
+        self.folder = Folder(base / "lab" / spec.name)
+        self.group = cgroup.root() / spec.prefix
+        kinds: dict[str, type[NodeProcess]] = {"container": Container, "uml": UserModeLinux}
+        self.nodes = [kinds[node.kind](spec, node, self.folder.node(node.name), self.cache) for node in spec.nodes]
+
+    @property
+    def ssh_config(self) -> Path:
+        """The OpenSSH client configuration that knows the nodes."""
+        return self.folder.ssh / "config"
+
+    @property
+    def namespace(self) -> Path:
+        """The file of the lab's network namespace."""
+        return network.NAMESPACES / network.namespace(self.spec)
+
+    def up(self, say: Callable[[str], None] = print) -> None:
+        """Boot what is missing; what runs gets disks that the inventory has added, and nothing else happens to it.
+
+        :param say: called with a line of progress now and then
+        :raises LabError: when a part cannot be made; what was made stays, for a second `up` or for `down`
+        """
+        with self.folder.locked():
+            state = snapshots.finish(self.folder, self.spec, self.folder.read(), self._halt)
+            self._boot(state, say)
+
+    def down(self, everything: bool = False) -> None:
+        """Remove all processes, networks and disks of the lab; its snapshots, their nodes' keys and the cache stay.
+
+        :param everything: remove the snapshots too, and the cache when no other lab is there to use it
+        :raises LabError: when a process or a namespace does not go
+        """
+        with self.folder.locked():
+            self._halt()
+            cgroup.kill(self.group)
+            network.delete_all(self.spec)
+            # Nodes that the inventory does not name any more have left theirs, too.
+            for folder in self.folder.nodes.glob("*"):
+                detach(folder)
+            _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh"))
+            if everything and not any(path.is_dir() for path in self.folder.root.parent.iterdir()):
+                shutil.rmtree(self.cache, ignore_errors=True)
+
+    def status(self) -> list[NodeStatus]:
+        """The state of every node."""
+        return [process.status() for process in self.nodes]
+
+    def is_up(self) -> bool:
+        """Whether every node runs, and packages can be had."""
+        return service.alive(self.group) and all(process.ready() for process in self.nodes)
+
+    def shell(self, node: str, command: Sequence[str] = ()) -> int:
+        """Run a command, or a login shell, on a node as root, without ssh.
+
+        :param node: its name
+        :param command: words of the command
+        :returns: the exit status
+        :raises LabError: when there is no such node or it does not run
+        """
+        process = self._process(node)
+        if process.init is None:
+            raise LabError(f"The node {node} does not run. Start it: stackspec lab up")
+        return subprocess.run(process.enter(command)).returncode
+
+    def power_cycle(self, *nodes: str, say: Callable[[str], None] = print) -> None:
+        """Take nodes' power away, all at once, and give it back; returns when they have booted.
+
+        :param nodes: their names
+        :raises LabError: when there is no such node, or it does not come back
+        """
+        with self.folder.locked():
+            self._each(lambda process: process.kill(), [self._process(node) for node in nodes])
+            self._boot(self.folder.read(), say)
+
+    def snapshot(self, name: str, say: Callable[[str], None] = print) -> None:
+        """Keep the state of all nodes under a name; only disks are copied. They are shut down, and boot again.
+
+        :param name: letters, digits, dashes
+        :raises LabError: when the name is taken or the lab is not up
+        """
+        with self.folder.locked():
+            state = snapshots.finish(self.folder, self.spec, self.folder.read(), self._halt)
+            snapshots.check_new(self.folder, name)
+            if not all(self.folder.upper(node.name).is_dir() for node in self.spec.nodes):
+                raise LabError("There is no lab to take a snapshot of. Run: stackspec lab up")
+            say("nodes: shutting down")
+            self._each(lambda process: process.stop())
+            state = self.folder.write(replace(state, saving=name))
+            state = snapshots.finish(self.folder, self.spec, state, self._halt)
+            self._boot(state, say)
+
+    def restore(self, name: str, say: Callable[[str], None] = print) -> None:
+        """Boot all nodes in the state of a snapshot; what they wrote since is lost.
+
+        :param name: the snapshot
+        :raises LabError: when there is no such snapshot or its root file system is gone
+        """
+        with self.folder.locked():
+            state = snapshots.finish(self.folder, self.spec, self.folder.read(), self._halt)
+            snapshots.check_usable(self.folder, self.spec, self.folder.snapshot(name), self.cache)
+            self._halt()
+            state = self.folder.write(replace(state, restoring=name))
+            state = snapshots.finish(self.folder, self.spec, state, self._halt)
+            self._boot(state, say)
+
+    def enter(self) -> None:
+        """Move the calling thread into the lab's network namespace, for good; what it starts from then on comes along.
+
+        Call it in the main thread before connections are opened: threads that run already stay where they are (another
+        plugin of the same process may have one).
+
+        :raises LabError: when the lab is not up
+        """
+        network.setns(self.namespace)
+
+    def drops(self) -> int:
+        """Packets of nodes and guests that were for an address outside the lab, all refused.
+
+        :raises LabError: when the lab has no network
+        """
+        count = network.drops(self.spec)
+        if count is None:
+            raise LabError("The lab has no network. Run: stackspec lab up")
+        return count
+
+    def _process(self, name: str) -> NodeProcess:
+        return self.nodes[self.spec.nodes.index(self.spec.node(name))]
+
+    def _boot(self, state: State, say: Callable[[str], None]) -> None:
+        started = time.monotonic()
+        mirror = choose(self.spec)
+        if mirror and not state.layers and any(self._is_new(each) for each in self.nodes if each.node.kind == "uml"):
+            self._unpack_kernel(mirror, say)
+        state = self.folder.write(self._with_rootfs(state, say))
+        mirror = mirror or rootfs.mirror_of(self.cache, state.rootfs)
+        root = rootfs.path_of(self.cache, state.rootfs)
+        missing = [process for process in self.nodes if process.init is None]
+        if len(missing) < len(self.nodes) and network.drops(self.spec) is None:
+            raise LabError("Nodes run, but the lab's network is gone. Run: stackspec lab down")
+        state = self._note_machine(state, missing, say)
+        identity.make_keys(self.spec, self.folder.ssh)
+        network.make_lab(self.spec)
+        service.ensure(self.spec, self.folder, self.group, self.cache, mirror)
+
+        def boot(process: NodeProcess) -> None:
+            upper = self.folder.upper(process.node.name)
+            if not upper.is_dir():
+                upper.parent.mkdir(parents=True, exist_ok=True)
+                if state.layers:
+                    upper.mkdir()
+                else:
+                    process.make(upper, mirror, self.folder.ssh, root, say)
+            process.start(self.folder.lower(state, process.node.name, root))
+
+        if missing:
+            say(f"nodes: booting {', '.join(process.node.name for process in missing)}")
+        self._each(boot, missing)
+        self._each(lambda process: process.attach_disks(), [each for each in self.nodes if each not in missing])
+        self._each(lambda process: network.inside(self.namespace, lambda: process.wait_ready(READY_WITHIN)))
+        _discard(self.folder.trash, self.group)
+        say(f"lab {self.spec.name} is up ({time.monotonic() - started:.1f} s)")
+
+    def _is_new(self, process: NodeProcess) -> bool:
+        return not self.folder.upper(process.node.name).is_dir()
+
+    def _unpack_kernel(self, mirror: Mirror, say: Callable[[str], None]) -> None:
+        """Begin with it while the root file system is made; the node that needs it waits, or meets the same error."""
+
+        def work() -> None:
+            with contextlib.suppress(LabError):
+                kernel.ensure(self.cache, mirror, say)
+
+        threading.Thread(target=work, name="kernel", daemon=True).start()
+
+    def _with_rootfs(self, state: State, say: Callable[[str], None]) -> State:
+        if any(self.folder.upper(node.name).is_dir() for node in self.spec.nodes) or state.layers:
+            # Nodes stand on the root file system that they began with, whatever the recipe says by now.
+            if not rootfs.path_of(self.cache, state.rootfs).is_dir():
+                raise LabError(
+                    f"The root file system {state.rootfs} under this lab is gone from {self.cache}. "
+                    "Run: stackspec lab down; stackspec lab up"
+                )
+            return state
+        return replace(state, rootfs=rootfs.ensure(self.cache, choose(self.spec), say))
+
+    def _note_machine(self, state: State, missing: Sequence[NodeProcess], say: Callable[[str], None]) -> State:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        if state.boot and state.boot != boot and missing:
+            say("The machine restarted while the lab was up: what nodes wrote in their last minute may be torn")
+        return self.folder.write(replace(state, boot=boot))
+
+    def _halt(self) -> None:
+        """Kill all nodes at once."""
+        self._each(lambda process: process.kill())
+
+    def _each(self, call: Callable[[NodeProcess], None], which: Sequence[NodeProcess] | None = None) -> None:
+        processes = self.nodes if which is None else which
+        if processes:
+            with ThreadPoolExecutor(len(processes)) as pool:
+                list(pool.map(call, processes))
+
+
+def _remove(folder: Path, keep: Sequence[str]) -> None:
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name in keep:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _discard(trash: Path, group: Path) -> None:
+    """Delete what a restore threw away, which may be many files, without anyone waiting for it."""
+    if trash.is_dir():
+        cgroup.spawn(group / "helpers", ["nice", "rm", "-rf", str(trash)], Path(os.devnull))

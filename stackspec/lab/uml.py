@@ -1,0 +1,183 @@
+"""A node with a kernel of its own: User-Mode Linux, which is a process of this machine and needs no hypervisor.
+
+It has what this machine's kernel lacks, such as device-mapper and iSCSI, and one slow processor: each of its system
+calls costs more than ten times as much as a container's. To everybody but the lab it is a node as any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import cgroup, disks, identity, kernel, network
+from .error import LabError, require, run
+from .mirror import Mirror
+from .node import NodeProcess
+from .spec import Disk
+
+_BOOT = Path(__file__).with_name("uml.sh")
+IMAGE = "root.img"
+"""Its root file system, where a container has its writable layer."""
+KERNEL = "kernel"
+"""Name of the kernel whose modules are in the image."""
+SIZE = 24 << 30  # bytes; the file takes only what is written to it
+# No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
+_OWN_CLOCK = """\
+# The clock of this kernel stands still while the machine does, and does not follow when the machine's is set. The other
+# nodes have the machine's clock, which chrony must leave alone there.
+[Service]
+ExecStart=
+ExecStart=!/usr/sbin/chronyd -F 1
+"""
+_FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
+# To import a resolver is a third of what a root command of OpenStack costs, and a lab has no name servers to ask.
+_NO_RESOLVER = {
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
+    "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
+}
+_MAGIC, _VERSION, _LONGEST = 0xCAFEBABE, 2, 512
+
+
+class UserModeLinux(NodeProcess):
+    """A node that boots from a disk image."""
+
+    # Guests are shut down with it, one after the other.
+    stops_within = 240.0
+
+    def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
+        """Make its image of the root file system of all nodes, the modules of its kernel, and what is its own."""
+        require("mke2fs")
+        tree = kernel.ensure(self.cache, mirror, say)
+        own = upper.with_name("own")
+        shutil.rmtree(own, ignore_errors=True)
+        identity.make_upper(self.spec, self.node, mirror, keys, own, self.files())
+        # The console's Ctrl-Alt-Del is all that its kernel offers as a power button.
+        button = own / "etc/systemd/system/ctrl-alt-del.target"
+        button.parent.mkdir(parents=True, exist_ok=True)
+        button.symlink_to("/usr/lib/systemd/system/poweroff.target")
+        new = upper.with_name(f"{upper.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        merged = upper.with_name("merged")
+        merged.mkdir(exist_ok=True)
+        with (new / IMAGE).open("wb") as out:
+            out.truncate(SIZE)
+        (new / KERNEL).write_text(tree.name)
+        lower = f"{own}:{tree / kernel.MODULES}:{rootfs}"
+        script = 'mount -t overlay overlay -o "lowerdir=$1" "$2" && exec mke2fs -q -F -t ext4 -E "$3" -d "$2" "$4"'
+        options = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+        guard = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+        run([*guard, lower, merged, options, new / IMAGE], f"make the disk of {self.node.name}", timeout=300)
+        shutil.rmtree(own)
+        merged.rmdir()
+        new.rename(upper)
+
+    def files(self) -> dict[str, str]:
+        """Text files that a container does not need, by path."""
+        files = {"etc/fstab": _FSTAB, "etc/ld.so.preload": f"/{kernel.CLOCK}\n", **_NO_RESOLVER}
+        files["etc/systemd/system/chrony.service.d/lab.conf"] = _OWN_CLOCK
+        for index, port in enumerate(self.node.ports):
+            # The kernel calls its interfaces vec0, vec1.
+            name = f"etc/systemd/network/10-{port.interface}.link"
+            files[name] = f"[Match]\nMACAddress={self._mac(index)}\n\n[Link]\nName={port.interface}\n"
+        return files
+
+    def _mac(self, port: int) -> str:
+        """Derived from the address, since bridges of two labs never meet."""
+        octets = self.node.ports[port].address.packed
+        return "52:54:" + ":".join(f"{octet:02x}" for octet in octets)
+
+    def boot(self, layers: Sequence[Path]) -> None:
+        """Start its kernel on its image; a node that stands on a snapshot begins with a copy of that image."""
+        upper = self.folder / "upper"
+        if not (upper / IMAGE).exists():
+            for name in (KERNEL, IMAGE):
+                if not (layers[0] / name).exists():
+                    raise LabError(
+                        f"The snapshot {layers[0].parent.name} has no disk of {self.node.name}, which had no kernel of "
+                        "its own when it was taken. Remove all snapshots: stackspec lab down --all"
+                    )
+                disks.copy_file(layers[0] / name, upper / name)
+        tree = kernel.path_of(self.cache, (upper / KERNEL).read_text())
+        if not tree.is_dir():
+            # Its modules are in the image.
+            raise LabError(
+                f"The kernel {tree.name} of {self.node.name} is gone from {self.cache}. "
+                "Run: stackspec lab down; stackspec lab up"
+            )
+        taps = network.make_taps(self.spec, self.node)
+        env = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "GROUP": str(self.group),
+            "NETNS": str(network.NAMESPACES / network.namespace(self.spec)),
+            "NODE": str(self.folder),
+            "TREE": str(tree),
+            "MEMORY": str(self.node.memory),
+            "CPU": str(self._processor()),
+        }
+        cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *self.arguments(taps)], self.console, env)
+
+    def _processor(self) -> int:
+        """One of this machine's for each node of this kind."""
+        usable = sorted(os.sched_getaffinity(0), reverse=True)
+        own = [node.name for node in self.spec.nodes if node.kind == "uml"]
+        return usable[own.index(self.node.name) % len(usable)]
+
+    def arguments(self, taps: Sequence[str]) -> list[str]:
+        """What its kernel is told of its machine: memory, disks and interfaces, in the view of `uml.sh`.
+
+        :param taps: the lab's ends of its interfaces
+        """
+        words = [f"umid={self.node.name}", f"mem={self.node.memory}M", f"ubd0=/node/upper/{IMAGE}"]
+        words += [f"ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}" for disk in self.node.disks]
+        # Without gro large frames of the other nodes are dropped, and iSCSI stands still.
+        return words + [
+            f"vec{index}:transport=tap,ifname={tap},depth=128,gro=1,mac={self._mac(index)}"
+            for index, tap in enumerate(taps)
+        ]
+
+    def plug(self, new: Sequence[Disk]) -> None:
+        """Tell its kernel of disks that it has not got."""
+        for disk in new:
+            self._tell(f"config ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}")
+
+    def ready(self) -> bool:
+        """Whether its ssh server greets: nobody but its kernel knows who listens."""
+        if self.init is None:
+            return False
+        try:
+            return network.inside(network.NAMESPACES / network.namespace(self.spec), self.answers)
+        except LabError:
+            return False
+
+    def enter(self, words: Sequence[str]) -> list[str]:
+        """By ssh: its kernel lets nobody in from this machine."""
+        config = self.folder.parent.parent / "ssh/config"
+        terminal = [] if words else ["-t"]
+        return ["ssh", *terminal, "-F", str(config), self.node.name, *([shlex.join(words)] if words else [])]
+
+    def press_power_button(self) -> None:
+        """By its kernel's console."""
+        self._tell("cad")
+
+    def kill(self) -> None:
+        """Its interfaces are the lab's and outlive it."""
+        super().kill()
+        network.delete_taps(self.spec, self.node)
+
+    def _tell(self, command: str) -> None:
+        """Send a command to its kernel's console. An answer could not reach us: it sees another root directory."""
+        request = struct.pack(f"III{_LONGEST}s", _MAGIC, _VERSION, len(command), command.encode())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as console, contextlib.suppress(OSError):
+            console.sendto(request, str(self.folder / "uml" / self.node.name / "mconsole"))
+
+
+def _number(disk: Disk) -> int:
+    """ubdb is disk 1."""
+    return ord(disk.device[-1]) - ord("a")

@@ -1,0 +1,1 @@
+"""What a deployed site is on its nodes."""
