@@ -169,7 +169,7 @@ def settled_units(names, timeout=60.0, reloaded_within=5.0):
         states, waited = read_units(names), time.monotonic() - began
         activating = any(state["active"] == "activating" for state in states.values())
         outdated = any(state["outdated"] for state in states.values())
-        if not (activating and waited <= timeout or outdated and waited <= reloaded_within):
+        if not ((activating and waited <= timeout) or (outdated and waited <= reloaded_within)):
             return states
         time.sleep(0.5)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FOLDERS = ("infra", "api", "e2e")
 """Tests of the nodes, of each service's API, and of what users do with a cloud."""
+NAMED = ("outage",)
+"""Tests that take the whole site from whoever works with it: they run only when they are named."""
 
 
 def home() -> Path:
@@ -68,9 +70,9 @@ def _module(word: str) -> str:
     file, *names = word.split("::")
     parts = [part for part in file.removeprefix("tests/").split("/") if part]
     path = (home() / "tests").joinpath(*parts)
-    if not parts or parts[0] not in FOLDERS or ".." in parts or not path.exists():
+    if not parts or parts[0] not in (*FOLDERS, *NAMED) or ".." in parts or not path.exists():
         files = [each.relative_to(home() / "tests").as_posix() for each in _files()]
-        near = difflib.get_close_matches("/".join(parts), [*FOLDERS, *files], 1)
+        near = difflib.get_close_matches("/".join(parts), [*FOLDERS, *NAMED, *files], 1)
         hint = f"did you mean {near[0]}?" if near else f"name {', '.join(FOLDERS)}, or a file of them"
         raise InputError(f"{word}: stackspec has no such tests; {hint} (options of pytest come after the tests)")
     return "::".join([".".join(["stackspec.tests", *parts]).removesuffix(".py"), *names])
@@ -90,7 +92,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         usage="stackspec test [TEST ...] [OPTION OF PYTEST ...]",
         epilog="`pytest --help` lists the options; those of stackspec: 'install OpenStack and prove that it works'.",
     )
-    parser.add_argument("TEST", nargs="*", help="infra, api, e2e, a file, or a node id (default: all tests)")
+    parser.add_argument("TEST", nargs="*", help="infra, api, e2e, outage, a file, or a node id (default: all but it)")
     return parser
 
 

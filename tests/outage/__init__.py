@@ -1,0 +1,1 @@
+"""What becomes of a site when everything fails at once."""
