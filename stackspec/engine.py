@@ -250,13 +250,14 @@ class Engine:
         missing = [name for name in dict.fromkeys(wanted) if found[package(name)] is None]
         if not missing:
             return
+        units = dict.fromkeys(name for task in self.on_node[node].values() for name in self._units(task))
         started = time.time()
         event = {"event": "packages", "node": node, "count": len(missing), "time": started}
         if not self._tell({**event, "state": "running"}):
             return
         try:
             self.connections[node].apply(
-                [{"op": "apt", "packages": missing, "update": True}],
+                [{"op": "apt", "packages": missing, "update": True, "off": list(units)}],
                 lambda kind, text: self._says(node, kind, text),
             )
             state, error = "done", ""

@@ -46,6 +46,23 @@ POLICY_TEXT = (
     'if [ -e "$0.kept" ] || [ -h "$0.kept" ]; then mv -f "$0.kept" "$0"; exec "$0" "$@"; fi\nrm -f "$0"\nexit 0\n'
 )
 
+# Units that a deployment brings and its steps start: off at a boot until they are configured. Packages enable them.
+HELD = "/var/lib/stackspec/held"
+# There while this boot has seen a deployment at work.
+DEPLOYING = "/run/stackspec-deploying"
+# systemd asks it at each boot, and each time that it reads its units anew, for more of them.
+GENERATOR = "/etc/systemd/system-generators/stackspec-held"
+GENERATOR_TEXT = f"""\
+#!/bin/sh
+# Made by stackspec. The node lost its power in the middle of a deployment: what is not configured yet stays off, else
+# it takes ports, or starts over and over. The next deployment starts it.
+[ ! -e {DEPLOYING} ] && [ -e {HELD} ] || exit 0
+while read -r unit; do
+    case $unit in *.*) name=$unit ;; *) name=$unit.service ;; esac
+    [ -e "{STARTED}/$unit" ] || ln -sf /dev/null "$2/$name"
+done <{HELD}
+"""
+
 
 class Failed(Exception):
     """An operation that did not succeed; carries what the controlling machine shows."""
@@ -493,11 +510,33 @@ def await_command(argv, stdin="", user="", timeout=60.0, what="", units=()):
         time.sleep(0.3)
 
 
-def apt(packages, update=False, say=None):
-    """Install in one transaction with service starts held back, then do what the held-back scripts would have done."""
+def apt(packages, update=False, off=(), say=None):
+    """Install in one transaction with service starts held back, then do what the held-back scripts would have done.
+
+    Units that are new and named by `off` stay off at a boot, too, until a step has started them.
+    """
     with APT_LOCK:
+        keep_off(off)
         _apt(packages, update, say)
         _follow_packages()
+
+
+def keep_off(units):
+    """See that a boot does not start units, of those that the node has not got yet, before a step has."""
+    known = set(read_file(HELD)["content"].split())
+    new = [name for name in units if name not in known]
+    new = [name for name, state in (read_units(new) if new else {}).items() if state["load"] == "not-found"]
+    if new:
+        open(DEPLOYING, "w").close()
+        _replace(HELD, "\n".join(sorted({*known, *new})) + "\n", 0o644)
+        _replace(GENERATOR, GENERATOR_TEXT, 0o755)
+
+
+def let_start():
+    """Since this boot nothing was started that is not configured; steps may start it now."""
+    if os.path.exists(HELD) and not os.path.exists(DEPLOYING):
+        open(DEPLOYING, "w").close()
+        execute(["systemctl", "daemon-reload"])
 
 
 def finish_apt():
@@ -679,6 +718,7 @@ def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{holder}\n{os.getpid()}\n".encode(), 0)
     LOCKS.append(descriptor)
+    let_start()
 
 
 def holders_of(path):

@@ -45,7 +45,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     environment = {**node_agent.ENVIRONMENT, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     monkeypatch.setattr(node_agent, "ENVIRONMENT", environment)
     monkeypatch.setattr(node_agent, "execute", _executing(environment))
-    monkeypatch.setattr(node_agent, "INSTALLING", str(tmp_path / "installing"))
+    for name in ("INSTALLING", "HELD", "DEPLOYING", "GENERATOR"):
+        monkeypatch.setattr(node_agent, name, str(tmp_path / name.lower()))
     for name, path in (("POLICY", "POLICY"), ("KEPT_POLICY", "POLICY.kept"), ("DPKG", ""), ("APT_LOG", "apt.log")):
         monkeypatch.setattr(node_agent, name, str(tmp_path / path).rstrip("/"))
     return tmp_path
@@ -261,3 +262,45 @@ def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path: Path, monkeyp
     node_agent._replace(str(tmp_path / "hosts"), "127.0.0.1 localhost\n")
     assert len(synced) == 2
     assert synced[1] == str(tmp_path)
+
+
+def masked(here: Path) -> list[str]:
+    """Units that a boot, or systemd when it reads its units anew, masks."""
+    for name in ("normal", "early", "late"):
+        (here / name).mkdir(exist_ok=True)
+    text = node_agent.GENERATOR_TEXT
+    for path, name in (("/run/stackspec-deploying", "deploying"), ("/var/lib/stackspec/", "")):
+        text = text.replace(path, f"{here}/{name}")
+    for link in (here / "early").iterdir():
+        link.unlink()
+    subprocess.run(["sh", "-c", text, "sh", *(str(here / name) for name in ("normal", "early", "late"))], check=True)
+    assert all(os.readlink(link) == "/dev/null" for link in (here / "early").iterdir())
+    return sorted(link.name for link in (here / "early").iterdir())
+
+
+def test_what_is_not_configured_stays_off_after_a_power_loss(here, monkeypatch):
+    """Packages enable it; at a boot it would take ports of others, or start over and over."""
+    loaded = {"ssh": "loaded", "nginx": "not-found", "swift-proxy": "not-found", "a.socket": "not-found"}
+    monkeypatch.setattr(node_agent, "read_units", lambda names: {name: {"load": loaded[name]} for name in names})
+    assert masked(here) == [], "a node that nobody deploys"
+    node_agent.apt(["all"], off=list(loaded))
+    assert (here / "generator").stat().st_mode & 0o777 == 0o755
+    assert masked(here) == [], "the deployment is at work"
+    (here / "deploying").unlink()  # as /run is emptied
+    assert masked(here) == ["a.socket", "nginx.service", "swift-proxy.service"]
+    (here / "started").mkdir()
+    (here / "started/nginx").touch()
+    assert masked(here) == ["a.socket", "swift-proxy.service"], "what a step has started starts at each boot"
+    node_agent.let_start()
+    assert "systemctl daemon-reload" in lines(here)[-1]
+    assert masked(here) == [], "the next deployment starts it"
+    node_agent.apt(["more"], off=["ssh"])
+    assert (here / "held").read_text().split() == ["a.socket", "nginx", "swift-proxy"]
+
+
+def test_a_node_that_nothing_is_held_on_is_left_alone(here):
+    """Also by those who look at it only."""
+    (here / "LOG").touch()
+    node_agent.let_start()
+    assert lines(here) == []
+    assert not (here / "deploying").exists()
