@@ -397,7 +397,7 @@ def test_missing(gone, line, message, write):
 def test_not_a_mapping(text, write):
     """A file that is something else points to the example."""
     path = write(text)
-    with pytest.raises(InputError, match=rf"{re.escape(str(path))}:1: a mapping .*inventories/example/site.yaml"):
+    with pytest.raises(InputError, match=rf"{re.escape(str(path))}:1: a mapping .*`stackspec init` writes an example"):
         load_site(path)
 
 
