@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from .errors import InputError
-from .resources.base import Context, Resource, Shared, file
+from .inventory import Node
+from .resources.base import ASKED_AT_ONCE, Context, Resource, Shared, file
 from .site import Site
 from .task import Task
 from .transport import Connections
@@ -17,40 +19,56 @@ def precheck(site: Site, connections: Connections) -> None:
 
     :raises InputError: naming every node and what is wrong there
     """
-    errors = []
     wanted = site.release.distribution
-    for node in site.nodes.values():
+
+    def look(node: Node) -> list[str]:
         interfaces = {kind: getattr(node, kind).interface for kind in ("management", "provider")}
         looks = {kind: file(f"/sys/class/net/{name}") for kind, name in interfaces.items()}
         facts = connections[node.name].facts([file("/etc/os-release"), file("/usr/lib/os-release"), *looks.values()])
         text = facts[file("/usr/lib/os-release")]["content"] or facts[file("/etc/os-release")]["content"]
         found = dict(word.split("=", 1) for word in shlex.split(text) if "=" in word)
+        errors = []
         if (found.get("ID"), found.get("VERSION_ID")) != (wanted.id, wanted.version):
             errors.append(
                 f"node {node.name}: runs {found.get('PRETTY_NAME', 'an unknown system')}, and the release "
                 f"{site.release.name} is for {wanted.id} {wanted.version}"
             )
-        errors += [
+        return errors + [
             f"node {node.name}: no interface {interfaces[kind]}, which the inventory names at nodes.{node.name}.{kind}"
             for kind, look in looks.items()
             if not facts[look]["exists"]
         ]
-    if errors:
-        raise InputError("\n".join(errors))
+
+    _refuse(_on_each(look, site.nodes.values()))
 
 
 def check_obstacles(tasks: Iterable[Task], site: Site, connections: Connections, shared: Shared) -> None:
-    """Ask the resources of all steps what on their node forbids them.
+    """Ask the resources of all steps what on their node forbids them, with one round trip a node.
 
     :raises InputError: naming every node and what is wrong there
     """
-    errors = []
+    careful: dict[str, list[Resource]] = {}
     for task in tasks:
-        careful = [each for each in task.resources if type(each).obstacles is not Resource.obstacles]
-        if careful:
-            queries = [query for each in careful for query in each.queries(site, task.node)]
-            context = Context(site, task.node, connections[task.node.name].facts(queries), shared)
-            errors += [f"node {task.node.name}: {text}" for each in careful for text in each.obstacles(context)]
-    if errors:
-        # Two steps may stand before the same obstacle.
-        raise InputError("\n".join(dict.fromkeys(errors)))
+        careful.setdefault(task.node.name, []).extend(
+            each for each in task.resources if type(each).obstacles is not Resource.obstacles
+        )
+
+    def look(node: Node) -> list[str]:
+        resources = careful[node.name]
+        facts = connections[node.name].facts(query for each in resources for query in each.queries(site, node))
+        context = Context(site, node, facts, shared)
+        return [f"node {node.name}: {text}" for each in resources for text in each.obstacles(context)]
+
+    _refuse(_on_each(look, [site.nodes[name] for name, resources in careful.items() if resources]))
+
+
+def _on_each(look: Callable[[Node], list[str]], nodes: Iterable[Node]) -> list[str]:
+    """What is wrong on nodes that are looked at side by side."""
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        return [error for errors in pool.map(look, nodes) for error in errors]
+
+
+def _refuse(errors: Iterable[str]) -> None:
+    # Two steps may stand before the same obstacle.
+    if told := list(dict.fromkeys(errors)):
+        raise InputError("\n".join(told))
