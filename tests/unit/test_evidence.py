@@ -131,3 +131,17 @@ def test_what_services_complained_of_for_a_test_is_asked_of_all_nodes(site: Site
     complaints = {tail["node"] for tail in tails if tail["title"] == f"{evidence.COMPLAINTS} ({REQUEST})"}
     assert complaints == set(many(3))
     assert all(f".*{REQUEST}'" in question for (question,) in connections.questions.values())
+
+
+def test_of_several_services_that_complain_the_first_knows_why() -> None:
+    """The conductor passes on what the last of its hosts said, in a line that is longer than anyone reads."""
+    line = f"2026-01-01 10:00:0{{}}.100 1 ERROR nova.x [{REQUEST} req-2 admin] [instance: {'0' * 36}] {{}}\n"
+    tails = [
+        {"title": evidence.COMPLAINTS, "node": node, "text": line.format(second, text)}
+        for second, node, text in (
+            (2, "compute02", "no spawn"),
+            (1, "compute01", "no disk"),
+            (3, "controller", "no host"),
+        )
+    ]
+    assert evidence.error_in(tails) == "compute01 logs: no disk"
