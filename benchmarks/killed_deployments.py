@@ -28,6 +28,8 @@ from stackspec.lab import Lab, load
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["run", "run", "connection", "run", "power"]
 """What is interrupted, in turn."""
+SAID = "lost|no sign of life|not reachable|does not start"
+"""What a run says of a node that it lost."""
 SAID_WITHIN = 90.0
 """Seconds after which a run that lost a node must have said so: 60, and some more for a busy machine."""
 
@@ -91,8 +93,12 @@ def interrupt(kind: str, deployment: Deployment, lab: Lab, node: str) -> float |
         else:
             os.kill(ssh, signal.SIGKILL)
     elif kind == "power":
-        next(each for each in lab.nodes if each.node.name == node).kill()
-    said = kind == "run" or deployment.says(f"{node}.*(lost|no sign of life|not reachable)", SAID_WITHIN)
+        process = next(each for each in lab.nodes if each.node.name == node)
+        if process.init is None:
+            kind = "run"  # It has not been switched on yet.
+        else:
+            process.kill()
+    said = kind == "run" or deployment.says(f"{node}.*({SAID})", SAID_WITHIN)
     took = time.monotonic() - began
     deployment.kill()
     return took if said else None
