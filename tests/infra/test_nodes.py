@@ -63,7 +63,11 @@ def test_packages_are_whole(deployed, base, site, node_host):
     problems = []
     for name in site.nodes:
         host = node_host(name)
-        problems += [f"{name}: {line}" for line in host.check_output("dpkg --audit").splitlines()]
+        listed = host.check_output("dpkg-query -W -f '${Status} ${Package}\\n'").splitlines()
+        states = {line.split()[3]: line.split()[2] for line in listed}
+        half = [each for each, state in states.items() if state not in ("installed", "config-files", "not-installed")]
+        if half:
+            problems.append(f"{name}: dpkg has not finished {', '.join(half)}; run: dpkg --configure -a")
         check = host.run("apt-get check -qq")
         problems += [f"{name}: apt-get check: {line}" for line in check.stderr.splitlines() if check.rc != 0]
         if re.search(r"^\s*exit 101", host.run("cat /usr/sbin/policy-rc.d").stdout, re.MULTILINE):
