@@ -54,6 +54,14 @@ class Journal:
 
     def note(self, kind, *values):
         self.entries.append([kind, *values])
+        self._write()
+
+    def forget(self):
+        """Take the last entry back: there is nothing to undo."""
+        self.entries.pop()
+        self._write()
+
+    def _write(self):
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         with open(self.path + ".new", "w") as stream:
             json.dump(self.entries, stream)
@@ -233,7 +241,12 @@ def do_owner(journal, change):
 
 def do_run(journal, change):
     journal.note("run", change["undo"])
-    shell(change["do"])
+    done = call("sh", "-euc", change["do"])
+    if done.returncode:
+        # It may have done a part. What undoes the whole may fail for what is not there, and is not tried again.
+        call("sh", "-uc", change["undo"])
+        journal.forget()
+        sys.exit(f"{change['do']}\nended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
 
 
 def break_it(name, operations):
@@ -304,9 +317,15 @@ def main(message):
     if message["do"] == "break":
         break_it(message["name"], message["operations"])
     else:
+        errors = []
         for name in [message["name"]] if message["name"] else left():
-            undo(name)
-            print(name)
+            try:
+                undo(name)
+                print(name)
+            except SystemExit as error:
+                errors.append(f"{name} cannot be undone, see {KEPT}/{name}/journal: {error}")
+        if errors:
+            sys.exit("\n".join(errors))
 
 
 if __name__ == "__main__":

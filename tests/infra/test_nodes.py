@@ -209,6 +209,6 @@ def test_full_packets_reach_every_node(network, base, neutron_compute, site, nod
             size = link["mtu"] - 28
             if host.run("ping -q -c 2 -i 0.2 -W 3 -M do -s %s %s", str(size), address).rc != 0:
                 problems.append(
-                    f"{node.name}: no packet of {link['mtu']} bytes from {route['dev']} reaches {other.name} ({address})"
+                    f"{node.name}: no packet of {link['mtu']} bytes from {route['dev']} reaches {other.name}, {address}"
                 )
     assert not problems, "\n".join(problems)

@@ -224,6 +224,23 @@ def test_what_was_done_until_an_error_is_undone(machine: Machine) -> None:
     assert Path(f"{file}.undone").exists()
 
 
+def test_undoing_of_what_failed_may_fail(machine: Machine) -> None:
+    """A rule of a firewall that the node cannot have is none that could be taken away; the fault is gone all the same."""
+    assert machine.broken({"run": {"do": "false", "undo": "false"}}).returncode == 1
+    assert machine.undone() == ["seeded"]
+
+
+def test_fault_that_cannot_be_undone_does_not_keep_others(machine: Machine) -> None:
+    file = machine.file("some.conf", "one\n")
+    assert machine.broken({"run": {"do": "true", "undo": "false"}}, name="a").returncode == 0
+    change = {"replace": {"file": str(file), "old": "one", "new": "two"}}
+    assert machine.broken(change, name="b").returncode == 0
+    done = machine._agent({"do": "undo", "name": ""})
+    assert (done.returncode, done.stdout.split()) == (1, ["b"])
+    assert "a cannot be undone, see " in done.stderr
+    assert file.read_text() == "one\n"
+
+
 def test_file_that_two_operations_change_is_as_it_was_first(machine: Machine) -> None:
     file = machine.file("some.conf", "one\n")
     change = {"file": str(file), "old": "o", "new": "0"}
