@@ -225,7 +225,7 @@ def test_what_was_done_until_an_error_is_undone(machine: Machine) -> None:
 
 
 def test_undoing_of_what_failed_may_fail(machine: Machine) -> None:
-    """A rule of a firewall that the node cannot have is none that could be taken away; the fault is gone all the same."""
+    """A rule that the node cannot have is none that could be taken away; the fault is gone all the same."""
     assert machine.broken({"run": {"do": "false", "undo": "false"}}).returncode == 1
     assert machine.undone() == ["seeded"]
 
