@@ -48,6 +48,14 @@ JOIN placement.placement_aggregates known ON known.id = has.aggregate_id AND kno
 WHERE zone.name IN ({zones})
 """
 """Counts the compute nodes whose zone placement knows."""
+RESTARTS = "/etc/systemd/system/nova-compute.service.d/stackspec.conf"
+RESTARTS_TEXT = """\
+# libvirt's daemon ends when nobody spoke to it for two minutes. At a boot that takes longer, as of a whole site,
+# nova-compute meets that end, and ends without an error: systemd would leave it off.
+[Service]
+Restart=always
+RestartSec=5
+"""
 METADATA_TEXT = """\
 # Only neutron's agent asks, on the management network; who asks elsewhere may try to guess its secret. What starts the
 # service passes this on to uWSGI. At boot the address may come later than the service.
@@ -125,6 +133,7 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
         own=("keystone_authtoken", "service_user", "placement", "neutron"),
     )
     yield OsloConfig("/etc/nova/nova-compute.conf", {"libvirt": {"virt_type": site.inventory.virt_type}}, mode=0o640)
+    yield File(RESTARTS, RESTARTS_TEXT)
     yield Service("nova-compute")
     yield Await(
         ("test", "-s", IDENTITY), what="the identity that its first start writes", service="nova-compute", timeout=300
