@@ -1,4 +1,4 @@
-"""docs/facts.md: what the install guide sets at which line, made from tests/unit/data/facts.yaml. Run it to write it."""
+"""docs/facts.md: what the install guide sets at which line, made from data/facts.yaml. Run this file to write it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HEAD = """\
 # Facts of the install guide, by line
 
 Each row is one thing that the guide says to do or to set: the line of the guide, the fact's name in
-[facts.yaml](../tests/unit/data/facts.yaml) (which has the value), and the [erratum](errata.md), where the guide is wrong
-there. A fact's name begins with its chapter. `compute` or `storage` after it means those nodes, where the same is done on
-the controller, too.
+[facts.yaml](../tests/unit/data/facts.yaml), which has the value, and the [erratum](errata.md), where the guide is wrong.
+A fact's name begins with its chapter. `compute` or `storage` after it means those nodes, where the same is done on the
+controller, too.
 
 The page is made from that file: `.venv/bin/python tests/unit/facts_index.py` writes it, and a test compares both.
 """

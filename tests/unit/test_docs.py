@@ -21,7 +21,7 @@ PAIRS = [
 ]
 PAGES = [*(page for pair in PAIRS for page in pair), *(DOCS / name for name in ENGLISH_ONLY), ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[(?:[^\]]|\]\()*?\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ERRATUM = re.compile(r"\bE\d{2,3}\b")
 CITING = ("deploy_steps", "releases", "stackspec", "fixtures", "inventories", "faults", "tests")
 SCREENS = 130
