@@ -13,7 +13,7 @@ HEAD = """\
 # Facts of the install guide, by line
 
 Each row is one thing that the guide says to do or to set: the line of the guide, the fact's name in
-[facts.yaml](../tests/unit/data/facts.yaml), which has the value, and the [erratum](errata.md), where the guide is wrong.
+[facts.yaml](../tests/unit/data/facts.yaml), which has the value, and the [erratum](errata.md), if the guide is wrong.
 A fact's name begins with its chapter. `compute` or `storage` after it means those nodes, where the same is done on the
 controller, too.
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from stackspec import fault, release
 from stackspec.fault import catalogue, filled
 from stackspec.inventory import Ssh
+from stackspec.release import load_release
 from stackspec.resources.base import Resource
 from stackspec.site import Site, load_site
 from stackspec.transport import Connection
@@ -102,9 +102,9 @@ def test_shortened_step_is_the_step() -> None:
 
 def test_release_loads_and_makes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "epoxy-noble.yaml").write_text(block("releases/epoxy-noble.yaml"))
-    monkeypatch.setattr(release.importlib.resources, "files", lambda package: tmp_path)
-    table = release.load_release("epoxy-noble")
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr("importlib.resources.files", lambda package: tmp_path)
+        table = load_release("epoxy-noble")
     site = guide_plan.site_with(table)
     plan = guide_plan.declared(site, site.controller)
     assert {"keystone", "nova", "magnum"} <= plan.keys()
@@ -180,7 +180,7 @@ def test_fault_is_read_and_its_tests_see_it(
     folder = tmp_path_factory.mktemp("faults")
     (folder / "units.yaml").write_text(block("faults/units.yaml"))
     with monkeypatch.context() as patched:
-        patched.setattr(fault.importlib.resources, "files", lambda package: folder)
+        patched.setattr("importlib.resources.files", lambda package: folder)
         entry = catalogue()["node-exporter-stopped"]
     assert entry.kind == "units"
     answers(exporter)
