@@ -128,14 +128,6 @@ def test_no_entry_without_a_fact(deliberate):
         assert own - {name for fact in FACTS for name in conformity.entries_of(fact, entries)} == set()
 
 
-def test_copy_of_the_facts_is_the_project_s():
-    """The facts beside a clone, where there are some, are those of the repository."""
-    origin = guide_plan.ROOT.parent / "shared/spec/facts.yaml"
-    if not origin.exists():
-        pytest.skip("no shared/ beside this clone")
-    assert conformity.FACTS.read_text() == origin.read_text(), f"cp {origin} {conformity.FACTS}"
-
-
 def test_no_option_has_two_values():
     """Two steps that set an option of a node to different values would undo each other for ever."""
     site = guide_plan.guide_site()

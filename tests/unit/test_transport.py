@@ -163,9 +163,10 @@ def test_only_the_end_of_a_long_output_is_sent(connection: Connection) -> None:
     assert len(caught.value.output) <= 6000
 
 
-def test_an_error_of_the_agent_itself_is_told(connection: Connection) -> None:
+def test_an_error_of_the_agent_itself_is_told(connection: Connection, tmp_path: Path) -> None:
+    (tmp_path / "no folder").touch()
     with pytest.raises(ActionError, match="FileExistsError"):
-        connection.apply([{"op": "write", "path": "/dev/null/file", "content": "", **USER}])
+        connection.apply([{"op": "write", "path": str(tmp_path / "no folder/file"), "content": "", **USER}])
     with pytest.raises(ActionError, match="KeyError: 'nonsense'"):
         connection.apply([{"op": "nonsense"}])
     assert ask(connection, run("true"))["status"] == 0
