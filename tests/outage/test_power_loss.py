@@ -173,16 +173,19 @@ def test_stack_is_as_it_was_and_can_be_changed(lived: Lived, power: str, member:
     assert len(wait_for("the stack is updated", updated, UP_WITHIN).outputs[0]["output_value"]) == 13
 
 
-def test_load_balancer_serves_again(lived: Lived, power: str) -> None:
-    """Octavia puts another amphora in the place of the one that is off; its member serves when somebody starts it."""
+def test_load_balancer_serves_again(lived: Lived, power: str, cloud: Connection) -> None:
+    """Octavia puts another amphora in the place of the one that is off; its member serves when somebody starts it.
+
+    It tries once. Where no compute node was up by then the load balancer is in ERROR, and its administrator asks again.
+    """
     wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
     lived.guest.ready()
     lived.guest.ssh(SERVE.format(name="again"))
-    wait_for(
-        "the load balancer serves",
-        lambda: lived.balanced.answering() == (200, "again", ""),
-        SERVES_WITHIN,
-        every=3,
-        detail=lived.balanced.state,
-    )
+
+    def serves() -> bool:
+        if lived.balanced.refresh().provisioning_status == "ERROR":
+            cloud.load_balancer.failover_load_balancer(lived.balanced.found.id)
+        return lived.balanced.answering() == (200, "again", "")
+
+    wait_for("the load balancer serves", serves, SERVES_WITHIN, every=3, detail=lived.balanced.state)
     lived.balanced.settle("the load balancer is ACTIVE again")
