@@ -35,19 +35,22 @@ def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[
 
 
 @pytest.mark.parametrize(
-    ("arguments", "own"),
+    ("arguments", "tests"),
     [
-        (["--deploy", "tests"], False),
-        (["--deploy"], False),
-        (["--deploy", "tests/infra", "tests/unit/test_lines.py"], True),
-        (["tests"], True),
+        (["--deploy", "tests"], {"infra"}),
+        (["--deploy"], {"infra"}),
+        (["--deploy", "tests/infra", "tests/unit/test_lines.py"], {"infra", "unit"}),
+        (["tests"], {"infra", "unit"}),
+        (["tests/outage"], {"outage"}),
+        (["--deploy", "tests/infra", "tests/outage/test_lines.py"], {"infra", "outage"}),
     ],
 )
-def test_own_tests_are_part_of_a_deployment_only_when_named(
-    pytester: pytest.Pytester, arguments: list[str], own: bool
+def test_some_tests_run_only_when_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: list[str], tests: set[str]
 ) -> None:
-    """`./run --deploy tests/` proves the cloud; the suite's own tests would only take its processors."""
-    for folder in ("infra", "unit"):
+    """`./run --deploy tests/` proves the cloud: the suite's own tests would take its processors, an outage its users'."""
+    monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
+    for folder in ("infra", "unit", "outage"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
         (pytester.path / "tests" / folder / "test_lines.py").write_text(f"def test_{folder}(): pass\n")
     (pytester.path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text())
@@ -55,7 +58,9 @@ def test_own_tests_are_part_of_a_deployment_only_when_named(
     result = pytester.runpytest_inprocess(
         "--inventory", "site.yaml", "--import-mode=importlib", "-v", "-n0", *arguments
     )
-    result.assert_outcomes(passed=2 if own else 1)
+    result.assert_outcomes(passed=len(tests))
+    for name in tests:
+        result.stdout.fnmatch_lines([f"*test_{name} PASSED*"])
 
 
 def test_steps_of_a_mark_are_needed_too(runs: Runs) -> None:
