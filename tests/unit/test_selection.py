@@ -48,7 +48,7 @@ def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[
 def test_some_tests_run_only_when_named(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: list[str], tests: set[str]
 ) -> None:
-    """`./run --deploy tests/` proves the cloud: the suite's own tests would take its processors, an outage its users'."""
+    """`./run --deploy tests/` proves the cloud: the suite's own tests would take processors, an outage the site."""
     monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
     for folder in ("infra", "unit", "outage"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
