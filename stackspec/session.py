@@ -453,8 +453,8 @@ class Run:
 
     def require(self, step: str) -> None:
         """Skip a test that asks for a step which is not in this site, or whose service this cloud lacks."""
-        if self.site is not None and (section := STEPS[step].lacks(self.site)):
-            pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
+        if self.site is not None and (reason := STEPS[step].lacks(self.site)):
+            pytest.skip(f"{step} is not part of the site {self.site.name}: {reason}")
         if self.deploying:
             return
         provides = STEPS[step].provides
