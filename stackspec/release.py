@@ -30,6 +30,7 @@ class Unit(BaseModel):
     :param run: its command
     :param wsgi: instead of it, the name of a WSGI script that uWSGI serves
     :param port: the port of a WSGI script
+    :param wants: units of the distribution that it needs
     :param options: further options of [Service], such as a limit
     :param root: it becomes root for some of its work, so that it is not shut in
     """
@@ -38,6 +39,7 @@ class Unit(BaseModel):
     run: str = ""
     wsgi: str = ""
     port: int = 0
+    wants: tuple[str, ...] = ()
     options: dict[str, str] = {}
     root: bool = False
 
@@ -46,6 +48,7 @@ class Owner(BaseModel):
     """The user of a project's services, with what is his.
 
     :param settings: files of settings with secrets, which his group may read
+    :param folders: his folders besides /var/lib/NAME
     :param links: links beside them, path -> where it leads
     :param groups: groups of the distribution that he joins where they are
     :param sudo: commands that he may run as root
@@ -53,6 +56,7 @@ class Owner(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     settings: tuple[str, ...]
+    folders: tuple[str, ...] = ()
     links: dict[str, str] = {}
     groups: tuple[str, ...] = ()
     sudo: tuple[str, ...] = ()

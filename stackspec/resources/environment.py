@@ -51,7 +51,8 @@ def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:
     owner: Owner = wheels.owners[name]
     yield SystemUser(name, owner.groups)
     yield Directory(f"/etc/{name}", mode=0o750, group=name)
-    yield Directory(f"/var/lib/{name}", owner=name, group=name)
+    for folder in (f"/var/lib/{name}", *owner.folders):
+        yield Directory(folder, owner=name, group=name)
     yield Defaults(f"{folder_of(wheels)}/etc/{name}", f"/etc/{name}", name, owner.settings)
     for path, target in owner.links.items():
         yield Link(path, _filled(target, wheels))
@@ -95,18 +96,19 @@ def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
 def _unit(name: str, unit: Unit, user: str, command: str) -> str:
     """The text of a unit. One that becomes root would be shut out of the node's own mounts and namespaces."""
     options = {"Type": "exec", "User": user, "Group": user, "WorkingDirectory": f"/var/lib/{user}"}
-    options |= {"ExecStart": command, "Restart": "on-failure", "RestartSec": "2", "LimitNOFILE": "65535"}
+    options |= {"ExecStart": command, "Restart": "always", "RestartSec": "2", "LimitNOFILE": "65535"}
     options |= {"TimeoutStopSec": "65", "KillMode": "mixed", "SyslogIdentifier": name}
     if not unit.root:
         options |= {"NoNewPrivileges": "true", "ProtectSystem": "full", "ProtectHome": "true"}
         options |= {"PrivateTmp": "true", "UMask": "0027"}
     options |= unit.options
     lines = "".join(f"{key}={value}\n" for key, value in options.items())
+    # What is not on this node, or does not start, is no hindrance.
+    others = " ".join(("network-online.target", *unit.wants))
+    first = " ".join(("mariadb.service", "rabbitmq-server.service", "memcached.service"))
     return (
-        f"[Unit]\nDescription=OpenStack {name}\n"
-        "After=network-online.target mariadb.service rabbitmq-server.service memcached.service libvirtd.service "
-        "openvswitch-switch.service\n"
-        f"Wants=network-online.target\n\n[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n"
+        f"[Unit]\nDescription=OpenStack {name}\nAfter={others} {first}\nWants={others}\n\n"
+        f"[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n"
     )
 
 
