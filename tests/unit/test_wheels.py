@@ -20,10 +20,13 @@ from stackspec.resources.packages import Packages as PackagesResource
 from stackspec.site import Site
 from stackspec.step import STEPS
 
+from . import conformity
 from .bare import context
+from .guide_order import order_problems
 from .guide_plan import ROOT, NamedSecrets, load_steps
 
 RELEASE = load_release("caracal-bookworm")
+FACTS = conformity.load_facts()
 WHEELS = RELEASE.wheels
 assert WHEELS is not None
 
@@ -270,3 +273,33 @@ def test_schema_is_due_when_the_project_s_version_is_another_one(site):
     sync = next(each for each in declared(site, "glance") if type(each).__name__ == "DbSync")
     assert not any(query == package("glance") for query in sync.queries(site, site.controller))
     assert sync._known(site) == "28.2.0"
+
+
+NOT_IN_APACHE = {
+    "keystone.apache.ServerName",
+    "keystone.unit.apache2.restart",
+    "placement.unit.apache2.restart",
+    "barbican.unit.apache2.restart",
+    "cinder.unit.apache2.restart",
+}
+"""Facts of the guide about Apache, in which these APIs do not run here: each is a unit of its own."""
+
+
+class TestConformity:
+    """The guide's facts hold for this release, too, and its order: the steps are the same."""
+
+    @pytest.mark.parametrize(
+        "chapter", ["keystone", "glance", "placement", "nova", "neutron", "cinder", "heat", "barbican"]
+    )
+    def test_facts_of_the_guide(self, chapter):
+        plan, deliberate = conformity.guide_plan(RELEASE.name), conformity.load_deliberate(RELEASE.name)
+        verdicts = {each["id"]: conformity.judge(each, deliberate, plan) for each in FACTS if each["step"] == chapter}
+        missing = {name for name, each in verdicts.items() if each.status == "missing"}
+        packages = {name for name in missing if ".package." in name}
+        assert {name.rsplit(".", 1)[1] for name in packages} <= WHEELS.packages.keys()
+        assert missing - packages == NOT_IN_APACHE & verdicts.keys()
+
+    def test_nothing_comes_too_early_and_each_guard_answers(self):
+        for here in conformity.guide_plan(RELEASE.name).nodes.values():
+            assert list(order_problems(here, FACTS)) == [], here.node.name
+            assert here.after.guards == [], here.node.name
