@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stackspec import wheels as wheels_module
 from stackspec.errors import ActionError
+from stackspec.evidence import write_versions
 from stackspec.inventory import load_inventory
 from stackspec.release import Wheels, load_release
 from stackspec.resources import Packages, Service
@@ -19,6 +21,7 @@ from stackspec.resources.ini import IniFile
 from stackspec.resources.packages import Packages as PackagesResource
 from stackspec.site import Site
 from stackspec.step import STEPS
+from stackspec.task import Task
 
 from . import conformity
 from .bare import context
@@ -303,3 +306,31 @@ class TestConformity:
         for here in conformity.guide_plan(RELEASE.name).nodes.values():
             assert list(order_problems(here, FACTS)) == [], here.node.name
             assert here.after.guards == [], here.node.name
+
+
+def test_report_names_the_versions_of_projects(site):
+    """Of steps that are done, as it does those of packages."""
+    task = Task(STEPS["glance"], site.controller, declared(site, "glance"), state="done")
+    connections = SimpleNamespace(names=lambda: ["controller"])
+    answers = SimpleNamespace(
+        facts=lambda queries: {q: {"out": "Debian\n6.1\n"} if q.op == "run" else None for q in queries}
+    )
+    events: list = []
+    engine = SimpleNamespace(
+        site=site, connections=_Nodes(connections, answers), on_node={"controller": {"glance": task}}
+    )
+    write_versions(engine, SimpleNamespace(write=events.append))
+    assert events[0]["packages"] == {"glance": "28.2.0"}
+    task.state = "failed"
+    write_versions(engine, SimpleNamespace(write=events.append))
+    assert events[1]["packages"] == {}
+
+
+class _Nodes:
+    """Connections to one node, which answers."""
+
+    def __init__(self, names: SimpleNamespace, answers: SimpleNamespace) -> None:
+        self.names, self._answers = names.names, answers
+
+    def __getitem__(self, name: str) -> SimpleNamespace:
+        return self._answers
