@@ -406,9 +406,10 @@ class Run:
 
     def services(self) -> frozenset[str]:
         """Service types whose steps this deployment has finished so far; of a check of a site: those of its steps."""
-        if self.engine is None:
+        if self.engine is None or self.site is None:
             return frozenset()
-        provided = {STEPS[name].provides for name in self.engine.steps if self.is_done(name)}
+        there = [name for name in self.engine.steps if STEPS[name].nodes(self.site)]
+        provided = {STEPS[name].provides for name in there if self.is_done(name)}
         return frozenset(provides for provides in provided if provides is not None)
 
     def is_done(self, step: str) -> bool:
