@@ -248,18 +248,25 @@ class Engine:
         except StackspecError:
             return  # a lost node fails its own steps, not those of the others
         missing = [name for name in dict.fromkeys(wanted) if found[package(name)] is None]
-        if not missing:
+        tasks = list(self.on_node[node].values())
+        shared = {each: task for task in tasks if task.state != "done" for each in task.resources if each.with_packages}
+        if not missing and not shared:
             return
         units = dict.fromkeys(name for task in self.on_node[node].values() for name in self._units(task))
         started = time.time()
         event = {"event": "packages", "node": node, "count": len(missing), "time": started}
-        if not self._tell({**event, "state": "running"}):
+        if missing and not self._tell({**event, "state": "running"}):
             return
         try:
-            self.connections[node].apply(
-                [{"op": "apt", "packages": missing, "update": True, "off": list(units)}],
-                lambda kind, text: self._says(node, kind, text),
-            )
+            if missing:
+                self.connections[node].apply(
+                    [{"op": "apt", "packages": missing, "update": True, "off": list(units)}],
+                    lambda kind, text: self._says(node, kind, text),
+                )
+            for each, task in shared.items():
+                Task(task.step, task.node, [each]).apply(self.site, self.connections[node], self.shared)
+            if not missing:
+                return
             state, error = "done", ""
         except StackspecError as problem:
             state, error = "failed", redact(str(problem))

@@ -134,4 +134,7 @@ def write_versions(engine: Engine, log: EventLog) -> None:
             continue
         lines = [*facts[system]["out"].splitlines(), "", ""]
         packages = {name: facts[package(name)] for name in sorted(wanted) if facts[package(name)]}
+        for task in engine.on_node[node].values():
+            if task.state == "done":
+                packages |= task.wheels(engine.site)
         log.write({"event": "versions", "node": node, "os": lines[0], "kernel": lines[1], "packages": packages})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from functools import cache
 from pathlib import Path
 
@@ -21,15 +22,119 @@ class Distribution(BaseModel):
     version: str
 
 
+class Unit(BaseModel):
+    """A unit that a distribution's package would bring.
+
+    Texts may say `{environment}`, the folder of the environment.
+
+    :param run: its command
+    :param wsgi: instead of it, the name of a WSGI script that uWSGI serves
+    :param port: the port of a WSGI script
+    :param wants: units of the distribution that it needs
+    :param options: further options of [Service], such as a limit
+    :param root: it becomes root for some of its work, so that it is not shut in
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    run: str = ""
+    wsgi: str = ""
+    port: int = 0
+    wants: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+    root: bool = False
+
+
+class Owner(BaseModel):
+    """The user of a project's services, with what is his.
+
+    :param settings: files of settings with secrets, which his group may read
+    :param folders: his folders besides /var/lib/NAME
+    :param links: links beside them, path -> where it leads
+    :param groups: groups of the distribution that he joins where they are
+    :param sudo: commands that he may run as root
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    settings: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    links: dict[str, str] = {}
+    groups: tuple[str, ...] = ()
+    sudo: tuple[str, ...] = ()
+
+
+class FromWheels(BaseModel):
+    """What one package of the guide is when its project comes as a wheel.
+
+    :param project: whose version is its version
+    :param owner: the user of its services, none when it has no services
+    :param units: its units by name
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    project: str
+    owner: str = ""
+    units: dict[str, Unit] = {}
+
+
+class Wheels(BaseModel):
+    """Applications that come from a package index and not from the distribution, all in one environment a node.
+
+    :param path: the environment on a node; its name goes on with a digest of what is in it
+    :param python: version of the distribution's Python, such as "3.11"
+    :param platform: the oldest C library that nodes have, as uv names platforms
+    :param constraints: file beside the release table with the version of everything else
+    :param projects: the applications, name==version, whose commands are to be found on the node's path
+    :param beside: what else is in the environment
+    :param elsewhere: projects that others ask for and that are left out: the distribution has them, or nobody needs it
+    :param needs: packages of the distribution that the environment needs on every node
+    :param commands: commands of other projects that are to be found on the node's path
+    :param owners: users of services
+    :param packages: name of a package in the guide -> what it is here
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    python: str
+    platform: str
+    constraints: str
+    projects: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    owners: dict[str, Owner] = {}
+    packages: dict[str, FromWheels] = {}
+
+    def constraints_text(self) -> str:
+        """The constraints file."""
+        return _constraints(self.constraints)
+
+    def version(self, package: str) -> str:
+        """Version of the project that a package of the guide is here.
+
+        :raises InputError: the constraints do not name it
+        """
+        project = self.packages[package].project
+        known = "\n".join((*self.projects, self.constraints_text()))
+        found = re.search(rf"^{re.escape(project)}===?(\S+)", known, re.IGNORECASE | re.MULTILINE)
+        if found is None:
+            raise InputError(
+                f"release: no version of {project}, which is {package}, in wheels.projects or in {self.constraints}"
+            )
+        return found[1]
+
+
 class Release(BaseModel):
     """Names and settings of one release; steps use the guide's names and this table translates them.
 
     :param packages: name in the guide -> packages of the distribution
     :param units: name in the guide -> systemd units of the distribution
     :param paths: path in the guide -> path here
+    :param without: steps that this release has not got yet, with the reason
     :param unwanted: step -> units that its packages enable and the guide does not want
     :param config: options that this release needs beyond the guide (step -> file -> section -> option)
     :param values: single values that steps ask for by name
+    :param wheels: what comes from a package index instead
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,13 +145,21 @@ class Release(BaseModel):
     packages: dict[str, tuple[str, ...]] = {}
     units: dict[str, tuple[str, ...]] = {}
     paths: dict[str, str] = {}
+    without: dict[str, str] = {}
     unwanted: dict[str, tuple[str, ...]] = {}
     config: Options = {}
     values: dict[str, str] = {}
+    wheels: Wheels | None = None
 
     def package(self, name: str) -> tuple[str, ...]:
         """Packages that the guide's `name` means here."""
+        if self.wheels and name in self.wheels.packages:
+            return (*self.packages.get(name, ()), *self.wheels.needs)
         return self.packages.get(name, (name,))
+
+    def wheel_version(self, name: str) -> str:
+        """Version of the guide's package `name` where it comes as a wheel, else ""."""
+        return self.wheels.version(name) if self.wheels and name in self.wheels.packages else ""
 
     def unit(self, name: str) -> tuple[str, ...]:
         """Units that the guide's `name` means here."""
@@ -62,12 +175,21 @@ def load_release(name: str) -> Release:
 
     :raises InputError: there is no such table, with the names that exist
     """
-    folder = Path(str(importlib.resources.files("stackspec.releases")))
+    folder = _folder()
     path = folder / f"{name}.yaml"
     if Path(name).name != name or not path.exists():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise InputError(f"release: {name!r} is unknown; known releases: {known}")
     return _read(path)
+
+
+def _folder() -> Path:
+    return Path(str(importlib.resources.files("stackspec.releases")))
+
+
+@cache
+def _constraints(name: str) -> str:
+    return (_folder() / name).read_text()
 
 
 @cache

@@ -406,9 +406,10 @@ class Run:
 
     def services(self) -> frozenset[str]:
         """Service types whose steps this deployment has finished so far; of a check of a site: those of its steps."""
-        if self.engine is None:
+        if self.engine is None or self.site is None:
             return frozenset()
-        provided = {STEPS[name].provides for name in self.engine.steps if self.is_done(name)}
+        there = [name for name in self.engine.steps if STEPS[name].nodes(self.site)]
+        provided = {STEPS[name].provides for name in there if self.is_done(name)}
         return frozenset(provides for provides in provided if provides is not None)
 
     def is_done(self, step: str) -> bool:
@@ -453,8 +454,8 @@ class Run:
 
     def require(self, step: str) -> None:
         """Skip a test that asks for a step which is not in this site, or whose service this cloud lacks."""
-        if self.site is not None and (section := STEPS[step].lacks(self.site)):
-            pytest.skip(f"{step} is not part of the site {self.site.name}: its inventory has no section {section!r}")
+        if self.site is not None and (reason := STEPS[step].lacks(self.site)):
+            pytest.skip(f"{step} is not part of the site {self.site.name}: {reason}")
         if self.deploying:
             return
         provides = STEPS[step].provides

@@ -42,6 +42,13 @@ class Step:
     sections: tuple[str, ...] = ()
 
     def lacks(self, site: Site) -> str:
+        """For want of what the step is not in `site`, in words, or ""."""
+        if reason := site.release.without.get(self.name):
+            return f"the release {site.release.name} has not got it: {reason}"
+        section = self.section_missing(site)
+        return f"its inventory has no section {section!r}" if section else ""
+
+    def section_missing(self, site: Site) -> str:
         """The section for want of which the step is not in `site`, or ""."""
         return next((section for section in self.sections if not site.inventory.has(section)), "")
 
@@ -54,12 +61,13 @@ class Step:
 
     def resources(self, site: Site, node: Node) -> list[Resource]:
         """What the step declares for `node`, with the options that release and inventory add for it."""
+        from .resources.environment import from_wheels
         from .resources.site_options import with_site_options
 
         given: dict[str, Any] = {"site": site, "node": node}
         wanted = inspect.signature(self.declare).parameters
         arguments = {name: given.get(name, self) for name in wanted}
-        return with_site_options(self.name, site, list(self.declare(**arguments)))
+        return with_site_options(self.name, site, from_wheels(site, self.declare(**arguments)))
 
 
 STEPS: dict[str, Step] = {}

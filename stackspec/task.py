@@ -174,6 +174,11 @@ class Task:
         """Packages that the step wants on the node."""
         return [name for each in self.resources if isinstance(each, Packages) for name in each.real_names(site)]
 
+    def wheels(self, site: Site) -> dict[str, str]:
+        """Versions of the guide's packages that come as wheels."""
+        names = [name for each in self.resources if isinstance(each, Packages) for name in each.names]
+        return {name: version for name in names if (version := site.release.wheel_version(name))}
+
 
 def changes_of(findings: list[Finding]) -> list[Change]:
     """All changes in `findings`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from .spec import LabSpec
 
 SUITE = "trixie"
+"""Of what images are made of, and of nodes whose inventory names no other."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A Debian archive and its security archive (None: updates of security are not used)."""
+    """A Debian archive and its security archive (None: updates of security are not used), and the release in them."""
 
     archive: str
     security: str | None = None
+    suite: str = SUITE
 
     def lines(self, *, plain: bool = False) -> list[str]:
         """One-line apt sources of the lab's suite.
 
         :param plain: write every address as http, for nodes whose requests the lab's proxy makes
         """
-        parts = [(self.archive, SUITE), (self.archive, f"{SUITE}-updates")]
+        parts = [(self.archive, self.suite), (self.archive, f"{self.suite}-updates")]
         if self.security:
-            parts.append((self.security, f"{SUITE}-security"))
+            parts.append((self.security, f"{self.suite}-security"))
         return [f"deb {re.sub('^https:', 'http:', uri) if plain else uri} {suite} main" for uri, suite in parts]
 
     def hosts(self) -> dict[str, str]:
@@ -134,5 +136,6 @@ def choose(spec: LabSpec, environ: Mapping[str, str] = os.environ, root: Path = 
     named = spec.mirror or environ.get("STACKSPEC_MIRROR", "").rstrip("/")
     if named:
         # The security archive stands beside the archive on every full mirror.
-        return Mirror(named, spec.security_mirror or f"{named}-security")
-    return of_machine(root)
+        return Mirror(named, spec.security_mirror or f"{named}-security", spec.suite)
+    found = of_machine(root)
+    return replace(found, suite=spec.suite) if found else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .error import LabError, require, run
 from .made_once import made_once
-from .mirror import SUITE, Mirror, pick, read_sources
+from .mirror import Mirror, pick, read_sources
 
 PACKAGES = [
     *("apt-utils", "bash-completion", "ca-certificates", "dbus", "debian-archive-keyring", "iproute2", "iputils-ping"),
@@ -31,10 +32,10 @@ OPTIONS = (
 _HOOK = Path(__file__).with_name("rootfs.sh")
 
 
-def key() -> str:
-    """Name of the root file system that this recipe makes: another recipe, another name."""
-    recipe = json.dumps([SUITE, PACKAGES, OPTIONS, _HOOK.read_text()])
-    return f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+def key(suite: str) -> str:
+    """Name of the root file system that this recipe makes of a release of Debian: another recipe, another name."""
+    recipe = json.dumps([suite, PACKAGES, OPTIONS, _HOOK.read_text()])
+    return f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def path_of(cache: Path, name: str) -> Path:
@@ -42,17 +43,18 @@ def path_of(cache: Path, name: str) -> Path:
     return cache / "rootfs" / name
 
 
-def ensure(cache: Path, mirror: Mirror | None, say: Callable[[str], None]) -> str:
+def ensure(cache: Path, suite: str, mirror: Mirror | None, say: Callable[[str], None]) -> str:
     """Make the root file system unless the cache has it.
 
     :param cache: the lab's cache directory
+    :param suite: the release of Debian, such as trixie
     :param mirror: where packages come from, None: as mmdebstrap chooses
     :param say: called with a line before the work starts and after
     :returns: its name in the cache
     :raises LabError: when mmdebstrap fails
     """
-    name = key()
-    made_once(path_of(cache, name), "rootfs", f"making {name}", lambda tree: _build(tree, mirror), say)
+    name = key(suite)
+    made_once(path_of(cache, name), "rootfs", f"making {name}", lambda tree: _build(tree, suite, mirror), say)
     return name
 
 
@@ -61,16 +63,17 @@ def mirror_of(cache: Path, name: str) -> Mirror:
 
     :raises LabError: when it names none
     """
-    found = pick(read_sources(path_of(cache, name)), SUITE)
+    suite = name.split("-")[0]
+    found = pick(read_sources(path_of(cache, name)), suite)
     if found is None:
         raise LabError(f"The root file system {name} names no Debian archive. Set `mirror` in the inventory's `lab`")
-    return found
+    return replace(found, suite=suite)
 
 
-def _build(tree: Path, mirror: Mirror | None) -> None:
+def _build(tree: Path, suite: str, mirror: Mirror | None) -> None:
     require("mmdebstrap")
     command: list[str | Path] = ["mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"]
-    command += [f"--include={','.join(PACKAGES)}", *OPTIONS, f"--customize-hook={_HOOK_COMMAND}", SUITE, tree]
+    command += [f"--include={','.join(PACKAGES)}", *OPTIONS, f"--customize-hook={_HOOK_COMMAND}", suite, tree]
     command += mirror.lines() if mirror else []
     run(
         command,

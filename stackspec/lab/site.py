@@ -225,7 +225,7 @@ class Lab:
                     "Run: stackspec lab down; stackspec lab up"
                 )
             return state
-        return replace(state, rootfs=rootfs.ensure(self.cache, choose(self.spec), say))
+        return replace(state, rootfs=rootfs.ensure(self.cache, self.spec.suite, choose(self.spec), say))
 
     def _note_machine(self, state: State, missing: Sequence[NodeProcess], say: Callable[[str], None]) -> State:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

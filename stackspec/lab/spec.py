@@ -23,6 +23,7 @@ _DISKS = {"container": re.compile(r"/dev/((?:s|v|xv)d[a-z])"), "uml": re.compile
 _DISK_SIZES = {"cinder": 20 << 30}
 _DISK_SIZE = 2 << 30  # bytes; room for what tests store
 _NODE_KEYS = {"kind", "memory"}
+_SUITES = ("bookworm", "trixie")
 
 Kind = Literal["container", "uml"]
 
@@ -85,13 +86,17 @@ class Node:
 
 @dataclass(frozen=True)
 class LabSpec:
-    """A lab: its name, networks (management first) and nodes, and where packages come from (None: as the machine)."""
+    """A lab: its name, networks (management first) and nodes, and where packages come from (None: as the machine).
+
+    `suite` is the release of Debian that its nodes run.
+    """
 
     name: str
     networks: tuple[Network, ...]
     nodes: tuple[Node, ...]
     mirror: str | None = None
     security_mirror: str | None = None
+    suite: str = "trixie"
 
     @property
     def prefix(self) -> str:
@@ -176,7 +181,13 @@ class _Reader:
             nodes=nodes,
             mirror=self.uri(lab.get("mirror"), "lab.mirror"),
             security_mirror=self.uri(lab.get("security_mirror"), "lab.security_mirror"),
+            suite=self.suite(lab.get("suite", LabSpec.suite)),
         )
+
+    def suite(self, value: Any) -> str:
+        if value not in _SUITES:
+            raise self.error("lab.suite", f"{value!r} is not known; {' or '.join(_SUITES)} is expected")
+        return str(value)
 
     def networks(self, section: Mapping[str, Any]) -> tuple[Network, ...]:
         if MANAGEMENT not in section:

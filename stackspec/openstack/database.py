@@ -118,17 +118,21 @@ class DbSync(Resource):
             *CLIENT, stdin=f"SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='{self.database}'"
         )
 
+    def _known(self, site: Site) -> str:
+        """The version, where no package of the distribution has to be asked for it."""
+        return self.version or site.release.wheel_version(self.package)
+
     def _package(self, site: Site) -> Query:
         return package(site.release.package(self.package)[0])
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        installed = () if self.version else (self._package(site),)
+        installed = () if self._known(site) else (self._package(site),)
         return [self._version(), *installed, file(f"{STAMPS}/{self.database}"), self._tables()]
 
     def changes(self, context: Context) -> list[Change]:
         stamp = f"{STAMPS}/{self.database}"
         made_for = str(context.facts[file(stamp)]["content"]).strip()
-        installed = self.version or context.facts[self._package(context.site)] or ""
+        installed = self._known(context.site) or context.facts[self._package(context.site)] or ""
         found = context.facts[self._version()]
         empty = found["status"] != 0 or not str(found["out"]).strip()
         if not empty and made_for in ("", installed):

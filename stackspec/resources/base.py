@@ -185,6 +185,8 @@ class Resource(ABC):
     """True when it is read and made from the controlling machine (an API object), not on the node."""
     read_again: ClassVar[bool] = False
     """True when what follows has to be read anew after it changed something (a package brings files)."""
+    with_packages: ClassVar[bool] = False
+    """True when all steps of a node want the same one, which is made once, after the packages of all steps."""
 
     @property
     @abstractmethod

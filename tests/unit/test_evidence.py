@@ -78,7 +78,8 @@ def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) 
     looks: list[str] = []
 
     def task(name: str) -> Any:
-        return SimpleNamespace(packages=lambda site: looks.append(name) or Packages("etcd").real_names(site))
+        wanted = Packages("etcd").real_names(site)
+        return SimpleNamespace(packages=lambda site: looks.append(name) or wanted, state="waiting")
 
     names = many(50)
     connections, events = Asked(names), []

@@ -191,7 +191,11 @@ BAD = {
     ),
     "node name": ("  compute01:", "  Compute_1:", "'Compute_1' is not a name: lower case letters, digits and hyphens"),
     "node name twice": ("  compute01:", "  controller:   # again", "duplicate key 'controller'"),
-    "release": ("epoxy-trixie", "zed", "release: 'zed' is unknown; known releases: caracal-jammy, epoxy-trixie"),
+    "release": (
+        "epoxy-trixie",
+        "zed",
+        "release: 'zed' is unknown; known releases: caracal-bookworm, caracal-jammy, epoxy-trixie",
+    ),
     "image file": ("guest.img", "none.img", "none.img; name a file, a URL or test-guest"),
     "ssh key": ("user: root", "key: no/key", "no/key; without the key, ssh uses its own settings"),
     "ssh configuration": ("user: root", "config: none", "ssh.config: no file "),
@@ -243,7 +247,11 @@ BAD = {
         'release: epoxy-trixie\ntime_servers: ["a\\nallow all"]\n',
         "a line break or another control character is in it",
     ),
-    "release is a path": ("epoxy-trixie", "../releases/epoxy-trixie", "is unknown; known releases: caracal-jammy"),
+    "release is a path": (
+        "epoxy-trixie",
+        "../releases/epoxy-trixie",
+        "is unknown; known releases: caracal-bookworm, caracal-jammy",
+    ),
     "option of two lines": (
         "secrets: generated\n",
         'secrets: generated\nconfig: {nova: {/etc/nova/nova.conf: {DEFAULT: {debug: "a\\nb"}}}}\n',

@@ -111,8 +111,7 @@ def wanted_files() -> dict[str, Path]:
         for path in (ROOT / name).rglob("*"):
             inside = path.relative_to(ROOT / name)
             left_out = "__pycache__" in path.parts or (name == "tests" and inside.parts[0] == "unit")
-            # Constraints are read by a test of the clone.
-            if path.is_file() and not left_out and (name, path.suffix) != ("releases", ".txt"):
+            if path.is_file() and not left_out:
                 found[(Path(place) / inside).as_posix()] = path
     return found
 

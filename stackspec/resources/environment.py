@@ -1,0 +1,335 @@
+"""Applications from wheels: one environment a node, and what a distribution's packages would bring beside the code."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from ..inventory import Node
+from ..release import FromWheels, Owner, Unit, Wheels
+from ..site import Site
+from ..wheels import COMMANDS, COMPILED, archive, folder_of
+from .base import Change, Context, Difference, NodeAction, Query, Resource, file, run
+from .files import Directory, File
+from .ini import IniFile
+from .packages import Packages
+from .service import UNITS
+
+_PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_info[:2])))")
+_STAMP = ".stackspec"
+_LINKS = "/usr/bin"
+NEEDED = 1200
+"""MiB that an environment may take on a node, with its archive while it is unpacked."""
+
+
+def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
+    """`resources` of a step, with what the release's wheels bring where it names a package that is made of them."""
+    wheels = site.release.wheels
+    found: list[Resource] = []
+    seen: set[str] = set()
+    for resource in resources:
+        found.append(resource)
+        if not isinstance(resource, Packages) or wheels is None:
+            continue
+        parts = {name: wheels.packages[name] for name in resource.names if name in wheels.packages}
+        if parts and not any(isinstance(each, Environment) for each in found):
+            found.append(Environment(folder_of(wheels)))
+        for part in parts.values():
+            if part.owner:
+                if part.owner not in seen:
+                    found += _of_owner(wheels, part.owner)
+                    seen.add(part.owner)
+                found += _units(wheels, part)
+    return found
+
+
+def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:
+    """The user of a project, his folders, the project's files in /etc, and what he may do as root."""
+    owner: Owner = wheels.owners[name]
+    yield SystemUser(name, owner.groups)
+    yield Directory(f"/etc/{name}", mode=0o750, group=name)
+    for folder in (f"/var/lib/{name}", *owner.folders):
+        yield Directory(folder, owner=name, group=name)
+    yield Defaults(f"{folder_of(wheels)}/etc/{name}", f"/etc/{name}", name, owner.settings)
+    for path, target in owner.links.items():
+        yield Link(path, _filled(target, wheels))
+    if owner.sudo:
+        lines = "".join(f"{name} ALL = (root) NOPASSWD: {command}\n" for command in owner.sudo)
+        yield File(f"/etc/sudoers.d/{name}", f"Defaults:{name} !requiretty\n{lines}", mode=0o440)
+
+
+def _units(wheels: Wheels, part: FromWheels) -> Iterator[Resource]:
+    for name, unit in part.units.items():
+        command = unit.run
+        if unit.wsgi:
+            settings = f"/etc/{part.owner}/{name}-uwsgi.ini"
+            yield IniFile(settings, {"uwsgi": _uwsgi(wheels, unit, name)}, mode=0o644)
+            command = f"/usr/bin/uwsgi_python3 --ini {settings}"
+        yield File(f"{UNITS}{name}.service", _unit(name, unit, part.owner, _filled(command, wheels)))
+
+
+def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
+    environment = folder_of(wheels)
+    return {
+        "http-socket": f":{unit.port}",
+        "wsgi-file": f"{environment}/bin/{unit.wsgi}",
+        "virtualenv": environment,
+        "master": "true",
+        "die-on-term": "true",
+        "need-app": "true",
+        "enable-threads": "true",
+        "lazy-apps": "true",
+        "thunder-lock": "true",
+        # Tokens and catalogs make long headers; a body that a call leaves unread would reset the connection.
+        "buffer-size": 65535,
+        "post-buffering": 65536,
+        "disable-logging": "true",
+        "procname-prefix-spaced": name,
+        "processes": 4,
+        "threads": 1,
+    }
+
+
+def _unit(name: str, unit: Unit, user: str, command: str) -> str:
+    """The text of a unit. One that becomes root would be shut out of the node's own mounts and namespaces."""
+    options = {"Type": "exec", "User": user, "Group": user, "WorkingDirectory": f"/var/lib/{user}"}
+    options |= {"ExecStart": command, "Restart": "always", "RestartSec": "2", "LimitNOFILE": "65535"}
+    options |= {"TimeoutStopSec": "65", "KillMode": "mixed", "SyslogIdentifier": name}
+    if not unit.root:
+        options |= {"NoNewPrivileges": "true", "ProtectSystem": "full", "ProtectHome": "true"}
+        options |= {"PrivateTmp": "true", "UMask": "0027"}
+    options |= unit.options
+    lines = "".join(f"{key}={value}\n" for key, value in options.items())
+    # What is not on this node, or does not start, is no hindrance.
+    others = " ".join(("network-online.target", *unit.wants))
+    first = " ".join(("mariadb.service", "rabbitmq-server.service", "memcached.service"))
+    return (
+        f"[Unit]\nDescription=OpenStack {name}\nAfter={others} {first}\nWants={others}\n\n"
+        f"[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
+def _filled(text: str, wheels: Wheels) -> str:
+    return text.replace("{environment}", folder_of(wheels))
+
+
+@dataclass(frozen=True)
+class Environment(Resource):
+    """The release's environment at its path, and its commands in /usr/bin, as packages would have them.
+
+    All steps of a node want the same one; the engine makes it once, with the packages. A changed list is another path:
+    the new one stands beside the old one until services have been restarted.
+
+    :param path: the environment, whose name tells what is in it
+    """
+
+    read_again: ClassVar[bool] = True
+    with_packages: ClassVar[bool] = True
+    path: str
+
+    @property
+    def title(self) -> str:
+        return f"environment {self.path}"
+
+    @property
+    def stamp(self) -> str:
+        """Written last, and newer than what started before the environment was made."""
+        return f"{self.path}/{_STAMP}"
+
+    def paths(self, site: Site) -> tuple[str, ...]:
+        return (self.stamp,)
+
+    def _astray(self) -> Query:
+        """Commands that are not found where they should be, one a line."""
+        script = (
+            f'while read -r name; do [ "$(readlink {_LINKS}/$name)" = {self.path}/bin/$name ] || echo "$name"; '
+            f"done < {self.path}/{COMMANDS}"
+        )
+        return run("sh", "-c", script)
+
+    def _room(self) -> Query:
+        return run("df", "--block-size=1M", "--output=avail", "/opt")
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(self.stamp), self._astray(), run(*_PYTHON), self._room()]
+
+    def obstacles(self, context: Context) -> list[str]:
+        wheels, found = context.site.release.wheels, []
+        assert wheels is not None
+        python = str(context.facts[run(*_PYTHON)]["out"]).strip()
+        if python != wheels.python:
+            found.append(
+                f"python3 is {python or 'not there'}, and {context.site.release.name} is made of wheels for Python "
+                f"{wheels.python}"
+            )
+        room = str(context.facts[self._room()]["out"]).split()[-1:]
+        if not context.facts[file(self.stamp)]["exists"] and room and int(room[0]) < NEEDED:
+            found.append(f"/opt: {room[0]} MiB are free, and the environment of the release needs {NEEDED}; make room")
+        return found
+
+    def changes(self, context: Context) -> list[Change]:
+        link: NodeAction = {"op": "command", "argv": ("sh", "-c", self._link_script), "show": self._link_script}
+        link |= {"what": f"link the commands of {self.path} into {_LINKS}"}
+        if str(context.facts[file(self.stamp)]["content"]) == f"{self.path}\n":
+            astray = context.facts[self._astray()]
+            names = str(astray["out"]).split() or ([COMMANDS] if astray["status"] else [])
+            if not names:
+                return []
+            target = f"{self.path}/bin"
+            differences = tuple(Difference(f"{_LINKS}/{name}", f"{target}/{name}", "otherwise") for name in names)
+            return [Change(f"link commands of {self.path}", differences, "", (link,))]
+        bundle: NodeAction = {"op": "write", "path": f"{self.path}.tar.gz", "content": b"", "mode": 0o600}
+        wheels = context.site.release.wheels
+        assert wheels is not None
+
+        def fetch() -> None:
+            bundle["content"] = context.site.outside(lambda: archive(wheels))
+
+        unpack: NodeAction = {"op": "command", "argv": ("sh", "-c", self._unpack_script), "timeout": 1800.0}
+        unpack |= {"what": f"unpack {self.path}", "show": self._unpack_script}
+        stamp: NodeAction = {"op": "write", "path": self.stamp, "content": f"{self.path}\n", "mode": 0o644}
+        difference = Difference(self.path, "there", "not there")
+        # What the controlling machine does comes before anything is sent to the node.
+        actions = (fetch, bundle, unpack, link, stamp)
+        return [Change(f"make {self.path}", (difference,), "", actions, (self.stamp,))]
+
+    @property
+    def _unpack_script(self) -> str:
+        path, part = shlex.quote(self.path), shlex.quote(f"{self.path}.part")
+        return (
+            f"set -e; umask 022; rm -rf {part}; mkdir -p {part}; tar -xzf {path}.tar.gz -C {part}; "
+            f"rm -rf {path}; mv {part} {path}; "
+            f"[ -e {path}/{COMPILED} ] || {path}/bin/python -m compileall -q -j 0 {path}/lib || true; rm {path}.tar.gz"
+        )
+
+    @property
+    def _link_script(self) -> str:
+        return (
+            f"while read -r name; do "
+            f"if [ -e {_LINKS}/$name ] && [ ! -h {_LINKS}/$name ]; then "
+            f"echo {_LINKS}/$name: a package of the distribution has put a file there >&2; exit 1; fi; "
+            f"ln -sfn {self.path}/bin/$name {_LINKS}/$name || exit 1; done < {self.path}/{COMMANDS}"
+        )
+
+
+@dataclass(frozen=True)
+class SystemUser(Resource):
+    """A user and group of a service, who cannot log in.
+
+    :param name: both of them
+    :param groups: groups that he joins, those that are there
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"user {self.name}"
+
+    def _look(self) -> Query:
+        """Nothing when he is as he should be, else what is missing."""
+        script = f"getent passwd {self.name} >/dev/null || echo user; "
+        script += "".join(
+            f"! getent group {group} >/dev/null || id -nG {self.name} 2>/dev/null | grep -qw {group} || echo {group}; "
+            for group in self.groups
+        )
+        return run("sh", "-c", script)
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [self._look()]
+
+    def changes(self, context: Context) -> list[Change]:
+        missing = str(context.facts[self._look()]["out"]).split()
+        if not missing:
+            return []
+        differences = tuple(
+            Difference(self.title if each == "user" else f"group {each} of {self.name}", "there", "not there")
+            for each in missing
+        )
+        home = f"--home-dir /var/lib/{self.name} --no-create-home --shell /usr/sbin/nologin"
+        script = f"getent passwd {self.name} >/dev/null || useradd --system --user-group {home} {self.name} || exit 1\n"
+        script += "".join(
+            f"! getent group {group} >/dev/null || usermod --append --groups {group} {self.name} || exit 1\n"
+            for group in self.groups
+        )
+        action = {"op": "command", "argv": ("sh", "-c", script), "what": f"make {self.title}", "show": script}
+        return [Change(f"make {self.title}", differences, "", (action,), (self.title,))]
+
+
+@dataclass(frozen=True)
+class Defaults(Resource):
+    """Files that a project brings for its folder in /etc, put there once; afterwards they are the operator's.
+
+    :param source: folder in the environment, which may be missing
+    :param folder: where its files go
+    :param group: who reads settings with secrets
+    :param settings: files with secrets, made empty where the project brings none
+    """
+
+    source: str
+    folder: str
+    group: str
+    settings: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"files of {self.source}"
+
+    def _look(self) -> Query:
+        """What is missing, one path a line; settings that are open to others or closed to the service, too."""
+        script = f"cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
+        script += f'[ -e {self.folder}/$name ] || echo "{self.folder}/${{name#./}}"; done; '
+        script += "".join(
+            f'[ "$(stat -c "%U:%G %a" {path} 2>/dev/null)" = "root:{self.group} 640" ] || echo {path}; '
+            for path in self.settings
+        )
+        return run("sh", "-c", script)
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [self._look()]
+
+    def changes(self, context: Context) -> list[Change]:
+        missing = list(dict.fromkeys(str(context.facts[self._look()]["out"]).split()))
+        if not missing:
+            return []
+        differences = tuple(Difference(name, "there, for whom it is", "otherwise") for name in missing)
+        script = "set -e; umask 022\n"
+        script += f"if cd {self.source} 2>/dev/null; then find . -type f | while read -r name; do "
+        script += f'[ -e {self.folder}/$name ] || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
+        for path in self.settings:
+            folder = PurePosixPath(path).parent
+            script += f"mkdir -p {folder}; [ -e {path} ] || install -m 640 /dev/null {path}\n"
+            script += f"chown root:{self.group} {path}; chmod 640 {path}\n"
+        action = {"op": "command", "argv": ("sh", "-c", script), "what": f"copy {self.title}", "show": script}
+        return [Change(f"copy {self.title}", differences, "", (action,))]
+
+
+@dataclass(frozen=True)
+class Link(Resource):
+    """A symbolic link.
+
+    :param path: the link
+    :param target: where it leads
+    """
+
+    path: str
+    target: str
+
+    @property
+    def title(self) -> str:
+        return self.path
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(self.path)]
+
+    def changes(self, context: Context) -> list[Change]:
+        found = context.facts[file(self.path)]
+        if found["exists"] and found["kind"] == "link" and found["content"] == self.target:
+            return []
+        difference = Difference(self.path, f"a link to {self.target}", "another one" if found["exists"] else "absent")
+        action = {"op": "command", "argv": ("ln", "-sfn", self.target, self.path)}
+        return [Change(f"link {self.path}", (difference,), "", (action,))]

@@ -1,0 +1,336 @@
+"""Releases from wheels: what the table says, what a step's packages become, what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stackspec import wheels as wheels_module
+from stackspec.errors import ActionError
+from stackspec.evidence import write_versions
+from stackspec.inventory import load_inventory
+from stackspec.release import Wheels, load_release
+from stackspec.resources import Packages, Service
+from stackspec.resources.base import Context, file, package, run
+from stackspec.resources.environment import _PYTHON, Defaults, Environment, SystemUser, from_wheels
+from stackspec.resources.files import File
+from stackspec.resources.ini import IniFile
+from stackspec.resources.packages import Packages as PackagesResource
+from stackspec.site import Site
+from stackspec.step import STEPS
+from stackspec.task import Task
+
+from . import conformity
+from .bare import context
+from .guide_order import order_problems
+from .guide_plan import ROOT, NamedSecrets, load_steps
+
+RELEASE = load_release("caracal-bookworm")
+FACTS = conformity.load_facts()
+WHEELS = RELEASE.wheels
+assert WHEELS is not None
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    load_steps()
+    return Site(load_inventory(ROOT / "inventories/caracal"), RELEASE, NamedSecrets())
+
+
+def declared(site: Site, step: str) -> list:
+    return STEPS[step].resources(site, STEPS[step].nodes(site)[0])
+
+
+def without_environment(facts: dict, found: Context) -> Context:
+    found.facts = facts
+    return found
+
+
+class TestTable:
+    def test_each_package_has_a_version_and_a_known_owner(self):
+        for name, part in WHEELS.packages.items():
+            assert re.fullmatch(r"[0-9.]+", WHEELS.version(name)), name
+            assert not part.owner or part.owner in WHEELS.owners, name
+            assert bool(part.owner) == bool(part.units), name
+
+    def test_each_unit_is_one_command(self):
+        for part in WHEELS.packages.values():
+            for name, unit in part.units.items():
+                assert bool(unit.run) != bool(unit.wsgi), name
+                assert bool(unit.wsgi) == bool(unit.port), name
+
+    def test_every_service_of_openstack_has_a_unit_from_the_table(self, site):
+        """Else Debian 12's own packages, of another release of OpenStack, would be mixed in."""
+        units = {name for part in WHEELS.packages.values() for name in part.units}
+        of_the_distribution = {"mariadb", "chrony", "memcached", "rabbitmq-server", "epmd.socket", "etcd", "tgt"}
+        of_the_distribution |= {"openvswitch-switch", "ovsdb-server", "systemd-networkd", "iscsid.socket"}
+        for step in STEPS.values():
+            for node in step.nodes(site):
+                resources = step.resources(site, node)
+                files = {each.path for each in resources if isinstance(each, File)}
+                for service in (each for each in resources if isinstance(each, Service)):
+                    for name in service.units(site):
+                        ours = f"/etc/systemd/system/{name}.service" in files
+                        assert name in units | of_the_distribution or ours, f"{step.name}: {name}"
+
+    def test_other_releases_are_as_they_were(self):
+        load_steps()
+        for name in ("epoxy-trixie", "caracal-jammy"):
+            release = load_release(name)
+            guide = Site(load_inventory(ROOT / "inventories/guide"), release, NamedSecrets())
+            resources = [Packages("glance"), Service("glance-api")]
+            assert release.wheels is None
+            assert from_wheels(guide, resources) == resources
+            assert release.wheel_version("glance") == ""
+
+
+class TestStep:
+    def test_packages_of_the_guide_bring_environment_user_files_and_unit(self, site):
+        found = declared(site, "glance")
+        kinds = [type(each).__name__ for each in found]
+        first = kinds.index("Packages")
+        assert kinds[first : first + 6] == [
+            "Packages",
+            "Environment",
+            "SystemUser",
+            "Directory",
+            "Directory",
+            "Defaults",
+        ]
+        unit = next(each for each in found if isinstance(each, File) and each.path.endswith("glance-api.service"))
+        assert kinds.index("File") < kinds.index("Service")
+        assert "User=glance\n" in unit.content
+        assert "NoNewPrivileges=true\n" in unit.content
+        assert "ProtectSystem=full\n" in unit.content
+
+    def test_who_becomes_root_is_not_shut_in(self, site):
+        unit = next(
+            each for each in declared(site, "nova_compute") if getattr(each, "path", "").endswith("compute.service")
+        )
+        assert "NoNewPrivileges" not in unit.content
+        assert "KillMode=process\n" in unit.content
+        assert "KillMode=mixed" not in unit.content
+
+    def test_environment_is_the_same_for_all_steps(self, site):
+        found = {each for name in ("glance", "nova", "neutron") for each in declared(site, name) if each.with_packages}
+        assert len(found) == 1
+
+    def test_options_of_the_inventory_go_into_the_settings_of_uwsgi(self, site):
+        files = [each for each in declared(site, "keystone") if getattr(each, "path", "").endswith("-uwsgi.ini")]
+        assert len(files) == 1
+        assert files[0].options["uwsgi"]["threads"] == 1
+        assert files[0].options["uwsgi"]["add-header"] == "Connection: close"
+        assert files[0].options["uwsgi"]["wsgi-file"].endswith("/bin/keystone-wsgi-public")
+
+    def test_files_with_secrets_are_made_before_they_are_written(self, site):
+        """An options file that is not there would be made for root alone, or for everybody."""
+        for name in ("keystone", "glance", "placement", "nova", "nova_compute", "neutron", "neutron_compute"):
+            ready: set[str] = set()
+            for each in declared(site, name):
+                if isinstance(each, Defaults):
+                    ready |= set(each.settings)
+                secret = isinstance(each, IniFile) and each.path.startswith("/etc/") and "uwsgi" not in each.path
+                if secret and each.path.split("/")[2] in WHEELS.owners:
+                    assert each.path in ready, f"{name}: {each.path}"
+
+    def test_packages_of_the_distribution_are_what_the_code_needs(self, site):
+        wanted = PackagesResource("nova-compute").real_names(site)
+        assert "python3-libvirt" in wanted
+        assert "sudo" in wanted
+        assert "nova-compute" not in wanted
+
+    def test_steps_that_the_release_has_not_got_are_no_part_of_the_site(self, site):
+        assert STEPS["swift"].nodes(site) == []
+        assert "PyECLib" in STEPS["swift"].lacks(site)
+
+
+class TestEnvironment:
+    def test_other_applications_another_folder(self):
+        more = WHEELS.model_copy(update={"beside": (*WHEELS.beside, "one-more")})
+        assert wheels_module.folder_of(more) != wheels_module.folder_of(WHEELS)
+        assert wheels_module.folder_of(WHEELS) == wheels_module.folder_of(WHEELS.model_copy())
+
+    def facts(self, resource: Environment, site: Site, **given) -> dict:
+        node = site.controller
+        stamp = {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
+        facts = {query: {"status": 0, "out": "", "err": ""} for query in resource.queries(site, node)}
+        facts[file(resource.stamp)] = given.get("stamp", stamp)
+        facts[run(*_PYTHON)] = {"status": 0, "out": given.get("python", "3.11\n"), "err": ""}
+        facts[resource._room()] = {"status": 0, "out": given.get("room", "Avail\n 9000\n"), "err": ""}
+        facts[resource._astray()] = given.get("astray", {"status": 0, "out": "", "err": ""})
+        return facts
+
+    @pytest.fixture
+    def resource(self) -> Environment:
+        return Environment(wheels_module.folder_of(WHEELS))
+
+    def look(self, resource: Environment, site: Site, **given) -> Context:
+        found = context(site, site.controller)
+        found.facts = self.facts(resource, site, **given)
+        return found
+
+    def test_bare_node(self, resource, site):
+        found = self.look(resource, site)
+        assert resource.obstacles(found) == []
+        (change,) = resource.changes(found)
+        assert change.touches == (resource.stamp,)
+
+    def test_nothing_to_do(self, resource, site):
+        stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
+        assert resource.changes(self.look(resource, site, stamp=stamp)) == []
+
+    def test_killed_before_the_stamp(self, resource, site):
+        stamp = {"exists": True, "content": "", "mtime": 0.0, "ctime": 0.0}
+        assert len(resource.changes(self.look(resource, site, stamp=stamp))) == 1
+
+    def test_command_that_somebody_took_away(self, resource, site):
+        stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
+        found = self.look(resource, site, stamp=stamp, astray={"status": 0, "out": "nova-manage\n", "err": ""})
+        (change,) = resource.changes(found)
+        assert "/usr/bin/nova-manage" in str(change.differences[0])
+
+    def test_node_with_another_python(self, resource, site):
+        (text,) = resource.obstacles(self.look(resource, site, python="3.13\n"))
+        assert "python3 is 3.13" in text
+        assert "3.11" in text
+
+    def test_full_disk(self, resource, site):
+        (text,) = resource.obstacles(self.look(resource, site, room="Avail\n  300\n"))
+        assert text.startswith("/opt: 300 MiB are free")
+
+
+class TestArchive:
+    @pytest.mark.parametrize(
+        "before",
+        [
+            pytest.param(b"#!/home/me/.venv/bin/python\nimport sys\n", id="short"),
+            pytest.param(
+                b"#!/bin/sh\n'''exec' '/a very/long path/python' \"$0\" \"$@\"\n' '''\nimport sys\n", id="long"
+            ),
+        ],
+    )
+    def test_scripts_run_with_the_node_s_python(self, before):
+        assert (
+            wheels_module._SCRIPT.sub(b"#!/opt/x/bin/python\n", before, count=1) == b"#!/opt/x/bin/python\nimport sys\n"
+        )
+
+    def test_script_of_a_shell_stays(self):
+        assert wheels_module._SCRIPT.sub(b"x", b"#!/bin/sh\necho hi\n", count=1) == b"#!/bin/sh\necho hi\n"
+
+    def wheel(self, library: Path, name: str, tag: str, commands: tuple[str, ...] = ()) -> None:
+        folder = library / f"{name}-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: {tag}\n")
+        (folder / "RECORD").write_text("".join(f"bin/{each},sha256=x,1\n" for each in commands))
+        (library / "bin").mkdir(exist_ok=True)
+        for each in commands:
+            (library / "bin" / each).touch()
+
+    def test_what_had_to_be_compiled_is_refused(self, tmp_path):
+        self.wheel(tmp_path, "pure", "py3-none-any")
+        self.wheel(tmp_path, "many", "cp311-cp311-manylinux_2_17_x86_64")
+        wheels_module._refuse_compiled(tmp_path)
+        self.wheel(tmp_path, "scrypt", "cp311-cp311-linux_x86_64")
+        with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index as source only"):
+            wheels_module._refuse_compiled(tmp_path)
+
+    def test_commands_of_the_projects_and_named_ones_are_linked(self, tmp_path):
+        self.wheel(tmp_path, "openstack_heat", "py3-none-any", ("heat-manage",))
+        self.wheel(tmp_path, "oslo.privsep", "py3-none-any", ("privsep-helper",))
+        self.wheel(tmp_path, "flask", "py3-none-any", ("flask",))
+        described = {"path": "/opt/x", "python": "3.11", "platform": "x", "constraints": "x"}
+        made = Wheels(**described, projects=("openstack-heat==1.0",), commands=("privsep-helper", "not-there"))
+        assert wheels_module._commands(made, tmp_path) == ["heat-manage", "privsep-helper"]
+
+    def test_requirements_that_do_not_resolve(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
+        false = tmp_path / "uv"
+        false.write_text("#!/bin/sh\necho 'No solution found: nova==29 and nova==30' >&2\nexit 1\n")
+        false.chmod(0o755)
+        monkeypatch.setattr(wheels_module.uv, "find_uv_bin", lambda: str(false))
+        with pytest.raises(ActionError, match="No solution found") as caught:
+            wheels_module.archive(WHEELS)
+        assert WHEELS.constraints in str(caught.value)
+        assert not list((tmp_path / "environments").glob("*.tar.gz"))
+        assert not list((tmp_path / "environments").glob(".make-*"))
+
+
+class TestUser:
+    def look(self, site: Site, out: str) -> Context:
+        found = context(site, site.controller)
+        found.facts = {SystemUser("nova", ("kvm",))._look(): {"status": 0, "out": out, "err": ""}}
+        return found
+
+    def test_there(self, site):
+        assert SystemUser("nova", ("kvm",)).changes(self.look(site, "")) == []
+
+    def test_missing(self, site):
+        (change,) = SystemUser("nova", ("kvm",)).changes(self.look(site, "user\nkvm\n"))
+        assert [each.what for each in change.differences] == ["user nova", "group kvm of nova"]
+
+
+def test_schema_is_due_when_the_project_s_version_is_another_one(site):
+    sync = next(each for each in declared(site, "glance") if type(each).__name__ == "DbSync")
+    assert not any(query == package("glance") for query in sync.queries(site, site.controller))
+    assert sync._known(site) == "28.2.0"
+
+
+NOT_IN_APACHE = {
+    "keystone.apache.ServerName",
+    "keystone.unit.apache2.restart",
+    "placement.unit.apache2.restart",
+    "barbican.unit.apache2.restart",
+    "cinder.unit.apache2.restart",
+}
+"""Facts of the guide about Apache, in which these APIs do not run here: each is a unit of its own."""
+
+
+class TestConformity:
+    """The guide's facts hold for this release, too, and its order: the steps are the same."""
+
+    @pytest.mark.parametrize(
+        "chapter", ["keystone", "glance", "placement", "nova", "neutron", "cinder", "heat", "barbican"]
+    )
+    def test_facts_of_the_guide(self, chapter):
+        plan, deliberate = conformity.guide_plan(RELEASE.name), conformity.load_deliberate(RELEASE.name)
+        verdicts = {each["id"]: conformity.judge(each, deliberate, plan) for each in FACTS if each["step"] == chapter}
+        missing = {name for name, each in verdicts.items() if each.status == "missing"}
+        packages = {name for name in missing if ".package." in name}
+        assert {name.rsplit(".", 1)[1] for name in packages} <= WHEELS.packages.keys()
+        assert missing - packages == NOT_IN_APACHE & verdicts.keys()
+
+    def test_nothing_comes_too_early_and_each_guard_answers(self):
+        for here in conformity.guide_plan(RELEASE.name).nodes.values():
+            assert list(order_problems(here, FACTS)) == [], here.node.name
+            assert here.after.guards == [], here.node.name
+
+
+def test_report_names_the_versions_of_projects(site):
+    """Of steps that are done, as it does those of packages."""
+    task = Task(STEPS["glance"], site.controller, declared(site, "glance"), state="done")
+    connections = SimpleNamespace(names=lambda: ["controller"])
+    answers = SimpleNamespace(
+        facts=lambda queries: {q: {"out": "Debian\n6.1\n"} if q.op == "run" else None for q in queries}
+    )
+    events: list = []
+    engine = SimpleNamespace(
+        site=site, connections=_Nodes(connections, answers), on_node={"controller": {"glance": task}}
+    )
+    write_versions(engine, SimpleNamespace(write=events.append))
+    assert events[0]["packages"] == {"glance": "28.2.0"}
+    task.state = "failed"
+    write_versions(engine, SimpleNamespace(write=events.append))
+    assert events[1]["packages"] == {}
+
+
+class _Nodes:
+    """Connections to one node, which answers."""
+
+    def __init__(self, names: SimpleNamespace, answers: SimpleNamespace) -> None:
+        self.names, self._answers = names.names, answers
+
+    def __getitem__(self, name: str) -> SimpleNamespace:
+        return self._answers
