@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -10,9 +11,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from . import node_agent
 from .errors import StackspecError
 from .ledger import Ledger
-from .resources.base import Query, Shared, package
+from .resources.base import Query, Shared, file, package
 from .resources.service import Service
 from .schedule import Schedule
 from .secrets import redact
@@ -26,6 +28,8 @@ STOPPED = "the run was stopped"
 """The error of tasks that were not begun for it."""
 UNRECORDED = "the run cannot be recorded, so it begins nothing more: {}; make room on this machine, then --deploy again"
 """The error of tasks that were not begun since the ledger, the events or the terminal cannot be written."""
+_HELD = file(node_agent.HELD)
+"""Where a node keeps the units that boots do not start yet."""
 SAY_EVERY = 20.0
 """Seconds after which it is told that nodes do not answer yet."""
 WORKERS = 12
@@ -65,6 +69,7 @@ class Engine:
         self._ready = threading.Condition()
         self._thread: threading.Thread | None = None
         self._surveyed = False
+        self._held: set[str] = set()
         self._stopping = ""
         self._of_step: dict[str, list[Task]] = {name: [] for name in self.steps}
         self.on_node: dict[str, dict[str, Task]] = {name: {} for name in site.nodes}
@@ -85,8 +90,8 @@ class Engine:
         self.connections.open()
 
         def read(node: str) -> dict[Query, Any]:
-            queries = (query for task in self.on_node[node].values() for query in task.queries(self.site))
-            return self.connections[node].facts(queries)
+            queries = [query for task in self.on_node[node].values() for query in task.queries(self.site)]
+            return self.connections[node].facts([*queries, _HELD])
 
         facts: dict[str, dict[Query, Any]] = {}
         pool = ThreadPoolExecutor(WORKERS)
@@ -103,6 +108,7 @@ class Engine:
             pool.shutdown(wait=False, cancel_futures=True)
         for task in self.tasks:
             task.look(self.site, facts[task.node.name], self.shared)
+        self._held = {node for node, known in facts.items() if known[_HELD]["exists"]}
         self._surveyed = True
 
     def check_nodes(self) -> None:
@@ -176,6 +182,7 @@ class Engine:
             self._settle_unchanged()
             with ThreadPoolExecutor(WORKERS) as pool:
                 self._schedule(pool)
+                list(pool.map(self._put_in_service, self.on_node))
         except Exception as error:
             self._fail_rest(redact(f"{type(error).__name__}: {error}"))
         finally:
@@ -207,6 +214,15 @@ class Engine:
             else:
                 for task in tasks:
                     self._finish(task, "done")
+
+    def _put_in_service(self, node: str) -> None:
+        """Boots start the units of all steps that are done, also of those that a run did which was killed then."""
+        tasks = self.on_node[node].values()
+        if node not in self._held and not any(task.made for task in tasks):
+            return
+        units = [unit for task in tasks if task.state == "done" for unit in self._units(task)]
+        with contextlib.suppress(StackspecError):  # A node that is lost has failed its steps.
+            self.connections[node].apply([{"op": "in_service", "units": units}])
 
     def _schedule(self, pool: ThreadPoolExecutor) -> None:
         schedule = Schedule(self.tasks, {name: STEPS[name].needs for name in self.steps}, self.site.nodes)
@@ -288,7 +304,8 @@ class Engine:
             task.apply(self.site, self.connections[task.node.name], self.shared)
             if task.made:
                 line = self._ledger.line(self.event(task, "done"), task.digest)
-                self.connections[task.node.name].apply([{"op": "record", "path": Ledger.ON_NODE, "line": line}])
+                record = {"op": "record", "path": Ledger.ON_NODE, "line": line}
+                self.connections[task.node.name].apply([record, {"op": "in_service", "units": self._units(task)}])
             self._finish(task, "done")
         except Exception as error:
             text = str(error) if isinstance(error, StackspecError) else f"{type(error).__name__}: {error}"

@@ -59,7 +59,7 @@ GENERATOR_TEXT = f"""\
 [ ! -e {DEPLOYING} ] && [ -e {HELD} ] || exit 0
 while read -r unit; do
     case $unit in *.*) name=$unit ;; *) name=$unit.service ;; esac
-    [ -e "{STARTED}/$unit" ] || ln -sf /dev/null "$2/$name"
+    ln -sf /dev/null "$2/$name"
 done <{HELD}
 """
 
@@ -522,14 +522,27 @@ def apt(packages, update=False, off=(), say=None):
 
 
 def keep_off(units):
-    """See that a boot does not start units, of those that the node has not got yet, before a step has."""
-    known = set(read_file(HELD)["content"].split())
-    new = [name for name in units if name not in known]
-    new = [name for name, state in (read_units(new) if new else {}).items() if state["load"] == "not-found"]
-    if new:
-        open(DEPLOYING, "w").close()
-        _replace(HELD, "\n".join(sorted({*known, *new})) + "\n", 0o644)
-        _replace(GENERATOR, GENERATOR_TEXT, 0o755)
+    """See that a boot does not start units, of those that the node has not got yet, before their step is done."""
+    with RECORD_LOCK:
+        known = set(read_file(HELD)["content"].split())
+        new = [name for name in units if name not in known]
+        new = [name for name, state in (read_units(new) if new else {}).items() if state["load"] == "not-found"]
+        if new:
+            open(DEPLOYING, "w").close()
+            _replace(HELD, "\n".join(sorted({*known, *new})) + "\n", 0o644)
+            _replace(GENERATOR, GENERATOR_TEXT, 0o755)
+
+
+def in_service(units):
+    """Steps of these units are done: boots start them. With the last of them nothing is left of the holding back."""
+    with RECORD_LOCK:
+        known = read_file(HELD)["content"].split()
+        rest = [name for name in known if name not in units]
+        if rest and rest != known:
+            _replace(HELD, "\n".join(rest) + "\n", 0o644)
+        elif known and not rest:
+            os.unlink(HELD)
+            os.unlink(GENERATOR)
 
 
 def let_start():
@@ -744,6 +757,7 @@ OPERATIONS = {
     "await_http": await_http,
     "await_command": await_command,
     "apt": apt,
+    "in_service": in_service,
     "finish_apt": finish_apt,
     "record": record,
     "hold": hold,

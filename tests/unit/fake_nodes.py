@@ -72,6 +72,7 @@ def describe(action: dict[str, Any]) -> str:
         "directory": lambda: [action["path"]],
         "remove": lambda: [action["path"]],
         "record": list,
+        "in_service": list,
         "outdate": lambda: action["names"],
         "command": lambda: action["argv"],
         "await_command": lambda: action["argv"],
@@ -167,7 +168,7 @@ class FakeConnection:
             if action["op"] == "command" and action["argv"][0] == "await":
                 self._await(Path(action["argv"][-1]))
             with self._lock:
-                if action["op"] not in ("record", "outdate"):
+                if action["op"] not in ("record", "outdate", "in_service"):
                     self.state["log"].append(name)
                 if name in self.state["broken"]:
                     self._store()

@@ -288,14 +288,16 @@ def test_what_is_not_configured_stays_off_after_a_power_loss(here, monkeypatch):
     assert masked(here) == [], "the deployment is at work"
     (here / "deploying").unlink()  # as /run is emptied
     assert masked(here) == ["a.socket", "nginx.service", "swift-proxy.service"]
-    (here / "started").mkdir()
-    (here / "started/nginx").touch()
-    assert masked(here) == ["a.socket", "swift-proxy.service"], "what a step has started starts at each boot"
+    node_agent.in_service(["nginx", "other"])
+    assert masked(here) == ["a.socket", "swift-proxy.service"], "a step that is done is started at each boot"
     node_agent.let_start()
     assert "systemctl daemon-reload" in lines(here)[-1]
     assert masked(here) == [], "the next deployment starts it"
-    node_agent.apt(["more"], off=["ssh"])
-    assert (here / "held").read_text().split() == ["a.socket", "nginx", "swift-proxy"]
+    node_agent.apt(["more"], off=["ssh", "a.socket"])
+    assert (here / "held").read_text().split() == ["a.socket", "swift-proxy"]
+    node_agent.in_service(["a.socket", "swift-proxy"])
+    assert not (here / "held").exists()
+    assert not (here / "generator").exists()
 
 
 def test_a_node_that_nothing_is_held_on_is_left_alone(here):
