@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stackspec import engine as engine_module
+from stackspec import node_agent
 from stackspec.engine import Engine, Event
 from stackspec.errors import InputError, NodeError
 from stackspec.inventory import Inventory
@@ -217,6 +218,15 @@ def test_what_is_as_declared_is_read_once_and_not_touched(site: Site) -> None:
     assert engine.connections["one"].batches == []
     assert site.state is not None
     assert not (site.state / "ledger.jsonl").exists()
+
+
+def test_units_that_a_killed_run_left_held_are_put_in_service(site: Site) -> None:
+    """Their step is done, and nothing of it is made again: without this the next boot would leave them off."""
+    declare("base", Service("a"))
+    files = BARE["files"] | {node_agent.HELD: {"content": "a\n"}}
+    unit = {"load": "loaded", "active": "active", "enabled": "enabled"}
+    Prepared.prepared = {"one": {"files": files, "units": {"a": unit}}}
+    assert deploy(site).connections["one"].batches == [["in_service"]]
 
 
 def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> None:
