@@ -1,7 +1,9 @@
-"""Tests of the suite itself run pytest inside pytest; what no run does unless it is named."""
+"""Tests of the suite itself run pytest inside pytest, and are of no site; what no run does unless it is named."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,19 @@ import pytest
 pytest_plugins = ["pytester"]
 
 TESTS = Path(__file__).parent / "tests"
+
+
+def _named(config: pytest.Config) -> list[Path]:
+    return [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A run of the suite's own tests is of no site: the record of the last one is kept beside pytest's cache."""
+    if not hasattr(config, "workerinput") and all(path.is_relative_to(TESTS / "unit") for path in _named(config)):
+        state = config.rootpath / ".pytest_cache" / "state"
+        shutil.rmtree(state, ignore_errors=True)
+        os.environ["STACKSPEC_STATE"] = str(state)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -20,5 +35,4 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     if collection_path == TESTS / "unit" and not config.option.deploy:
         return None
-    named = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
-    return None if any(path.is_relative_to(collection_path) for path in named) else True
+    return None if any(path.is_relative_to(collection_path) for path in _named(config)) else True
