@@ -258,23 +258,23 @@ class Engine:
 
     def _install_pool(self, node: str) -> None:
         """Install what all tasks of the node want in one transaction; a failure is left to the step that meets it."""
-        wanted = [name for task in self.on_node[node].values() for name in task.packages(self.site)]
+        tasks = self.on_node[node].values()
+        wanted = [name for task in tasks for name in task.packages(self.site)]
         try:
             found = self.connections[node].facts(package(name) for name in wanted)
         except StackspecError:
             return  # a lost node fails its own steps, not those of the others
         missing = [name for name in dict.fromkeys(wanted) if found[package(name)] is None]
-        tasks = list(self.on_node[node].values())
         shared = {each: task for task in tasks if task.state != "done" for each in task.resources if each.with_packages}
         if not missing and not shared:
             return
-        units = dict.fromkeys(name for task in self.on_node[node].values() for name in self._units(task))
         started = time.time()
         event = {"event": "packages", "node": node, "count": len(missing), "time": started}
         if missing and not self._tell({**event, "state": "running"}):
             return
         try:
             if missing:
+                units = dict.fromkeys(name for task in tasks for name in self._units(task))
                 self.connections[node].apply(
                     [{"op": "apt", "packages": missing, "update": True, "off": list(units)}],
                     lambda kind, text: self._says(node, kind, text),

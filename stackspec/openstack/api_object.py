@@ -54,6 +54,17 @@ class ApiObject(Resource):
         return [Change(f"make {self.title}", tuple(differences), "", (action,))]
 
 
+def not_ours(title: str, kind: str, found: Any, project: str, advice: str) -> ActionError:
+    """The error of an object that has the name and that somebody else made: it is neither changed nor deleted.
+
+    :param title: what a step wants to change
+    :param kind: what the `openstack` command calls it
+    :param advice: how to go on, also by handing it over to deployments
+    """
+    output = f"{kind} {found.id} of project {project} has this name, and no deployment made it"
+    return ActionError(f"change {title}", output=output, advice=advice)
+
+
 def compare(found: Any, wanted: dict[str, Any], of: str = "") -> list[Difference]:
     """Attributes of an API object that differ from `wanted`; all of it when `found` is None."""
     if found is None:

@@ -14,7 +14,7 @@ from ..errors import ActionError
 from ..image_format import wrong_format
 from ..resources.base import Context, Difference
 from ..site import Site, cache_directory
-from .api_object import ApiObject, compare
+from .api_object import ApiObject, compare, not_ours
 from .cloud import Cloud
 
 SOURCE = "stackspec_source"
@@ -61,14 +61,11 @@ class Image(ApiObject):
 
     def make(self, cloud: Cloud, context: Context) -> None:
         found = cloud.owned("image.images", self.name, self.project)
-        if found is not None and SOURCE not in found.properties:
-            raise ActionError(
-                f"change image {self.name}",
-                output=f"image {found.id} of project {self.project} has this name, and no deployment made it",
-                advice="rename that image, or give the inventory's another name; or, to let the deployment have it: "
-                f"openstack image set --property {SOURCE}='{_source(context.site, self.image)}' {found.id}",
-            )
         source = _source(context.site, self.image)
+        if found is not None and SOURCE not in found.properties:
+            hand_over = f"openstack image set --property {SOURCE}='{source}' {found.id}"
+            advice = "rename that image, or give the inventory's another name; or, to let the deployment have it: "
+            raise not_ours(self.title, "image", found, self.project, advice + hand_over)
         attributes: dict[str, Any] = {"visibility": self.image.visibility, **self.image.properties}
         if found is not None and found.status == "active" and found.properties.get(SOURCE, source) == source:
             tags = sorted({*found.tags, *self.tags})

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ActionError
 from ..resources.base import Context, Difference
-from .api_object import ApiObject, compare
+from .api_object import ApiObject, compare, not_ours
 from .cloud import Cloud
 
 OWNER = "admin"
@@ -24,12 +23,9 @@ def ours(found: Any, kind: str, title: str, project: str) -> Any:
     :raises ActionError: somebody else made it
     """
     if found is not None and found.description != MARK:
-        raise ActionError(
-            f"change {title}",
-            output=f"{kind} {found.id} of project {project} has this name, and no deployment made it",
-            advice=f"rename it; or, to let the deployment have it: openstack {kind} set --description '{MARK}' "
-            f"{found.id}",
-        )
+        hand_over = f"openstack {kind} set --description '{MARK}' {found.id}"
+        advice = f"rename it; or, to let the deployment have it: {hand_over}"
+        raise not_ours(title, kind, found, project, advice)
     return found
 
 

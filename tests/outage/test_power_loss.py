@@ -125,17 +125,21 @@ def power(lived: Lived, site: Site, cloud: Connection, power_cycle: Callable[...
     return boot
 
 
+def _switched_on(guest: Guest) -> None:
+    wait_for("the guest admits", guest.is_back, GUESTS_WITHIN, every=2, detail=guest.state)
+    guest.ready()
+
+
 def test_server_boots_with_what_it_had(lived: Lived, power: str) -> None:
     """Its user switches it on; file, address and group are as before."""
-    wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
-    lived.guest.ready()
+    _switched_on(lived.guest)
     assert lived.guest.boot_id() != power, "the guest has not noticed: was its node off?"
     assert lived.guest.ssh("cat kept").strip() == "kept"
 
 
 def test_volume_is_attached_and_whole(lived: Lived, power: str, volumes: Volumes) -> None:
     """The guest finds its disk and reads what it had written."""
-    wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
+    _switched_on(lived.guest)
     assert volumes.get("volume", lived.roaming.volume.id).status == "in-use"
     lived.roaming.disk = disk = volumes.find(lived.guest, lived.roaming.volume)
     disk.mount()
@@ -178,8 +182,7 @@ def test_load_balancer_serves_again(lived: Lived, power: str, cloud: Connection)
 
     It tries once. Where no compute node was up by then the load balancer is in ERROR, and its administrator asks again.
     """
-    wait_for("the guest admits", lived.guest.is_back, GUESTS_WITHIN, every=2, detail=lived.guest.state)
-    lived.guest.ready()
+    _switched_on(lived.guest)
     lived.guest.ssh(SERVE.format(name="again"))
 
     def serves() -> bool:
