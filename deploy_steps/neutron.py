@@ -18,6 +18,7 @@ from stackspec.openstack import (
     keystone_authtoken,
     transport_url,
 )
+from stackspec.openstack.rabbitmq import ASK
 from stackspec.resources import Answers, Await, File, Packages, Resource, Service, SpareInterface
 from stackspec.resources.ini import Value
 from stackspec.site import Site
@@ -48,7 +49,7 @@ WantedBy=multi-user.target
 LISTENS = (
     "pid=$(systemctl show --property MainPID --value {unit}); "
     'age=$(ps -o etimes= -p "$pid"); '
-    'test "${{age:-0}}" -gt 600 || rabbitmqctl -q list_queues name | grep -qx q-l3-plugin'
+    'test "${{age:-0}}" -gt 600 || ({ask_rabbitmq} list_queues name) | grep -qx q-l3-plugin'
 )
 """The server has its queue. Asked of RabbitMQ, which takes seconds, only while the server is young."""
 
@@ -115,7 +116,7 @@ def neutron(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached
     )
     yield Service("neutron-server")
     # What an agent asks before that goes nowhere; it waits for the answer, and begins its work minutes later.
-    look = LISTENS.format(unit=site.release.unit("neutron-server")[-1])
+    look = LISTENS.format(ask_rabbitmq=ASK, unit=site.release.unit("neutron-server")[-1])
     yield Await(("sh", "-c", look), "neutron-server listens to its agents", service="neutron-server", timeout=300)
     yield Service("neutron-openvswitch-agent", "neutron-dhcp-agent", "neutron-metadata-agent", "neutron-l3-agent")
     yield Answers(f"http://{controller}:9696/", service="neutron-server")

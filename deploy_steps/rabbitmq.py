@@ -16,6 +16,8 @@ ListenStream=
 ListenStream=127.0.0.1:4369
 ListenStream={address}:4369
 FreeBind=true
+# A tool of Erlang that was called before this was there started a port mapper of its own, which holds the port.
+ExecStartPre=-/usr/bin/epmd -kill
 """
 
 

@@ -552,10 +552,10 @@ def let_start():
         execute(["systemctl", "daemon-reload"])
 
 
-def finish_apt():
-    """Do what is left of an installation whose run was killed after its packages were there."""
+def finish_apt(say=None):
+    """Do what is left of an installation whose run was killed."""
     with APT_LOCK:
-        await_dpkg()
+        _apt([], False, say)
         _follow_packages()
 
 
@@ -578,48 +578,63 @@ def _follow_packages():
         os.unlink(INSTALLING)
 
 
+APT_OPTIONS = ["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Options::=--force-confdef"]
+APT_OPTIONS += ["-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"]
+
+
 def _apt(packages, update, say):
-    options = ["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Options::=--force-confdef"]
-    options += ["-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"]
+    await_dpkg()
+    os.makedirs(os.path.dirname(INSTALLING), mode=0o700, exist_ok=True)
+    _replace(INSTALLING, "", 0o600)
+    keep_policy()
+    broken = interrupted()
+    if broken:
+        # What cannot be configured for want of another package is left to apt.
+        _held_back(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"], say)
+    if update or broken:
+        # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
+        _install(["update", "-o", "APT::Update::Error-Mode=any", *APT_OPTIONS[:4]], say)
+    if broken:
+        # What was killed while its files were unpacked is not mended by --fix-broken alone.
+        _install(["install", "--fix-broken", "--reinstall", *APT_OPTIONS, *half_unpacked()], say)
+    if packages:
+        _install(["install", *APT_OPTIONS, *packages], say)
+    restore_policy()
+
+
+def _install(argv, say):
+    """Run apt-get; its failure ends the step."""
+    status, output = _held_back(["apt-get", *argv], say)
+    if status:
+        restore_policy()
+        raise Failed("install packages", status, output, f"apt-get {argv[0]} ...")
+
+
+def _held_back(argv, say):
+    """Run a tool that installs, while no service may be started: its exit status and what it wrote."""
     script = (
         f'printf %s "$POLICY" | sed "s/PID/$$/" >{POLICY}.new && chmod 755 {POLICY}.new'
         f' && mv {POLICY}.new {POLICY} && exec "$@"'
     )
     env = dict(ENVIRONMENT, DEBIAN_FRONTEND="noninteractive", POLICY=POLICY_TEXT, APT_LISTCHANGES_FRONTEND="none")
-    # Else systemd reads all units anew for each package that brings one, a hundred times; it does so once, below.
+    # Else systemd reads all units anew for each package that brings one, a hundred times; it does so once, later.
     env["SYSTEMD_OFFLINE"] = "1"
-    # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
-    calls = [["apt-get", "update", "-o", "APT::Update::Error-Mode=any", *options[:4]]] if update else []
-    await_dpkg()
-    if interrupted():
-        # What cannot be configured for want of another package is left to the second call.
-        repair = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
-        calls = [repair, *calls, ["apt-get", "install", "--fix-broken", *options]]
-    calls.append(["apt-get", "install", *options, *packages])
-    os.makedirs(os.path.dirname(INSTALLING), mode=0o700, exist_ok=True)
-    _replace(INSTALLING, "", 0o600)
-    keep_policy()
-    for argv in calls:
-        with open(APT_LOG, "ab") as log:
-            start = log.tell()
-            # A session of its own: when the connection dies, apt finishes what it began.
-            child = subprocess.Popen(
-                ["sh", "-c", script, "sh", *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=env,
-                start_new_session=True,
-                pass_fds=LOCKS,
-            )
-        follow(child, start, say)
-        if child.returncode and argv[0] != "dpkg":
-            restore_policy()
-            with open(APT_LOG, "rb") as log:
-                log.seek(start)
-                output = log.read().decode(errors="replace")
-            raise Failed("install packages", child.returncode, output, "apt-get install ...")
-    restore_policy()
+    with open(APT_LOG, "ab") as log:
+        start = log.tell()
+        # A session of its own: when the connection dies, apt finishes what it began.
+        child = subprocess.Popen(
+            ["sh", "-c", script, "sh", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+            pass_fds=LOCKS,
+        )
+    follow(child, start, say)
+    with open(APT_LOG, "rb") as log:
+        log.seek(start)
+        return child.returncode, log.read().decode(errors="replace")
 
 
 def await_dpkg(timeout=600.0):
@@ -639,6 +654,14 @@ def interrupted():
     updates = f"{DPKG}/updates"
     journal = os.path.isdir(updates) and any(name.isdigit() for name in os.listdir(updates))
     return journal or bool(execute(["dpkg", "--audit"])["out"].strip())
+
+
+def half_unpacked():
+    """Packages whose files are there in part, for dpkg was killed while it unpacked them."""
+    listed = execute(["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev}|${binary:Package}\n"])["out"]
+    states = [line.split("|") for line in listed.splitlines()]
+    # Wanted, and either half installed or marked as in need of being installed anew.
+    return [name for state, name in states if state.startswith("i") and (state[1] == "H" or state[2:3] == "R")]
 
 
 def keep_policy():

@@ -14,9 +14,12 @@ from ..inventory import Node
 from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, file, run
 from ..site import Site
 
-# Asked of a stopped server, rabbitmqctl would start Erlang's port mapper, and its socket unit then fails for ever.
-_ASK = "systemctl -q is-active rabbitmq-server && exec rabbitmqctl -q export_definitions - --format json"
-_DEFINITIONS = run("sh", "-c", _ASK)
+ASK = "systemctl -q is-active rabbitmq-server && exec env RABBITMQ_CTL_ERL_ARGS='-start_epmd false' rabbitmqctl -q"
+"""What a look at the server begins with, in a shell: an answer takes seconds.
+
+A look must not start Erlang's port mapper, as rabbitmqctl does when there is none: its socket unit would then fail.
+"""
+_DEFINITIONS = run("sh", "-c", f"{ASK} export_definitions - --format json")
 _FILE = "/var/lib/rabbitmq/stackspec-definitions.json"
 _PERMISSIONS = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
 

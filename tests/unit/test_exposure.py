@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from deploy_steps.rabbitmq import EPMD
+from stackspec.openstack.rabbitmq import ASK
 from stackspec.resources import File
 from stackspec.resources.base import Resource, file, unit
 from stackspec.secrets import redact
@@ -37,12 +39,30 @@ def test_queue_and_its_port_mapper(site: Site) -> None:
         "listeners.tcp.1 = 10.0.0.10:5672",
         "distribution.listener.interface = 10.0.0.10",
     ]
-    lines = files["/etc/systemd/system/epmd.socket.d/stackspec.conf"].splitlines()
+    lines = files[EPMD].splitlines()
     assert [line for line in lines if line.startswith("ListenStream")] == [
         "ListenStream=",
         "ListenStream=127.0.0.1:4369",
         "ListenStream=10.0.0.10:4369",
     ]
+
+
+def test_a_look_starts_no_port_mapper(site: Site) -> None:
+    """As rabbitmqctl does where there is none, say after a run that was killed: the socket could not start then."""
+    load_steps()
+    asked = [
+        query.args[0][-1]
+        for step in STEPS.values()
+        for node in step.nodes(site)
+        for each in step.resources(site, node)
+        if not each.on_runner
+        for query in each.queries(site, node)
+        if query.op == "run" and "rabbitmqctl" in query.args[0][-1]
+    ]
+    assert len(asked) >= 3
+    assert [words for words in asked if words.count("rabbitmqctl") != words.count(ASK)] == []
+    # And what somebody else has started so, the socket ends.
+    assert "ExecStartPre=-/usr/bin/epmd -kill" in written(site, "rabbitmq")[EPMD].splitlines()
 
 
 def test_node_of_before_is_changed_once(site: Site) -> None:
@@ -53,7 +73,7 @@ def test_node_of_before_is_changed_once(site: Site) -> None:
     before = {**units, file(conf): text_file("# mine\nlisteners.tcp.1 = 10.0.0.10:5672\n")}
     titles = [change.title for found in look(site, resources, before) for change in found.changes]
     assert titles[1:] == [
-        "write /etc/systemd/system/epmd.socket.d/stackspec.conf",
+        f"write {EPMD}",
         "restart epmd.socket",
         f"write {conf}",
         "restart rabbitmq-server",

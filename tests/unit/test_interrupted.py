@@ -24,6 +24,7 @@ TOOL = """\
 echo "$(basename "$0") $*" >>LOG
 case "$(basename "$0") $1" in
 "dpkg --audit") cat AUDIT;;
+"dpkg-query --show") cat STATES;;
 "dpkg --force-confdef") exit 1;;
 "apt-get install") POLICY x start; echo "policy $?" >>LOG;;
 esac
@@ -34,14 +35,15 @@ esac
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for a node: made-up apt-get, dpkg and systemctl, which write down how they are called."""
     text = TOOL
-    for word in ("LOG", "AUDIT", "POLICY"):
+    for word in ("LOG", "AUDIT", "STATES", "POLICY"):
         text = text.replace(word, str(tmp_path / word))
-    for name in ("apt-get", "dpkg", "systemctl"):
+    for name in ("apt-get", "dpkg", "dpkg-query", "systemctl"):
         tool = tmp_path / "bin" / name
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(text)
         tool.chmod(0o755)
     (tmp_path / "AUDIT").touch()
+    (tmp_path / "STATES").touch()
     environment = {**node_agent.ENVIRONMENT, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     monkeypatch.setattr(node_agent, "ENVIRONMENT", environment)
     monkeypatch.setattr(node_agent, "execute", _executing(environment))
@@ -77,6 +79,17 @@ def test_interrupted_dpkg_is_repaired_first(here):
     assert names[:3] == [["dpkg", "--audit"], ["dpkg", "--force-confdef"], ["apt-get", "update"]]
     assert "--configure -a" in lines(here)[1]
     assert [line.endswith("etcd-server") for line in lines(here) if "apt-get install" in line] == [False, True]
+
+
+def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here):
+    """apt's --fix-broken says 0 and leaves such a package as it is; each installation after it fails then."""
+    (here / "AUDIT").write_text("The following packages are in a mess due to serious problems\n")
+    (here / "STATES").write_text("ii |bash\niHR|python3-os-ken\niUR|etcd\nrc |old\niF |half-configured\n")
+    node_agent.finish_apt()
+    (mended,) = [line.split() for line in lines(here) if line.startswith("apt-get install")]
+    assert {"--fix-broken", "--reinstall"} < set(mended)
+    assert mended[-2:] == ["python3-os-ken", "etcd"]
+    assert lines(here)[-3:] == FOLLOWS
 
 
 def test_journal_of_dpkg_is_an_interruption_too(here):
