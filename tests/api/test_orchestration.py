@@ -48,11 +48,15 @@ def stack(heat: object, member: Connection, module_owned: Owned) -> Any:
 def test_engines_are_up(heat: object, cloud: Connection) -> None:
     """Every engine reports; the guide's `openstack orchestration service list`."""
 
-    def all_up() -> bool:
+    def engines() -> list[str]:
         found = cloud.orchestration.get("/services").json()["services"]
-        return bool(found) and all((each["binary"], each["status"]) == ("heat-engine", "up") for each in found)
+        return [f"{each['binary']} {each['engine_id']} of {each['hostname']} is {each['status']}" for each in found]
 
-    wait_for("all engines of heat are up", all_up, 90)
+    def all_up() -> bool:
+        found = engines()
+        return bool(found) and all(each.startswith("heat-engine ") and each.endswith(" up") for each in found)
+
+    wait_for("all engines of heat are up", all_up, 90, detail=lambda: "; ".join(engines()))
 
 
 def test_engines_are_not_shown_to_members(heat: object, member: Connection) -> None:

@@ -199,10 +199,14 @@ def test_floating_address_is_associated_through_the_dialog(
     page.locator(".modal-dialog .dropdown-title", has_text=address).wait_for()
     inside.picture("floating address, allocated in the dialog")
     page.get_by_role("button", name="Associate").click()
+    wait_for(
+        f"the floating address {address} is at the server's port {guest.port.id}",
+        lambda: network.get_ip(made.id).port_id == guest.port.id,
+        60,
+        detail=lambda: f"its port is {network.get_ip(made.id).port_id}",
+    )
     row.get_by_text(address).wait_for()
     inside.picture("floating address, associated")
-    found = network.get_ip(made.id).port_id
-    assert found == guest.port.id, f"port of {address}: expected {guest.port.id}, found {found}"
 
 
 def test_volume_is_created_attached_and_deleted_through_the_dialogs(

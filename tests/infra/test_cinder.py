@@ -98,7 +98,10 @@ def test_services_are_up(cinder_volume, cinder_backup, site, storage, cloud):
     wanted = {("cinder-scheduler", site.controller.name)}
     wanted |= {("cinder-volume", f"{node.name}@lvm") for node in storage}
     wanted |= {("cinder-backup", node.name) for node in storage}
-    assert found == dict.fromkeys(wanted, ("enabled", "up"))
+    others = [f"{binary} of {host}: {' and '.join(state)}" for (binary, host), state in found.items()]
+    others = [each for each in others if not each.endswith("enabled and up")]
+    assert not others, f"wanted enabled and up, found {'; '.join(others)}"
+    assert found.keys() == wanted
 
 
 def test_default_type_means_the_backend(cinder_volume, storage, cloud):

@@ -29,7 +29,7 @@ def test_interface_is_the_port(
     assert wanted is not None
     network = cloud.network.get_network(listen_port.network_id)
     assert (link["address"], link["mtu"]) == (listen_port.mac_address, network.mtu)
-    assert "UP" in link["flags"]
+    assert "UP" in link["flags"], f"{site.controller.name}: o-hm0 is down"
     addresses = [(each["local"], each["prefixlen"]) for each in link["addr_info"]]
     assert addresses == [(listen_port.fixed_ips[0]["ip_address"], wanted.network.prefixlen)]
     routes = json.loads(controller.check_output("ip -j route show default"))
@@ -62,8 +62,10 @@ def test_heartbeats_are_admitted(listen_port: Any, controller: testinfra.host.Ho
     address = listen_port.fixed_ips[0]["ip_address"]
     listeners = controller.check_output("ss -Hulnp sport = 5555").splitlines()
     assert [line.split()[3] for line in listeners] == [f"{address}:5555"], listeners
-    rules = controller.run("iptables -S INPUT").stdout.split("\n")
+    rules = controller.run("iptables -S INPUT").stdout.splitlines()
     assert "-P INPUT ACCEPT" in rules, rules
+    refusing = [each for each in rules if "5555" in each and each.endswith(("DROP", "REJECT"))]
+    assert not refusing, f"{controller.check_output('hostname')}: heartbeats are not admitted: {', '.join(refusing)}"
 
 
 def test_certificates_verify(octavia: object, controller: testinfra.host.Host) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 SERVERS = {"account": 6202, "container": 6201, "object": 6200}
@@ -44,7 +46,8 @@ def test_rings_are_as_the_guide_builds_them(name, swift_storage, storage, contro
     devices = [(node, device.rsplit("/", 1)[1]) for node in storage for device in node.devices("swift")]
     counts = f"1024 partitions, 2.000000 replicas, 1 regions, {len(storage)} zones, {len(devices)} devices, "
     assert counts in out, out
-    assert "can be reassigned is 1 (" in out, out
+    (hours,) = re.findall(r"can be reassigned is (\d+)", out)
+    assert hours == "1", f"/etc/swift/{name}.builder: a partition may move again after {hours} hours, wanted 1"
     rows = {tuple(line.split()[index] for index in (2, 3, 5)) for line in out.split("meta")[1].splitlines() if line}
     wanted = {(str(storage.index(node) + 1), f"{node.address}:{SERVERS[name]}", device) for node, device in devices}
     assert rows == wanted
@@ -62,12 +65,13 @@ def test_all_nodes_have_the_same_rings_and_hashes(swift_storage, storage, site, 
         assert not others, f"{', '.join(others)}: /etc/swift/{path} differs from {site.controller.name}'s"
 
 
-def test_hashes_are_secrets_of_their_own(swift, controller):
+def test_hashes_are_secrets_of_their_own(swift, site, controller):
     """Two long values that are not the package's (erratum E81), for root and swift only."""
     lines = [line.partition(" = ") for line in controller.file("/etc/swift/swift.conf").content_string.splitlines()]
     values = [value for key, _, value in lines if key in ("swift_hash_path_suffix", "swift_hash_path_prefix")]
     assert len(set(values)) == 2
-    assert all(len(value) > 30 for value in values), "the paths of objects can be guessed"
+    guessed = f"{site.controller.name}: /etc/swift/swift.conf: the paths of objects can be guessed"
+    assert all(len(value) > 30 for value in values), guessed
     assert controller.file("/etc/swift").mode & 0o007 == 0
 
 

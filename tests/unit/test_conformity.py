@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from stackspec.fault import catalogue
 from stackspec.resources import IniFile
 from stackspec.resources.base import resolve
 from stackspec.step import STEPS, closure, load_steps
@@ -67,6 +68,17 @@ def test_what_the_guide_does_not_have_is_listed(release):
     """With its reason, in data/beyond.yaml: no more is declared, and no less."""
     found = beyond.differences(conformity.guide_plan(release), release, conformity.load_deliberate(release))
     assert found == [], "\n".join(found)
+
+
+def test_what_promises_stand_on_can_fail():
+    """A test that an entry leans on is one that a fault of the catalogue breaks; mutants break the suite's own."""
+    entries = [each for release in RELEASES for each in conformity.load_deliberate(release).values()]
+    tests = {each["checked_by"] for each in entries if "checked_by" in each}
+    shown = {(path, word) for each in catalogue().values() for path in each.shows for word in each.only.split()}
+    for test in sorted(tests):
+        path, _, name = test.partition("::")
+        broken = [word for file, word in shown if file == path and (word in name or file.endswith("test_drift.py"))]
+        assert broken or path.startswith("tests/unit/"), f"no fault shows in {test}: add one to faults/"
 
 
 @pytest.mark.parametrize("pair", guide_order.ANY_ORDER)
