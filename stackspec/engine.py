@@ -57,6 +57,7 @@ class Engine:
         self.site = site
         self.steps = closure(steps)
         self.connections = connections or Connections(site.inventory.ssh, site.nodes.values())
+        self.connections.when_lost = lambda node: self._says(node, "says", f"the connection to {node} was lost")
         self.shared = Shared(site, self.connections)
         self.tasks = [
             Task(STEPS[name], node, STEPS[name].resources(site, node))

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import execnet
@@ -73,13 +73,18 @@ class Connection:
     :param node: the node
     :param ssh: how it is reached
     :param spec: execnet's address of another interpreter than the one that ssh finds there
+    :param when_lost: called when it ends and nobody has closed it
     :raises InputError: the node cannot be reached, or ssh or sudo ask for something
     """
 
-    def __init__(self, node: Node, ssh: Ssh, spec: str | None = None) -> None:
+    def __init__(
+        self, node: Node, ssh: Ssh, spec: str | None = None, when_lost: Callable[[], None] = lambda: None
+    ) -> None:
         self.node = node
         self._ssh = ssh
         self._spec = spec
+        self._when_lost = when_lost
+        self._closing = False
         self._lock = threading.Lock()
         self._answers: dict[int, queue.SimpleQueue[Any]] = {}
         self._number = 0
@@ -109,7 +114,7 @@ class Connection:
             ) from None
         if isinstance(channel, Exception):
             raise InputError(f"node {self.node.name}: {channel}")
-        self._channel, self._heard = channel, time.monotonic()
+        self._channel, self._heard, self._closing = channel, time.monotonic(), False
         channel.setcallback(lambda message: self._receive(channel, message), endmarker=None)
 
     def reopen(self, holder: str = "") -> None:
@@ -167,9 +172,11 @@ class Connection:
                 if channel is not self._channel:
                     return
                 waiting = list(self._answers.values())
-                self._number = -1
+                new, self._number = self._number >= 0, -1
             for answers in waiting:
                 answers.put(("lost", None))
+            if new and not self._closing:
+                self._when_lost()
             return
         number, kind, payload = message
         with self._lock:
@@ -246,6 +253,11 @@ class Connection:
             f"see whether it is alive (ssh {self.node.ssh_host or self.node.address}); the next --deploy goes on here"
         )
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended."""
+        return self._number < 0
+
     def _lost(self) -> NodeError:
         return NodeError(f"the connection to {self.node.name} was lost; the next --deploy goes on here")
 
@@ -289,6 +301,7 @@ class Connection:
 
     def close(self) -> None:
         """End the interpreter on the node."""
+        self._closing = True
         # In a thread: a farewell waits behind what a node that stands still has not read.
         ending = threading.Thread(target=self._group.terminate, kwargs={"timeout": 2.0}, daemon=True)
         ending.start()
@@ -316,6 +329,8 @@ class Connections:
     """The connections of a site, opened once, many at the same time."""
 
     def __init__(self, ssh: Ssh, nodes: Iterable[Node]) -> None:
+        self.when_lost: Callable[[str], None] = lambda node: None
+        """Called with each node whose connection ends unasked, also while nothing is asked of it."""
         self._ssh = ssh
         self._nodes = list(nodes)
         self._open: dict[str, Connection] = {}
@@ -336,7 +351,7 @@ class Connections:
 
         def connect(node: Node) -> None:
             try:
-                self._open[node.name] = Connection(node, self._ssh)
+                self._open[node.name] = Connection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
             except InputError as error:
                 errors.append(str(error))
 
@@ -351,7 +366,8 @@ class Connections:
 
         :param holder: who deploys, for others to read
         :param say: called with a node and who works there while that is waited for
-        :raises InputError: naming every node where another deployment works, as far as they answer within seconds
+        :raises InputError: naming every node where another deployment works, as far as they answer within seconds, or
+            a node that was lost meanwhile
         """
 
         def work(name: str) -> str:
@@ -362,13 +378,16 @@ class Connections:
             return ""
 
         with ThreadPoolExecutor(len(self._open) or 1) as pool:
-            asked = [pool.submit(work, name) for name in self.names()]
-            for answer in as_completed(asked):
-                if answer.result():
+            asked = waited_for = {pool.submit(work, name) for name in self.names()}
+            while waited_for:
+                known, waited_for = wait(waited_for, timeout=TURN, return_when=FIRST_COMPLETED)
+                lost = [f"node {name}: {self[name]._lost()}" for name in self.names() if self[name].is_lost]
+                if lost or any(each.result() for each in known):
                     # The others may wait for long, and in vain.
                     known, _ = wait(asked, timeout=ANSWERS_TOGETHER)
                     self.close()
-                    raise InputError("\n".join(sorted(filter(None, (each.result() for each in known)))))
+                    refused = [each.result() for each in known if each.result()]
+                    raise InputError("\n".join(sorted(refused or lost)))
 
     def close(self) -> None:
         """Close every connection."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import openstack
 import tenacity
@@ -30,7 +32,9 @@ SECRETS = ("password", "application_credential_secret", "token", "passcode")
 SHORTEST = 6
 """Characters of a secret from which on it is looked for in texts: a shorter one stands in every other word."""
 REACHED_FOR = 2.0
-"""Seconds for which an unreachable keystone is taken as unreachable."""
+"""Seconds for which a service that is not reachable is taken as not reachable."""
+REACHED_WITHIN = 5.0
+"""Seconds in which a connection to a service is made, or it is taken as not reachable."""
 
 
 def auth_url(site: Site) -> str:
@@ -88,6 +92,7 @@ class Cloud:
         self._lists: dict[str, list[Any]] = {}
         self._proved: set[tuple[str, str]] = set()
         self._asked = 0.0
+        self._silent: dict[str, float] = {}
         self._reachable = False
         self._certain = False
         self._refusal = ""
@@ -160,6 +165,8 @@ class Cloud:
                 raise CannotTell(self._refusal)
             if kind not in self._lists:
                 try:
+                    if not self._certain:
+                        self._reach(service)
                     query = _QUERIES.get(kind, {})
                     self._lists[kind] = list(getattr(getattr(self.connection, service), name)(**query))
                 except exceptions.EndpointNotFound:
@@ -171,6 +178,26 @@ class Cloud:
                         raise
                     raise CannotTell(f"{kind} cannot be listed: {type(error).__name__}: {error}") from None
             return self._lists[kind]
+
+    def _reach(self, service: str) -> None:
+        """See that somebody listens at a service's address: where nobody does, the client is patient with each list.
+
+        :raises CannotTell: nobody does
+        """
+        found = self.connection.session.get_endpoint(
+            service_type=service.replace("_", "-"), region_name=self.site.region, skip_discovery=True
+        )
+        url = urlsplit(found or "")
+        if url.hostname is None:
+            return  # The catalog has no such service, and the client says so.
+        if time.monotonic() > self._silent.get(service, 0.0) + REACHED_FOR:
+            try:
+                port = url.port or (443 if url.scheme == "https" else 80)
+                socket.create_connection((url.hostname, port), REACHED_WITHIN).close()
+                return
+            except OSError:
+                self._silent[service] = time.monotonic()
+        raise CannotTell(f"the {service.replace('_', ' ')} service at {url.netloc} does not answer")
 
     def find(self, kind: str, **wanted: Any) -> Any | None:
         """The object of `kind` whose attributes have the `wanted` values."""

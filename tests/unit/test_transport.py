@@ -8,6 +8,7 @@ import grp
 import http.server
 import os
 import pwd
+import queue
 import signal
 import stat
 import subprocess
@@ -384,7 +385,7 @@ def test_a_login_that_was_broken_off_is_tried_again(tmp_path: Path, monkeypatch:
 def test_connections_are_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     opening, most, lock = 0, 0, threading.Lock()
 
-    def connect(node: Node, ssh: Ssh) -> str:
+    def connect(node: Node, ssh: Ssh, when_lost: object) -> str:
         nonlocal opening, most
         with lock:
             opening += 1
@@ -449,6 +450,32 @@ def test_node_that_is_lost_is_said_while_others_are_waited_for(tmp_path: Path, m
                 held.result(timeout=10)
         assert "waits" not in str(caught.value)
         assert connections.names() == []
+    finally:
+        busy.close()
+
+
+def test_node_of_which_nothing_is_asked_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told at once, and who waits for other nodes to be held does not go on waiting; a farewell is no loss."""
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    connections = Connections(Ssh(), [make_node("waits"), make_node("gone")])
+    connections.when_lost = told.put
+    monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
+    monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
+    busy = Connection(make_node(), Ssh(), spec="popen")
+    busy.hold("ann")
+    connections.open()
+    gone = connections["gone"]
+    agent = int(ask(gone, run("sh", "-c", "echo $PPID"))["out"])
+    monkeypatch.setattr(gone, "hold", lambda holder, say: None)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(connections.hold, "bob", lambda node, text: None)
+            time.sleep(0.5)
+            os.kill(agent, signal.SIGKILL)
+            assert told.get(timeout=10) == "gone"
+            with pytest.raises(InputError, match="node gone: the connection to gone was lost"):
+                held.result(timeout=10)
+        assert told.empty()
     finally:
         busy.close()
 

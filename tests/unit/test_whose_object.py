@@ -171,7 +171,8 @@ class TestListThatFails:
 
         identity = SimpleNamespace(projects=projects, create_project=lambda **given: made.append(given["name"]))
         cloud = Cloud(site)
-        cloud._connection = SimpleNamespace(identity=identity)  # type: ignore[assignment]
+        session = SimpleNamespace(get_endpoint=lambda **_: None)
+        cloud._connection = SimpleNamespace(identity=identity, session=session)  # type: ignore[assignment]
         monkeypatch.setattr(cloud, "reachable", lambda: True)
         return cloud, made
 
@@ -218,6 +219,23 @@ class TestListThatFails:
         monkeypatch.setattr("stackspec.openstack.cloud.auth_url", lambda site: f"http://127.0.0.1:{port}/v3")
         with pytest.raises(CannotTell, match=rf"keystone at http://127\.0\.0\.1:{port}/v3 does not answer$"):
             Cloud(site).list("identity.projects")
+
+    def test_of_a_service_that_does_not_run(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The client is not asked: it tries for a quarter of a minute, and a look asks for many lists."""
+        cloud, _ = self.cloud(site, monkeypatch)
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        asked: list[dict[str, Any]] = []
+
+        def endpoint(**wanted: Any) -> str:
+            asked.append(wanted)
+            return f"http://{address}/v2"
+
+        cloud._connection.session.get_endpoint = endpoint  # type: ignore[union-attr,method-assign]
+        for _ in range(2):
+            with pytest.raises(CannotTell, match=f"the block storage service at {address} does not answer"):
+                cloud.list("block_storage.types")
+        assert asked[0]["service_type"] == "block-storage"
 
     def test_id_in_a_file(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is set is neither called wrong nor taken away; to write it fails with the reason."""
