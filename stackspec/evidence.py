@@ -20,6 +20,8 @@ _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
 _ERROR = re.compile(r" (?:ERROR|CRITICAL) \S+ \[[^]]*\] (?P<text>.+)")
 """A line of oslo.log: date, process, level, module, request and who asked, text."""
 _INSTANCE = re.compile(r"^\[instance: [0-9a-f-]{36}\] ")
+_TRACEBACK = re.compile(r"""\['Traceback .*, (['"])(?P<last>.+?)(?:\\n)?\1\]""")
+"""Lines of a traceback as nova logs what another node told it; the last one is the exception."""
 _STAMP = len("2026-01-01 10:00:00.123")
 REQUESTS = "stackspec_requests"
 """Attribute of a failed phase's report: ids of the requests that its exception came from."""
@@ -96,23 +98,21 @@ def requests_of(error: BaseException | None) -> list[str]:
 def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
     """The error that services logged for the requests of a failed test, with its node; empty when there is none.
 
-    Of the requests that failed the last one, if they say anything. Else the first of all that the test made: others
-    only pass it on.
+    The first of those that the requests met which failed, if they met one; else the first of all that the test made.
+    Later ones only pass it on.
 
     :param tails: what `gather` found
     """
-    of_requests, of_test = "", ("", "")
+    first: dict[bool, tuple[str, str]] = {}
     for tail in tails:
         of_all = str(tail.get("title") or "").startswith(COMPLAINTS)
         for line in str(tail.get("text") or "").splitlines():
             if not ((match := _ERROR.search(line)) and _REQUEST.search(line)):
                 continue
-            told = f"{tail.get('node')} logs: {_INSTANCE.sub('', match['text']).strip()[:LOGGED]}"
-            if not of_all:
-                of_requests = told
-            elif not of_test[1] or line[:_STAMP] < of_test[0]:
-                of_test = line[:_STAMP], told
-    return of_requests or of_test[1]
+            if of_all not in first or line[:_STAMP] < first[of_all][0]:
+                told = _TRACEBACK.sub(r"\g<last>", _INSTANCE.sub("", match["text"])).strip()
+                first[of_all] = line[:_STAMP], f"{tail.get('node')} logs: {told[:LOGGED]}"
+    return first.get(False, first.get(True, ("", "")))[1]
 
 
 def write_versions(engine: Engine, log: EventLog) -> None:

@@ -146,3 +146,13 @@ def test_of_several_services_that_complain_the_first_knows_why() -> None:
         )
     ]
     assert evidence.error_in(tails) == "compute01 logs: no disk"
+    tails = [{**each, "title": "log lines of req-1"} for each in tails]
+    assert evidence.error_in(tails) == "compute01 logs: no disk"
+
+
+def test_of_a_traceback_that_nova_logs_as_a_list_its_end_is_told() -> None:
+    """The conductor says so what the compute nodes told it, and nobody reads so far."""
+    lines = ["Traceback (most recent call last):\n", '  File "x.py", line 1, in a\n', "NotEnough: of 'it', 1\n"]
+    text = f"2026-01-01 10:00:00.100 1 ERROR nova.x [{REQUEST} req-2 admin] Error from last host: c (node c): {lines}\n"
+    found = evidence.error_in([{"title": evidence.COMPLAINTS, "node": "controller", "text": text}])
+    assert found == "controller logs: Error from last host: c (node c): NotEnough: of 'it', 1"
