@@ -160,13 +160,22 @@ def do_kill(journal, units):
 
 def do_restart(journal, units):
     journal.note("restart", *units)
+    before = starts(units)
     # A service that does not start with what is wrong, or is not ready for minutes, is a fault like others.
     call("systemctl", "restart", "--no-block", *units)
     until = time.monotonic() + READY
     while time.monotonic() < until:
         time.sleep(1)
-        if call("systemctl", "is-active", *units).returncode == 0:
+        now = starts(units)
+        new = all(not old or now[unit] != old for unit, old in before.items())
+        if new and call("systemctl", "is-active", *units).returncode == 0:
             break
+
+
+def starts(units):
+    """What systemd calls the last start of each unit; empty for one that was never started."""
+    show = ("systemctl", "show", "--property=InvocationID", "--value")
+    return {unit: call(*show, unit).stdout.strip() for unit in units}
 
 
 def do_option(journal, change):
