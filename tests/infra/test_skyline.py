@@ -44,12 +44,12 @@ def test_every_service_has_its_place_behind_nginx(skyline_url, site, user_cloud)
 
 def test_api_server_is_behind_nginx_only(skyline, site, controller):
     """The API server itself is not to be reached from elsewhere (erratum E94)."""
-    assert controller.socket(f"tcp://127.0.0.1:{BEHIND}").is_listening
     for address in (site.controller.address, str(site.controller.provider.address)):
         with socket.socket() as client:
             client.settimeout(5)
             refused = client.connect_ex((address, BEHIND))
         assert refused == errno.ECONNREFUSED, f"the API server can be reached past nginx: {address}, port {BEHIND}"
+    assert controller.socket(f"tcp://127.0.0.1:{BEHIND}").is_listening, f"nobody listens on 127.0.0.1:{BEHIND}"
     assert controller.socket(f"tcp://0.0.0.0:{PORT}").is_listening
 
 
