@@ -426,7 +426,7 @@ def _folder_to_disk(folder):
         os.close(descriptor)
 
 
-def directory(path, mode=0o755, owner="root", group="root"):
+def directory(path, mode, owner, group):
     os.makedirs(path, exist_ok=True)
     os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(path, mode)
@@ -493,7 +493,7 @@ def await_http(url, statuses, timeout=90.0, units=()):
         if answer in statuses:
             return
         if time.monotonic() > until:
-            raise Failed(f"{url} answers {answer!r} after {timeout:g} s, wanted {statuses}", units=units)
+            raise Failed(f"{url} answers {answer!r} after {timeout:g} s, wanted {list(statuses)}", units=units)
         time.sleep(0.2)
 
 
