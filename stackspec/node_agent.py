@@ -270,20 +270,8 @@ def facts(queries):
             answers.append({**units.get(args[0], unknown), "started_with": started_with(args[0])})
         elif op == "package":
             answers.append(packages[args[0]])
-        elif op == "file":
-            answers.append(portable(read_file(args[0])))
-        elif op == "bytes":
-            answers.append(read_bytes(args[0]))
-        elif op == "disk":
-            answers.append(read_disk(args[0]))
-        elif op == "http":
-            answers.append(get(args[0]))
-        elif op == "unfinished":
-            answers.append(unfinished())
-        elif op == "run":
-            answers.append(execute(args[0], stdin=args[1], user=args[2], timeout=60.0))
         else:
-            raise Failed(f"unknown query {op}")
+            answers.append(QUERIES[op](*args))
     return answers
 
 
@@ -770,6 +758,15 @@ def holders_of(path):
     return found
 
 
+# Beside "unit" and "package", of which all are read at once.
+QUERIES = {
+    "file": lambda path: portable(read_file(path)),
+    "bytes": read_bytes,
+    "disk": read_disk,
+    "http": get,
+    "unfinished": unfinished,
+    "run": lambda argv, stdin, user: execute(argv, stdin, user, timeout=60.0),
+}
 OPERATIONS = {
     "write": write,
     "outdate": outdate,

@@ -1,4 +1,4 @@
-"""Actions of resources and operations of the node agent are the same."""
+"""What resources do and ask on nodes, what the node agent can do and answer, and what the fakes answer are the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import MISSING, fields
 import pytest
 
 from stackspec import node_agent
-from stackspec.resources import actions
+from stackspec.resources import actions, base
 from stackspec.resources.actions import Execute, NodeAction, Write
+
+from .bare import ANSWERS
+from .fake_nodes import FakeConnection
 
 TYPES = [each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__]
 
@@ -25,6 +28,15 @@ def test_fields_are_what_the_operation_takes(action: type[NodeAction]) -> None:
     taken = {each.name: MISSING if each.default is each.empty else each.default for each in parameters}
     taken.pop("say", None)
     assert {each.name: each.default for each in fields(action)} == taken
+
+
+def test_each_query_has_an_answer_here_and_of_every_fake() -> None:
+    makers = [each for each in vars(base).values() if getattr(each, "__annotations__", {}).get("return") == "Query"]
+    asked = [each(*inspect.getfullargspec(each).args) for each in makers]
+    assert sorted(each.op for each in asked) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
+    for each in asked:
+        inspect.signature(node_agent.QUERIES.get(each.op, lambda name: None)).bind(*each.args)
+        assert callable(getattr(FakeConnection, f"_{each.op}"))
 
 
 def test_message() -> None:
