@@ -14,6 +14,7 @@ from typing import Any
 from . import node_agent
 from .errors import StackspecError
 from .ledger import Ledger
+from .resources.actions import Apt, InService, Record
 from .resources.base import Query, Shared, file, package
 from .resources.service import Service
 from .schedule import Schedule
@@ -221,9 +222,9 @@ class Engine:
         tasks = self.on_node[node].values()
         if node not in self._held and not any(task.made for task in tasks):
             return
-        units = [unit for task in tasks if task.state == "done" for unit in self._units(task)]
+        units = tuple(unit for task in tasks if task.state == "done" for unit in self._units(task))
         with contextlib.suppress(StackspecError):  # A node that is lost has failed its steps.
-            self.connections[node].apply([{"op": "in_service", "units": units}])
+            self.connections[node].apply([InService(units)])
 
     def _schedule(self, pool: ThreadPoolExecutor) -> None:
         schedule = Schedule(self.tasks, {name: STEPS[name].needs for name in self.steps}, self.site.nodes)
@@ -277,7 +278,7 @@ class Engine:
             if missing:
                 units = dict.fromkeys(name for task in tasks for name in self._units(task))
                 self.connections[node].apply(
-                    [{"op": "apt", "packages": missing, "update": True, "off": list(units)}],
+                    [Apt(tuple(missing), update=True, off=tuple(units))],
                     lambda kind, text: self._says(node, kind, text),
                 )
             for each, task in shared.items():
@@ -305,8 +306,8 @@ class Engine:
             task.apply(self.site, self.connections[task.node.name], self.shared)
             if task.made:
                 line = self._ledger.line(self.event(task, "done"), task.digest)
-                record = {"op": "record", "path": Ledger.ON_NODE, "line": line}
-                self.connections[task.node.name].apply([record, {"op": "in_service", "units": self._units(task)}])
+                done = [Record(Ledger.ON_NODE, line), InService(tuple(self._units(task)))]
+                self.connections[task.node.name].apply(done)
             self._finish(task, "done")
         except Exception as error:
             text = str(error) if isinstance(error, StackspecError) else f"{type(error).__name__}: {error}"

@@ -270,20 +270,8 @@ def facts(queries):
             answers.append({**units.get(args[0], unknown), "started_with": started_with(args[0])})
         elif op == "package":
             answers.append(packages[args[0]])
-        elif op == "file":
-            answers.append(portable(read_file(args[0])))
-        elif op == "bytes":
-            answers.append(read_bytes(args[0]))
-        elif op == "disk":
-            answers.append(read_disk(args[0]))
-        elif op == "http":
-            answers.append(get(args[0]))
-        elif op == "unfinished":
-            answers.append(unfinished())
-        elif op == "run":
-            answers.append(execute(args[0], stdin=args[1], user=args[2], timeout=60.0))
         else:
-            raise Failed(f"unknown query {op}")
+            answers.append(QUERIES[op](*args))
     return answers
 
 
@@ -426,7 +414,7 @@ def _folder_to_disk(folder):
         os.close(descriptor)
 
 
-def directory(path, mode=0o755, owner="root", group="root"):
+def directory(path, mode, owner, group):
     os.makedirs(path, exist_ok=True)
     os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(path, mode)
@@ -493,7 +481,7 @@ def await_http(url, statuses, timeout=90.0, units=()):
         if answer in statuses:
             return
         if time.monotonic() > until:
-            raise Failed(f"{url} answers {answer!r} after {timeout:g} s, wanted {statuses}", units=units)
+            raise Failed(f"{url} answers {answer!r} after {timeout:g} s, wanted {list(statuses)}", units=units)
         time.sleep(0.2)
 
 
@@ -770,6 +758,15 @@ def holders_of(path):
     return found
 
 
+# Beside "unit" and "package", of which all are read at once.
+QUERIES = {
+    "file": lambda path: portable(read_file(path)),
+    "bytes": read_bytes,
+    "disk": read_disk,
+    "http": get,
+    "unfinished": unfinished,
+    "run": lambda argv, stdin, user: execute(argv, stdin, user, timeout=60.0),
+}
 OPERATIONS = {
     "write": write,
     "outdate": outdate,

@@ -9,7 +9,8 @@ from typing import Any
 
 from .errors import ActionError, CannotTell
 from .inventory import Node
-from .resources.base import Change, Context, Difference, NodeAction, Query, Resource, Shared
+from .resources.actions import NodeAction, Outdate
+from .resources.base import Change, Context, Difference, Query, Resource, Shared
 from .resources.packages import Packages
 from .site import Site
 from .step import Step
@@ -72,7 +73,7 @@ class Task:
                 changes = [
                     Change(f"look at {resource.title}", (Difference(resource.title, "known", f"cannot tell: {error}"),))
                 ]
-            context.pending.update(path for change in changes for path in change.touches)
+            context.pending.update(each for change in changes for each in (*change.touches, *change.marks))
             context.watched += resource.paths(site)
             findings.append(Finding(resource, changes))
         self.findings = findings
@@ -139,17 +140,16 @@ class Task:
             context.watched += resource.paths(site)
             done += 1
             for change in changes:
-                context.pending.update(change.touches)
+                context.pending.update((*change.touches, *change.marks))
                 # Files are seen by their content; that anything else was changed is lost with a run that is killed.
-                titles = [each for each in change.touches if not each.startswith("/")]
-                note: tuple[NodeAction, ...] = ({"op": "outdate", "names": titles},) if titles else ()
+                note = (Outdate(change.marks),) if change.marks else ()
                 for action in (*note, *change.actions):
-                    if callable(action):
-                        self.failed_at = resource.title
-                        action()
-                    else:
+                    if isinstance(action, NodeAction):
                         actions.append(action)
                         owners.append((resource, change))
+                    else:
+                        self.failed_at = resource.title
+                        action()
                 self.made.append(change)
             if changes and resource.read_again:
                 break

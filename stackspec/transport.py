@@ -17,6 +17,7 @@ import execnet
 from . import node_agent
 from .errors import ActionError, InputError, NodeError
 from .inventory import Node, Ssh
+from .resources.actions import Hold, NodeAction
 from .resources.base import Query
 
 CONNECT_TIMEOUT = 10
@@ -276,14 +277,14 @@ class Connection:
                 answer["content"] = answer["content"].decode(errors="surrogateescape")
         return dict(zip(asked, answers, strict=True))
 
-    def apply(self, actions: Sequence[dict[str, Any]], on_event: Callable[[str, Any], None] | None = None) -> None:
+    def apply(self, actions: Sequence[NodeAction], on_event: Callable[[str, Any], None] | None = None) -> None:
         """Carry out `actions` in order, in one round trip.
 
         :param on_event: called with ("applied", index) after each and ("says", text) for progress
         :raises ActionError: the first that failed
         """
         if actions:
-            self._ask("apply", [_portable(action) for action in actions], on_event)
+            self._ask("apply", [_portable(action.message()) for action in actions], on_event)
 
     def hold(self, holder: str, say: Callable[[str], None] = lambda text: None) -> None:
         """Have the node for this deployment alone, until the connection and what runs by it have ended.
@@ -293,9 +294,8 @@ class Connection:
         :raises InputError: another deployment, or a command that it left, works there
         """
         self._holder = holder
-        action = {"op": "hold", "path": LOCK, "holder": holder}
         try:
-            self.apply([action], lambda kind, text: say(str(text)) if kind == "says" else None)
+            self.apply([Hold(LOCK, holder)], lambda kind, text: say(str(text)) if kind == "says" else None)
         except (ActionError, NodeError) as error:
             raise InputError(f"node {self.node.name}: {error}") from None
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..inventory import Node
-from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, file, package, run
+from ..resources.actions import Execute, Write
+from ..resources.base import Change, Context, Difference, Query, Resource, file, package, run
 from ..site import Site
 
 CLIENT = ("mariadb", "--batch", "--skip-column-names")
@@ -74,13 +75,7 @@ class Database(Resource):
             account = f"'{user}'@'{host}'"
             sql += f"CREATE USER IF NOT EXISTS {account}; ALTER USER {account} IDENTIFIED BY '{password}';\n"
             sql += f"GRANT ALL PRIVILEGES ON `{self.name}`.* TO {account};\n"
-        action = {
-            "op": "command",
-            "argv": CLIENT,
-            "stdin": sql,
-            "what": f"make database {self.name}",
-            "units": ["mariadb"],
-        }
+        action = Execute(CLIENT, sql, what=f"make database {self.name}", units=("mariadb",))
         return [Change(f"make database {self.name}", tuple(differences), "", (action,))]
 
 
@@ -141,10 +136,10 @@ class DbSync(Resource):
         # Tables of a first sync that was killed hold nothing yet, and may be in the way of the second one.
         first = made_for == FIRST or str(context.facts[self._tables()]["out"]).strip() == "0"
         word = FIRST if first else "unfinished"
-        begin: NodeAction = {"op": "write", "path": stamp, "content": f"{word}\n", "mode": 0o644}
-        sync: NodeAction = {"op": "command", "argv": self.argv, "user": self.user, "timeout": 900.0}
+        begin, end = Write(stamp, f"{word}\n", 0o644), Write(stamp, f"{installed}\n", 0o644)
+        mend: tuple[Execute, ...] = ()
         if made_for == FIRST:
             sql = "".join(f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" for name in (self.database, *self.fills))
-            sync["mend"] = ({"op": "command", "argv": CLIENT, "stdin": sql, "what": f"empty {self.database}"},)
-        end: NodeAction = {**begin, "content": f"{installed}\n"}
-        return [Change(" ".join(self.argv), (difference,), "", (begin, sync, end), (self.title,))]
+            mend = (Execute(CLIENT, sql, what=f"empty {self.database}"),)
+        sync = Execute(self.argv, user=self.user, timeout=900.0, mend=mend)
+        return [Change(" ".join(self.argv), (difference,), "", (begin, sync, end), marks=(self.title,))]

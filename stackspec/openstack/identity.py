@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import CannotTell
 from ..inventory import Node
+from ..resources.actions import Execute
 from ..resources.base import Change, Context, Difference, Query, Resource, file
 from ..site import Site
 from .api_object import ApiObject, compare
@@ -46,7 +47,7 @@ class Bootstrap(Resource):
         for interface, url in urls.items():
             argv += [f"--bootstrap-{interface}-url", url]
         env = {"OS_BOOTSTRAP_PASSWORD": context.site.password("admin")}
-        action = {"op": "command", "argv": argv, "env": env}
+        action = Execute(tuple(argv), env=env)
         difference = Difference("keystone", "admin can log in, endpoints exist", now)
         return [Change("run keystone-manage bootstrap", (difference,), "", (action,))]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..inventory import Node
-from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, Shared, run, unit
+from ..resources.actions import Execute, NodeAction
+from ..resources.base import Change, Context, Difference, Query, Resource, Shared, run, unit
 from ..site import Site
 from ..transport import Connection
 from .database import CLIENT
@@ -70,7 +71,7 @@ class NoStuckLoadBalancer(Resource):
             "UPDATE octavia.load_balancer SET provisioning_status='ERROR', updated_at=UTC_TIMESTAMP()"
             f" WHERE id IN ({keys}) AND provisioning_status LIKE 'PENDING%'"
         )
-        action: NodeAction = {"op": "command", "argv": CLIENT, "stdin": sql, "what": "set load balancers to ERROR"}
+        action = Execute(CLIENT, sql, what="set load balancers to ERROR")
         return [Change("set load balancers to ERROR that their worker left", differences, "", (action,))]
 
 
@@ -88,7 +89,7 @@ def set_free(site: Site, keys: Iterable[str]) -> list[str]:
     try:
         facts = connection.facts(resource.queries(site, node))
         changes = resource.changes(Context(site, node, facts, Shared(site)))
-        connection.apply([action for change in changes for action in change.actions if isinstance(action, dict)])
+        connection.apply([action for change in changes for action in change.actions if isinstance(action, NodeAction)])
     finally:
         connection.close()
     return [f"set to ERROR: {difference}" for change in changes for difference in change.differences]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..inventory import Node
-from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, run
+from ..resources.actions import AwaitCommand, Execute
+from ..resources.base import Change, Context, Difference, Query, Resource, run
 from ..site import Site
 from .references import Id
 
@@ -45,11 +46,10 @@ class OvsSetting(Resource):
         found = dict(rows[0][0][1]).get(self.key) if rows else None
         if found == self.value:
             return []
-        argv = ["ovs-vsctl", "--no-wait", "--timeout=10", "set", "Open_vSwitch", "."]
-        action: NodeAction = {"op": "command", "argv": [*argv, f"other_config:{self.key}={self.value}"]}
-        return [
-            Change(f"set {self.title}", (Difference(self.title, self.value, str(found)),), "", (action,), (self.title,))
-        ]
+        option = f"other_config:{self.key}={self.value}"
+        action = Execute(("ovs-vsctl", "--no-wait", "--timeout=10", "set", "Open_vSwitch", ".", option))
+        difference = Difference(self.title, self.value, str(found))
+        return [Change(f"set {self.title}", (difference,), "", (action,), marks=(self.title,))]
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,12 @@ class OvsBridge(Resource):
         argv += ["--", "set", "Bridge", self.name, f"datapath_type={self.datapath}"]
         argv += ["--", "--may-exist", "add-port", self.name, self.port]
         look = f"ip -o address show dev {self.name} | grep -qF ' {self.address} '"
-        actions: tuple[NodeAction, ...] = (
+        what = f"wait for {self.address} on {self.name}"
+        actions = (
             # First: that it is up is not looked at once it is in the bridge.
-            {"op": "command", "argv": ["ip", "link", "set", self.port, "up"]},
-            {"op": "command", "argv": argv, "units": ["ovs-vswitchd"]},
-            {
-                "op": "await_command",
-                "argv": ["sh", "-c", look],
-                "timeout": 30.0,
-                "what": f"wait for {self.address} on {self.name}",
-                "units": ["systemd-networkd"],
-            },
+            Execute(("ip", "link", "set", self.port, "up")),
+            Execute(tuple(argv), units=("ovs-vswitchd",)),
+            AwaitCommand(("sh", "-c", look), timeout=30.0, what=what, units=("systemd-networkd",)),
         )
         return [Change(f"make {self.title}", tuple(differences), "", actions)]
 
@@ -173,8 +168,8 @@ class OvsNeutronPort(Resource):
         argv += ["--", "set", "Interface", self.name, "type=internal", f'mac="{mac}"', f"mtu_request={mtu}"]
         for key, value in identifiers.items():
             argv += ["--", "set", "Interface", self.name, f'external-ids:{key}="{value}"']
-        action: NodeAction = {"op": "command", "argv": argv, "units": ["ovs-vswitchd"]}
-        return [Change(f"make {self.title}", tuple(differences), "", (action,), (self.title,))]
+        action = Execute(tuple(argv), units=("ovs-vswitchd",))
+        return [Change(f"make {self.title}", tuple(differences), "", (action,), marks=(self.title,))]
 
 
 def _addresses(answer: dict[str, Any]) -> list[str]:

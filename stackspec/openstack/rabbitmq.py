@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..inventory import Node
-from ..resources.base import Change, Context, Difference, NodeAction, Query, Resource, file, run
+from ..resources.actions import Execute, Remove, Write
+from ..resources.base import Change, Context, Difference, Query, Resource, file, run
 from ..site import Site
 
 ASK = "systemctl -q is-active rabbitmq-server && exec env RABBITMQ_CTL_ERL_ARGS='-start_epmd false' rabbitmqctl -q"
@@ -68,11 +69,10 @@ class RabbitUser(Resource):
             "tags": [],
         }
         definitions = json.dumps({"users": [user], "permissions": [permissions]})
-        owner = {"mode": 0o600, "owner": "rabbitmq", "group": "rabbitmq"}
-        actions: tuple[NodeAction, ...] = (
-            {"op": "write", "path": _FILE, "content": definitions, **owner},
-            {"op": "command", "argv": ["rabbitmqctl", "-q", "import_definitions", _FILE], "units": ["rabbitmq-server"]},
-            {"op": "remove", "path": _FILE},
+        actions = (
+            Write(_FILE, definitions, 0o600, "rabbitmq", "rabbitmq"),
+            Execute(("rabbitmqctl", "-q", "import_definitions", _FILE), units=("rabbitmq-server",)),
+            Remove(_FILE),
         )
         return [Change(f"make {self.title}", tuple(differences), "", actions)]
 
@@ -95,9 +95,9 @@ class NoRabbitUser(Resource):
         # Of a server that does not run it is not known: the first start makes the user.
         if found and self.name not in [each["name"] for each in found.get("users", ())]:
             return []
-        action: NodeAction = {"op": "command", "argv": ["rabbitmqctl", "-q", "delete_user", self.name]}
+        argv = ("rabbitmqctl", "-q", "delete_user", self.name)
         # 67: there is no such user.
-        action |= {"expect": [0, 67], "units": ["rabbitmq-server"]}
+        action = Execute(argv, expect=(0, 67), units=("rabbitmq-server",))
         difference = Difference(f"RabbitMQ user {self.name}", "not there", "there" if found else "not known")
         return [Change(f"remove RabbitMQ user {self.name}", (difference,), "", (action,))]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..inventory import Node
+from ..resources.actions import Execute
 from ..resources.base import Change, Context, Difference, ManagedFile, Query, file, run
 from ..site import Site
 
@@ -97,10 +98,8 @@ class Ring(ManagedFile):
         if not differences:
             differences = [Difference(self.path, "made of the builder file as it is", "missing or older")]
         # Status 1 is a warning, for example that the disks are not of one size.
-        actions = [
-            {"op": "command", "argv": ("swift-ring-builder", self.builder, *call), "expect": (0, 1)} for call in calls
-        ]
-        return [Change(f"build {self.path}", tuple(differences), "", tuple(actions), (self.path,))]
+        actions = tuple(Execute(("swift-ring-builder", self.builder, *call), expect=(0, 1)) for call in calls)
+        return [Change(f"build {self.path}", tuple(differences), "", actions, (self.path,))]
 
 
 def _device(row: re.Match[str]) -> RingDevice:

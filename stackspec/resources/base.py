@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from ..errors import ActionError
 from ..secrets import hide_other, hide_replaced
 from ..site import Site
+from .actions import NodeAction
 
 if TYPE_CHECKING:
     from ..inventory import Node
     from ..transport import Connections
 
-NodeAction = dict[str, Any]
-"""An operation of the node agent: {"op": name, ...arguments}."""
-RunnerAction = Callable[[], None]
+RunnerAction = Callable[[], object]
 """An operation of the controlling machine, for example an API call."""
+Action = NodeAction | RunnerAction
 _Shared = TypeVar("_Shared")
 ASKED_AT_ONCE = 16
 """Nodes that are asked one thing at the same time."""
@@ -102,16 +102,18 @@ class Change:
     :param title: in words, for example ``write /etc/hosts``
     :param differences: what is wanted and what was found
     :param diff: unified diff of a file
-    :param actions: operations on the node (dicts) or on the controlling machine (callables)
+    :param actions: operations on the node or on the controlling machine
     :param touches: files that the actions write, so that services which read them restart
+    :param marks: titles by which services know it that have to start again after it, though it writes no file
     :param follows: True when it is due only because something before it changes
     """
 
     title: str
     differences: tuple[Difference, ...] = ()
     diff: str = ""
-    actions: tuple[NodeAction | RunnerAction, ...] = ()
+    actions: tuple[Action, ...] = ()
     touches: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     follows: bool = False
 
 
@@ -167,7 +169,7 @@ class Context:
     :param facts: answers to the queries
     :param shared: objects of the run, such as API connections
     :param watched: files that earlier resources of the step manage
-    :param pending: what earlier changes of this pass are about to write
+    :param pending: what earlier changes of this pass touch and mark
     """
 
     site: Site

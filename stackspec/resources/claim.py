@@ -11,6 +11,7 @@ from typing import Any
 from ..inventory import Node
 from ..ledger import Ledger
 from ..site import Site
+from .actions import Write
 from .base import Change, Context, Difference, Query, Resource, file, refusal, run
 
 MARK = "/var/lib/stackspec/site"
@@ -83,7 +84,7 @@ class Claim(Resource):
         difference = Difference(MARK, wanted.strip(), found.strip() or "absent")
         if found and (refused := self.obstacles(context)):
             return [Change(f"write {MARK}", (difference,), "", (refusal(refused[0]),))]
-        return [Change(f"write {MARK}", (difference,), "", ({"op": "write", "path": MARK, "content": wanted},))]
+        return [Change(f"write {MARK}", (difference,), "", (Write(MARK, wanted),))]
 
 
 OWN_SWITCH = "ovs-system"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..inventory import Node
 from ..site import Site
+from .actions import AwaitCommand, AwaitHttp, Execute
 from .base import Change, Context, Difference, Query, Resource, file, http, run
 
 
@@ -53,10 +54,10 @@ class Command(Resource):
         if found["exists"] if self.creates else found["status"] == 0:
             return []
         wanted = self.creates or f"effect of {self.title}"
-        action = {"op": "command", "argv": self.argv, "stdin": self.stdin, "env": dict(self.env), "user": self.user}
-        touches = (self.title,) if self.restarts else ()
+        action = Execute(self.argv, self.stdin, self.user, dict(self.env), self.timeout)
+        marks = (self.title,) if self.restarts else ()
         difference = Difference(wanted, "there", "not there")
-        return [Change(f"run {self.title}", (difference,), "", ({**action, "timeout": self.timeout},), touches)]
+        return [Change(f"run {self.title}", (difference,), "", (action,), marks=marks)]
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ class Await(Resource):
     def changes(self, context: Context) -> list[Change]:
         if context.facts[run(*self.look, stdin=self.stdin)]["status"] == 0:
             return []
-        action = {"op": "await_command", "argv": self.look, "stdin": self.stdin, "timeout": self.timeout}
-        units = list(context.site.release.unit(self.service)) if self.service else []
+        units = tuple(context.site.release.unit(self.service)) if self.service else ()
+        action = AwaitCommand(self.look, self.stdin, timeout=self.timeout, what=self.what, units=units)
         difference = Difference(self.what, "reached", "not reached")
-        return [Change(f"wait for {self.what}", (difference,), "", ({**action, "what": self.what, "units": units},))]
+        return [Change(f"wait for {self.what}", (difference,), "", (action,))]
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,8 @@ class Answers(Resource):
         found = context.facts[http(self.url)]
         if found in self.status and not context.pending:
             return []
-        units = list(context.site.release.unit(self.service)) if self.service else []
-        action = {"op": "await_http", "url": self.url, "statuses": list(self.status), "units": units}
+        units = tuple(context.site.release.unit(self.service)) if self.service else ()
+        action = AwaitHttp(self.url, self.status, self.timeout, units)
         wanted = "HTTP " + " or ".join(str(status) for status in self.status)
         difference = Difference(self.url, wanted, f"HTTP {found}" if isinstance(found, int) else str(found))
-        actions = ({**action, "timeout": self.timeout},)
-        return [Change(f"wait for {self.url}", (difference,), "", actions, follows=found in self.status)]
+        return [Change(f"wait for {self.url}", (difference,), "", (action,), follows=found in self.status)]

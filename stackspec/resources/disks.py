@@ -8,7 +8,8 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, NodeAction, Query, Resource, RunnerAction, disk, file, refusal
+from .actions import Execute, Record
+from .base import Action, Change, Context, Difference, Query, Resource, disk, file, refusal
 
 WIPED = file("/var/lib/stackspec/wiped")
 """Where a node keeps the ids of disks for which the inventory's `wipe` is used up, one a line."""
@@ -25,9 +26,8 @@ def use_up(context: Context, device: str, wipe: Iterable[str]) -> list[Change]:
     if not may_be_wiped(context, device, wipe):
         return []
     found = context.facts[disk(device)]["id"]
-    action: NodeAction = {"op": "record", "path": WIPED.args[0], "line": found}
     difference = Difference(f"wipe of {device}", f"used up for {found}", "not used up")
-    return [Change(f"note that wipe is used up for {device}", (difference,), "", (action,))]
+    return [Change(f"note that wipe is used up for {device}", (difference,), "", (Record(WIPED.args[0], found),))]
 
 
 def disk_obstacle(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:
@@ -111,7 +111,7 @@ class Xfs(Resource):
         force = ("-f",) if content else ()
         argv = ("mkfs.xfs", *force, "-m", f"uuid={self.uuid}", self.device)
         difference = Difference(self.device, f"XFS {self.uuid}", words_for(content) if content else "blank")
-        action: NodeAction | RunnerAction = {"op": "command", "argv": argv, "timeout": 600.0}
+        action: Action = Execute(argv)
         if content and (reason := self._forbidden(context)):
             action = refusal(reason)
         made = Change(f"format {self.device}", (difference,), "", (action,))
@@ -142,8 +142,6 @@ class Mounted(Resource):
     def changes(self, context: Context) -> list[Change]:
         if self.path in context.facts[disk(self.device)]["mounted"]:
             return []
-        calls = (("mkdir", "-p", self.path), ("mount", self.path))
+        actions = (Execute(("mkdir", "-p", self.path)), Execute(("mount", self.path)))
         difference = Difference(self.device, f"mounted at {self.path}", "not mounted there")
-        return [
-            Change(f"mount {self.path}", (difference,), "", tuple({"op": "command", "argv": argv} for argv in calls))
-        ]
+        return [Change(f"mount {self.path}", (difference,), "", actions)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from ..inventory import Node
 from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
 from ..wheels import COMMANDS, COMPILED, archive, folder_of
-from .base import Change, Context, Difference, NodeAction, Query, Resource, file, run
+from .actions import Execute, Write
+from .base import Change, Context, Difference, Query, Resource, file, run
 from .files import Directory, File
 from .ini import IniFile
 from .packages import Packages
@@ -171,8 +173,8 @@ class Environment(Resource):
         return found
 
     def changes(self, context: Context) -> list[Change]:
-        link: NodeAction = {"op": "command", "argv": ("sh", "-c", self._link_script), "show": self._link_script}
-        link |= {"what": f"link the commands of {self.path} into {_LINKS}"}
+        what = f"link the commands of {self.path} into {_LINKS}"
+        link = Execute(("sh", "-c", self._link_script), what=what, show=self._link_script)
         if str(context.facts[file(self.stamp)]["content"]) == f"{self.path}\n":
             astray = context.facts[self._astray()]
             names = str(astray["out"]).split() or ([COMMANDS] if astray["status"] else [])
@@ -181,18 +183,15 @@ class Environment(Resource):
             target = f"{self.path}/bin"
             differences = tuple(Difference(f"{_LINKS}/{name}", f"{target}/{name}", "otherwise") for name in names)
             return [Change(f"link commands of {self.path}", differences, "", (link,))]
-        bundle: NodeAction = {"op": "write", "path": f"{self.path}.tar.gz", "content": b"", "mode": 0o600}
         wheels = context.site.release.wheels
         assert wheels is not None
-
-        def fetch() -> None:
-            bundle["content"] = context.site.outside(lambda: archive(wheels))
-
-        unpack: NodeAction = {"op": "command", "argv": ("sh", "-c", self._unpack_script), "timeout": 1800.0}
-        unpack |= {"what": f"unpack {self.path}", "show": self._unpack_script}
-        stamp: NodeAction = {"op": "write", "path": self.stamp, "content": f"{self.path}\n", "mode": 0o644}
+        # By itself first, so that nothing is sent to the node when it fails, and with what is sent once more.
+        fetch = functools.cache(lambda: context.site.outside(lambda: archive(wheels)))
+        bundle = Write(f"{self.path}.tar.gz", fetch, 0o600)
+        script = self._unpack_script
+        unpack = Execute(("sh", "-c", script), timeout=1800.0, what=f"unpack {self.path}", show=script)
+        stamp = Write(self.stamp, f"{self.path}\n", 0o644)
         difference = Difference(self.path, "there", "not there")
-        # What the controlling machine does comes before anything is sent to the node.
         actions = (fetch, bundle, unpack, link, stamp)
         return [Change(f"make {self.path}", (difference,), "", actions, (self.stamp,))]
 
@@ -256,8 +255,8 @@ class SystemUser(Resource):
             f"! getent group {group} >/dev/null || usermod --append --groups {group} {self.name} || exit 1\n"
             for group in self.groups
         )
-        action = {"op": "command", "argv": ("sh", "-c", script), "what": f"make {self.title}", "show": script}
-        return [Change(f"make {self.title}", differences, "", (action,), (self.title,))]
+        action = Execute(("sh", "-c", script), what=f"make {self.title}", show=script)
+        return [Change(f"make {self.title}", differences, "", (action,), marks=(self.title,))]
 
 
 @dataclass(frozen=True)
@@ -304,7 +303,7 @@ class Defaults(Resource):
             folder = PurePosixPath(path).parent
             script += f"mkdir -p {folder}; [ -e {path} ] || install -m 640 /dev/null {path}\n"
             script += f"chown root:{self.group} {path}; chmod 640 {path}\n"
-        action = {"op": "command", "argv": ("sh", "-c", script), "what": f"copy {self.title}", "show": script}
+        action = Execute(("sh", "-c", script), what=f"copy {self.title}", show=script)
         return [Change(f"copy {self.title}", differences, "", (action,))]
 
 
@@ -331,5 +330,5 @@ class Link(Resource):
         if found["exists"] and found["kind"] == "link" and found["content"] == self.target:
             return []
         difference = Difference(self.path, f"a link to {self.target}", "another one" if found["exists"] else "absent")
-        action = {"op": "command", "argv": ("ln", "-sfn", self.target, self.path)}
+        action = Execute(("ln", "-sfn", self.target, self.path))
         return [Change(f"link {self.path}", (difference,), "", (action,))]

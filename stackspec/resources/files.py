@@ -10,6 +10,7 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
+from .actions import Execute, MakeDirectory, Write
 from .base import Change, Context, Difference, ManagedFile, Query, Resource, bytes_of, file, unified_diff
 
 
@@ -40,16 +41,8 @@ class File(ManagedFile):
             differences.append(_first_line(before, self.content))
         if not differences:
             return []
-        action = {"op": "write", "path": path, "content": self.content, "mode": self.mode}
-        return [
-            Change(
-                f"write {path}",
-                tuple(differences),
-                diff,
-                ({**action, "owner": self.owner, "group": self.group},),
-                (path,),
-            )
-        ]
+        action = Write(path, self.content, self.mode, self.owner, self.group)
+        return [Change(f"write {path}", tuple(differences), diff, (action,), (path,))]
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class Directory(Resource):
         differences = _attributes(self, context.facts[file(self.path)], self.path)
         if not differences:
             return []
-        action = {"op": "directory", "path": self.path, "mode": self.mode, "owner": self.owner, "group": self.group}
+        action = MakeDirectory(self.path, self.mode, self.owner, self.group)
         return [Change(f"make {self.path}/", tuple(differences), "", (action,))]
 
 
@@ -100,9 +93,8 @@ class Lines(ManagedFile):
             return []
         after = self._edit(before)
         text = "\n".join(after) + "\n"
-        action: dict[str, Any] = {"op": "write", "path": path, "content": text}
         diff = unified_diff(path, str(found["content"]), text)
-        return [Change(f"write {path}", tuple(differences), diff, (action,), (path,))]
+        return [Change(f"write {path}", tuple(differences), diff, (Write(path, text),), (path,))]
 
     def _edit(self, before: list[str]) -> list[str]:
         matches = [bool(self.replaces and re.match(self.replaces, line)) for line in before]
@@ -143,8 +135,8 @@ class Access(Resource):
             wrong += [path] if found else []
         if not wrong:
             return []
-        owner = {"op": "command", "argv": ("chown", f"{self.owner}:{self.group}", *wrong)}
-        mode = {"op": "command", "argv": ("chmod", f"{self.mode:04o}", *wrong)}
+        owner = Execute(("chown", f"{self.owner}:{self.group}", *wrong))
+        mode = Execute(("chmod", f"{self.mode:04o}", *wrong))
         return [Change(f"set mode and owner of {' '.join(wrong)}", tuple(differences), "", (owner, mode))]
 
 
@@ -176,8 +168,7 @@ class FileFrom(ManagedFile):
             differences.append(Difference(f"{path} of {self.node}", known, now))
         if not differences:
             return []
-        action = {"op": "write", "path": path, "content": wanted or b"", "mode": self.mode}
-        actions = ({**action, "owner": self.owner, "group": self.group},) if wanted is not None else ()
+        actions = (Write(path, wanted, self.mode, self.owner, self.group),) if wanted is not None else ()
         return [Change(f"copy {path} from {self.node}", tuple(differences), "", actions, (path,))]
 
 

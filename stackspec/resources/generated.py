@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..inventory import Node
 from ..site import Site
+from .actions import Execute
 from .base import Change, Context, Difference, ManagedFile, Query, file, run, unified_diff
 
 
@@ -46,6 +47,6 @@ class Generated(ManagedFile):
         check = f"{shlex.join(self.check)} {new} && " if self.check else ""
         # Printed anew then: the program may come just before.
         script = f"umask 022; {{ {self._printer}; }} > {new} && {check}sync {new} && mv {new} {shlex.quote(path)}"
-        action = {"op": "command", "argv": ("sh", "-c", script), "what": f"generate {path}", "show": script}
+        action = Execute(("sh", "-c", script), what=f"generate {path}", show=script)
         diff = unified_diff(path, before, text)
         return [Change(f"generate {path}", (difference,), diff, (action,), (path,))]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from ..errors import CannotTell
 from . import ini_text
+from .actions import Write
 from .base import (
     Change,
     Context,
     Difference,
     ManagedFile,
-    NodeAction,
     Reference,
     file,
     refusal,
@@ -63,9 +63,7 @@ class IniFile(ManagedFile):
         if not differences and found["exists"]:
             return []
         after = ini_text.edit(before, wanted, self.own)
-        write: NodeAction = {"op": "write", "path": path, "content": after}
-        if not found["exists"]:
-            write["mode"] = self.mode
+        write = Write(path, after, None if found["exists"] else self.mode)
         action = refusal("; ".join(f"{each.what} of {path}: {each.wanted}" for each in unread)) if unread else write
         return [Change(f"write {path}", tuple(differences), unified_diff(path, before, after), (action,), (path,))]
 

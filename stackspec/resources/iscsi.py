@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, NodeAction, Query, Resource, file, unified_diff
+from .actions import Systemctl, Write
+from .base import Change, Context, Difference, Query, Resource, file, unified_diff
 
 PATH = "/etc/iscsi/initiatorname.iscsi"
 
@@ -43,8 +44,8 @@ class InitiatorName(Resource):
         text = f"InitiatorName={own}\n"
         shown = f"{name}, which {same[0]} has, too" if same else "none"
         # The daemon reads it when it starts, which the next one who calls it makes it do.
-        stop: NodeAction = {"op": "systemctl", "verb": "stop", "units": ["iscsid.service"]}
-        write: NodeAction = {"op": "write", "path": PATH, "content": text, "mode": 0o600}
+        stop = Systemctl("stop", ("iscsid.service",))
+        write = Write(PATH, text, 0o600)
         differences = (Difference("InitiatorName", own, shown),)
         diff = unified_diff(PATH, found["content"], text)
         return [Change(f"write {PATH}", differences, diff, (stop, write), (PATH,))]

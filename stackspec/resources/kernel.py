@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, NodeAction, Query, Resource, file, run, unified_diff
+from .actions import Execute, NodeAction, Write
+from .base import Change, Context, Difference, Query, Resource, file, run, unified_diff
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class KernelModule(Resource):
         if listed["content"] != (text := f"{self.name}\n"):
             differences.append(Difference(f"{self.name} at boot", "loaded", "not loaded"))
             diff = unified_diff(self._path, str(listed["content"]), text)
-            actions.append({"op": "write", "path": self._path, "content": text})
+            actions.append(Write(self._path, text))
         if not loaded["exists"]:
             differences.append(Difference(self.name, "loaded", "not loaded"))
-            actions.append({"op": "command", "argv": ("modprobe", self.name)})
+            actions.append(Execute(("modprobe", self.name)))
         return [Change(f"load {self.name}", tuple(differences), diff, tuple(actions))] if differences else []

@@ -10,15 +10,15 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
+from .actions import Execute, NodeAction, Write
 from .base import (
+    Action,
     Change,
     Context,
     Difference,
     ManagedFile,
-    NodeAction,
     Query,
     Resource,
-    RunnerAction,
     disk,
     file,
     refusal,
@@ -84,8 +84,8 @@ class LvmFilter(ManagedFile):
         if own:
             # Tried before it is written: the system's own devices must be seen through it.
             trial = f"devices {{ {' '.join(f'{name} = {value}' for name in FILTERS)} }}"
-            actions.append({"op": "command", "argv": ("pvs", "--config", trial, *own)})
-        actions.append({"op": "write", "path": path, "content": after})
+            actions.append(Execute(("pvs", "--config", trial, *own)))
+        actions.append(Write(path, after))
         return [Change(f"write {path}", tuple(differences), unified_diff(path, before, after), tuple(actions), (path,))]
 
 
@@ -194,7 +194,7 @@ class VolumeGroup(Resource):
         groups = _groups(context.facts[PHYSICAL])
         used = [change for device in self.devices for change in use_up(context, device, self.wipe)]
         differences = []
-        actions: list[NodeAction | RunnerAction] = []
+        actions: list[Action] = []
         new = []
         for device in self.devices:
             found = context.facts[disk(device)]
@@ -208,13 +208,13 @@ class VolumeGroup(Resource):
                 if found["content"] and (reason := self._forbidden(context, device, groups)):
                     actions.append(refusal(reason))
                 elif found["content"]:
-                    actions.append({"op": "command", "argv": ("wipefs", "--all", device)})
+                    actions.append(Execute(("wipefs", "--all", device)))
                 # Without --yes it refuses what is not blank: there is nobody to answer its question.
-                actions.append({"op": "command", "argv": ("pvcreate", device)})
+                actions.append(Execute(("pvcreate", device)))
         if not new:
             return used
         grown = self.name in groups.values()
-        actions.append({"op": "command", "argv": ("vgextend" if grown else "vgcreate", self.name, *new)})
+        actions.append(Execute(("vgextend" if grown else "vgcreate", self.name, *new)))
         made = Change(f"{'extend' if grown else 'make'} {self.title}", tuple(differences), "", tuple(actions))
         return [made, *used]
 

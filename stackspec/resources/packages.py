@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..inventory import Node
 from ..site import Site
+from .actions import Apt, FinishApt
 from .base import Change, Context, Difference, Query, Resource, package, unfinished
 
 
@@ -40,7 +41,7 @@ class Packages(Resource):
         if not missing:
             return []
         differences = tuple(Difference(f"package {name}", "installed", "not installed") for name in missing)
-        return [Change(f"install {' '.join(missing)}", differences, "", ({"op": "apt", "packages": missing},))]
+        return [Change(f"install {' '.join(missing)}", differences, "", (Apt(tuple(missing)),))]
 
 
 @dataclass(frozen=True)
@@ -62,4 +63,4 @@ class NothingHalfInstalled(Resource):
         if not context.facts[unfinished()]:
             return []
         difference = Difference("what follows an installation", "done", "not done, its run was killed")
-        return [Change("finish an installation", (difference,), "", ({"op": "finish_apt"},))]
+        return [Change("finish an installation", (difference,), "", (FinishApt(),))]

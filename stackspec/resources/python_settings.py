@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import StackspecError
+from .actions import Write
 from .base import Change, Context, Difference, ManagedFile, file, unified_diff
 
 _WIDTH = 100
@@ -42,9 +43,7 @@ class PythonSettings(ManagedFile):
         if not differences and found["exists"]:
             return []
         after = _edit(before, assigned, {each.what: self.settings[each.what] for each in differences})
-        action: dict[str, Any] = {"op": "write", "path": path, "content": after}
-        if not found["exists"]:
-            action["mode"] = self.mode
+        action = Write(path, after, None if found["exists"] else self.mode)
         return [Change(f"write {path}", tuple(differences), unified_diff(path, before, after), (action,), (path,))]
 
 

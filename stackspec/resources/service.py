@@ -9,7 +9,8 @@ from typing import Any
 from .. import node_agent
 from ..inventory import Node
 from ..site import Site
-from .base import Change, Context, Difference, NodeAction, Query, Resource, file, unit
+from .actions import AwaitActive, Execute, NodeAction, Systemctl
+from .base import Change, Context, Difference, Query, Resource, file, unit
 
 UNITS = "/etc/systemd/system/"
 """Where the files of units are that are not a package's."""
@@ -81,14 +82,14 @@ class Service(Resource):
         actions: list[NodeAction] = []
         if reload:
             # A run was killed between writing a unit's file and this, or an operator forgot it.
-            actions.append({"op": "command", "argv": ("systemctl", "daemon-reload")})
+            actions.append(Execute(("systemctl", "daemon-reload")))
         if enable:
             # Units that ship disabled on purpose are often masked or preset off, and enabling is one call for all.
-            actions.append({"op": "systemctl", "verb": "unmask", "units": enable})
-            actions.append({"op": "systemctl", "verb": "enable", "units": enable})
+            actions.append(Systemctl("unmask", tuple(enable)))
+            actions.append(Systemctl("enable", tuple(enable)))
         if restart:
-            actions.append({"op": "systemctl", "verb": "restart", "units": restart, "reads": list(watched)})
-            actions.append({"op": "await_active", "units": restart})
+            actions.append(Systemctl("restart", tuple(restart), reads=watched))
+            actions.append(AwaitActive(tuple(restart)))
         words = [f"restart {' '.join(restart)}"] if restart else []
         words += [f"enable {' '.join(enable)}"] if enable else []
         words += ["let systemd read its files"] if reload else []
@@ -141,8 +142,5 @@ class Unwanted(Resource):
         if not found:
             return []
         differences = tuple(Difference(name, "masked", f"{s['enabled']}, {s['active']}") for name, s in found.items())
-        actions = (
-            {"op": "systemctl", "verb": "stop", "units": list(found)},
-            {"op": "systemctl", "verb": "mask", "units": list(found)},
-        )
+        actions = (Systemctl("stop", tuple(found)), Systemctl("mask", tuple(found)))
         return [Change(f"mask {' '.join(found)}", differences, "", actions)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import shlex
@@ -20,7 +21,8 @@ from ..errors import ActionError
 from ..inventory import Node
 from ..secrets import redact
 from ..site import Site, cache_directory
-from .base import Change, Context, Difference, NodeAction, Query, Resource, file, run
+from .actions import Execute, Write
+from .base import Change, Context, Difference, Query, Resource, file, run
 
 _PLATFORM = (
     "python3",
@@ -87,15 +89,12 @@ class Venv(Resource):
             differences.append(Difference(self.path, "fully installed", "interrupted"))
         if not differences:
             return []
-        bundle: NodeAction = {"op": "write", "path": f"{self.path}.tar", "content": b"", "mode": 0o600}
-
-        def fetch() -> None:
-            bundle["content"] = context.site.outside(lambda: wheels(self.requirements, platform))
-
-        install: NodeAction = {"op": "command", "argv": ("sh", "-c", self._script), "timeout": 900.0}
-        install |= {"what": f"install {' '.join(self.requirements)}", "show": self._script}
-        stamp: NodeAction = {"op": "write", "path": self.stamp, "content": self._done, "mode": 0o644}
-        # What the controlling machine does comes before anything is sent to the node.
+        # By itself first, so that nothing is sent to the node when it fails, and with what is sent once more.
+        fetch = functools.cache(lambda: context.site.outside(lambda: wheels(self.requirements, platform)))
+        bundle = Write(f"{self.path}.tar", fetch, 0o600)
+        what = f"install {' '.join(self.requirements)}"
+        install = Execute(("sh", "-c", self._script), timeout=900.0, what=what, show=self._script)
+        stamp = Write(self.stamp, self._done, 0o644)
         return [Change(f"make {self.path}", tuple(differences), "", (fetch, bundle, install, stamp), (self.stamp,))]
 
     @property

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from stackspec.inventory import Inventory, Node, load_inventory
 from stackspec.openstack.cloud import Cloud
 from stackspec.release import load_release
+from stackspec.resources.actions import Apt, MakeDirectory, NodeAction, Systemctl, Write
 from stackspec.resources.base import Change, Context, Query, Resource, Shared, file, package, unit
 from stackspec.secrets import Secrets
 from stackspec.site import Site
@@ -185,23 +186,23 @@ def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
     """What a node answers after the change: files, directories, packages and units are simulated."""
     after = dict(known)
     for action in change.actions:
-        assert isinstance(action, dict)
-        if action["op"] in ("write", "directory"):
-            query = file(action["path"])
-            before = {key: value for key, value in known.get(query, {}).items() if key in ("mode", "owner", "group")}
-            given = {key: action[key] for key in ("mode", "owner", "group") if key in action}
-            after[query] = text_file(action.get("content", ""), now, **(before | given))
-        elif action["op"] == "apt":
-            after |= {package(name): "1.0" for name in action["packages"]}
-        elif action["op"] == "systemctl":
+        assert isinstance(action, NodeAction)
+        if isinstance(action, Write | MakeDirectory):
+            query, access = file(action.path), ("mode", "owner", "group")
+            before = {key: value for key, value in known.get(query, {}).items() if key in access}
+            given = {key: value for key in access if (value := getattr(action, key)) is not None}
+            after[query] = text_file(getattr(action, "content", ""), now, **(before | given))
+        elif isinstance(action, Apt):
+            after |= {package(name): "1.0" for name in action.packages}
+        elif isinstance(action, Systemctl):
             verbs = {
                 "restart": {"active": "active", "started": now},
                 "enable": {"enabled": "enabled"},
                 "stop": {"active": "inactive"},
                 "mask": {"enabled": "masked"},
             }
-            for name in action["units"]:
-                after[unit(name)] = {**after[unit(name)], **verbs.get(action["verb"], {})}
+            for name in action.units:
+                after[unit(name)] = {**after[unit(name)], **verbs.get(action.verb, {})}
     return after
 
 

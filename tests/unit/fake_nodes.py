@@ -16,6 +16,7 @@ from typing import Any
 
 from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node
+from stackspec.resources.actions import NodeAction
 from stackspec.resources.base import Query
 
 SITE = """\
@@ -156,12 +157,13 @@ class FakeConnection:
     def _http(self, url: str) -> int | str:
         return 200 if url in self.state["effects"] else "ConnectionRefusedError: nobody listens"
 
-    def apply(self, actions: Sequence[dict[str, Any]], on_event: Callable[[str, Any], None] | None = None) -> None:
+    def apply(self, actions: Sequence[NodeAction], on_event: Callable[[str, Any], None] | None = None) -> None:
         """Change the node's data, one operation after the other."""
         if not actions:
             return
-        self.batches.append([describe(action) for action in actions])
-        for index, action in enumerate(actions):
+        messages = [action.message() for action in actions]
+        self.batches.append([describe(action) for action in messages])
+        for index, action in enumerate(messages):
             name = describe(action)
             if self._closed.wait(self.state["seconds"].get(name, 0)):
                 raise NodeError(f"the connection to {self.node.name} was lost")

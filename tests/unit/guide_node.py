@@ -6,7 +6,7 @@ import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from stackspec.openstack.api_object import ApiObject
 from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import CLIENT
 from stackspec.resources import Command, Resource
+from stackspec.resources.actions import NodeAction, Write
 from stackspec.resources.base import Context, Query
 from stackspec.site import Site
 
@@ -152,10 +153,12 @@ class GuideNode(Mapping[Query, Any]):
         if isinstance(resource, Command) and not changes:
             self.guards.append(f"{step}: {resource.title}: is not due on a bare machine")
         for change in changes:
-            here.pending.update(change.touches)
+            here.pending.update((*change.touches, *change.marks))
             for action in change.actions:
-                if isinstance(action, dict):
-                    self._note(step, resource, action)
+                if isinstance(action, Write) and callable(action.content):
+                    action = replace(action, content=b"")  # Nothing is fetched for a plan.
+                if isinstance(action, NodeAction):
+                    self._note(step, resource, action.message())
         if isinstance(resource, Command | DbSync) and changes and resource.changes(here):
             self.guards.append(f"{step}: {resource.title}: is due again when it has run")
 

@@ -37,9 +37,9 @@ class TestPythonSettings:
     def test_new_file(self, change):
         """A file that is not there holds the settings and nothing else, as Python reads them."""
         found = change(SETTINGS)
-        assert (found.actions[0]["mode"], found.touches) == (0o644, ("/etc/s.py",))
+        assert (found.actions[0].mode, found.touches) == (0o644, ("/etc/s.py",))
         read: dict[str, object] = {}
-        exec(found.actions[0]["content"], read)
+        exec(found.actions[0].content, read)
         assert {name: read[name] for name in SETTINGS.settings} == SETTINGS.settings
         assert change(SETTINGS, made({}, found)) is None
 
@@ -49,8 +49,8 @@ class TestPythonSettings:
         found = change(SETTINGS, known)
         assert differences(found) == ["DEBUG: wanted False, found True", "HOSTS: wanted ['a', 'b'], found ['a']"]
         expected = FOUND.replace("True", "False").replace("[  # of the site\n    'a',\n]", "['a', 'b']")
-        assert found.actions[0]["content"] == expected
-        assert "mode" not in found.actions[0]
+        assert found.actions[0].content == expected
+        assert found.actions[0].mode is None
         assert change(SETTINGS, made(known, found)) is None
 
     def test_the_last_assignment_counts(self, change):
@@ -58,7 +58,7 @@ class TestPythonSettings:
         known = {file("/etc/s.py"): text_file("A = 1\nA = 2\n")}
         assert change(PythonSettings("/etc/s.py", {"A": 2}), known) is None
         found = change(PythonSettings("/etc/s.py", {"A": 3}), known)
-        assert found.actions[0]["content"] == "A = 1\nA = 3\n"
+        assert found.actions[0].content == "A = 1\nA = 3\n"
 
     def test_an_expression_is_another_value(self, change):
         """What cannot be read without running the file differs, and is shown as it stands there."""

@@ -13,6 +13,7 @@ import pytest
 from stackspec.errors import ActionError
 from stackspec.ledger import Ledger
 from stackspec.resources import Claim, SpareInterface
+from stackspec.resources.actions import Write
 from stackspec.resources.base import file
 from stackspec.resources.claim import MARK, REACHED_BY, mark_of
 from stackspec.secrets import Secrets
@@ -42,8 +43,9 @@ def test_a_bare_node_is_claimed_first(site: Site) -> None:
     assert first.obstacles(context(site, site.controller)) == []
     (change,) = first.changes(context(site, site.controller))
     (action,) = change.actions
-    assert (action["op"], action["path"]) == ("write", MARK)  # type: ignore[index]
-    known = {file(MARK): text_file(action["content"])}  # type: ignore[index]
+    assert isinstance(action, Write)
+    assert action.path == MARK
+    known = {file(MARK): text_file(str(action.content))}
     assert first.changes(context(site, site.controller, known)) == []
     assert first.obstacles(context(site, site.controller, known)) == []
 

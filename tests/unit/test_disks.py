@@ -13,6 +13,7 @@ from stackspec.inventory import load_inventory
 from stackspec.openstack import Ring, RingDevice
 from stackspec.release import load_release
 from stackspec.resources import Access, FileFrom, Mounted, Resource, Xfs
+from stackspec.resources.actions import Record
 from stackspec.resources.base import disk, file, run
 from stackspec.resources.disks import WIPED
 from stackspec.secrets import Secrets
@@ -91,8 +92,8 @@ class TestXfs:
             change(self.resource, known).actions[0]()
         here = context(site, site.controller, known)
         wiping, noted = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
-        assert wiping.actions[0]["argv"] == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
-        assert noted.actions == ({"op": "record", "path": "/var/lib/stackspec/wiped", "line": "S1"},)
+        assert wiping.actions[0].argv == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
+        assert noted.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
 
     @pytest.mark.parametrize("used", ["S1\n", "S0\nS1\n"])
     def test_wipe_counts_once_and_for_one_disk(self, site, change, used):
@@ -110,17 +111,17 @@ class TestXfs:
     def test_made_once(self, change):
         """A blank disk is formatted without force; what was made is left alone, also where the disk may be wiped."""
         made = change(self.resource, {disk("/dev/sdb"): BLANK})
-        assert made.actions[0]["argv"] == ("mkfs.xfs", "-m", f"uuid={UUID}", "/dev/sdb")
+        assert made.actions[0].argv == ("mkfs.xfs", "-m", f"uuid={UUID}", "/dev/sdb")
         assert differences(made) == [f"/dev/sdb: wanted XFS {UUID}, found blank"]
         assert change(Xfs("/dev/sdb", UUID, "/srv/a"), {disk("/dev/sdb"): OURS}) is None
         left = change(Xfs("/dev/sdb", UUID, "/srv/a", WIPE), {disk("/dev/sdb"): OURS})
-        assert [action["op"] for action in left.actions] == ["record"]
+        assert [type(action) for action in left.actions] == [Record]
 
     def test_mounted(self, change):
         """Mounted as fstab says, unless it is."""
         resource = Mounted("/dev/sdb", "/srv/a")
         made = change(resource, {disk("/dev/sdb"): OURS})
-        assert [action["argv"] for action in made.actions] == [("mkdir", "-p", "/srv/a"), ("mount", "/srv/a")]
+        assert [action.argv for action in made.actions] == [("mkdir", "-p", "/srv/a"), ("mount", "/srv/a")]
         assert change(resource, {disk("/dev/sdb"): {**OURS, "mounted": ["/srv/a"]}}) is None
 
 
@@ -137,7 +138,7 @@ class TestAccess:
         }
         made = change(self.resource, known)
         assert differences(made) == ["/etc/b: mode: wanted 0640, found 0644"]
-        assert [action["argv"] for action in made.actions] == [
+        assert [action.argv for action in made.actions] == [
             ("chown", "root:swift", "/etc/b"),
             ("chmod", "0640", "/etc/b"),
         ]
@@ -180,13 +181,13 @@ class TestRing:
             file(self.resource.builder): text_file(""),
         }
         made = change(self.resource, known)
-        return [action["argv"][2:] for action in made.actions] if made else []
+        return [action.argv[2:] for action in made.actions] if made else []
 
     def test_made_from_nothing(self, change):
         """Created as the guide has it, each disk added once, and balanced."""
         made = change(self.resource)
-        assert {action["argv"][:2] for action in made.actions} == {("swift-ring-builder", "/etc/swift/object.builder")}
-        first, *added, last = [action["argv"][2:] for action in made.actions]
+        assert {action.argv[:2] for action in made.actions} == {("swift-ring-builder", "/etc/swift/object.builder")}
+        first, *added, last = [action.argv[2:] for action in made.actions]
         assert (first, last) == (("create", "10", "2", "1"), ("rebalance",))
         assert [words[0] for words in added] == ["add"] * 4
         assert " ".join(added[2]) == "add --region 1 --zone 2 --ip 10.0.0.20 --port 6200 --device sdb --weight 100"

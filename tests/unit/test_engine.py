@@ -229,6 +229,13 @@ def test_units_that_a_killed_run_left_held_are_put_in_service(site: Site) -> Non
     assert deploy(site).connections["one"].batches == [["in_service"]]
 
 
+def test_what_a_change_marks_is_noted_before_it_is_made(site: Site) -> None:
+    """Even a run that is killed in between leaves units to start again; files tell that by their content."""
+    declare("base", Command(("do", "it"), unless=("look", "it"), restarts=True), File("/etc/a", "1"))
+    made, *_ = deploy(site).connections["one"].batches
+    assert made == ["outdate do it", "command do it", "write /etc/a"]
+
+
 def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> None:
     """Something on the node sets it back: the same run finds out."""
     declare("base", File("/etc/a", "wanted"))

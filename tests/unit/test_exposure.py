@@ -7,6 +7,7 @@ import pytest
 from deploy_steps.rabbitmq import EPMD
 from stackspec.openstack.rabbitmq import ASK
 from stackspec.resources import File
+from stackspec.resources.actions import Write
 from stackspec.resources.base import Resource, file, unit
 from stackspec.secrets import redact
 from stackspec.site import Site, load_site
@@ -26,10 +27,7 @@ def written(site: Site, step: str) -> dict[str, str]:
     here = context(site, site.controller)
     changes = [change for each in declared(site, step) if not each.on_runner for change in each.changes(here)]
     return {
-        action["path"]: action["content"]
-        for change in changes
-        for action in change.actions
-        if isinstance(action, dict) and action["op"] == "write"
+        action.path: str(action.content) for change in changes for action in change.actions if isinstance(action, Write)
     }
 
 
@@ -108,8 +106,7 @@ def test_no_secret_is_on_a_command_line_of_a_node(inventory: str, no_traces: Non
                     str(word) for query in each.queries(site, node) if query.op == "run" for word in query.args[0]
                 ]
                 for action in (action for change in each.changes(here) for action in change.actions):
-                    if isinstance(action, dict):
-                        words += [str(word) for word in action.get("argv", ())]
+                    words += [str(word) for word in getattr(action, "argv", ())]
     assert len(words) > 500
     assert redact.values()
     assert [word for word in words if redact(word) != word] == []

@@ -12,6 +12,7 @@ from stackspec import node_agent
 from stackspec.inventory import Node, ProviderAttachment, Ssh
 from stackspec.lines import append_line, write_whole
 from stackspec.openstack import DbSync
+from stackspec.resources.actions import Write
 from stackspec.resources.base import file, unfinished
 from stackspec.resources.packages import NothingHalfInstalled
 from stackspec.secrets import redact
@@ -116,7 +117,7 @@ def due(site) -> list[str]:
     """What a look at the node finds of an installation."""
     (answer,) = node_agent.facts([("unfinished", ())])
     (finding,) = look(site, [NothingHalfInstalled()], {unfinished(): answer})
-    return [action["op"] for each in finding.changes for action in each.actions]
+    return [action.op for each in finding.changes for action in each.actions]
 
 
 def test_what_follows_an_installation_is_done_by_the_next_run(here, site, monkeypatch):
@@ -186,7 +187,7 @@ def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path):
     connection = Connection(node, Ssh(), spec="popen")
     try:
         (found,) = connection.facts([file(str(path))]).values()
-        connection.apply([{"op": "write", "path": str(path), "content": found["content"] + "x\n"}])
+        connection.apply([Write(str(path), found["content"] + "x\n")])
     finally:
         connection.close()
     assert path.read_bytes() == b"# gr\xfc\xdfe\nx\n"
@@ -225,23 +226,23 @@ class TestFirstSync:
     def test_begun_in_an_empty_database(self, change):
         """The stamp tells the next run that nothing can be lost; nothing is emptied in this one."""
         begin, sync, end = self.actions(change, "", "0\n")
-        assert (begin["content"], end["content"]) == ("first sync unfinished\n", "1\n")
-        assert "mend" not in sync
+        assert (begin.content, end.content) == ("first sync unfinished\n", "1\n")
+        assert sync.mend == ()
 
     def test_begun_again(self, change):
         """It goes on if it can; if it cannot, its tables and those of the other database are made anew."""
         begin, sync, _ = self.actions(change, "first sync unfinished\n", "7\n")
-        assert begin["content"] == "first sync unfinished\n"
-        (mend,) = sync["mend"]
+        assert begin.content == "first sync unfinished\n"
+        (mend,) = sync.mend
         for name in ("nova", "nova_cell0"):
-            assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in mend["stdin"]
+            assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in mend.stdin
 
     @pytest.mark.parametrize("stamp", ["", "unfinished\n", "0.9\n"])
     def test_tables_that_may_hold_something_are_never_dropped(self, change, stamp):
         """An upgrade that was stopped, or tables of somebody else."""
         begin, sync, _ = self.actions(change, stamp, "7\n")
-        assert begin["content"] == "unfinished\n"
-        assert "mend" not in sync
+        assert begin.content == "unfinished\n"
+        assert sync.mend == ()
 
 
 def test_command_is_mended_and_run_once_more(tmp_path):

@@ -10,6 +10,7 @@ from stackspec.errors import ActionError
 from stackspec.inventory import load_inventory
 from stackspec.release import load_release
 from stackspec.resources import InitiatorName, KernelModule, LvmFilter, VolumeGroup
+from stackspec.resources.actions import Execute, Write
 from stackspec.resources.base import Context, disk, file, run
 from stackspec.resources.iscsi import PATH
 from stackspec.resources.lvm import PHYSICAL, TREE, filter_of, local_volumes, with_filter
@@ -94,11 +95,11 @@ def test_system_stays_visible(change):
     """The system's own physical volumes are in it, on a node without disks for cinder as well, and tried first."""
     made = change(LvmFilter(CONF), lvm_node(SYSTEM, OURS))
     trial, write = made.actions
-    assert trial["argv"][-2:] == ("/dev/sda3", "/dev/sdd")
-    assert 'filter = [ "a|^/dev/sda3$|", "a|^/dev/sdd$|", "r|.*|" ]' in trial["argv"][2]
-    assert write["content"].count('[ "a|^/dev/sda3$|", "a|^/dev/sdd$|", "r|.*|" ]') == 2
+    assert trial.argv[-2:] == ("/dev/sda3", "/dev/sdd")
+    assert 'filter = [ "a|^/dev/sda3$|", "a|^/dev/sdd$|", "r|.*|" ]' in trial.argv[2]
+    assert write.content.count('[ "a|^/dev/sda3$|", "a|^/dev/sdd$|", "r|.*|" ]') == 2
     made = change(LvmFilter(CONF, ("/dev/sdd",)), lvm_node(SYSTEM, OURS))
-    assert made.actions[1]["content"].count('[ "a|^/dev/sdd$|", "a|^/dev/sda3$|", "r|.*|" ]') == 2
+    assert made.actions[1].content.count('[ "a|^/dev/sdd$|", "a|^/dev/sda3$|", "r|.*|" ]') == 2
 
 
 class TestFilter:
@@ -125,7 +126,7 @@ class TestFilter:
         made = change(resource, lvm_node())
         (write,) = made.actions
         assert differences(made)[0] == 'devices/filter: wanted [ "a|^/dev/sdd$|", "r|.*|" ], found not set'
-        text = write["content"]
+        text = write.content
         lines = ['\tfilter = [ "a|^/dev/sdd$|", "r|.*|" ]', '\tglobal_filter = [ "a|^/dev/sdd$|", "r|.*|" ]']
         assert text.replace("\n".join(lines) + "\n", "") == SHIPPED
         assert text.index("devices {") < text.index(lines[0]) < text.index("activation {")
@@ -197,7 +198,7 @@ class TestVolumeGroup:
     def argvs(self, site, known, **changed):
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", **changed)
         found = resource.changes(context(site, site.controller, known))
-        return [action["argv"] for made in found for action in made.actions if action["op"] == "command"] or None
+        return [action.argv for made in found for action in made.actions if isinstance(action, Execute)] or None
 
     @pytest.mark.parametrize("wipe", [(), WIPE])
     @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ class TestVolumeGroup:
         """The group grows."""
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd", "/dev/sde"), "there")
         made = change(resource, {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")})
-        assert [action["argv"] for action in made.actions] == [
+        assert [action.argv for action in made.actions] == [
             ("pvcreate", "/dev/sde"),
             ("vgextend", "cinder-volumes", "/dev/sde"),
         ]
@@ -284,10 +285,10 @@ class TestKernelModule:
         """A module that is there."""
         made = change(self.resource, self.module)
         write, load = made.actions
-        assert (write["path"], write["content"]) == ("/etc/modules-load.d/iscsi_tcp.conf", "iscsi_tcp\n")
-        assert load["argv"] == ("modprobe", "iscsi_tcp")
+        assert (write.path, write.content) == ("/etc/modules-load.d/iscsi_tcp.conf", "iscsi_tcp\n")
+        assert load.argv == ("modprobe", "iscsi_tcp")
         (write,) = change(self.resource, {**self.module, **self.loaded}).actions
-        assert write["op"] == "write"
+        assert isinstance(write, Write)
         listed = {file("/etc/modules-load.d/iscsi_tcp.conf"): text_file("iscsi_tcp\n")}
         assert change(self.resource, {**self.module, **self.loaded, **listed}) is None
         assert change(self.resource, self.builtin) is None
@@ -313,18 +314,18 @@ class TestInitiatorName:
         """A name of the node's own instead; the daemon is stopped first, so that the next caller starts it anew."""
         (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
         stop, write = found.actions
-        assert (stop["verb"], stop["units"]) == ("stop", ["iscsid.service"])
-        assert write["mode"] == 0o600
+        assert (stop.verb, stop.units) == ("stop", ("iscsid.service",))
+        assert write.mode == 0o600
         assert differences(found)[0].endswith("found iqn.1993-08.org.debian:01:abc, which compute01 has, too")
-        assert self.made(site, {file(PATH): text_file(write["content"])}, {"compute01": self.good[file(PATH)]}) == []
+        assert self.made(site, {file(PATH): text_file(write.content)}, {"compute01": self.good[file(PATH)]}) == []
 
     @pytest.mark.parametrize("text", ["", "GenerateName=yes\n", "InitiatorName=\n"])
     def test_no_name(self, site, text):
         """None yet, or one that is to be made at the first start."""
         (found,) = self.made(site, {file(PATH): text_file(text)} if text else {})
-        name = found.actions[1]["content"]
+        name = found.actions[1].content
         assert name.startswith("InitiatorName=iqn.1993-08.org.debian:01:")
-        other = InitiatorName(("compute01",)).changes(context(site, site.nodes["compute01"]))[0].actions[1]["content"]
+        other = InitiatorName(("compute01",)).changes(context(site, site.nodes["compute01"]))[0].actions[1].content
         assert other != name
 
 

@@ -152,8 +152,8 @@ class TestInterface:
 
     def test_missing(self, site):
         """One call makes all of it, with the cloud's own values."""
-        argv = self.change(site, row=None, ports="").actions[0]["argv"]
-        assert argv[2:7] == ["--may-exist", "add-port", "br-int", "o-hm0", "--"]
+        argv = self.change(site, row=None, ports="").actions[0].argv
+        assert argv[2:7] == ("--may-exist", "add-port", "br-int", "o-hm0", "--")
         assert {'mac="fa:16:3e:00:00:01"', "mtu_request=1450", 'external-ids:iface-id="id of listen"'} <= set(argv)
 
     @pytest.mark.parametrize("changed", [{"mac": "fa:16:3e:00:00:02"}, {"mtu_request": 1500}, {"type": ""}])
@@ -209,7 +209,7 @@ class TestStuck:
         assert differences(found) == [
             f"load balancer lb-1: wanted somebody at work on it, found {status}, its worker has ended"
         ]
-        sql = found.actions[0]["stdin"]
+        sql = found.actions[0].stdin
         assert "'lb-1'" in sql
         assert "lb-2" not in sql
         assert "provisioning_status LIKE 'PENDING%'" in sql, "it may have come to its end meanwhile"

@@ -30,6 +30,7 @@ from stackspec.openstack.cloud import Cloud
 from stackspec.openstack.database import native_hash
 from stackspec.openstack.rabbitmq import NoRabbitUser, RabbitUser, password_hash
 from stackspec.resources import Service
+from stackspec.resources.actions import Remove
 from stackspec.resources.base import file, package, unit
 
 from .bare import RUNNING, FoundCloud, context, differences, found_in, look, made, project, text_file
@@ -67,7 +68,7 @@ class TestDatabase:
 
     def test_nothing(self, site, change):
         """No server, no rows: everything is made, in one call."""
-        sql = change(Database("glance")).actions[0]["stdin"]
+        sql = change(Database("glance")).actions[0].stdin
         assert "CREATE DATABASE IF NOT EXISTS `glance`;" in sql
         for host in ("localhost", "10.0.0.0/255.255.255.0"):
             assert f"GRANT ALL PRIVILEGES ON `glance`.* TO 'glance'@'{host}';" in sql
@@ -86,8 +87,8 @@ class TestDatabase:
             f"user glance@{host}: wanted the site's password, found no such user, or another password"
             for host in ("localhost", "10.0.0.0/255.255.255.0")
         ]
-        assert "pass-1" not in found.title + " ".join(found.actions[0]["argv"])
-        assert "IDENTIFIED BY 'pass-1'" in found.actions[0]["stdin"]
+        assert "pass-1" not in found.title + " ".join(found.actions[0].argv)
+        assert "IDENTIFIED BY 'pass-1'" in found.actions[0].stdin
 
     def test_grant_to_everybody_is_not_enough(self, site, change):
         """The guide's '%' (erratum E10) is another account."""
@@ -96,7 +97,7 @@ class TestDatabase:
 
     def test_user_of_another_name(self, site, change):
         """Nova has three databases and one user."""
-        assert "ON `nova_api`.* TO 'nova'@'localhost'" in change(Database("nova_api", user="nova")).actions[0]["stdin"]
+        assert "ON `nova_api`.* TO 'nova'@'localhost'" in change(Database("nova_api", user="nova")).actions[0].stdin
 
 
 class TestDbSync:
@@ -149,8 +150,8 @@ class TestDbSync:
         known = self.known(site)
         found = change(self.resource, known)
         begin, sync, end = found.actions
-        assert (begin["content"], end["content"]) == ("unfinished\n", "2:29.0\n")
-        assert (sync["argv"], sync["user"]) == (("glance-manage", "db_sync"), "glance")
+        assert (begin.content, end.content) == ("unfinished\n", "2:29.0\n")
+        assert (sync.argv, sync.user) == (("glance-manage", "db_sync"), "glance")
         after = made(known, found) | {next(iter(known)): answer("glance_1\n")}
         assert change(self.resource, after) is None
 
@@ -181,7 +182,7 @@ class TestOvsSetting:
 
     def test_not_running(self, change):
         """Set without waiting for the switch, which reads it when it starts."""
-        assert "--no-wait" in change(self.resource).actions[0]["argv"]
+        assert "--no-wait" in change(self.resource).actions[0].argv
 
     def test_switch_restarts(self, site):
         """It reads the key at its start only; the service names the setting."""
@@ -223,8 +224,8 @@ class TestOvsBridge:
         """It is named, and one call that may be repeated mends it (erratum E42)."""
         found = change(self.resource, self.known(site, **state))
         assert differences(found) == [message]
-        up, make = (action["argv"] for action in found.actions[:2])
-        assert up == ["ip", "link", "set", "eth1", "up"]
+        up, make = (action.argv for action in found.actions[:2])
+        assert up == ("ip", "link", "set", "eth1", "up")
         assert make.count("--may-exist") == 2
         assert "datapath_type=netdev" in make
 
@@ -276,13 +277,13 @@ class TestRabbitUser:
         found = change(self.resource, self.known(site, **state))
         assert len(differences(found)) == count
         exported, _ = self.resource.queries(site, site.controller)
-        assert change(self.resource, {exported: answer(found.actions[0]["content"])}) is None
+        assert change(self.resource, {exported: answer(found.actions[0].content)}) is None
 
     def test_file_left_by_a_run_that_was_killed(self, site, change):
         """The password's hash is in it."""
         _, left = self.resource.queries(site, site.controller)
         found = change(self.resource, {**self.known(site), left: text_file("{}")})
-        assert found.actions[-1] == {"op": "remove", "path": left.args[0]}
+        assert found.actions[-1] == Remove(left.args[0])
 
     def test_no_broker(self, change):
         """Not installed yet."""
@@ -291,9 +292,10 @@ class TestRabbitUser:
     def test_password_is_nowhere(self, site, change):
         """Only its hash goes to the node, in a file that is the broker's alone and gone afterwards."""
         write, load, remove = change(self.resource).actions
-        assert "pass-1" not in repr((write, load, remove))
-        assert (write["mode"], write["owner"], write["path"]) == (0o600, "rabbitmq", remove["path"])
-        assert (load["argv"][-1], remove["op"]) == (write["path"], "remove")
+        assert "pass-1" not in repr([each.message() for each in (write, load, remove)])
+        assert (write.mode, write.owner, write.path) == (0o600, "rabbitmq", remove.path)
+        assert load.argv[-1] == write.path
+        assert isinstance(remove, Remove)
 
 
 class TestNoRabbitUser:
@@ -315,8 +317,8 @@ class TestNoRabbitUser:
         found = change(self.resource, self.known(site, ["guest", "openstack"]))
         assert differences(found) == ["RabbitMQ user guest: wanted not there, found there"]
         (action,) = found.actions
-        assert action["argv"][-2:] == ["delete_user", "guest"]
-        assert 67 in action["expect"]
+        assert action.argv[-2:] == ("delete_user", "guest")
+        assert 67 in action.expect
 
     def test_broker_does_not_run(self, change):
         """Its first start makes the user: that nobody is listed says nothing."""
@@ -408,7 +410,7 @@ class TestApiObjects:
         urls = {kwargs["interface"]: kwargs["url"] for _, _, kwargs in made_calls[1:]}
         inside = "http://controller:9292"
         assert urls == {"public": "http://cloud.example.org:9292", "internal": inside, "admin": inside}
-        argv = change(Bootstrap()).actions[0]["argv"]
+        argv = change(Bootstrap()).actions[0].argv
         assert argv[argv.index("--bootstrap-public-url") + 1] == "http://cloud.example.org:5000/v3/"
         assert argv[argv.index("--bootstrap-internal-url") + 1] == "http://controller:5000/v3/"
 

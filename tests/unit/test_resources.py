@@ -8,6 +8,7 @@ import pytest
 
 from stackspec.openstack import Id
 from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Service
+from stackspec.resources.actions import Apt, MakeDirectory, Write
 from stackspec.resources.base import file, package, unit
 
 from .bare import RUNNING, differences, look, made, text_file
@@ -21,8 +22,8 @@ class TestFile:
     def test_absent(self, change):
         """It is written whole, with mode and owner, and services that read it will start again."""
         found = change(self.resource)
-        assert found.actions[0]["content"] == "one\ntwo\n"
-        assert (found.actions[0]["mode"], found.actions[0]["owner"]) == (0o600, "root")
+        assert found.actions[0].content == "one\ntwo\n"
+        assert (found.actions[0].mode, found.actions[0].owner) == (0o600, "root")
         assert found.touches == ("/etc/a",)
         assert change(self.resource, made({}, found)) is None
 
@@ -52,7 +53,7 @@ class TestFile:
     def test_path_of_the_release(self, site, change):
         """The guide's path is another one in some release."""
         site.release = site.release.model_copy(update={"paths": {"/etc/a": "/etc/b"}})
-        assert change(self.resource).actions[0]["path"] == "/etc/b"
+        assert change(self.resource).actions[0].path == "/etc/b"
 
 
 class TestDirectory:
@@ -61,9 +62,7 @@ class TestDirectory:
     def test_absent_then_there(self, change):
         """Made, and found."""
         found = change(Directory("/srv/a", 0o750, "nova", "nova"))
-        assert found.actions == (
-            {"op": "directory", "path": "/srv/a", "mode": 0o750, "owner": "nova", "group": "nova"},
-        )
+        assert found.actions == (MakeDirectory("/srv/a", 0o750, "nova", "nova"),)
         assert change(Directory("/srv/a", 0o750, "nova", "nova"), made({}, found)) is None
 
     def test_mode(self, change):
@@ -80,7 +79,7 @@ class TestLines:
         known = {file("/etc/m"): text_file("# a\n-l 127.0.0.1\n# b\n")}
         resource = Lines("/etc/m", ("-l 10.0.0.10",), replaces=r"^-l\s")
         found = change(resource, known)
-        assert found.actions[0]["content"] == "# a\n-l 10.0.0.10\n# b\n"
+        assert found.actions[0].content == "# a\n-l 10.0.0.10\n# b\n"
         assert differences(found) == [
             "line: wanted '-l 10.0.0.10', found not there",
             "line: wanted not there, found '-l 127.0.0.1'",
@@ -90,12 +89,12 @@ class TestLines:
     def test_appended(self, change):
         """Where nothing is replaced."""
         known = {file("/etc/m"): text_file("# a\n")}
-        assert change(Lines("/etc/m", ("x", "y")), known).actions[0]["content"] == "# a\nx\ny\n"
+        assert change(Lines("/etc/m", ("x", "y")), known).actions[0].content == "# a\nx\ny\n"
 
     def test_mode_of_the_file_stays(self, change):
         """The package's file keeps its mode and owner."""
         known = {file("/etc/m"): text_file("", mode=0o640, group="nova")}
-        assert not {"mode", "owner", "group"} & change(Lines("/etc/m", ("x",)), known).actions[0].keys()
+        assert change(Lines("/etc/m", ("x",)), known).actions == (Write("/etc/m", "x\n"),)
 
     def test_any_file(self, change):
         """All lines are there, no other that is replaced, everything else in its order; and once is enough."""
@@ -110,7 +109,7 @@ class TestLines:
             found = change(resource, known)
             if found is None:
                 continue
-            after = found.actions[0]["content"].splitlines()
+            after = found.actions[0].content.splitlines()
             before = text.splitlines()
             assert set(wanted) <= set(after)
             kept = [line for line in before if line not in wanted and not (resource.replaces and line[:1] == "k")]
@@ -134,24 +133,24 @@ class TestIniFile:
             "[auth] url: wanted 'http://c', found not set",
             "[auth] region: wanted not set, found 'regionOne'",
         ]
-        assert "mode" not in found.actions[0]
+        assert found.actions[0].mode is None
         assert change(resource, made(known, found)) is None
 
     def test_true_is_written_as_oslo_has_it(self, change):
         """Python's True is not what a file says."""
-        assert change(IniFile("/etc/c", {"a": {"x": True}})).actions[0]["content"] == "[a]\nx = true\n"
+        assert change(IniFile("/etc/c", {"a": {"x": True}})).actions[0].content == "[a]\nx = true\n"
 
     def test_new_file(self, change):
         """Not for everybody: it may hold passwords."""
         found = change(IniFile("/etc/c", {"a": {"x": 1}}))
-        assert found.actions[0]["mode"] == 0o640
+        assert found.actions[0].mode == 0o640
         assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
 
     def test_reference(self, change):
         """What the cloud does not have yet is said so, and nothing wrong is written for it."""
         found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
         assert "[a] id: wanted (known after apply), found not set" in differences(found)
-        assert found.actions[0]["content"] == "[a]\nx = 1\n"
+        assert found.actions[0].content == "[a]\nx = 1\n"
 
 
 class TestPackages:
@@ -162,7 +161,7 @@ class TestPackages:
         resource = Packages("glance", "neutron-server")
         known = {package("neutron-api"): "1.0"}
         found = change(resource, known)
-        assert found.actions == ({"op": "apt", "packages": ["glance-api", "neutron-rpc-server"]},)
+        assert found.actions == (Apt(("glance-api", "neutron-rpc-server")),)
         assert change(resource, made(known, found)) is None
 
     def test_what_follows_is_read_again(self):
@@ -177,7 +176,7 @@ class TestCommand:
         """Due while the file is not there."""
         resource = Command(("make", "keys"), creates="/etc/keys/0", user="keystone")
         found = change(resource)
-        assert (found.actions[0]["argv"], found.actions[0]["user"]) == (("make", "keys"), "keystone")
+        assert (found.actions[0].argv, found.actions[0].user) == (("make", "keys"), "keystone")
         assert change(resource, {file("/etc/keys/0"): text_file("")}) is None
 
     def test_unless(self, change, site):
@@ -197,7 +196,7 @@ class TestCommand:
         resource = Command(("a",), creates="/b", stdin="hidden", env={"PASSWORD": "hidden"})
         found = change(resource)
         assert "hidden" not in repr(resource) + found.title + repr(found.differences)
-        assert (found.actions[0]["stdin"], found.actions[0]["env"]) == ("hidden", {"PASSWORD": "hidden"})
+        assert (found.actions[0].stdin, found.actions[0].env) == ("hidden", {"PASSWORD": "hidden"})
 
     @pytest.mark.parametrize(("restarts", "expected"), [(True, 1), (False, 0)])
     def test_restarts(self, site, restarts, expected):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stackspec.resources import Answers, Await, IniFile, Service
+from stackspec.resources.actions import AwaitActive, AwaitCommand, Systemctl
 from stackspec.resources.base import file, http, unit
 from stackspec.resources.service import Unwanted
 
@@ -24,9 +25,9 @@ class TestService:
     def test_not_there(self, change):
         """Enabled and started, under the release's names."""
         found = change(Service("neutron-server"))
-        verbs = [(a.get("verb"), a["units"]) for a in found.actions]
-        both = ["neutron-api", "neutron-rpc-server"]
-        assert verbs == [("unmask", both), ("enable", both), ("restart", both), (None, both)]
+        both = ("neutron-api", "neutron-rpc-server")
+        calls = (Systemctl("unmask", both), Systemctl("enable", both), Systemctl("restart", both))
+        assert found.actions == (*calls, AwaitActive(both))
         known = {unit(name): NO_UNIT for name in both}
         assert change(Service("neutron-server"), made(known, found)) is None
 
@@ -44,7 +45,7 @@ class TestService:
         """Only what is wrong is mended: a unit that runs is not restarted to be enabled."""
         known = {unit("etcd"): {**RUNNING, **state}}
         found = change(Service("etcd"), known)
-        assert [a["verb"] for a in (found.actions if found else ()) if a["op"] == "systemctl"] == verbs
+        assert [a.verb for a in (found.actions if found else ()) if isinstance(a, Systemctl)] == verbs
         assert found is None or change(Service("etcd"), made(known, found)) is None
 
     def test_file_that_changes_restarts(self, site):
@@ -60,7 +61,7 @@ class TestService:
         known = {file("/etc/c"): {**self.right, "mtime": 150.0}, unit("etcd"): RUNNING}
         conf, service = look(site, [self.conf, Service("etcd")], known)
         assert conf.changes == []
-        assert [a["verb"] for a in service.changes[0].actions if a["op"] == "systemctl"] == ["restart"]
+        assert [a.verb for a in service.changes[0].actions if isinstance(a, Systemctl)] == ["restart"]
         after = made(known, service.changes[0])
         assert [each.changes for each in look(site, [self.conf, Service("etcd")], after)] == [[], []]
 
@@ -107,7 +108,7 @@ class TestUnwanted:
         found = change(Unwanted(("haproxy",)), known)
         assert (found is not None) == due
         if found:
-            assert [a["verb"] for a in found.actions] == ["stop", "mask"]
+            assert [a.verb for a in found.actions] == ["stop", "mask"]
             assert change(Unwanted(("haproxy",)), made(known, found)) is None
 
 
@@ -118,8 +119,10 @@ class TestAwait:
         """Until the look ends with 0; the journal shown is that of the release's units."""
         resource = Await(("test", "x"), what="all there", service="nova-api", timeout=5.0)
         found = change(resource)
-        assert (found.actions[0]["op"], found.actions[0]["timeout"]) == ("await_command", 5.0)
-        assert found.actions[0]["units"] == ["nova-api", "nova-api-metadata"]
+        (action,) = found.actions
+        assert isinstance(action, AwaitCommand)
+        assert action.timeout == 5.0
+        assert action.units == ("nova-api", "nova-api-metadata")
         (query,) = resource.queries(site, site.controller)
         assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
 

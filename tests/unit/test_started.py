@@ -11,6 +11,7 @@ import pytest
 
 from stackspec import node_agent
 from stackspec.resources import Change, Service, service
+from stackspec.resources.actions import NodeAction
 from stackspec.site import Site
 
 from .bare import look
@@ -79,8 +80,9 @@ class Machine:
         (self.folder / "log").write_text("")
         for change in changes:
             for action in change.actions:
-                assert isinstance(action, dict)
-                node_agent.OPERATIONS[action["op"]](**{key: value for key, value in action.items() if key != "op"})
+                assert isinstance(action, NodeAction)
+                arguments = action.message()
+                node_agent.OPERATIONS[arguments.pop("op")](**arguments)
         return [line for line in (self.folder / "log").read_text().splitlines() if not line.startswith("show")]
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ import pytest
 from stackspec import node_agent, transport
 from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node, ProviderAttachment, Ssh
+from stackspec.resources.actions import (
+    AwaitCommand,
+    AwaitHttp,
+    Execute,
+    Hold,
+    MakeDirectory,
+    NodeAction,
+    Record,
+    Remove,
+    Write,
+)
 from stackspec.resources.base import Query, file, package, run, unit
 from stackspec.resources.base import http as answer_of
 from stackspec.transport import Connection, Connections, ssh_arguments
@@ -131,8 +143,8 @@ def test_equal_questions_are_asked_once(connection: Connection, tmp_path: Path) 
 
 
 def test_operations_are_carried_out_in_order(connection: Connection, tmp_path: Path) -> None:
-    def echo(text: str) -> dict[str, object]:
-        return {"op": "command", "argv": ["sh", "-c", f"echo {text} >> {tmp_path}/log"]}
+    def echo(text: str) -> Execute:
+        return Execute(("sh", "-c", f"echo {text} >> {tmp_path}/log"))
 
     seen = []
     connection.apply([echo("a"), echo("b"), echo("c")], lambda *event: seen.append(event))
@@ -142,9 +154,9 @@ def test_operations_are_carried_out_in_order(connection: Connection, tmp_path: P
 
 def test_a_failure_ends_the_rest_and_says_all(connection: Connection, tmp_path: Path) -> None:
     actions = [
-        {"op": "command", "argv": ["true"]},
-        {"op": "command", "argv": ["sh", "-c", "echo out; echo err >&2; exit 7"], "stdin": "secret", "what": "try it"},
-        {"op": "command", "argv": ["touch", str(tmp_path / "later")]},
+        Execute(("true",)),
+        Execute(("sh", "-c", "echo out; echo err >&2; exit 7"), "secret", what="try it"),
+        Execute(("touch", str(tmp_path / "later"))),
     ]
     seen = []
     with pytest.raises(ActionError) as caught:
@@ -159,23 +171,29 @@ def test_a_failure_ends_the_rest_and_says_all(connection: Connection, tmp_path: 
 
 def test_only_the_end_of_a_long_output_is_sent(connection: Connection) -> None:
     with pytest.raises(ActionError) as caught:
-        connection.apply([{"op": "command", "argv": ["sh", "-c", "seq 100000; exit 1"]}])
+        connection.apply([Execute(("sh", "-c", "seq 100000; exit 1"))])
     assert caught.value.output.endswith("99999\n100000\n")
     assert len(caught.value.output) <= 6000
+
+
+class Nonsense(NodeAction):
+    """What no agent does."""
+
+    op = "nonsense"
 
 
 def test_an_error_of_the_agent_itself_is_told(connection: Connection, tmp_path: Path) -> None:
     (tmp_path / "no folder").touch()
     with pytest.raises(ActionError, match="FileExistsError"):
-        connection.apply([{"op": "write", "path": str(tmp_path / "no folder/file"), "content": "", **USER}])
+        connection.apply([Write(str(tmp_path / "no folder/file"), "", **USER)])
     with pytest.raises(ActionError, match="KeyError: 'nonsense'"):
-        connection.apply([{"op": "nonsense"}])
+        connection.apply([Nonsense()])
     assert ask(connection, run("true"))["status"] == 0
 
 
 def test_write_makes_a_file_and_its_folder(connection: Connection, tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
-    connection.apply([{"op": "write", "path": str(path), "content": "text\n", "mode": 0o600, **USER}])
+    connection.apply([Write(str(path), "text\n", 0o600, **USER)])
     assert path.read_text() == "text\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(path.parent) == ["file"]
@@ -187,7 +205,7 @@ def test_write_keeps_the_mode_and_never_shows_half_a_file(connection: Connection
     path.write_text("old")
     path.chmod(0o604)
     with path.open() as reader:
-        connection.apply([{"op": "write", "path": str(path), "content": "new"}])
+        connection.apply([Write(str(path), "new")])
         assert reader.read() == "old"
     assert path.read_text() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
@@ -199,9 +217,9 @@ def test_write_keeps_the_owner(connection: Connection, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     os.chown(path, 65534, 0)
-    connection.apply([{"op": "write", "path": str(path), "content": "new"}])
+    connection.apply([Write(str(path), "new")])
     assert path.stat().st_uid == 65534
-    connection.apply([{"op": "write", "path": str(path), "content": "new", "owner": "root"}])
+    connection.apply([Write(str(path), "new", owner="root")])
     assert path.stat().st_uid == 0
 
 
@@ -210,7 +228,7 @@ def test_write_follows_a_link(connection: Connection, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     (tmp_path / "link").symlink_to(path)
-    connection.apply([{"op": "write", "path": str(tmp_path / "link"), "content": "new"}])
+    connection.apply([Write(str(tmp_path / "link"), "new")])
     assert (tmp_path / "link").is_symlink()
     assert path.read_text() == "new"
 
@@ -218,12 +236,8 @@ def test_write_follows_a_link(connection: Connection, tmp_path: Path) -> None:
 def test_directory_remove_and_record(connection: Connection, tmp_path: Path) -> None:
     folder, log = tmp_path / "folder", tmp_path / "log"
     log.write_text("".join(f"{number}\n" for number in range(5)))
-    actions = [{"op": "directory", "path": str(folder), "mode": 0o750, **USER}]
-    actions += [
-        {"op": "record", "path": str(log), "line": "new", "limit": 3},
-        {"op": "remove", "path": str(folder / "none")},
-    ]
-    connection.apply(actions)
+    made = MakeDirectory(str(folder), 0o750, **USER)
+    connection.apply([made, Record(str(log), "new", limit=3), Remove(str(folder / "none"))])
     assert stat.S_IMODE(folder.stat().st_mode) == 0o750
     assert log.read_text() == "2\n3\n4\nnew\n"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
@@ -234,24 +248,24 @@ def test_ledger_keeps_the_last_line_of_each_step(connection: Connection, tmp_pat
     log = tmp_path / "log"
     lines = [f'{{"step": "{step}", "number": {number}}}' for number, step in enumerate(["barbican", *"aaaaab"])]
     log.write_text("\n".join(lines) + "\n")
-    connection.apply([{"op": "record", "path": str(log), "line": "{}", "limit": 1}])
+    connection.apply([Record(str(log), "{}", limit=1)])
     assert log.read_text().splitlines() == [lines[0], lines[5], lines[6], "{}"]
 
 
 def test_waiting_ends_with_what_was_waited_for(connection: Connection, tmp_path: Path) -> None:
-    look = {"op": "await_command", "argv": ["test", "-e", str(tmp_path / "file")], "what": "a file"}
+    look = AwaitCommand(("test", "-e", str(tmp_path / "file")), timeout=20.0, what="a file")
     threading.Timer(0.3, (tmp_path / "file").touch).start()
-    connection.apply([{**look, "timeout": 20.0}])
+    connection.apply([look])
     (tmp_path / "file").unlink()
     with pytest.raises(ActionError, match="a file"):
-        connection.apply([{**look, "timeout": 0.1}])
+        connection.apply([replace(look, timeout=0.1)])
     with pytest.raises(ActionError, match=r"http://127.0.0.1:1/ answers '.*refused' after 0.1 s, wanted \[200\]"):
-        connection.apply([{"op": "await_http", "url": "http://127.0.0.1:1/", "statuses": [200], "timeout": 0.1}])
+        connection.apply([AwaitHttp("http://127.0.0.1:1/", (200,), 0.1)])
 
 
 def test_a_command_has_a_deadline(connection: Connection) -> None:
     with pytest.raises(ActionError) as caught:
-        connection.apply([{"op": "command", "argv": ["sleep", "20"], "timeout": 0.2}])
+        connection.apply([Execute(("sleep", "20"), timeout=0.2)])
     assert caught.value.exit_status == 124
 
 
@@ -271,7 +285,7 @@ def test_requests_overlap(connection: Connection) -> None:
 def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connection) -> None:
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(connection.apply, [{"op": "command", "argv": ["sleep", "5"]}])
+        waiting = pool.submit(connection.apply, [Execute(("sleep", "5"))])
         time.sleep(0.2)
         os.kill(agent, signal.SIGKILL)
         with pytest.raises(NodeError, match="the connection to here was lost"):
@@ -286,7 +300,7 @@ def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, m
     os.kill(agent, signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(1) as pool:
-            began = pool.submit(connection.apply, [{"op": "command", "argv": ["do", "it"], "stdin": "a secret"}])
+            began = pool.submit(connection.apply, [Execute(("do", "it"), "a secret")])
             with pytest.raises(
                 NodeError, match="here gives no sign of life for 1 s; it was to: command do it"
             ) as caught:
@@ -308,7 +322,7 @@ def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
     os.kill(agent, signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(2) as pool:
-            large = {"op": "write", "path": "/nowhere/large", "content": "x" * 8_000_000}
+            large = Write("/nowhere/large", "x" * 8_000_000)
             began = [pool.submit(connection.apply, [large]), pool.submit(connection.facts, [run("true")])]
             for each in began:
                 with pytest.raises(NodeError, match=r"no sign of life|was lost"):
@@ -328,7 +342,7 @@ def test_a_node_that_works_for_long_and_lives_is_not_given_up(monkeypatch: pytes
         assert ask(made, run("sh", "-c", "sleep 2.5; echo done"))["out"] == "done\n"
         monkeypatch.setattr(transport, "LONGEST", 0.5)
         with pytest.raises(NodeError, match=r"does not come to an end within 0\.5 s; it was to: command sleep 3"):
-            made.apply([{"op": "command", "argv": ["sleep", "3"]}])
+            made.apply([Execute(("sleep", "3"))])
     finally:
         made.close()
 
@@ -410,18 +424,18 @@ def test_a_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeyp
     try:
         connection.hold("ann on desk (pid 1)")
         assert ask(other, run("echo", "test"))["out"] == "test\n"
-        hold = {"op": "hold", "path": str(tmp_path / "lock"), "holder": "bob", "run_timeout": 0.2}
+        hold = Hold(str(tmp_path / "lock"), "bob", run_timeout=0.2)
         with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) deploys here; wait for its end"):
             other.apply([hold])
         agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
         with ThreadPoolExecutor(1) as pool:
-            lost = pool.submit(connection.apply, [{"op": "command", "argv": ["sleep", "3"]}])
+            lost = pool.submit(connection.apply, [Execute(("sleep", "3"))])
             time.sleep(0.3)
             os.kill(agent, signal.SIGKILL)
             with pytest.raises(NodeError):
                 lost.result(timeout=5)
         with pytest.raises(ActionError, match=r"a command of ann on desk \(pid 1\) still runs here: \d+ sleep 3"):
-            other.apply([{**hold, "command_timeout": 0.2}])
+            other.apply([replace(hold, command_timeout=0.2)])
         said: list[str] = []
         other.hold("bob", said.append)
         assert "sleep 3" in said[0]
@@ -483,7 +497,7 @@ def test_node_of_which_nothing_is_asked_is_lost(tmp_path: Path, monkeypatch: pyt
 def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection) -> None:
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(connection.apply, [{"op": "command", "argv": ["sleep", "5"]}])
+        waiting = pool.submit(connection.apply, [Execute(("sleep", "5"))])
         time.sleep(0.2)
         os.kill(agent, signal.SIGSTOP)
         try:
@@ -514,7 +528,7 @@ def test_connection_that_is_opened_anew_has_the_node_for_itself_again(
         else:
             connection.reopen(holder)
         with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) deploys here"):
-            other.apply([{"op": "hold", "path": str(tmp_path / "lock"), "holder": "bob", "run_timeout": 0.2}])
+            other.apply([Hold(str(tmp_path / "lock"), "bob", run_timeout=0.2)])
         assert ask(connection, run("echo", "again"))["out"] == "again\n"
     finally:
         other.close()

@@ -72,14 +72,14 @@ class TestVenv:
         (change,) = APPLICATION.changes(context(site, site.controller, installed()))
         fetch, *actions = change.actions
         fetch()
-        assert calls == ["outside"]
         bundle, install, stamp = actions
-        assert repr(PLATFORM).encode() in bundle["content"]
-        assert (bundle["mode"], bundle["path"]) == (0o600, "/opt/app.tar")
-        script = install["argv"][-1]
+        assert repr(PLATFORM).encode() in bundle.message()["content"]
+        assert calls == ["outside"]
+        assert (bundle.mode, bundle.path) == (0o600, "/opt/app.tar")
+        script = install.argv[-1]
         assert "--no-index --ignore-installed --only-binary :all:" in script
         assert script.endswith("rm -rf /opt/app.wheels /opt/app.tar")
-        assert (stamp["path"], stamp["content"]) == ("/opt/app/.stackspec", "app==1.2\nplugin==3\n")
+        assert (stamp.path, stamp.content) == ("/opt/app/.stackspec", "app==1.2\nplugin==3\n")
 
     def test_services_start_again_after_it(self, site):
         """The program that a service runs is another one then."""
@@ -161,8 +161,10 @@ class TestGenerated:
         """The new file is judged before it takes the old one's place."""
         found = change(self.resource, self.known(site, "b\n", "old\n"))
         assert "-old\n+b\n" in found.diff
-        assert found.actions[0]["argv"][-1].endswith(
-            "test-x -c /etc/x.conf.new && sync /etc/x.conf.new && mv /etc/x.conf.new /etc/x.conf"
+        assert (
+            found.actions[0]
+            .argv[-1]
+            .endswith("test-x -c /etc/x.conf.new && sync /etc/x.conf.new && mv /etc/x.conf.new /etc/x.conf")
         )
         assert found.touches == ("/etc/x.conf",)
 

@@ -1,0 +1,67 @@
+"""What resources do and ask on nodes, what the node agent can do and answer, and what the fakes answer are the same."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields
+
+import pytest
+
+from stackspec import node_agent
+from stackspec.resources import actions, base
+from stackspec.resources.actions import Execute, NodeAction, Write
+
+from .bare import ANSWERS
+from .fake_nodes import FakeConnection
+
+TYPES = [each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__]
+
+
+def test_each_operation_has_one_type() -> None:
+    assert sorted(each.op for each in TYPES) == sorted(node_agent.OPERATIONS)
+
+
+@pytest.mark.parametrize("action", TYPES, ids=lambda each: each.__name__)
+def test_fields_are_what_the_operation_takes(action: type[NodeAction]) -> None:
+    """In name and default, since a default is not sent; `say` is the agent's own."""
+    parameters = inspect.signature(node_agent.OPERATIONS[action.op]).parameters.values()
+    taken = {each.name: MISSING if each.default is each.empty else each.default for each in parameters}
+    taken.pop("say", None)
+    assert {each.name: each.default for each in fields(action)} == taken
+
+
+def test_each_query_has_an_answer_here_and_of_every_fake() -> None:
+    makers = [each for each in vars(base).values() if getattr(each, "__annotations__", {}).get("return") == "Query"]
+    asked = [each(*inspect.getfullargspec(each).args) for each in makers]
+    assert sorted(each.op for each in asked) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
+    for each in asked:
+        inspect.signature(node_agent.QUERIES.get(each.op, lambda name: None)).bind(*each.args)
+        assert callable(getattr(FakeConnection, f"_{each.op}"))
+
+
+def test_message() -> None:
+    """What is given, also by who fetches it only then; each of what a command is mended by is a message, too."""
+    mend = Execute(("rm", "x"), timeout=5.0)
+    assert Write("/etc/a", lambda: b"fetched", mode=0).message() == {
+        "op": "write",
+        "path": "/etc/a",
+        "content": b"fetched",
+        "mode": 0,
+    }
+    assert Execute(("make", "x"), expect=(0, 1), mend=(mend,)).message() == {
+        "op": "command",
+        "argv": ("make", "x"),
+        "expect": (0, 1),
+        "mend": ({"op": "command", "argv": ("rm", "x"), "timeout": 5.0},),
+    }
+
+
+def test_no_secret_is_shown() -> None:
+    """A traceback or a failed comparison shows actions."""
+    mend = (Execute(("b",), "hidden"),)
+    shown = [
+        Write("/etc/a", "hidden"),
+        Execute(("a",), "hidden", env={"PASSWORD": "hidden"}, mend=mend),
+        actions.AwaitCommand(("a",), "hidden"),
+    ]
+    assert "hidden" not in repr(shown)
