@@ -18,6 +18,12 @@ from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node
 from stackspec.resources.base import Query
 
+RELEASE = """\
+name: epoxy-trixie
+title: A release with nothing of its own
+openstack: "2025.1"
+distribution: {id: debian, version: "13"}
+"""
 SITE = """\
 site: made-up
 release: epoxy-trixie
@@ -262,7 +268,7 @@ class FakeConnections:
 
 def install(folder: Path) -> None:
     """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
-    from stackspec import engine, plugin, session, step
+    from stackspec import engine, plugin, release, session, step
 
     class Here(FakeConnections):
         pass
@@ -270,5 +276,7 @@ def install(folder: Path) -> None:
     Here.folder = folder
     engine.Connections = session.Connections = Here  # type: ignore[assignment,misc]
     step.STEPS.clear()
+    # A release's table is about the real steps.
+    release._folder = lambda: folder.parent / "releases"
     plugin.load_steps = list  # type: ignore[assignment]
     plugin._fixture_modules = list  # type: ignore[assignment]
