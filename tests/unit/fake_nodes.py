@@ -276,7 +276,11 @@ def install(folder: Path) -> None:
     Here.folder = folder
     engine.Connections = session.Connections = Here  # type: ignore[assignment,misc]
     step.STEPS.clear()
-    # A release's table is about the real steps.
+    # The real table is about the real steps.
     release._folder = lambda: folder.parent / "releases"
+    table = release._folder() / "epoxy-trixie.yaml"
+    table.parent.mkdir(exist_ok=True)
+    if not table.exists():
+        table.write_text(RELEASE)
     plugin.load_steps = list  # type: ignore[assignment]
     plugin._fixture_modules = list  # type: ignore[assignment]

@@ -68,7 +68,6 @@ class Runs:
         self.pytester = pytester
         self.path = pytester.path
         (self.path / "site.yaml").write_text(fake_nodes.SITE)
-        self.release(fake_nodes.RELEASE)
         (self.path / "conftest.py").write_text(STEPS)
         # Made-up steps take no time: one process shows more, and sooner.
         (self.path / "pytest.ini").write_text("[pytest]\nlanes = 0\n")
@@ -81,7 +80,7 @@ class Runs:
         return self.pytester.runpytest_inprocess("-ra", *arguments)
 
     def release(self, text: str) -> None:
-        """Write the site's release table."""
+        """Write the site's release table, instead of `fake_nodes.RELEASE`."""
         (self.path / "releases").mkdir(exist_ok=True)
         (self.path / "releases/epoxy-trixie.yaml").write_text(text)
 
