@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,8 @@ def test_a_section_that_the_lab_has_not_got(project: Path, section: str, told: s
     file = project / "deploy_steps/designate.py"
     file.write_text(STEP.replace('provides="dns"', f'provides="dns", section="{section}"'))
     assert forgotten(project, "wheels") == [told]
+
+
+def test_the_page_tells_a_message_that_there_is() -> None:
+    (told,) = re.findall(r"^step designate .*$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
+    assert told == ENTRIES["api"][-1]
