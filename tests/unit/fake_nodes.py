@@ -266,6 +266,13 @@ class FakeConnections:
             connection.close()
 
 
+def write_release(folder: Path, text: str = RELEASE) -> None:
+    """Write the table of the site's release beside `folder`, the nodes'."""
+    table = folder.parent / "releases/epoxy-trixie.yaml"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text(text)
+
+
 def install(folder: Path) -> None:
     """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
     from stackspec import engine, plugin, release, session, step
@@ -278,9 +285,5 @@ def install(folder: Path) -> None:
     step.STEPS.clear()
     # The real table is about the real steps.
     release._folder = lambda: folder.parent / "releases"
-    table = release._folder() / "epoxy-trixie.yaml"
-    table.parent.mkdir(exist_ok=True)
-    if not table.exists():
-        table.write_text(RELEASE)
     plugin.load_steps = list  # type: ignore[assignment]
     plugin._fixture_modules = list  # type: ignore[assignment]

@@ -68,6 +68,7 @@ class Runs:
         self.pytester = pytester
         self.path = pytester.path
         (self.path / "site.yaml").write_text(fake_nodes.SITE)
+        fake_nodes.write_release(self.path / "nodes")
         (self.path / "conftest.py").write_text(STEPS)
         # Made-up steps take no time: one process shows more, and sooner.
         (self.path / "pytest.ini").write_text("[pytest]\nlanes = 0\n")
@@ -81,8 +82,7 @@ class Runs:
 
     def release(self, text: str) -> None:
         """Write the site's release table, instead of `fake_nodes.RELEASE`."""
-        (self.path / "releases").mkdir(exist_ok=True)
-        (self.path / "releases/epoxy-trixie.yaml").write_text(text)
+        fake_nodes.write_release(self.path / "nodes", text)
 
     def tests(self, text: str, name: str = "test_cloud.py") -> None:
         """Write a file of tests."""

@@ -129,7 +129,7 @@ ENTRIES = {
         "or the reason to NO_UPGRADE_CHECK",
     ),
     "fault": (
-        "faults/dns.yaml",
+        "faults/units.yaml",
         "",
         "dns-stopped:\n  do: [{stop: designate-central}]\n",
         "step designate declares the service designate-central: no fault breaks it: add one to faults/",
