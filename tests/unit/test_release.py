@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from stackspec import release
 from stackspec.errors import InputError
-from stackspec.release import Release, check_release, load_release
+from stackspec.release import Release, ReleaseValue, check_release, load_release
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
@@ -121,6 +122,17 @@ def test_steps_read_values_by_what_they_declare() -> None:
     """By a text, a typo in a step would be seen by nobody."""
     found = [path.name for path in (ROOT / "deploy_steps").glob("*.py") if "release.values" in path.read_text()]
     assert found == []
+
+
+def test_each_value_is_read_where_the_check_looks() -> None:
+    """In a step's own function, not in one that it calls."""
+    load_steps()
+    read = {value for step in STEPS.values() for value in step.values}
+    files = {step.declare.__module__: sys.modules[step.declare.__module__] for step in STEPS.values()}
+    declared = {f"{file}.{name}": each for file, module in files.items() for name, each in vars(module).items()}
+    values = {name: each for name, each in declared.items() if isinstance(each, ReleaseValue)}
+    assert len(values) >= 7
+    assert [f"{name}: no step's own function reads it" for name, each in values.items() if each not in read] == []
 
 
 @pytest.mark.parametrize("name", TABLES)
