@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from stackspec.inventory import Node
+from stackspec.release import ReleaseValue
 from stackspec.resources import Claim, Command, File, Lines, NothingHalfInstalled, Packages, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
 __all__ = ["base", "chrony", "chrony_client", "openstack_client"]
 
+ARCHIVE = ReleaseValue("cloud_archive", "")
+"""Name of Ubuntu's archive of a release of OpenStack, where the distribution's own has another release."""
 IN_USE = (
     "/var/lib/mysql/ibdata1",
     "/var/lib/rabbitmq/mnesia",
@@ -37,7 +40,7 @@ def base(site: Site, node: Node) -> Resources:
         tuple(f"{each.address} {each.name}" for each in site.nodes.values()),
         replaces=rf"^\S+\s+({names})\s*$",
     )
-    if archive := site.release.values.get("cloud_archive"):
+    if archive := site.release.value(ARCHIVE):
         yield Command(
             ("add-apt-repository", "-y", f"cloud-archive:{archive}"),
             creates=f"/etc/apt/sources.list.d/cloudarchive-{archive}.list",

@@ -13,9 +13,13 @@ from stackspec.openstack import (
     Role,
     database_url,
 )
+from stackspec.release import ReleaseValue
 from stackspec.resources import Answers, Command, File, Lines, Packages, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
+
+APACHE = ReleaseValue("keystone_apache", "")
+"""Where Apache's settings are, if keystone runs in it."""
 
 
 @step(role="controller", provides="identity")
@@ -34,7 +38,7 @@ def keystone(site: Site, mariadb: Step, memcached: Step, chrony: Step) -> Resour
         argv = ("keystone-manage", what, "--keystone-user", "keystone", "--keystone-group", "keystone")
         yield Command(argv, creates=f"/etc/keystone/{keys}/0")
     yield Bootstrap()
-    if apache := site.release.values.get("keystone_apache"):
+    if apache := site.release.value(APACHE):
         yield Lines(apache, (f"ServerName {controller}",), replaces=r"^ServerName\s")
     yield Service("keystone")
     yield Answers(f"http://{controller}:5000/v3/", service="keystone")

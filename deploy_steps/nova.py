@@ -19,6 +19,7 @@ from stackspec.openstack import (
     transport_url,
 )
 from stackspec.openstack.database import CLIENT
+from stackspec.release import ReleaseValue
 from stackspec.resources import Answers, Await, Command, File, Packages, Service
 from stackspec.resources.ini import Value
 from stackspec.site import Site
@@ -35,6 +36,10 @@ __all__ = [
     "volume_options",
 ]
 
+METADATA_UNIT = ReleaseValue("nova_metadata_unit", "")
+"""The unit of the metadata service where that is no part of nova-api."""
+PAGE = ReleaseValue("novnc_page", "vnc_auto.html")
+"""The page of noVNC that shows a console at once."""
 IDENTITY = "/var/lib/nova/compute_id"
 """What nova-compute calls its node, written at its first start."""
 ZONES_IN_PLACEMENT = """
@@ -76,7 +81,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
     yield Packages("nova-api", "nova-conductor", "nova-novncproxy", "nova-scheduler")
     common = _common(site, site.controller)
     common["DEFAULT"]["metadata_listen"] = "$my_ip"
-    if unit := site.release.values.get("nova_metadata_unit"):
+    if unit := site.release.value(METADATA_UNIT):
         address = site.controller.address
         yield File(f"/etc/systemd/system/{unit}.service.d/stackspec.conf", METADATA_TEXT.format(address=address))
     if site.inventory.zones() and any(node.availability_zone is None for node in site.with_role("compute")):
@@ -117,7 +122,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
 @step(role="compute", provides="compute")
 def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Resources:
     """A compute node. Consoles listen on its management address only (erratum E36)."""
-    page = site.release.values.get("novnc_page", "vnc_auto.html")
+    page = site.release.value(PAGE)
     yield Packages("nova-compute")
     yield OsloConfig(
         "/etc/nova/nova.conf",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from stackspec.openstack import Database, DbSync, ServiceUser
+from stackspec.release import ReleaseValue
 from stackspec.resources import Answers, Command, Directory, File, Generated, Packages, Service, Venv, YamlFile
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
 __all__ = ["skyline", "skyline_apiserver"]
 
+REQUIREMENTS = ReleaseValue("skyline")
+"""What its environment is made of, name==version; the API server first."""
 PATH = "/opt/skyline"
 NGINX = "/etc/nginx/nginx.conf"
 DEFAULT_SITE = "/etc/nginx/sites-enabled/default"
@@ -50,7 +53,7 @@ WantedBy=multi-user.target
 @step(role="controller")
 def skyline_apiserver(site: Site, keystone: Step, mariadb: Step) -> Resources:
     """The API server, in an environment of its own. The guide has it below the console's heading (erratum E90)."""
-    requirements = tuple(site.release.values["skyline"].split())
+    requirements = tuple(site.release.value(REQUIREMENTS).split())
     yield Database("skyline")
     yield ServiceUser("skyline")
     # The distribution's MySQLdb is what was missing in the guide; nothing is compiled (errata E101, E103).

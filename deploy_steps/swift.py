@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from stackspec.inventory import Node
 from stackspec.openstack import Endpoint, OsloConfig, Ring, RingDevice, ServiceUser
+from stackspec.release import ReleaseValue
 from stackspec.resources import (
     Access,
     Answers,
@@ -25,6 +26,9 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
+CACHE_MODE = ReleaseValue("swift_cache_mode", "0775")
+CACHE_OWNER = ReleaseValue("swift_cache_owner", "root")
+"""Of /var/cache/swift, as the distribution's units make it."""
 SERVERS = {"account": 6202, "container": 6201, "object": 6200}
 """What each storage node runs, and the ports."""
 DAEMONS = {
@@ -195,13 +199,8 @@ def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
             own=("pipeline:main",),
         )
     yield Access(tuple(f"/etc/swift/{name}-server.conf" for name in SERVERS), group="swift")
-    values = site.release.values
-    yield Directory(
-        "/var/cache/swift",
-        int(values.get("swift_cache_mode", "0775"), 8),
-        values.get("swift_cache_owner", "root"),
-        "swift",
-    )
+    mode, owner = site.release.value(CACHE_MODE), site.release.value(CACHE_OWNER)
+    yield Directory("/var/cache/swift", int(mode, 8), owner, "swift")
     for name in SERVERS:
         yield FileFrom(f"/etc/swift/{name}.ring.gz", site.controller.name)
     yield Service("rsync", reads=("/etc/rsyncd.conf",))

@@ -448,7 +448,7 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
         ("octavia", "image"): Image,
         ("octavia", "flavor"): Flavor,
     }
-    if len(location) > 2:
+    if location[:1] == ("nodes",) and len(location) > 2:
         return sorted((Disks if location[2] == "disks" else Attachment).model_fields)
     found = fields.get(location) or fields.get(location[:1] if location else ())
     return sorted(set(found.model_fields) - {"name"}) if found else []

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.resources
 import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from .errors import InputError
 from .inventory import Options, parse
-from .yaml_file import read_yaml
+from .yaml_file import YamlSource, read_yaml
+
+if TYPE_CHECKING:
+    from .step import Step
+
+
+@dataclass(frozen=True)
+class ReleaseValue:
+    """A key of the tables' `values`, as a constant beside the step that reads it, in its own function.
+
+    :param name: the key
+    :param default: what it is where a table does not say; None when every table of a release with that step has to
+    """
+
+    name: str
+    default: str | None = None
 
 
 class Distribution(BaseModel):
@@ -133,7 +152,7 @@ class Release(BaseModel):
     :param without: steps that this release has not got yet, with the reason
     :param unwanted: step -> units that its packages enable and the guide does not want
     :param config: options that this release needs beyond the guide (step -> file -> section -> option)
-    :param values: single values that steps ask for by name
+    :param values: single values; the steps that read them declare their names as `ReleaseValue`
     :param wheels: what comes from a package index instead
     """
 
@@ -169,6 +188,16 @@ class Release(BaseModel):
         """Where the guide's `path` is here."""
         return self.paths.get(path, path)
 
+    def value(self, wanted: ReleaseValue) -> str:
+        """What a single value is here.
+
+        :raises InputError: the table has to say it and does not
+        """
+        found = self.values.get(wanted.name, wanted.default)
+        if found is None:
+            raise InputError(f"release {self.name}: values.{wanted.name} is missing; a step reads it")
+        return found
+
 
 def load_release(name: str) -> Release:
     """The release table called `name`.
@@ -181,6 +210,43 @@ def load_release(name: str) -> Release:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise InputError(f"release: {name!r} is unknown; known releases: {known}")
     return _read(path)
+
+
+def check_release(name: str, steps: Mapping[str, Step]) -> None:
+    """See that the table called `name` says what the steps read, and nothing that nobody reads.
+
+    :raises InputError: with file:line, and the key or step that was meant
+    """
+    release = load_release(name)
+    _, source = read_yaml(_folder() / f"{name}.yaml")
+    if release.name != name:
+        raise InputError(f"{source.path}:{source.line(('name',))}: name: {release.name!r} is in the file of {name!r}")
+    for table in ("without", "unwanted", "config"):
+        _refuse_unknown(source, (table,), getattr(release, table), steps, "there is no such step")
+    read = {value.name: value for step in steps.values() for value in step.values}
+    _refuse_unknown(source, ("values",), release.values, read, "no step reads it")
+    for step in steps.values():
+        for value in step.values:
+            if value.default is None and value.name not in release.values and step.name not in release.without:
+                where = f"{source.path}:{source.line(('values',))}"
+                raise InputError(f"{where}: values.{value.name} is missing: the step {step.name} reads it")
+    if release.wheels:
+        owned = {key: each.owner for key, each in release.wheels.packages.items() if each.owner}
+        for key, owner in owned.items():
+            at = ("wheels", "packages", key, "owner")
+            _refuse_unknown(source, at, (owner,), release.wheels.owners, "wheels.owners has no such user")
+
+
+def _refuse_unknown(
+    source: YamlSource, table: tuple[str, ...], keys: Collection[str], known: Collection[str], wrong: str
+) -> None:
+    """:raises InputError: one of the `keys` of a table is not known"""
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known)) or 'none'}"
+            where = f"{source.path}:{source.line((*table, key))}"
+            raise InputError(f"{where}: {'.'.join((*table, key))}: {wrong}; {hint}")
 
 
 def _folder() -> Path:

@@ -26,6 +26,7 @@ from .lock import Lock, who
 from .names import learn_names
 from .plugin_keys import CLOUD, ENGINE, RUN_ID, SITE
 from .progress import Progress
+from .release import check_release
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .running import running
@@ -128,6 +129,7 @@ class Run:
         option = self.config.option
         meant = which_cloud(option.inventory, default_inventory(), nodes=nodes, cloud=option.os_cloud)
         if meant.site is not None:
+            check_release(meant.site.inventory.release, STEPS)
             check_config(meant.site, STEPS)
         return meant.site, meant.name
 

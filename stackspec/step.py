@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .inventory import Node
+from .release import ReleaseValue
 from .site import Site
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Step:
     provides: str | None
     declare: Callable[..., Iterable[Resource]] = field(compare=False)
     sections: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> tuple[ReleaseValue, ...]:
+        """The single values of release tables that the step reads: constants that its function names."""
+        named = inspect.getclosurevars(self.declare).globals.values()
+        return tuple(each for each in named if isinstance(each, ReleaseValue))
 
     def lacks(self, site: Site) -> str:
         """For want of what the step is not in `site`, in words, or ""."""

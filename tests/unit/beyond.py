@@ -71,7 +71,7 @@ def declared(plan: Plan, deliberate: Deliberate, steps: Collection[str] = ()) ->
     found: dict[str, list[tuple[Node, list[str]]]] = {}
     for here in plan.nodes.values():
         for step, resources in here.steps.items():
-            if resources and (not steps or step in steps):
+            if resources and step in CHAPTER_OF and (not steps or step in steps):
                 covered = _covered(here, CHAPTER_OF[step], deliberate)
                 lines = list(dict.fromkeys(_lines(here, step, resources, covered)))
                 found.setdefault(step, []).append((here.node, lines))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stackspec import engine, plugin, secrets, step
+from stackspec import engine, plugin, release, secrets, step
 from stackspec.site import Site
 
 from .bare import change_of, lab_site
@@ -23,6 +23,7 @@ def no_traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (engine, "Connections"),
         (plugin, "load_steps"),
         (plugin, "_fixture_modules"),
+        (release, "_folder"),
         (socket, "getaddrinfo"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))

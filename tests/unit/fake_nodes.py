@@ -19,6 +19,12 @@ from stackspec.inventory import Node
 from stackspec.resources.actions import NodeAction
 from stackspec.resources.base import Query
 
+RELEASE = """\
+name: epoxy-trixie
+title: A release with nothing of its own
+openstack: "2025.1"
+distribution: {id: debian, version: "13"}
+"""
 SITE = """\
 site: made-up
 release: epoxy-trixie
@@ -262,9 +268,16 @@ class FakeConnections:
             connection.close()
 
 
+def write_release(folder: Path, text: str = RELEASE) -> None:
+    """Write the table of the site's release beside `folder`, the nodes'."""
+    table = folder.parent / "releases/epoxy-trixie.yaml"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text(text)
+
+
 def install(folder: Path) -> None:
     """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
-    from stackspec import engine, plugin, session, step
+    from stackspec import engine, plugin, release, session, step
 
     class Here(FakeConnections):
         pass
@@ -272,5 +285,7 @@ def install(folder: Path) -> None:
     Here.folder = folder
     engine.Connections = session.Connections = Here  # type: ignore[assignment,misc]
     step.STEPS.clear()
+    # The real table is about the real steps.
+    release._folder = lambda: folder.parent / "releases"
     plugin.load_steps = list  # type: ignore[assignment]
     plugin._fixture_modules = list  # type: ignore[assignment]

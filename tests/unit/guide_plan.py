@@ -32,6 +32,8 @@ CHAPTERS = {
     "skyline": ("skyline_apiserver", "skyline"),
 }
 """Chapter of the guide -> the steps that it is split into."""
+BESIDE_THE_GUIDE: frozenset[str] = frozenset()
+"""Steps of services that the guide does not have: nothing of them is compared with it."""
 RELEASES = ("caracal-jammy", "epoxy-trixie")
 """The guide's, and the one that is deployed."""
 Steps = Mapping[str, list[Resource]]

@@ -16,6 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stackspec.errors import InputError
 from stackspec.openstack import Database, DbSync, Endpoint, RoleAssignment, ServiceUser
 from stackspec.release import Release
 from stackspec.resources import (
@@ -73,7 +74,7 @@ def complaint(mutant: Mutant) -> str:
         plan = mutant.make()
         for each in plan.nodes.values():
             assert each.after.done
-    except (KeyError, ValueError, IndexError) as error:
+    except (InputError, KeyError, ValueError, IndexError) as error:
         # A plan that cannot be made fails every test of it.
         return f"there is no such plan: {type(error).__name__}: {error}"
     return next(complaints(mutant, plan), "")

@@ -68,6 +68,7 @@ class Runs:
         self.pytester = pytester
         self.path = pytester.path
         (self.path / "site.yaml").write_text(fake_nodes.SITE)
+        fake_nodes.write_release(self.path / "nodes")
         (self.path / "conftest.py").write_text(STEPS)
         # Made-up steps take no time: one process shows more, and sooner.
         (self.path / "pytest.ini").write_text("[pytest]\nlanes = 0\n")
@@ -78,6 +79,10 @@ class Runs:
         if spawn:
             return self.pytester.runpytest_subprocess("-ra", *arguments, timeout=30)
         return self.pytester.runpytest_inprocess("-ra", *arguments)
+
+    def release(self, text: str) -> None:
+        """Write the site's release table, instead of `fake_nodes.RELEASE`."""
+        fake_nodes.write_release(self.path / "nodes", text)
 
     def tests(self, text: str, name: str = "test_cloud.py") -> None:
         """Write a file of tests."""

@@ -209,4 +209,5 @@ def prepare(folder: Path, conftest: str) -> None:
     """Three made-up bare nodes and their inventory."""
     shutil.copy(fake_nodes.__file__, folder)
     (folder / "site.yaml").write_text(fake_nodes.SITE)
+    fake_nodes.write_release(folder / "nodes")
     (folder / "conftest.py").write_text(conftest)

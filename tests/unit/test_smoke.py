@@ -33,4 +33,9 @@ def test_every_service_of_the_steps_has_its_smoke_test(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     proven = {word for line in result.stdout.splitlines() if line.startswith("proves") for word in line.split()[1:]}
     load_steps()
-    assert proven == {step.provides for step in STEPS.values() if step.provides}
+    wanted = {step.provides: step.name for step in STEPS.values() if step.provides}
+    without = [
+        f"no test in tests/api with the mark smoke takes {name}" for kind, name in wanted.items() if kind not in proven
+    ]
+    assert without == []
+    assert proven == wanted.keys()

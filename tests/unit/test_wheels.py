@@ -74,7 +74,10 @@ class TestTable:
                 for service in (each for each in resources if isinstance(each, Service)):
                     for name in service.units(site):
                         ours = f"/etc/systemd/system/{name}.service" in files
-                        assert name in units | of_the_distribution or ours, f"{step.name}: {name}"
+                        assert name in units | of_the_distribution or ours, (
+                            f"{step.name}: releases/caracal-bookworm.yaml has no unit {name}: add it to "
+                            "wheels.packages, or the step to without"
+                        )
 
     def test_other_releases_are_as_they_were(self):
         load_steps()

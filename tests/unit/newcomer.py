@@ -1,0 +1,171 @@
+"""What steps declare and other files have to know: a line for each thing that a new service was not entered in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from os_service_types import ServiceTypes
+
+from stackspec.errors import InputError
+from stackspec.inventory import load_inventory
+from stackspec.openstack import DbSync, Endpoint, OsloConfig
+from stackspec.release import Release, load_release
+from stackspec.resources import File, Resource, Service, YamlFile
+from stackspec.resources.ini import IniFile
+from stackspec.site import Site
+from stackspec.step import STEPS, Step, closure
+
+from .bare import NamedSecrets
+from .guide_node import SCHEMAS
+from .guide_plan import BESIDE_THE_GUIDE, CHAPTERS
+
+NO_UPGRADE_CHECK = {
+    "glance": "nobody asks for it yet",
+    "octavia": "nobody asks for it yet",
+    "skyline_apiserver": "it has none",
+}
+"""Step -> why no test runs the upgrade check of its service."""
+INFRA, API = "tests/infra/**/*.py", "tests/api/**/*.py"
+KINDS = "stackspec/openstack/kinds.py"
+PAGES = ("docs/checks.md", "docs/support.md", "docs/zh/checks.md", "docs/zh/support.md")
+
+
+def missing(root: Path) -> list[str]:
+    """What was forgotten, each with the place where it is to be entered.
+
+    :param root: the project; its tests, faults, tables and pages are read as texts, wherever in their folders it stands
+    """
+    inventory = load_inventory(root / "inventories/lab")
+    site, wheels = (
+        Site(inventory, load_release(name), NamedSecrets()) for name in ("epoxy-trixie", "caracal-bookworm")
+    )
+    compared = {name for steps in CHAPTERS.values() for name in steps} | BESIDE_THE_GUIDE
+    project, found = Project(root), dict[str, None]()
+    for step in STEPS.values():
+        if step.name not in compared:
+            table = "tests/unit/guide_plan.py"
+            found[f"step {step.name} is in no chapter of {table}: add it to CHAPTERS or BESIDE_THE_GUIDE"] = None
+        found |= dict.fromkeys(_of_pages(step, project))
+        if told := _absent(step, site):
+            found[told] = None
+            continue
+        for node in step.nodes(site):
+            resources = step.resources(site, node)
+            for part in (_of_endpoints, _of_files, _of_queues, _of_schemas, _of_units):
+                found |= dict.fromkeys(f"step {step.name} {told}" for told in part(step, resources, project))
+        for node in step.nodes(wheels):
+            found |= dict.fromkeys(_of_wheels(step, step.resources(wheels, node), wheels.release))
+    return list(found)
+
+
+class Project:
+    """The texts of a project.
+
+    :param root: its folder
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._texts: dict[str, list[str]] = {}
+
+    def text(self, pattern: str, holding: str = "") -> str:
+        """The files together, of these only those that hold a text."""
+        if pattern not in self._texts:
+            self._texts[pattern] = [path.read_text() for path in sorted(self._root.glob(pattern))]
+        return "\n".join(text for text in self._texts[pattern] if holding in text)
+
+    def names(self, pattern: str, word: str, holding: str = "") -> bool:
+        """Whether one of the files has this word."""
+        return bool(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", self.text(pattern, holding)))
+
+
+def _absent(step: Step, site: Site) -> str:
+    """Why nothing of a step can be looked at, or ""."""
+    try:
+        nodes, lacks = step.nodes(site), step.lacks(site)
+    except (AttributeError, KeyError, InputError):
+        return (
+            f"step {step.name} needs a section that stackspec/inventory.py has not: {', '.join(step.sections)}: add it"
+        )
+    lacks = lacks or "no node has its role"
+    return "" if nodes else f"step {step.name} is not in the lab: {lacks}: add it to inventories/lab"
+
+
+def _of_endpoints(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
+    """Who asks it, whose objects tests own, and the dashboard, which is told of each service."""
+    for endpoint in (each for each in resources if isinstance(each, Endpoint)):
+        declares, port = f"declares the endpoint {endpoint.type}", str(urlsplit(endpoint.url).port)
+        if not project.names(INFRA, port):
+            yield f"{declares}: tests/infra asks nobody at port {port}: add it to the APIs that answer on every node"
+        if step.name not in closure(["skyline"]):
+            yield f"{declares}: skyline's nginx is made before it: add it to what the step skyline needs"
+        if endpoint.type != step.provides:
+            continue
+        proxy = (ServiceTypes().get_service_type(endpoint.type) or endpoint.type).replace("-", "_")
+        if f'"{proxy}"' not in project.text(KINDS):
+            yield f"{declares}: {KINDS} has no objects of it: add them to KINDS, before what they use"
+        if not (project.names(API, step.name) or project.names("fixtures/*.py", step.name)):
+            yield f"{declares}: tests/api has no test for it: add one that takes {step.name}"
+        if not project.names("deploy_steps/skyline.py", endpoint.type):
+            yield f"{declares}: service_mapping in deploy_steps/skyline.py has no name for it: add it"
+        if not project.names(INFRA, endpoint.type, holding="/api/openstack/"):
+            yield f"{declares}: tests/infra does not ask for it behind skyline's nginx: add it to NAMES there"
+
+
+def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
+    """Who reads passwords."""
+    for each in resources:
+        if isinstance(each, IniFile | YamlFile | File) and "secret-of-" in repr(each):
+            if each.mode & 0o007:
+                yield f"writes a secret into {each.path}, which everybody reads: mode {each.mode:04o}"
+            if each.path not in project.text(INFRA):
+                yield f"writes a secret into {each.path}: no test in tests/infra looks at its mode: add it there"
+
+
+def _of_queues(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
+    """Whether it takes what it is asked for."""
+    files = (each for each in resources if isinstance(each, OsloConfig))
+    asked = any("transport_url" in each.options.get("DEFAULT", {}) for each in files)
+    if asked and f'"{step.name}"' not in project.text(INFRA, holding="list_queues"):
+        yield "declares a transport_url: tests/infra looks at no queue of it: add it to QUEUES there"
+
+
+def _of_schemas(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
+    """The service's own check of its schema and its settings; the comparison's machine, which is not there."""
+    for schema in (each for each in resources if isinstance(each, DbSync)):
+        if not any(schema.argv[: len(start)] == start for start in SCHEMAS):
+            yield f"declares a schema: SCHEMAS in tests/unit/guide_node.py has no {schema.argv[0]}: add it"
+    command = f"{step.name}-status upgrade check"
+    asked = step.name in NO_UPGRADE_CHECK or command in project.text(INFRA)
+    if not asked and any(isinstance(each, DbSync) for each in resources):
+        yield (
+            f"declares a schema: tests/infra does not run {command!r}: add it there, or the reason to NO_UPGRADE_CHECK"
+        )
+
+
+def _of_units(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
+    """Whether its tests were seen to fail."""
+    units = [name for each in resources if isinstance(each, Service) for name in each.names]
+    if units and not re.search(
+        rf"\b({'|'.join(map(re.escape, (step.name, *units)))})\b", project.text("faults/*.yaml")
+    ):
+        yield f"declares the service {units[0]}: no fault breaks it: add one to faults/"
+
+
+def _of_wheels(step: Step, resources: list[Resource], release: Release) -> Iterator[str]:
+    """Where OpenStack comes as wheels, the distribution's packages are of another release."""
+    for each in resources:
+        if isinstance(each, DbSync) and each.package and not release.wheel_version(each.package):
+            table = f"releases/{release.name}.yaml"
+            yield f"step {step.name}: {table} has no wheel of {each.package}: add one, or the step to without"
+
+
+def _of_pages(step: Step, project: Project) -> Iterator[str]:
+    """What users are told."""
+    file = step.declare.__module__.rpartition(".")[2]
+    for page in PAGES:
+        if not re.search(rf"(?<![a-z]){file}(?![a-z])", project.text(page)):
+            yield f"deploy_steps/{file}.py is not named in {page}: add it"

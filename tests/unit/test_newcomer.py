@@ -1,0 +1,239 @@
+"""Who adds a service writes its step and its tests; what else has to know of it is named, with the place."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackspec import release
+from stackspec.step import load_steps
+
+from .guide_node import SCHEMAS
+from .guide_plan import CHAPTERS, ROOT
+from .newcomer import KINDS, PAGES, missing
+
+READ = ("deploy_steps", "docs", "faults", "fixtures", "inventories/lab", "releases", "tests/api", "tests/infra")
+STEP = '''
+from stackspec.openstack import Database, DbSync, Endpoint, OsloConfig, ServiceUser
+from stackspec.openstack import database_url, keystone_authtoken, transport_url
+from stackspec.resources import Answers, Packages, Service
+from stackspec.site import Site
+from stackspec.step import Resources, Step, step
+
+
+@step(role="controller", provides="dns")
+def designate(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: Step) -> Resources:
+    """Designate, which no site of ours has."""
+    url = f"http://{site.controller.name}:9001"
+    yield Database("designate")
+    yield ServiceUser("designate")
+    yield Endpoint("dns", name="designate", description="DNS service", url=url)
+    yield Packages("designate")
+    yield OsloConfig(
+        "/etc/designate/designate.conf",
+        {
+            "DEFAULT": {"transport_url": transport_url(site)},
+            "storage:sqlalchemy": {"connection": database_url(site, "designate")},
+            "keystone_authtoken": {**keystone_authtoken(site, "designate")},
+        },
+    )
+    yield DbSync(("designate-manage", "database", "sync"), database="designate", package="designate", user="designate")
+    yield Service("designate-central")
+    yield Answers(url, service="designate-central")
+'''
+ENDPOINT = "step designate declares the endpoint dns: "
+TABLES: dict[str, tuple[Any, Any, Any, str]] = {
+    "chapter": (
+        CHAPTERS,
+        "designate",
+        ("designate",),
+        "step designate is in no chapter of tests/unit/guide_plan.py: add it to CHAPTERS or BESIDE_THE_GUIDE",
+    ),
+    "schema": (
+        SCHEMAS,
+        ("designate-manage",),
+        "designate",
+        "step designate declares a schema: SCHEMAS in tests/unit/guide_node.py has no designate-manage: add it",
+    ),
+}
+"""Tables of the comparison with the guide: key and value, and what is told without them."""
+ENTRIES = {
+    **{
+        page: (
+            page,
+            "",
+            "\n| designate | API | zones | names |\n",
+            f"deploy_steps/designate.py is not named in {page}: add it",
+        )
+        for page in PAGES
+    },
+    "port": (
+        "tests/infra/test_names.py",
+        "",
+        'APIS = {"designate": 9001}\n',
+        f"{ENDPOINT}tests/infra asks nobody at port 9001: add it to the APIs that answer on every node",
+    ),
+    "nginx": (
+        "deploy_steps/skyline.py",
+        "    magnum: Step,\n",
+        "    magnum: Step,\n    designate: Step,\n",
+        f"{ENDPOINT}skyline's nginx is made before it: add it to what the step skyline needs",
+    ),
+    "kinds": (
+        KINDS,
+        "KINDS: tuple[Kind, ...] = (\n",
+        'KINDS: tuple[Kind, ...] = (\n    _kind("dns", "zone"),\n',
+        f"{ENDPOINT}{KINDS} has no objects of it: add them to KINDS, before what they use",
+    ),
+    "api": (
+        "tests/api/test_dns.py",
+        "",
+        "def test_zone(designate, owned): pass\n",
+        f"{ENDPOINT}tests/api has no test for it: add one that takes designate",
+    ),
+    "mapping": (
+        "deploy_steps/skyline.py",
+        '                "identity": "keystone",\n',
+        '                "identity": "keystone",\n                "dns": "designate",\n',
+        f"{ENDPOINT}service_mapping in deploy_steps/skyline.py has no name for it: add it",
+    ),
+    "behind nginx": (
+        "tests/infra/test_dashboard.py",
+        "",
+        'NAMES = {"dns": "designate"}  # asked for at /api/openstack/\n',
+        f"{ENDPOINT}tests/infra does not ask for it behind skyline's nginx: add it to NAMES there",
+    ),
+    "passwords": (
+        "tests/infra/test_secrets.py",
+        "",
+        'FILES = ["/etc/designate/designate.conf"]\n',
+        "step designate writes a secret into /etc/designate/designate.conf: no test in tests/infra looks at its mode: "
+        "add it there",
+    ),
+    "queue": (
+        "tests/infra/test_queues.py",
+        "",
+        'QUEUES = {"designate": {"central.{}": "controller"}}  # looked up with list_queues\n',
+        "step designate declares a transport_url: tests/infra looks at no queue of it: add it to QUEUES there",
+    ),
+    "upgrade check": (
+        "tests/infra/test_upgrade.py",
+        "",
+        'COMMAND = "designate-status upgrade check"\n',
+        "step designate declares a schema: tests/infra does not run 'designate-status upgrade check': add it there, "
+        "or the reason to NO_UPGRADE_CHECK",
+    ),
+    "fault": (
+        "faults/units.yaml",
+        "",
+        "dns-stopped:\n  do: [{stop: designate-central}]\n",
+        "step designate declares the service designate-central: no fault breaks it: add one to faults/",
+    ),
+    "wheels": (
+        "releases/caracal-bookworm.yaml",
+        "without:\n",
+        "without:\n  designate: it was not tried\n",
+        "step designate: releases/caracal-bookworm.yaml has no wheel of designate: add one, or the step to without",
+    ),
+}
+"""What a service is entered in: the file, a text there (none: at its end), what that becomes, and what is told else."""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None) -> Path:
+    """The project with a step for a service that it has not got."""
+    load_steps()
+    for folder in READ:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / KINDS).parent.mkdir(parents=True)
+    shutil.copy(ROOT / KINDS, tmp_path / KINDS)
+    monkeypatch.setattr(release, "_folder", lambda: tmp_path / "releases")
+    # The guide's own table of the dashboard has a name for each service that there is.
+    dashboard = tmp_path / "deploy_steps/skyline.py"
+    dashboard.write_text(dashboard.read_text().replace('                "dns": "designate",\n', ""))
+    (tmp_path / "deploy_steps/designate.py").write_text(STEP)
+    for table, key, value, _ in TABLES.values():
+        monkeypatch.setitem(table, key, value)
+    return tmp_path
+
+
+def forgotten(project: Path, *forget: str) -> list[str]:
+    """What is told when the service is entered everywhere but there."""
+    for path, old, new, _ in (entry for name, entry in ENTRIES.items() if name not in forget):
+        file = project / path
+        text = file.read_text() if file.exists() else ""
+        assert text.count(old) == 1 or not old, f"{path}: {old}"
+        file.write_text(text.replace(old, new) if old else text + new)
+    for name in ("designate", "skyline"):
+        spec = importlib.util.spec_from_file_location(name, project / f"deploy_steps/{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    return missing(project)
+
+
+def test_nothing_is_forgotten() -> None:
+    load_steps()
+    assert missing(ROOT) == []
+
+
+def test_a_service_that_is_entered_everywhere(project: Path) -> None:
+    assert forgotten(project) == []
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_one_thing_that_is_forgotten(project: Path, name: str) -> None:
+    assert forgotten(project, name) == [ENTRIES[name][-1]]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_one_table_that_is_forgotten(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    table, key, _, told = TABLES[name]
+    monkeypatch.delitem(table, key)
+    assert forgotten(project) == [told]
+
+
+def test_all_that_is_forgotten_is_told_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for table, key, *_ in TABLES.values():
+        monkeypatch.delitem(table, key)
+    told = {entry[-1] for entry in (*ENTRIES.values(), *TABLES.values())}
+    assert set(forgotten(project, *ENTRIES)) == told
+
+
+def test_a_secret_that_everybody_reads(project: Path) -> None:
+    file = project / "deploy_steps/designate.py"
+    file.write_text(STEP.replace("        },\n    )\n", "        },\n        mode=0o644,\n    )\n"))
+    assert forgotten(project) == [
+        "step designate writes a secret into /etc/designate/designate.conf, which everybody reads: mode 0644"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        (
+            "dns",
+            "step designate needs a section that stackspec/inventory.py has not: dns: add it",
+        ),
+        (
+            "disks.designate",
+            "step designate is not in the lab: its inventory has no section 'disks.designate': add it to "
+            "inventories/lab",
+        ),
+    ],
+)
+def test_a_section_that_the_lab_has_not_got(project: Path, section: str, told: str) -> None:
+    """Of a step that is in no site, nothing else could be seen."""
+    file = project / "deploy_steps/designate.py"
+    file.write_text(STEP.replace('provides="dns"', f'provides="dns", section="{section}"'))
+    assert forgotten(project, "wheels") == [told]
+
+
+def test_the_page_tells_a_message_that_there_is() -> None:
+    (told,) = re.findall(r"^step designate .*$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
+    assert told == ENTRIES["api"][-1]

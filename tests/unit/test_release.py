@@ -1,0 +1,172 @@
+"""Release tables: each key is one that somebody reads; a typo is told with file, line and what is near."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stackspec import release
+from stackspec.errors import InputError
+from stackspec.release import Release, ReleaseValue, check_release, load_release
+from stackspec.site import Site
+from stackspec.step import STEPS, load_steps
+
+from . import fake_nodes
+from .bare import NamedSecrets, context, lab_site
+from .guide_plan import ROOT
+from .plugin_runs import Runs
+
+TABLES = sorted(path.stem for path in (ROOT / "releases").glob("*.yaml"))
+STEP = """
+from stackspec.release import ReleaseValue
+
+ZONE = ReleaseValue("zone_file")
+PORT = ReleaseValue("port", "53")
+
+@step(role="controller", provides="dns")
+def designate(site, base):
+    yield File("/etc/zone", site.release.value(ZONE) + ":" + site.release.value(PORT))
+"""
+"""A step that reads two values, one of which every table has to say."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_table_is_right(name: str) -> None:
+    load_steps()
+    check_release(name, STEPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        (
+            "epoxy-trixie",
+            "  novnc_page:",
+            "  novnc_pge:",
+            "values.novnc_pge: no step reads it; did you mean 'novnc_page'?",
+        ),
+        ("caracal-jammy", "  skyline:", "  skylin:", "values.skylin: no step reads it; did you mean 'skyline'?"),
+        ("caracal-jammy", "  skyline: ", "  # ", "values.skyline is missing: the step skyline_apiserver reads it"),
+        ("caracal-jammy", "values:", "vlues:", "unknown key 'vlues'; did you mean 'values'? (known here: config, "),
+        ("epoxy-trixie", "  nova_compute:\n", "  nova_comput:\n", "config.nova_comput: there is no such step; did you"),
+        ("caracal-bookworm", "  horizon: ", "  horzon: ", "without.horzon: there is no such step; did you mean"),
+        ("epoxy-trixie", "  swift_storage: [", "  swift_disk: [", "unwanted.swift_disk: there is no such step; did"),
+        ("epoxy-trixie", "name: epoxy-trixie", "name: epoxy", "name: 'epoxy' is in the file of 'epoxy-trixie'"),
+        (
+            "caracal-bookworm",
+            "      owner: heat\n      units:\n        heat-engine",
+            "      owner: haet\n      units:\n        heat-engine",
+            "wheels.packages.heat-engine.owner.haet: wheels.owners has no such user; did you mean 'heat'?",
+        ),
+    ],
+)
+def test_a_typo_is_told(
+    name: str, old: str, new: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_steps()
+    text = (ROOT / f"releases/{name}.yaml").read_text()
+    assert text.count(old) == 1
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(text.replace(old, new))
+    monkeypatch.setattr(release, "_folder", lambda: tmp_path)
+    with pytest.raises(InputError) as raised:
+        check_release(name, STEPS)
+    path, line, rest = str(raised.value).split(":", 2)
+    assert rest.strip().startswith(told)
+    key = re.split(r"\W", new.strip())[0]
+    where = "values:" if "is missing" in told else new.splitlines()[0] if "owner" in told else f"{key}:"
+    assert path == str(file)
+    assert where in file.read_text().splitlines()[int(line) - 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("{zone_flie: /etc/zones}", "5: values.zone_flie: no step reads it; did you mean 'zone_file'?"),
+        ("{port: '54'}", "5: values.zone_file is missing: the step designate reads it"),
+    ],
+)
+def test_a_run_ends_with_status_4_and_touches_nothing(runs: Runs, values: str, told: str) -> None:
+    runs.steps(STEP)
+    runs.release(f"{fake_nodes.RELEASE}values: {values}\n")
+    runs.tests("def test_zone(designate): pass\n", "test_zone.py")
+    result = runs.pytest("--deploy", "test_zone.py")
+    assert result.ret == 4
+    said = [line for line in (*result.outlines, *result.errlines) if told in line]
+    assert len(said) == 1
+    assert f"{runs.path}/releases/epoxy-trixie.yaml:" in said[0]
+    assert runs.log() == []
+    assert not (runs.path / "state").exists()
+
+
+def test_what_a_table_does_not_say_is_the_default(runs: Runs) -> None:
+    runs.steps(STEP)
+    runs.release(f"{fake_nodes.RELEASE}values: {{zone_file: /etc/zones}}\n")
+    runs.tests("def test_zone(designate): pass\n", "test_zone.py")
+    runs.pytest("--deploy", "test_zone.py").assert_outcomes(passed=1)
+    assert runs.node("one")["files"]["/etc/zone"]["content"] == "/etc/zones:53"
+
+
+def test_a_step_that_the_release_has_not_got_needs_no_value(runs: Runs) -> None:
+    runs.steps(STEP)
+    runs.release(f"{fake_nodes.RELEASE}without: {{designate: it was not tried}}\n")
+    runs.tests("def test_zone(designate): pass\n", "test_zone.py")
+    runs.pytest("--deploy", "test_zone.py").assert_outcomes(skipped=1)
+
+
+def test_steps_read_values_by_what_they_declare() -> None:
+    """By a text, a typo in a step would be seen by nobody."""
+    found = [path.name for path in (ROOT / "deploy_steps").glob("*.py") if "release.values" in path.read_text()]
+    assert found == []
+
+
+def test_each_value_is_read_where_the_check_looks() -> None:
+    """In a step's own function, not in one that it calls."""
+    load_steps()
+    read = {value for step in STEPS.values() for value in step.values}
+    files = {step.declare.__module__: sys.modules[step.declare.__module__] for step in STEPS.values()}
+    declared = {f"{file}.{name}": each for file, module in files.items() for name, each in vars(module).items()}
+    values = {name: each for name, each in declared.items() if isinstance(each, ReleaseValue)}
+    assert len(values) >= 7
+    assert [f"{name}: no step's own function reads it" for name, each in values.items() if each not in read] == []
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_translated_name_is_one_that_a_step_asks_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the guide's own name would be installed, started or written, and nobody would be told of the typo."""
+    asked: dict[str, set[str]] = {"package": set(), "unit": set(), "path": set()}
+
+    def noted(method: str) -> Callable[[Release, str], object]:
+        real: Callable[[Release, str], object] = getattr(Release, method)
+
+        def note(self: Release, what: str) -> object:
+            asked[method].add(what)
+            return real(self, what)
+
+        return note
+
+    for method in asked:
+        monkeypatch.setattr(Release, method, noted(method))
+    # Steps that the release has not got yet may have their names in its table already.
+    table = load_release(name).model_copy(update={"without": {}})
+    site = Site(lab_site().inventory, table, NamedSecrets())
+    load_steps()
+    for step in STEPS.values():
+        for node in step.nodes(site):
+            here = context(site, node)
+            for each in step.resources(site, node):
+                if not each.on_runner:
+                    list(each.queries(site, node))
+                    each.changes(here)
+    unused = {
+        "packages": table.packages.keys() - asked["package"],
+        "units": table.units.keys() - asked["unit"],
+        "paths": table.paths.keys() - asked["path"],
+        "wheels.packages": (table.wheels.packages if table.wheels else {}).keys() - asked["package"],
+    }
+    told = [f"releases/{name}.yaml: {part}.{key}: no step asks for it" for part, keys in unused.items() for key in keys]
+    assert told == []
