@@ -26,6 +26,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from openstack import exceptions
 from openstack.connection import Connection
+from stackspec.fixtures import programs
 from stackspec.fixtures.guests import GuestSpec
 from stackspec.fixtures.owned import Owned
 
@@ -92,12 +93,7 @@ def discovery(
     host = node_host(site.controller.name)
 
     def call(method: str, place: str) -> None:
-        script = (
-            "import sys, urllib.request as r;"
-            "r.urlopen(r.Request(sys.argv[2], b'value=1' if sys.argv[1] == 'PUT' else None, method=sys.argv[1],"
-            "headers={'Content-Type': 'application/x-www-form-urlencoded'}))"
-        )
-        done = host.run("python3 -c %s %s %s", script, method, place)
+        done = programs.run(host, "http_form", method, place)
         assert done.rc == 0, f"{method} {place}: {done.stderr}"
 
     call("PUT", f"{url}/_config/size")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
+from stackspec.fixtures import programs
 from stackspec.fixtures.object_store import ObjectStorage, listing
 from stackspec.fixtures.owned import Owned
 from swiftclient.client import Connection as SwiftConnection
@@ -276,6 +277,5 @@ def test_storage_node_stops_and_comes_back(
     for copy in object_storage.copies(whose, box)[""]:
         address = object_storage.site.nodes[copy.node].address
         url = f"http://{address}:6201/{copy.device}/{copy.partition}/{whose}/{box}"
-        script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
-        listed = object_storage.controller.check_output("python3 -c %s %s", script, url).split()
+        listed = programs.output(object_storage.controller, "http_body", url, 10).split()
         assert set(listed) == names, f"listing of {copy.node}: {sorted(set(listed) ^ names)}"

@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 import pytest
+from stackspec.fixtures import programs
 
 from stackspec.waiting import wait_for
 
@@ -38,12 +39,8 @@ EVERYWHERE = {5355: "names of the local network, which the distribution's resolv
 def test_api_answers_on_every_node(service, site, node_host):
     """Whoever asks at the endpoint's name and port is answered, and not with an error, wherever he is."""
     host, port = site.controller.name, APIS[service]
-    script = (
-        f"import socket; s = socket.create_connection(('{host}', {port}), 30); "
-        f"s.sendall(b'GET / HTTP/1.0\\r\\nHost: {host}:{port}\\r\\n\\r\\n'); print(s.makefile().readline())"
-    )
     for name in site.nodes:
-        asked = node_host(name).run("python3 -c %s", script)
+        asked = programs.run(node_host(name), "http_first_line", host, port)
         assert asked.rc == 0, f"{service} is not reached from {name}: {asked.stderr.strip().splitlines()[-1]}"
         assert re.match(r"HTTP/1\.[01] [1-4]\d\d ", asked.stdout), f"{service} answers {name}: {asked.stdout.strip()!r}"
 

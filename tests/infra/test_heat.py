@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from stackspec.fixtures import programs
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
@@ -12,6 +13,5 @@ pytestmark = pytest.mark.steps("nova_compute")
 def test_guests_reach_what_heat_tells_them(port, heat, site, node_host):
     """On the provider network, to which routers lead, the controller answers where stacks send their guests (E87)."""
     for name in site.nodes:
-        script = f"import socket; socket.create_connection(('{site.address_for_guests}', {port}), 10)"
-        reached = node_host(name).run("python3 -c %s", script)
+        reached = programs.run(node_host(name), "connect", site.address_for_guests, port)
         assert reached.rc == 0, f"{site.address_for_guests}:{port} is not reached from {name}: {reached.stderr}"

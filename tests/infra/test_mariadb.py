@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from stackspec.fixtures import programs
 
 OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")
 """Accounts that the database's packages make, for its own work."""
@@ -59,17 +60,9 @@ def test_database_admits_no_stranger(mariadb, site, controller):
 )
 def test_service_logs_in_to_its_database(file, section, option, controller):
     """The password in the service's file opens its database, and no other service's."""
-    script = (
-        "import configparser, os, subprocess, sys, urllib.parse\n"
-        "c = configparser.RawConfigParser(strict=False, allow_no_value=True); c.read(sys.argv[1])\n"
-        "u = urllib.parse.urlsplit(c[sys.argv[2]][sys.argv[3]]); d = u.path.strip('/')\n"
-        "e = dict(os.environ, MYSQL_PWD=u.password)\n"
-        "a = ['mariadb', '-h', u.hostname, '-u', u.username, '-N', '-B', '-e', sys.argv[4], d]\n"
-        "print(u.username, d, subprocess.run(a, env=e, check=True, capture_output=True, text=True).stdout)\n"
-    )
     query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE(); SHOW DATABASES"
-    # The password stays on the node, and off every command line.
-    words = controller.check_output("python3 -c %s %s %s %s %s", script, file, section, option, query).split()
+    # The password stays on the node.
+    words = programs.output(controller, "database_login", file, section, option, query).split()
     user, database, tables, *databases = words
     assert int(tables) > 5, f"{database} has {tables} tables"
     assert set(databases) <= {"information_schema", *(name for name in databases if name.split("_")[0] == user)}

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from stackspec.fixtures import programs
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
@@ -48,23 +49,6 @@ def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, nod
                 assert done.rc == 0, f"{node.name} does not reach {site.tunnel_address(other)}"
 
 
-HEARS = """
-import socket, time
-# What comes begins with the header of IP, 20 bytes.
-raw, heard, until = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP), set(), time.time() + 10
-while len(heard) < {1} and time.time() < until:
-    raw.settimeout(max(0.1, until - time.time()))
-    try:
-        data, (address, _) = raw.recvfrom(2048)
-    except OSError:
-        break
-    if data[22:24] == (4789).to_bytes(2, "big") and b"stackspec" in data:
-        heard.add(address)
-print(*heard)
-"""
-SAYS = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'stackspec', ('{0}', 4789))"
-
-
 def test_packets_of_tunnels_arrive(neutron_compute, site, node_host):
     """No firewall keeps VXLAN (UDP, port 4789) from a node: a raw socket hears what has passed its rules."""
     problems = []
@@ -72,11 +56,10 @@ def test_packets_of_tunnels_arrive(neutron_compute, site, node_host):
         others = [other for other in site.nodes.values() if other is not node]
         here = site.tunnel_address(node)
         with ThreadPoolExecutor(1) as pool:
-            hears = HEARS.format(here, len(others))
-            hearing = pool.submit(node_host(node.name).check_output, "python3 -c %s", hears)
+            hearing = pool.submit(programs.output, node_host(node.name), "hear_tunnel", len(others))
             while not hearing.done():
                 for other in others:
-                    node_host(other.name).check_output("python3 -c %s", SAYS.format(here))
+                    programs.output(node_host(other.name), "say_tunnel", here)
         heard = hearing.result().split()
         problems += [
             f"{node.name}: no packet of a tunnel (UDP, port 4789) arrives from {other.name}"

@@ -5,25 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from stackspec.fixtures import programs
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")
 
-CONNECTS = """
-import concurrent.futures as futures, socket
-def closed(port):
-    for wait in (2, 5):
-        try:
-            socket.create_connection(({0!r}, port), wait).close()
-            return False
-        except OSError:
-            pass
-    return True
-ports = {1!r}
-with futures.ThreadPoolExecutor(16) as pool:
-    print(*(port for port, shut in zip(ports, pool.map(closed, ports)) if shut))
-"""
-"""Prints the ports of an address that take no connection."""
 BRIDGED = {"controller", "compute"}
 """Roles of nodes that have the provider's bridge."""
 
@@ -53,7 +39,7 @@ def test_no_firewall_keeps_nodes_from_each_other(deployed, base, site, node_host
         ports, closed = sorted(listening(node)), []
         for other in site.nodes.values():
             if other is not node:
-                shut = node_host(other.name).check_output("python3 -c %s", CONNECTS.format(node.address, ports))
+                shut = programs.output(node_host(other.name), "closed_ports", node.address, *ports)
                 closed += [(int(port), other.name) for port in shut.split()]
         # What has stopped meanwhile, such as a guest's screen, is no firewall's doing.
         still = listening(node) if closed else set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stackspec.fixtures import programs
+
 
 def test_cells(nova_discover, site, controller):
     """cell0 and cell1 exist, with the databases and the queue of the guide; every compute node is in cell1."""
@@ -18,10 +20,8 @@ def test_cells(nova_discover, site, controller):
 
 def test_console_proxy_serves(nova, site, controller):
     """The page that shows a server's screen is there."""
-    script = (
-        f"import urllib.request as r; print(r.urlopen('http://{site.controller.address}:6080/vnc_auto.html').status)"
-    )
-    assert controller.check_output("python3 -c %s", script) == "200"
+    page = f"http://{site.controller.address}:6080/vnc_auto.html"
+    assert programs.output(controller, "http_status", page) == "200"
 
 
 def test_hypervisor_is_ready(nova_compute, site, computes):
