@@ -27,7 +27,7 @@ def test_database_admits_no_stranger(mariadb, site, controller):
     nameless = sorted(account for account in accounts if account[0] == "")
     assert not nameless, f"{site.controller.name}: the database has accounts without a name: {nameless}"
     roots = {host for user, host in accounts if user == "root"} - {"localhost", "127.0.0.1", "::1"}
-    assert not roots, f"{site.controller.name}: the database admits root from {', '.join(sorted(roots))}"
+    assert not roots, f"{site.controller.name}: root can log in to the database from {', '.join(sorted(roots))}"
     refused = controller.run("mariadb -h %s -u root --password= -e 'SELECT 1'", site.controller.address)
     assert refused.rc != 0, "root logs in over the network without a password"
     query = "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type <> 'USAGE'"

@@ -23,7 +23,7 @@ def test_bridges(neutron_compute, site, node_host):
             assert kind == site.inventory.datapath, f"{node.name}: {bridge} is {kind}, wanted {site.inventory.datapath}"
         shown = host.check_output("ip -4 -o address show dev br-provider")
         assert f" {node.provider.address}/" in shown, (
-            f"{node.name}: br-provider has not {node.provider.address}: {shown.strip() or 'no address'}"
+            f"{node.name}: br-provider lacks {node.provider.address}: {shown.strip() or 'no address'}"
         )
 
 
