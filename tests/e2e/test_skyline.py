@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from playwright.sync_api import Error, Locator, Page
+from playwright.sync_api import Error, Page
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
-from stackspec.fixtures.dashboards import Skyline
+from stackspec.fixtures.dashboards import SHOWN_WITHIN, Skyline, choose, choose_option, go_on, row_of
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.lane("dashboards")
 NETWORK = ipaddress.ip_network("10.201.8.0/24")
 ACTIVE_WITHIN = 180
 ATTACHED_WITHIN = 300
-SHOWN_WITHIN = 60
 CLICK = 5
 """Seconds for a click on what is about to go away by itself."""
 
@@ -68,37 +67,9 @@ def inside(window: Window, skyline_url: str, tenant: Tenant) -> Window:
     return Skyline(skyline_url).enter(window, tenant)
 
 
-def row_of(page: Page | Locator, text: str) -> Locator:
-    """The row of a table that has `text` in it."""
-    return page.locator("tr", has_text=text).first
-
-
-def choose(page: Page, text: str) -> None:
-    """Choose the row of a form's table that has `text` in it."""
-    row_of(page, text).locator("input").check()
-
-
-def choose_option(page: Page, field: str, text: str) -> None:
-    """Choose from a form's list."""
-    page.locator(f"#form-item-col-{field} .ant-select").click()
-    page.locator(f'.ant-select-item-option[title="{text}"]').click()
-
-
 def has_volumes(tenant: Tenant) -> bool:
     """Whether the catalog has block storage, by which forms differ."""
     return "volumev3" in {each["type"] for each in catalog_of(tenant.connection)}
-
-
-def go_on(page: Page, step: str, sign: Locator) -> None:
-    """Go on to a step of a form, at which `sign` is there; what was chosen just before may have to arrive first."""
-    button = page.get_by_role("button", name=f"Next: {step}")
-
-    def there() -> bool:
-        if not sign.is_visible() and button.is_visible():
-            button.click()
-        return sign.is_visible()
-
-    wait_for(f"the form is at its step {step}", there, SHOWN_WITHIN, every=2)
 
 
 def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:

@@ -20,6 +20,7 @@ from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
+from stackspec.fixtures.stacks import template
 from stackspec.fixtures.topology import RED, Fleet, allow
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
 
@@ -32,14 +33,6 @@ GUESTS_WITHIN = 900
 """Seconds for guests to boot again, with all services of the cloud starting beside them."""
 SERVES_WITHIN = 1800
 """Seconds for the load balancer: octavia notices that its amphora is gone, and boots another."""
-TEMPLATE = """
-heat_template_version: 2018-08-31
-parameters: {words: {type: number}}
-resources:
-  word: {type: "OS::Heat::RandomString", properties: {length: {get_param: words}}}
-  group: {type: "OS::Neutron::SecurityGroup"}
-outputs: {word: {value: {get_attr: [word, value]}}}
-"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ def before_outage(
     )
     allow(balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED))
     stack = module_owned(
-        member, "stack", "power", template=TEMPLATE, parameters={"words": 12}, is_rollback_disabled=True
+        member, "stack", "power", template=template("power"), parameters={"words": 12}, is_rollback_disabled=True
     )
     secret = module_owned(keeper, "secret", "power", payload="open sesame", payload_content_type="text/plain")
     container = str(module_owned(member, "object_container", "power").name)
@@ -167,7 +160,7 @@ def test_stack_is_as_it_was_and_can_be_changed(before_outage: Before, power: str
     """Its resources are the same; an engine works on it again."""
     found = member.orchestration.get_stack(before_outage.stack.id)
     assert (found.status, found.outputs[0]["output_value"]) == ("CREATE_COMPLETE", before_outage.word)
-    member.orchestration.update_stack(found.id, name=found.name, template=TEMPLATE, parameters={"words": 13})
+    member.orchestration.update_stack(found.id, name=found.name, template=template("power"), parameters={"words": 13})
 
     def updated() -> Any:
         found = member.orchestration.get_stack(before_outage.stack.id)
