@@ -301,38 +301,38 @@ def _messages(connection: Connection) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def poor(volumes: Volumes, tenants: Tenants, cloud: Connection) -> Tenant:
+def small_quota_tenant(volumes: Volumes, tenants: Tenants, cloud: Connection) -> Tenant:
     """A project that may have one volume of 1 GiB."""
     tenant = tenants.get("poor")
     cloud.block_storage.update_quota_set(tenant.project_id, volumes=1, gigabytes=1, snapshots=1)
     return tenant
 
 
-def test_quota_is_kept(poor: Tenant, volumes: Volumes, owned: Owned) -> None:
+def test_quota_is_kept(small_quota_tenant: Tenant, volumes: Volumes, owned: Owned) -> None:
     """What goes beyond it is refused with 413 and which quota it was; what is within it is made, and counted."""
-    mine = Volumes(poor.connection, volumes.measured, volumes.admin)
-    answer = ask(poor.connection, "POST", "/volumes", volume={"size": 2})
+    mine = Volumes(small_quota_tenant.connection, volumes.measured, volumes.admin)
+    answer = ask(small_quota_tenant.connection, "POST", "/volumes", volume={"size": 2})
     assert answer.status_code == 413, answer.text
     assert "VolumeSizeExceedsAvailableQuota" in reason(answer)
     first = mine.create(owned, "only")
-    answer = ask(poor.connection, "POST", "/volumes", volume={"size": 1})
+    answer = ask(small_quota_tenant.connection, "POST", "/volumes", volume={"size": 1})
     assert answer.status_code == 413, answer.text
     assert "VolumeLimitExceeded" in reason(answer) or "VolumeSizeExceedsAvailableQuota" in reason(answer)
-    answer = ask(poor.connection, "POST", "/snapshots", snapshot={"volume_id": first.id})
+    answer = ask(small_quota_tenant.connection, "POST", "/snapshots", snapshot={"volume_id": first.id})
     assert answer.status_code == 413, answer.text
-    answer = ask(poor.connection, "POST", f"/volumes/{first.id}/action", **{"os-extend": {"new_size": 2}})
+    answer = ask(small_quota_tenant.connection, "POST", f"/volumes/{first.id}/action", **{"os-extend": {"new_size": 2}})
     assert answer.status_code == 413, answer.text
-    found = ask(poor.connection, "GET", "/limits").json()["limits"]["absolute"]
+    found = ask(small_quota_tenant.connection, "GET", "/limits").json()["limits"]["absolute"]
     assert (found["totalVolumesUsed"], found["totalGigabytesUsed"], found["maxTotalVolumes"]) == (1, 1, 1)
-    assert [each.id for each in poor.connection.block_storage.volumes()] == [first.id]
+    assert [each.id for each in small_quota_tenant.connection.block_storage.volumes()] == [first.id]
 
 
-def test_quota_is_the_administrator_s(poor: Tenant, cloud: Connection) -> None:
+def test_quota_is_the_administrator_s(small_quota_tenant: Tenant, cloud: Connection) -> None:
     """Users see their quota and do not change it."""
-    path = f"/os-quota-sets/{poor.project_id}"
-    assert ask(poor.connection, "GET", path).json()["quota_set"]["volumes"] == 1
-    assert ask(poor.connection, "PUT", path, quota_set={"volumes": 99}).status_code == 403
-    assert cloud.block_storage.get_quota_set(poor.project_id).volumes == 1
+    path = f"/os-quota-sets/{small_quota_tenant.project_id}"
+    assert ask(small_quota_tenant.connection, "GET", path).json()["quota_set"]["volumes"] == 1
+    assert ask(small_quota_tenant.connection, "PUT", path, quota_set={"volumes": 99}).status_code == 403
+    assert cloud.block_storage.get_quota_set(small_quota_tenant.project_id).volumes == 1
 
 
 def test_another_project_sees_nothing(
@@ -382,7 +382,7 @@ def test_ordinary_user_is_no_administrator(volumes: Volumes, cloud: Connection, 
 
 
 def test_status_is_the_administrator_s(volumes: Volumes, volume: Any) -> None:
-    """Nobody but an administrator says of a volume what is not so."""
+    """Nobody but an administrator may set a wrong state of a volume."""
     answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-reset_status": {"status": "error"}})
     assert answer.status_code == 403, answer.text
     assert volumes.get("volume", volume.id).status == "available"

@@ -9,17 +9,13 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant, Tenants
+from stackspec.fixtures.clusters import api
 from stackspec.fixtures.owned import Owned
 
 from stackspec.waiting import wait_for
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 RESOLVER = "192.0.2.53"
-
-
-def api(connection: Connection) -> Any:
-    """The service's part of a connection."""
-    return connection.container_infrastructure_management
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +25,7 @@ def coreos(magnum: object, glance: object, member: Connection, module_owned: Own
 
 
 @pytest.fixture(scope="module")
-def basic(coreos: Any, guest_flavor: Any, external_network: Any) -> dict[str, Any]:
+def basic_template(coreos: Any, guest_flavor: Any, external_network: Any) -> dict[str, Any]:
     """The options of the guide's template."""
     return {
         "coe": "kubernetes",
@@ -42,9 +38,9 @@ def basic(coreos: Any, guest_flavor: Any, external_network: Any) -> dict[str, An
 
 
 @pytest.fixture(scope="module")
-def template(basic: dict[str, Any], member: Connection, module_owned: Owned) -> Any:
+def template(basic_template: dict[str, Any], member: Connection, module_owned: Owned) -> Any:
     """A template, for tests that leave it as it is."""
-    return module_owned(member, "cluster_template", "shared", **basic)
+    return module_owned(member, "cluster_template", "shared", **basic_template)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +68,10 @@ def test_conductors_are_not_shown_to_members(magnum: object, member: Connection)
 
 
 @pytest.mark.smoke
-def test_template_as_the_guide_makes_it(template: Any, basic: dict[str, Any], member: Connection) -> None:
+def test_template_as_the_guide_makes_it(template: Any, basic_template: dict[str, Any], member: Connection) -> None:
     """What was given is what is shown; the rest has defaults, the driver follows from the image."""
     found = api(member).get_cluster_template(template.id)
-    assert {name: getattr(found, name) for name in basic} == basic
+    assert {name: getattr(found, name) for name in basic_template} == basic_template
     assert found.cluster_distro == "fedora-coreos"
     assert (found.is_public, found.is_tls_disabled, found.is_floating_ip_enabled) == (False, False, True)
     assert template.id in {each.uuid for each in api(member).cluster_templates()}
@@ -83,7 +79,12 @@ def test_template_as_the_guide_makes_it(template: Any, basic: dict[str, Any], me
 
 @pytest.mark.parametrize("driver", ["calico", "flannel"])
 def test_template_with_every_option(
-    driver: str, basic: dict[str, Any], segment: tuple[Any, Any], member: Connection, owned: Owned, guest_key: Any
+    driver: str,
+    basic_template: dict[str, Any],
+    segment: tuple[Any, Any],
+    member: Connection,
+    owned: Owned,
+    guest_key: Any,
 ) -> None:
     """Each option of the guide, with network drivers that exist (errata E144, E146), and those it leaves out."""
     network, subnet = segment
@@ -107,16 +108,16 @@ def test_template_with_every_option(
         "server_type": "vm",
         "volume_driver": "cinder",
     }
-    made = owned(member, "cluster_template", driver, **{**basic, **options})
+    made = owned(member, "cluster_template", driver, **{**basic_template, **options})
     found = api(member).get_cluster_template(made.id)
     others = {name: getattr(found, name) for name, value in options.items() if getattr(found, name) != value}
     wanted = {name: options[name] for name in others}
     assert not others, f"cluster template {made.name}: wanted {wanted}, found {others}"
 
 
-def test_template_is_changed_and_deleted(basic: dict[str, Any], member: Connection, owned: Owned) -> None:
+def test_template_is_changed_and_deleted(basic_template: dict[str, Any], member: Connection, owned: Owned) -> None:
     """A template's life."""
-    made = owned(member, "cluster_template", "changed", **basic)
+    made = owned(member, "cluster_template", "changed", **basic_template)
     patch = [
         {"op": "replace", "path": "/dns_nameserver", "value": "192.0.2.54"},
         {"op": "add", "path": "/labels/kube_tag", "value": "v1.26.7"},
@@ -149,11 +150,11 @@ def test_template_is_changed_and_deleted(basic: dict[str, Any], member: Connecti
     ],
 )
 def test_wrong_template_is_refused(
-    wrong: dict[str, Any], basic: dict[str, Any], member: Connection, owned: Owned
+    wrong: dict[str, Any], basic_template: dict[str, Any], member: Connection, owned: Owned
 ) -> None:
     """What does not exist is named in the answer, and there is no template."""
     name = owned.name("wrong")
-    body = {"name": name, **basic, **wrong}
+    body = {"name": name, **basic_template, **wrong}
     answer = api(member).post(
         "/clustertemplates", json={key: value for key, value in body.items() if value is not None}
     )
@@ -163,30 +164,36 @@ def test_wrong_template_is_refused(
     assert name not in {each.name for each in api(member).cluster_templates()}
 
 
-def test_image_without_a_distribution_is_refused(basic: dict[str, Any], member: Connection, owned: Owned) -> None:
+def test_image_without_a_distribution_is_refused(
+    basic_template: dict[str, Any], member: Connection, owned: Owned
+) -> None:
     """Without os_distro magnum cannot know the driver."""
     image = owned(member, "image", "plain", data=b"no system", **RAW)
-    answer = api(member).post("/clustertemplates", json={"name": owned.name("wrong"), **basic, "image_id": image.id})
+    answer = api(member).post(
+        "/clustertemplates", json={"name": owned.name("wrong"), **basic_template, "image_id": image.id}
+    )
     assert answer.status_code == 400, f"template of a plain image: {answer.status_code} {answer.text[:300]}"
     assert "not supported" in answer.text
 
 
-def test_member_publishes_no_template(basic: dict[str, Any], member: Connection, owned: Owned) -> None:
+def test_member_publishes_no_template(basic_template: dict[str, Any], member: Connection, owned: Owned) -> None:
     """Templates for everybody are an administrator's."""
-    answer = api(member).post("/clustertemplates", json={"name": owned.name("public"), "public": True, **basic})
+    answer = api(member).post(
+        "/clustertemplates", json={"name": owned.name("public"), "public": True, **basic_template}
+    )
     if answer.status_code == 201:
         owned.adopt(member, "cluster_template", api(member).get_cluster_template(answer.json()["uuid"]))
     assert answer.status_code == 403, f"public template of a member: {answer.status_code} {answer.text[:300]}"
 
 
 def test_public_template_is_seen_by_everybody(
-    basic: dict[str, Any], cloud: Connection, other_member: Connection, owned: Owned
+    basic_template: dict[str, Any], cloud: Connection, other_member: Connection, owned: Owned
 ) -> None:
     """What an administrator publishes can be used and not changed; hidden, it is an administrator's again."""
     image = owned(
         cloud, "image", "public", data=b"x", visibility="public", properties={"os_distro": "fedora-coreos"}, **RAW
     )
-    made = owned(cloud, "cluster_template", "public", **{**basic, "image_id": image.id, "is_public": True})
+    made = owned(cloud, "cluster_template", "public", **{**basic_template, "image_id": image.id, "is_public": True})
     assert made.id in {each.uuid for each in api(other_member).cluster_templates()}
     patch = [{"op": "replace", "path": "/dns_nameserver", "value": "192.0.2.54"}]
     answer = api(other_member).patch(f"/clustertemplates/{made.id}", json=patch)
@@ -245,11 +252,13 @@ def without_clusters(tenants: Tenants, magnum: object, cloud: Connection) -> Ite
     assert answer.status_code == 204, f"{answer.status_code} {answer.text[:300]}"
 
 
-def test_quota_is_enforced(without_clusters: Tenant, basic: dict[str, Any], cloud: Connection, owned: Owned) -> None:
+def test_quota_is_enforced(
+    without_clusters: Tenant, basic_template: dict[str, Any], cloud: Connection, owned: Owned
+) -> None:
     """The cluster over the quota is refused; the project reads its quota and cannot raise it."""
     mine = without_clusters.connection
     image = owned(mine, "image", "coreos", data=b"x", properties={"os_distro": "fedora-coreos"}, **RAW)
-    made = owned(mine, "cluster_template", "quota", **{**basic, "image_id": image.id})
+    made = owned(mine, "cluster_template", "quota", **{**basic_template, "image_id": image.id})
     answer = api(mine).post("/clusters", json={"name": owned.name("over"), "cluster_template_id": made.id})
     if answer.status_code == 202:
         owned.adopt(mine, "cluster", api(mine).get_cluster(answer.json()["uuid"]))

@@ -15,7 +15,7 @@ from stackspec.fixtures.owned import Owned
 INTERFACES = ("public", "internal", "admin")
 
 
-def fresh(tenant: Tenant, **auth: Any) -> Connection:
+def new_login(tenant: Tenant, **auth: Any) -> Connection:
     """A new login of the tenant's user, so that a test may revoke its token."""
     given = {"user_id": tenant.user_id, "project_id": tenant.project_id, **auth}
     return connect_as(tenant.connection, tenant.password, **given)
@@ -30,7 +30,7 @@ def account(tenants: Tenants) -> Tenant:
 @pytest.mark.smoke
 def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -> None:
     """A token is issued and validates as what it was issued for."""
-    token = fresh(account).auth_token
+    token = new_login(account).auth_token
     answer = cloud.identity.get("/auth/tokens", headers={"X-Subject-Token": token})
     assert answer.status_code == 200, f"validation of a fresh token: {answer.status_code} {answer.text[:200]}"
     found = answer.json()["token"]
@@ -41,7 +41,7 @@ def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -
 
 def test_revoked_token_is_refused(cloud: Connection, account: Tenant) -> None:
     """After its revocation a token neither validates nor opens anything."""
-    connection = fresh(account)
+    connection = new_login(account)
     token = connection.auth_token
     headers = {"X-Subject-Token": token}
     assert cloud.identity.delete("/auth/tokens", headers=headers).status_code == 204
@@ -167,7 +167,7 @@ def test_domain_keeps_its_projects_apart(cloud: Connection, owned: Owned) -> Non
 
 def test_application_credential_logs_in_and_expires_with_its_removal(account: Tenant, owned: Owned) -> None:
     """A user's credential for programs opens the user's project until it is removed."""
-    connection = fresh(account)
+    connection = new_login(account)
     made = owned(connection, "application_credential", "credential", user=account.user_id)
 
     def enter() -> Connection:
@@ -217,8 +217,8 @@ def test_service_and_endpoint_appear_in_the_catalog(cloud: Connection, owned: Ow
     region = cloud.config.get_region_name() or next(iter(cloud.identity.regions())).id
     url = "http://192.0.2.1/"
     cloud.identity.create_endpoint(service_id=service.id, interface="public", url=url, region_id=region)
-    entry = next((each for each in catalog_of(fresh(account)) if each["type"] == kind), None)
+    entry = next((each for each in catalog_of(new_login(account)) if each["type"] == kind), None)
     assert entry is not None, f"service {kind} is not in the catalog of a token that was issued after it was made"
     assert [each["url"] for each in entry["endpoints"]] == [url]
     cloud.identity.delete_service(service)
-    assert kind not in {each["type"] for each in catalog_of(fresh(account))}
+    assert kind not in {each["type"] for each in catalog_of(new_login(account))}

@@ -155,7 +155,7 @@ def limit_of_images(request: pytest.FixtureRequest, glance: object, cloud: Conne
 
 
 @pytest.fixture
-def limited(tenants: Tenants, cloud: Connection, limit_of_images: Any, owned: Owned) -> Iterator[Connection]:
+def limited_member(tenants: Tenants, cloud: Connection, limit_of_images: Any, owned: Owned) -> Iterator[Connection]:
     """A project that may have one image."""
     tenant = tenants.get("few-images")
     region = {"region_id": limit_of_images.region_id} if limit_of_images.region_id else {}
@@ -171,12 +171,12 @@ def limited(tenants: Tenants, cloud: Connection, limit_of_images: Any, owned: Ow
     cloud.identity.delete_limit(made.id)
 
 
-def test_limit_of_images_is_enforced(glance: object, limited: Connection, owned: Owned) -> None:
+def test_limit_of_images_is_enforced(glance: object, limited_member: Connection, owned: Owned) -> None:
     """The image over the project's limit is refused with 413, and admitted when there is room again."""
-    first = owned(limited, "image", "first", **RAW)
-    answer = limited.image.post("/images", json={"name": owned.name("second"), **RAW})
+    first = owned(limited_member, "image", "first", **RAW)
+    answer = limited_member.image.post("/images", json={"name": owned.name("second"), **RAW})
     assert answer.status_code == 413, f"second image of a project limited to 1: {answer.status_code}, expected 413"
-    usage = limited.image.get("/info/usage").json()["usage"]["image_count_total"]
+    usage = limited_member.image.get("/info/usage").json()["usage"]["image_count_total"]
     assert usage == {"limit": 1, "usage": 1}, f"/info/usage says {usage}"
-    limited.image.delete_image(first.id)
-    owned(limited, "image", "third", **RAW)
+    limited_member.image.delete_image(first.id)
+    owned(limited_member, "image", "third", **RAW)

@@ -35,7 +35,7 @@ def test_security_group_and_its_rules(neutron: object, member: Connection, owned
 
 
 def test_default_group_of_a_project(neutron: object, member: Connection) -> None:
-    """Each project has its own group `default`, which only admits its members."""
+    """Each project has its own group `default`, which allows only its members."""
     mine = [
         group
         for group in member.network.security_groups(name="default")
@@ -43,7 +43,7 @@ def test_default_group_of_a_project(neutron: object, member: Connection) -> None
     ]
     assert len(mine) == 1, f"groups called default: expected 1, found {len(mine)}"
     incoming = [rule for rule in mine[0].security_group_rules if rule["direction"] == "ingress"]
-    assert incoming, "the default group admits nothing, not even its members"
+    assert incoming, "the default group allows nothing, not even its members"
 
 
 def test_group_in_use_is_not_deleted(neutron: object, member: Connection, owned: Owned) -> None:

@@ -106,7 +106,7 @@ def _text(guest: Guest) -> list[str]:
     def whole() -> str:
         text = guest.ssh("sudo cat /dev/vcs1; echo .")[:-1]
         assert len(text) == ROWS * COLUMNS, (
-            f"the guest's console has not {ROWS} lines of {COLUMNS}: {len(text)} characters"
+            f"the guest's console: wanted {ROWS} lines of {COLUMNS}, found {len(text)} characters"
         )
         return text
 

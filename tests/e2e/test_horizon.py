@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from openstack.connection import Connection
 from playwright.sync_api import Locator
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
+from stackspec.fixtures.dashboards import Horizon
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
@@ -32,14 +32,6 @@ KNOWN_IN_LOG = "Default policy file for load-balancer is not defined"
 """The panel brings its rules without the defaults that horizon would compare them with."""
 NO_TLS = "noVNC requires a secure context"
 """The guide's console has no TLS, which noVNC says aloud."""
-KNOWN = (
-    # Debian's angular-gettext is older than its AngularJS: some texts stay English, and nothing else comes of it.
-    "angular.lowercase is not a function",
-    # The page of images asks for block storage by its new name first, and does not hear the answer.
-    "Service type is not enabled: block-storage",
-    # A chart of 0 of 0, such as of the dedicated processors of hypervisors that have none.
-    "<path> attribute d: Expected number",
-)
 
 
 VOLUME_PANELS = {
@@ -80,29 +72,15 @@ def guest(
     return launch.start("horizon", launch.port("horizon", segment.network, group))
 
 
-def sign_in(window: Window, url: str, tenant: Tenant, password: str | None = None) -> None:
-    """Fill the form of the first page and send it."""
-    access = tenant.connection.session.auth.get_access(tenant.connection.session)
-    page = window.page
-    page.goto(f"{url}/auth/login/")
-    page.fill("#id_domain", access.user_domain_name)
-    page.fill("#id_username", tenant.user_name)
-    page.fill("#id_password", tenant.password if password is None else password)
-    page.click("#loginBtn")
-
-
 def shows(row: Locator, status: str, seconds: float) -> None:
     """Wait until the row of a table, which asks for news by itself, has the status."""
     row.get_by_text(status, exact=True).wait_for(timeout=pace.milliseconds(seconds))
 
 
 @pytest.fixture
-def inside(window: Window, horizon_url: str, tenant: Tenant) -> Iterator[Window]:
+def inside(window: Window, horizon_url: str, tenant: Tenant) -> Window:
     """A window in which the project's user is logged in."""
-    window.known += KNOWN
-    sign_in(window, horizon_url, tenant)
-    window.page.wait_for_url(f"{horizon_url}/project/**")
-    return window
+    return Horizon(horizon_url).enter(window, tenant)
 
 
 def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:
@@ -119,7 +97,7 @@ def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenan
 
 def test_wrong_password_is_refused(window: Window, horizon_url: str, tenant: Tenant) -> None:
     """A wrong password leaves the user where he is, with the reason."""
-    sign_in(window, horizon_url, tenant, "wrong")
+    Horizon(horizon_url).sign_in(window, tenant, "wrong")
     window.page.wait_for_selector("text=Invalid credentials.")
     assert "/auth/login" in window.page.url
     window.picture("a wrong password")
@@ -221,10 +199,7 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
     """A form makes the volume, another attaches it, and its row in the table says what cinder and nova have."""
     disk_guest.wait_status()
     cloud, server, name = member_tenant.connection, disk_guest.server, module_owned.name("dialog")
-    window.known += KNOWN
-    sign_in(window, horizon_url, member_tenant)
-    page = window.page
-    page.wait_for_url(f"{horizon_url}/project/**")
+    page = Horizon(horizon_url).enter(window, member_tenant).page
     page.goto(f"{horizon_url}/project/volumes/")
     page.click("#volumes__action_create")
     page.fill("#id_name", name)
@@ -266,10 +241,8 @@ def test_load_balancers_are_listed(
     octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant
 ) -> None:
     """The panel of load balancers opens and shows those that the API lists, also when there is none."""
-    window.known += KNOWN
-    sign_in(window, horizon_url, member_tenant)
-    page, balancers = window.page, member_tenant.connection.load_balancer
-    page.wait_for_url(f"{horizon_url}/project/**")
+    page = Horizon(horizon_url).enter(window, member_tenant).page
+    balancers = member_tenant.connection.load_balancer
     there = {each.name: each.id for each in balancers.load_balancers()}
     window.visit(f"{horizon_url}/project/load_balancer/")
     page.get_by_text("Create Load Balancer").wait_for()
@@ -287,12 +260,12 @@ def test_every_panel_opens(
 ) -> None:
     """Each panel that an administrator is offered opens, says nothing of an error, and leaves none in the log."""
     before = controller.file(LOG).size
-    window.known += KNOWN
+    window.known += Horizon.known
     # One of our own: the site's is shown any project that he has a role in, also one that goes meanwhile.
     admin = tenants.get("horizon-admin")
     role = cloud.identity.find_role("admin", ignore_missing=False)
     cloud.identity.assign_project_role_to_user(admin.project_id, admin.user_id, role)
-    sign_in(window, horizon_url, admin)
+    Horizon(horizon_url).sign_in(window, admin)
     page = window.page
     page.wait_for_selector("#sidebar")
     links = page.eval_on_selector_all("#sidebar a.openstack-panel", "links => links.map(link => link.href)")

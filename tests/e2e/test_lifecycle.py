@@ -37,7 +37,7 @@ def test_stop_and_start(patient: Guest, member: Connection) -> None:
     member.compute.stop_server(patient.server)
     patient.restarts()
     patient.wait_status("SHUTOFF")
-    assert not patient.admits(), f"{patient.name} is SHUTOFF and still admits a login"
+    assert not patient.can_log_in(), f"{patient.name} is SHUTOFF, and a login to it still works"
     member.compute.start_server(patient.server)
     patient.ready()
     assert patient.boot_id() != boot, "the guest's kernel is the one from before the stop"

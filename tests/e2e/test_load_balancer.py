@@ -8,90 +8,23 @@ waited for. It is reached from outside of the cloud, by a floating address on it
 
 from __future__ import annotations
 
-import base64
-import datetime
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, CHANGED_WITHIN, NAME, PORT, SERVE, STOP, Balanced
+from stackspec.fixtures.load_balancer import CHANGED_WITHIN, NAME, SERVE, STOP, Balanced, Issued
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.topology import RED, Fleet, admit
 
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")
 
 NOTICED_WITHIN = 90
-"""Seconds for the monitor to see a member go or come: two checks of DELAY and an answer."""
+"""Seconds for the monitor to see a member go or come: two checks, 5 s apart, and an answer."""
 FAILED_OVER_WITHIN = 900
-DELAY = 5
-POLICIES: dict[str, dict[str, Any]] = {
-    "/moved": {"action": "REDIRECT_TO_URL", "redirect_url": f"http://{NAME}/new"},
-    "/secret": {"action": "REJECT"},
-}
-"""What is done with paths that begin so. They are made with the listener: each change takes the amphora seconds."""
-
-
-@pytest.fixture(scope="module")
-def balanced(
-    balancer: Connection, fleet: Fleet, web: Guest, peer: Guest, external_network: Any, module_owned: Owned
-) -> Iterator[Balanced]:
-    """A load balancer with an HTTP listener over web and peer, which are asked in turn and looked after."""
-    subnet = fleet.red.subnet.id
-    members = [
-        {"name": name, "address": guest.fixed_address, "protocol_port": PORT, "subnet_id": subnet}
-        for name, guest in (("web", web), ("peer", peer))
-    ]
-    monitor = {"type": "HTTP", "delay": DELAY, "timeout": DELAY, "max_retries": 2, "max_retries_down": 2}
-    pool = {
-        "name": "guests",
-        "protocol": "HTTP",
-        "lb_algorithm": "ROUND_ROBIN",
-        "members": members,
-        "healthmonitor": {**monitor, "url_path": "/"},
-    }
-    listener = {
-        "name": "http",
-        "protocol": "HTTP",
-        "protocol_port": 80,
-        "default_pool": pool,
-        "l7policies": [
-            {"name": path[1:], **action, "rules": [{"type": "PATH", "compare_type": "STARTS_WITH", "value": path}]}
-            for path, action in POLICIES.items()
-        ],
-    }
-    made = module_owned(balancer, "load_balancer", "web", vip_subnet_id=subnet, listeners=[listener])
-    floating = module_owned(
-        balancer, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
-    )
-    rule = admit(
-        balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED)
-    )
-    for name, guest in (("web", web), ("peer", peer)):
-        guest.ssh(SERVE.format(name=name))
-    balanced = Balanced(balancer, made, floating.floating_ip_address)
-    balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
-    yield balanced
-    for guest in (web, peer):
-        guest.ssh(STOP, check=False)
-    balancer.network.delete_security_group_rule(rule)
-
-
-def _member(balanced: Balanced, name: str) -> Any:
-    (pool,) = balanced.connection.load_balancer.pools(load_balancer_id=balanced.found.id)
-    return balanced.connection.load_balancer.find_member(name, pool.id, ignore_missing=False)
 
 
 @pytest.mark.smoke
@@ -107,7 +40,7 @@ def test_status_is_the_members(balanced: Balanced) -> None:
     for name in ("web", "peer"):
         wait_for(
             f"member {name} is ONLINE",
-            lambda name=name: _member(balanced, name).operating_status == "ONLINE",  # type: ignore[misc]
+            lambda name=name: balanced.member(name).operating_status == "ONLINE",  # type: ignore[misc]
             NOTICED_WITHIN,
             detail=balanced.state,
         )
@@ -119,9 +52,7 @@ def test_dead_member_is_left_out_and_taken_back(balanced: Balanced, peer: Guest)
     peer.ssh(STOP)
     wait_for("only web answers", lambda: balanced.names(4) == ["web"] * 4, NOTICED_WITHIN, detail=balanced.state)
     state = "the peer's status is ERROR"
-    wait_for(
-        state, lambda: _member(balanced, "peer").operating_status == "ERROR", NOTICED_WITHIN, detail=balanced.state
-    )
+    wait_for(state, lambda: balanced.member("peer").operating_status == "ERROR", NOTICED_WITHIN, detail=balanced.state)
     wait_for(
         "the load balancer is DEGRADED",
         lambda: balanced.refresh().operating_status == "DEGRADED",
@@ -142,11 +73,7 @@ def test_policies_redirect_and_reject(balanced: Balanced) -> None:
     policy = next(each for each in service.l7_policies() if each.name == "secret")
     service.delete_l7_policy(policy)
     balanced.settle("the policy is deleted")
-    wait_for("/secret goes to the members", lambda: _status(balanced, "/secret/page") in (200, 404), 30)
-
-
-def _status(balanced: Balanced, path: str) -> int:
-    return (balanced.answering(path) or (0, "", ""))[0]
+    wait_for("/secret goes to the members", lambda: balanced.status("/secret/page") in (200, 404), 30)
 
 
 def test_strangers_do_not_see_it(balanced: Balanced, other_member: Connection) -> None:
@@ -155,50 +82,15 @@ def test_strangers_do_not_see_it(balanced: Balanced, other_member: Connection) -
         other_member.load_balancer.get_load_balancer(balanced.found.id)
 
 
-@dataclass(frozen=True)
-class Issued:
-    """A certificate for NAME, of an authority of its own.
-
-    :param bundle: key and certificate as PKCS 12, base64
-    :param authority: who signed it, PEM
-    """
-
-    bundle: str
-    authority: str
-
-
-@pytest.fixture(scope="module")
-def issued() -> Issued:
-    """A certificate for NAME."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    signer, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-
-    def certificate(subject: str, public: ec.EllipticCurvePublicKey, *, ca: bool) -> x509.Certificate:
-        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, "stackspec test CA")]
-        builder = x509.CertificateBuilder(names[1], names[0], public, x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), critical=False)
-        return builder.sign(signer, hashes.SHA256())
-
-    authority = certificate("stackspec test CA", signer.public_key(), ca=True)
-    server = certificate(NAME, key.public_key(), ca=False)
-    protection = serialization.NoEncryption()
-    bundle = pkcs12.serialize_key_and_certificates(None, key, server, None, protection)
-    pem = authority.public_bytes(serialization.Encoding.PEM).decode()
-    return Issued(base64.b64encode(bundle).decode(), pem)
-
-
 def test_tls_ends_at_the_load_balancer(
-    balanced: Balanced, keeper: Connection, module_owned: Owned, issued: Issued
+    balanced: Balanced, keeper: Connection, module_owned: Owned, tls_certificate: Issued
 ) -> None:
     """A client sees the certificate that barbican keeps, and the members' answers, asked for without TLS."""
     secret = module_owned(
         keeper,
         "secret",
         "certificate",
-        payload=issued.bundle,
+        payload=tls_certificate.bundle,
         payload_content_type="application/octet-stream",
         payload_content_encoding="base64",
     )
@@ -212,7 +104,7 @@ def test_tls_ends_at_the_load_balancer(
         default_tls_container_ref=secret.secret_ref,
     )
     balanced.settle("the listener for TLS is ACTIVE")
-    trusting = ssl.create_default_context(cadata=issued.authority)
+    trusting = ssl.create_default_context(cadata=tls_certificate.authority)
     answer = wait_for("an answer by TLS", lambda: balanced.answering(port=443, tls=trusting), 60, detail=balanced.state)
     assert (answer[0], answer[1] in ("web", "peer")) == (200, True), answer
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -231,21 +123,12 @@ def test_lost_amphora_is_replaced(balanced: Balanced, cloud: Connection) -> None
         found = list(cloud.load_balancer.amphorae(loadbalancer_id=balanced.found.id))
         return [each.status for each in found] == ["ALLOCATED"] and found[0].id != lost.id
 
-    detail = partial(_amphorae, cloud, balanced)
+    detail = partial(balanced.amphorae, cloud)
     wait_for("another amphora is ALLOCATED", replaced, FAILED_OVER_WITHIN, every=3, detail=detail)
     balanced.settle("the load balancer is ACTIVE again")
     again = "both members answer through the new amphora"
-    wait_for(again, lambda: _answers_of_both(balanced), CHANGED_WITHIN, detail=balanced.state)
+    wait_for(again, lambda: balanced.answering_names(4) == {"web", "peer"}, CHANGED_WITHIN, detail=balanced.state)
     assert balanced.refresh().vip_address == address
-
-
-def _answers_of_both(balanced: Balanced) -> bool:
-    return {(balanced.answering() or (0, "", ""))[1] for _ in range(4)} == {"web", "peer"}
-
-
-def _amphorae(cloud: Connection, balanced: Balanced) -> str:
-    shown = [f"{each.id}: {each.status}" for each in cloud.load_balancer.amphorae(loadbalancer_id=balanced.found.id)]
-    return f"amphorae: {', '.join(shown) or 'none'}\n{balanced.state()}"
 
 
 def test_deletion_leaves_nothing(balanced: Balanced, cloud: Connection) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
+from stackspec.fixtures import programs
 from stackspec.fixtures.object_store import ObjectStorage, listing
 from stackspec.fixtures.owned import Owned
 from swiftclient.client import Connection as SwiftConnection
@@ -142,7 +143,7 @@ def test_object_expires(object_store: Any, box: str, object_storage: ObjectStora
     wait_for("the expired object is gone from listing and disks", removed, 90)
 
 
-def becomes(what: str, answers: Callable[[], Any], wanted: Any) -> None:
+def wait_answers(what: str, answers: Callable[[], Any], wanted: Any) -> None:
     """Wait until new rights have arrived at all copies of a container."""
     wait_for(
         f"{what}: {wanted}", lambda: answers() == wanted, RIGHTS_WITHIN, every=2, detail=lambda: f"now: {answers()}"
@@ -164,12 +165,12 @@ def test_container_shared_with_another_project(
 
     assert answers() == (403, 403, 403)
     client(member).post_container(box, {"X-Container-Read": who})
-    becomes("read, listing and write of the other project", answers, (200, 200, 403))
+    wait_answers("read, listing and write of the other project", answers, (200, 200, 403))
     client(member).post_container(box, {"X-Container-Write": who})
-    becomes("read, listing and write of the other project", answers, (200, 200, 201))
+    wait_answers("read, listing and write of the other project", answers, (200, 200, 201))
     assert object_store.get(f"{box}/theirs").content == b"theirs"
     client(member).post_container(box, {"X-Container-Read": "", "X-Container-Write": ""})
-    becomes("read, listing and write of the other project", answers, (403, 403, 403))
+    wait_answers("read, listing and write of the other project", answers, (403, 403, 403))
 
 
 def test_public_container(object_store: Any, member: Connection, box: str) -> None:
@@ -182,14 +183,14 @@ def test_public_container(object_store: Any, member: Connection, box: str) -> No
 
     assert ask("GET", "/page").status_code == 401
     object_store.post(box, headers={"X-Container-Read": ".r:*,.rlistings"}).raise_for_status()
-    becomes(
+    wait_answers(
         "what everybody reads",
         lambda: (ask("GET", "/page").content, ask("GET", "").text.split()),
         (b"content", ["page"]),
     )
     assert [ask(method, "/page").status_code for method in ("PUT", "DELETE", "POST")] == [401, 401, 401]
     object_store.post(box, headers={"X-Remove-Container-Read": "x"}).raise_for_status()
-    becomes("the answer without a token", lambda: ask("GET", "/page").status_code, 401)
+    wait_answers("the answer without a token", lambda: ask("GET", "/page").status_code, 401)
 
 
 @pytest.fixture
@@ -276,6 +277,5 @@ def test_storage_node_stops_and_comes_back(
     for copy in object_storage.copies(whose, box)[""]:
         address = object_storage.site.nodes[copy.node].address
         url = f"http://{address}:6201/{copy.device}/{copy.partition}/{whose}/{box}"
-        script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
-        listed = object_storage.controller.check_output("python3 -c %s %s", script, url).split()
+        listed = programs.output(object_storage.controller, "http_body", url, 10).split()
         assert set(listed) == names, f"listing of {copy.node}: {sorted(set(listed) ^ names)}"

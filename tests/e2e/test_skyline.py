@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from playwright.sync_api import Error, Locator, Page
+from playwright.sync_api import Error, Page
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
+from stackspec.fixtures.dashboards import SHOWN_WITHIN, Skyline, choose, choose_option, go_on, row_of
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.lane("dashboards")
 NETWORK = ipaddress.ip_network("10.201.8.0/24")
 ACTIVE_WITHIN = 180
 ATTACHED_WITHIN = 300
-SHOWN_WITHIN = 60
 CLICK = 5
 """Seconds for a click on what is about to go away by itself."""
 
@@ -61,58 +61,15 @@ def guest(
     return launch.start("skyline", launch.port("skyline", segment.network, None))
 
 
-def sign_in(window: Window, url: str, tenant: Tenant, password: str | None = None) -> None:
-    """Fill the form of the first page and send it."""
-    access = tenant.connection.session.auth.get_access(tenant.connection.session)
-    page = window.page
-    page.goto(f"{url}/")
-    # The form is drawn anew, and empty, when regions and ways to log in have come.
-    page.get_by_title(tenant.connection.config.get_region_name()).wait_for()
-    page.wait_for_load_state("networkidle")
-    page.fill("#normal_login_domain", f"{tenant.user_name}@{access.user_domain_name}")
-    page.fill("#normal_login_password", tenant.password if password is None else password)
-    page.click("#normal_login button[type=submit]")
-
-
 @pytest.fixture
 def inside(window: Window, skyline_url: str, tenant: Tenant) -> Window:
     """A window in which the project's user is logged in."""
-    sign_in(window, skyline_url, tenant)
-    window.page.wait_for_url("**/base/overview*")
-    return window
-
-
-def row_of(page: Page | Locator, text: str) -> Locator:
-    """The row of a table that has `text` in it."""
-    return page.locator("tr", has_text=text).first
-
-
-def choose(page: Page, text: str) -> None:
-    """Choose the row of a form's table that has `text` in it."""
-    row_of(page, text).locator("input").check()
-
-
-def choose_option(page: Page, field: str, text: str) -> None:
-    """Choose from a form's list."""
-    page.locator(f"#form-item-col-{field} .ant-select").click()
-    page.locator(f'.ant-select-item-option[title="{text}"]').click()
+    return Skyline(skyline_url).enter(window, tenant)
 
 
 def has_volumes(tenant: Tenant) -> bool:
     """Whether the catalog has block storage, by which forms differ."""
     return "volumev3" in {each["type"] for each in catalog_of(tenant.connection)}
-
-
-def go_on(page: Page, step: str, sign: Locator) -> None:
-    """Go on to a step of a form, at which `sign` is there; what was chosen just before may have to arrive first."""
-    button = page.get_by_role("button", name=f"Next: {step}")
-
-    def there() -> bool:
-        if not sign.is_visible() and button.is_visible():
-            button.click()
-        return sign.is_visible()
-
-    wait_for(f"the form is at its step {step}", there, SHOWN_WITHIN, every=2)
 
 
 def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:
@@ -132,7 +89,7 @@ def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenan
 
 def test_wrong_password_is_refused(window: Window, skyline_url: str, tenant: Tenant) -> None:
     """A wrong password leaves the user where he is, with the reason."""
-    sign_in(window, skyline_url, tenant, "wrong")
+    Skyline(skyline_url).sign_in(window, tenant, "wrong")
     window.page.get_by_text("Username or password is incorrect").wait_for()
     window.picture("a wrong password")
     window.page.goto(f"{skyline_url}/compute/instance")
@@ -239,9 +196,7 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     """
     disk_guest.wait_status()
     cloud, server, name = member_tenant.connection, disk_guest.server, module_owned.name("dialog")
-    sign_in(window, skyline_url, member_tenant)
-    page = window.page
-    page.wait_for_url("**/base/overview*")
+    page = Skyline(skyline_url).enter(window, member_tenant).page
     page.goto(f"{skyline_url}/storage/volume/create")
     row_of(page.locator("#form-item-col-volume_type"), default_type(cloud)).locator("input").check()
     # The form has it twice, for those with a quota and for those without.
@@ -278,10 +233,8 @@ def test_load_balancer_panel(
     octavia: object, window: Window, skyline_url: str, tenant: Tenant, tenants: Tenants
 ) -> None:
     """The list of load balancers, which asks Octavia; empty, with the way to make one."""
-    page = window.page
     with_role("load-balancer_member", tenant, tenants)
-    sign_in(window, skyline_url, tenant)
-    page.wait_for_url("**/base/overview*")
+    page = Skyline(skyline_url).enter(window, tenant).page
     page.goto(f"{skyline_url}/network/load-balancers")
     page.get_by_role("button", name="Create Loadbalancer").wait_for()
     page.get_by_text("Total 0 items").wait_for()

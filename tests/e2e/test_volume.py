@@ -34,7 +34,7 @@ def roaming(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def root(volumes: Volumes, guest_image: Any, guest_flavor: Any, module_owned: Owned) -> Any:
+def root_volume(volumes: Volumes, guest_image: Any, guest_flavor: Any, module_owned: Owned) -> Any:
     """A volume with the guest's image on it."""
     size = max(guest_image.min_disk or 0, guest_flavor.disk, 1)
     return volumes.create(module_owned, "root", size, what="volume from image", image_id=guest_image.id)
@@ -42,31 +42,36 @@ def root(volumes: Volumes, guest_image: Any, guest_flavor: Any, module_owned: Ow
 
 @pytest.fixture(scope="module")
 def root_guest(
-    volumes: Volumes, root: Any, fleet: Fleet, volume_zone: str | None, volume_attachment: object, module_owned: Owned
+    volumes: Volumes,
+    root_volume: Any,
+    fleet: Fleet,
+    volume_zone: str | None,
+    volume_attachment: object,
+    module_owned: Owned,
 ) -> Guest:
     """A server whose disk is that volume, which is to be deleted with it."""
     launch = fleet.launch
     port = launch.port("root-guest", fleet.red.network, fleet.group)
-    disk = {"boot_index": 0, "uuid": root.id, "source_type": "volume", "destination_type": "volume"}
+    disk = {"boot_index": 0, "uuid": root_volume.id, "source_type": "volume", "destination_type": "volume"}
     with volumes.measured("server boot from volume"):
         server = module_owned(
             launch.connection,
             "server",
             "root-guest",
-            flavor_id=launch.parts.flavor.id,
+            flavor_id=launch.spec.flavor.id,
             key_name=launch.keypair,
             networks=[{"port": port.id}],
             block_device_mapping=[{**disk, "delete_on_termination": True}],
             **({"availability_zone": volume_zone} if volume_zone else {}),
         )
         server = launch.connection.compute.get_server(server.id)
-        guest = Guest(launch.connection, server, port, launch.parts.user, launch.key)
+        guest = Guest(launch.connection, server, port, launch.spec.user, launch.key)
         return fleet.floating(guest).ready()
 
 
-def test_volume_from_image(volumes: Volumes, root: Any, guest_image: Any) -> None:
+def test_volume_from_image(volumes: Volumes, root_volume: Any, guest_image: Any) -> None:
     """It is bootable, and knows of which image it is."""
-    found = volumes.get("volume", root.id)
+    found = volumes.get("volume", root_volume.id)
     assert found.is_bootable
     assert found.volume_image_metadata["image_id"] == guest_image.id
 
@@ -167,12 +172,12 @@ def test_detached_volume_leaves_nothing(roaming: RoamingVolume, disk_guest: Gues
     )
 
 
-def test_boot_from_volume(root_guest: Guest, root: Any) -> None:
+def test_boot_from_volume(root_guest: Guest, root_volume: Any) -> None:
     """The server has no image, and its root disk is the volume."""
     assert not (root_guest.refresh().image or {}).get("id"), "the server was made of an image"
     (shown,) = root_guest.connection.compute.volume_attachments(root_guest.server)
-    assert (shown.volume_id, shown.delete_on_termination) == (root.id, True)
-    assert root_guest.ssh("cat /sys/block/vda/size") == str(root.size * GIB // 512)
+    assert (shown.volume_id, shown.delete_on_termination) == (root_volume.id, True)
+    assert root_guest.ssh("cat /sys/block/vda/size") == str(root_volume.size * GIB // 512)
 
 
 def test_root_volume_keeps_its_data(root_guest: Guest) -> None:
@@ -197,12 +202,12 @@ def test_extend_offline_and_attach_elsewhere(roaming: RoamingVolume, root_guest:
 
 
 def test_deleted_server_and_its_volumes(
-    roaming: RoamingVolume, root: Any, root_guest: Guest, disk_guest: Guest
+    roaming: RoamingVolume, root_volume: Any, root_guest: Guest, disk_guest: Guest
 ) -> None:
     """Its root volume goes with it, as it was made to; the other one is available, and another server reads it."""
     roaming.to(root_guest).unmount()
     roaming.disk = None
     root_guest.delete()
-    roaming.volumes.gone("volume", root.id)
+    roaming.volumes.gone("volume", root_volume.id)
     roaming.volumes.settle("volume", roaming.volume.id)
     assert roaming.to(disk_guest).digest("first") == roaming.digest

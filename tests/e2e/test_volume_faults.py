@@ -259,7 +259,7 @@ def test_storage_node_loses_power(
             object_storage.wait_up(node)
     known = {each for guest in guests for each in guest.failures(cloud)}
     wait_for(
-        f"the guests of {storage} admit",
+        f"logins to the guests of {storage} work",
         # All are asked, so that all are switched on together.
         lambda: False not in [each.is_back() for each in guests],
         GUESTS_WITHIN,

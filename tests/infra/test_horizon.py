@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 
-SETTINGS = """\
-from django.conf import settings
-import json
-names = ("DEBUG", "WEBROOT", "ALLOWED_HOSTS", "SESSION_ENGINE", "CACHES", "OPENSTACK_KEYSTONE_URL", "TIME_ZONE")
-print("found:" + json.dumps({name: getattr(settings, name) for name in names}))
-"""
+from stackspec.fixtures import programs
 
 
 def test_settings_in_force(horizon, site, controller):
     """What Django has read in the end: a package's own files are read after the guide's and would win."""
-    out = controller.check_output("python3 /usr/share/openstack-dashboard/manage.py shell -c %s 2>/dev/null", SETTINGS)
+    shell = "python3 /usr/share/openstack-dashboard/manage.py shell -c %s 2>/dev/null"
+    out = controller.check_output(shell, programs.text("horizon_settings"))
     found = json.loads(out.split("found:")[1].splitlines()[0])
     cache = found.pop("CACHES")["default"]
     assert cache["BACKEND"].endswith("PyMemcacheCache"), cache

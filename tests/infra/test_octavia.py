@@ -65,7 +65,7 @@ def test_heartbeats_are_admitted(listen_port: Any, controller: testinfra.host.Ho
     rules = controller.run("iptables -S INPUT").stdout.splitlines()
     assert "-P INPUT ACCEPT" in rules, rules
     refusing = [each for each in rules if "5555" in each and each.endswith(("DROP", "REJECT"))]
-    assert not refusing, f"{controller.check_output('hostname')}: heartbeats are not admitted: {', '.join(refusing)}"
+    assert not refusing, f"{controller.check_output('hostname')}: heartbeats are refused: {', '.join(refusing)}"
 
 
 def test_certificates_verify(octavia: object, controller: testinfra.host.Host) -> None:

@@ -20,7 +20,8 @@ from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
-from stackspec.fixtures.topology import RED, Fleet, admit
+from stackspec.fixtures.stacks import template
+from stackspec.fixtures.topology import RED, Fleet, allow
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
 
 from stackspec.site import Site
@@ -32,18 +33,10 @@ GUESTS_WITHIN = 900
 """Seconds for guests to boot again, with all services of the cloud starting beside them."""
 SERVES_WITHIN = 1800
 """Seconds for the load balancer: octavia notices that its amphora is gone, and boots another."""
-TEMPLATE = """
-heat_template_version: 2018-08-31
-parameters: {words: {type: number}}
-resources:
-  word: {type: "OS::Heat::RandomString", properties: {length: {get_param: words}}}
-  group: {type: "OS::Neutron::SecurityGroup"}
-outputs: {word: {value: {get_attr: [word, value]}}}
-"""
 
 
 @dataclass(frozen=True)
-class Lived:
+class Before:
     """What was there before.
 
     :param digest: checksum of the object's content
@@ -61,7 +54,7 @@ class Lived:
 
 
 @pytest.fixture(scope="module")
-def lived(
+def before_outage(
     site: Site,
     heat: object,
     object_store: Any,
@@ -73,7 +66,7 @@ def lived(
     balancer: Connection,
     external_network: Any,
     module_owned: Owned,
-) -> Lived:
+) -> Before:
     """One of each, made, filled and looked at."""
     member_of = {"address": disk_guest.fixed_address, "protocol_port": PORT, "subnet_id": fleet.red.subnet.id}
     pool = {"name": "guests", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member_of]}
@@ -82,9 +75,9 @@ def lived(
     floating = module_owned(
         balancer, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
     )
-    admit(balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED))
+    allow(balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED))
     stack = module_owned(
-        member, "stack", "power", template=TEMPLATE, parameters={"words": 12}, is_rollback_disabled=True
+        member, "stack", "power", template=template("power"), parameters={"words": 12}, is_rollback_disabled=True
     )
     secret = module_owned(keeper, "secret", "power", payload="open sesame", payload_content_type="text/plain")
     container = str(module_owned(member, "object_container", "power").name)
@@ -104,13 +97,13 @@ def lived(
 
     (word,) = wait_for("the stack is complete", complete, ACTIVE_WITHIN).outputs
     digest = hashlib.sha256(content).hexdigest()
-    return Lived(disk_guest, roaming, balanced, container, digest, secret, stack, word["output_value"])
+    return Before(disk_guest, roaming, balanced, container, digest, secret, stack, word["output_value"])
 
 
 @pytest.fixture(scope="module")
-def power(lived: Lived, site: Site, cloud: Connection, power_cycle: Callable[..., None]) -> str:
+def power(before_outage: Before, site: Site, cloud: Connection, power_cycle: Callable[..., None]) -> str:
     """Cut, given back, and waited for until all services report anew; the boot id that the guest had before."""
-    boot = lived.guest.boot_id()
+    boot = before_outage.guest.boot_id()
     before = {node: reports(cloud, node) for node in site.nodes}
     power_cycle(*site.nodes)
     wait_for(
@@ -126,69 +119,69 @@ def power(lived: Lived, site: Site, cloud: Connection, power_cycle: Callable[...
 
 
 def _switched_on(guest: Guest) -> None:
-    wait_for("the guest admits", guest.is_back, GUESTS_WITHIN, every=2, detail=guest.state)
+    wait_for("a login to the guest works", guest.is_back, GUESTS_WITHIN, every=2, detail=guest.state)
     guest.ready()
 
 
-def test_server_boots_with_what_it_had(lived: Lived, power: str) -> None:
+def test_server_boots_with_what_it_had(before_outage: Before, power: str) -> None:
     """Its user switches it on; file, address and group are as before."""
-    _switched_on(lived.guest)
-    assert lived.guest.boot_id() != power, "the guest has not noticed: was its node off?"
-    assert lived.guest.ssh("cat kept").strip() == "kept"
+    _switched_on(before_outage.guest)
+    assert before_outage.guest.boot_id() != power, "the guest has not noticed: was its node off?"
+    assert before_outage.guest.ssh("cat kept").strip() == "kept"
 
 
-def test_volume_is_attached_and_whole(lived: Lived, power: str, volumes: Volumes) -> None:
+def test_volume_is_attached_and_whole(before_outage: Before, power: str, volumes: Volumes) -> None:
     """The guest finds its disk and reads what it had written."""
-    _switched_on(lived.guest)
-    assert volumes.get("volume", lived.roaming.volume.id).status == "in-use"
-    lived.roaming.disk = disk = volumes.find(lived.guest, lived.roaming.volume)
+    _switched_on(before_outage.guest)
+    assert volumes.get("volume", before_outage.roaming.volume.id).status == "in-use"
+    before_outage.roaming.disk = disk = volumes.find(before_outage.guest, before_outage.roaming.volume)
     disk.mount()
-    assert disk.digest("first") == lived.roaming.digest
+    assert disk.digest("first") == before_outage.roaming.digest
     assert disk.write("second", 1) == disk.digest("second")
 
 
-def test_object_is_whole(lived: Lived, power: str, object_store: Any) -> None:
+def test_object_is_whole(before_outage: Before, power: str, object_store: Any) -> None:
     """Whichever copy is read."""
     content = wait_for(
         "the object store answers",
-        lambda: object_store.download_object("power", container=lived.container),
+        lambda: object_store.download_object("power", container=before_outage.container),
         UP_WITHIN,
         retry_on=(SDKException,),
     )
-    assert hashlib.sha256(content).hexdigest() == lived.digest
+    assert hashlib.sha256(content).hexdigest() == before_outage.digest
 
 
-def test_secret_can_be_read(lived: Lived, power: str, keeper: Connection) -> None:
+def test_secret_can_be_read(before_outage: Before, power: str, keeper: Connection) -> None:
     """It is stored under a key that must have survived, too."""
-    assert keeper.key_manager.get_secret(lived.secret.secret_id).payload == "open sesame"
+    assert keeper.key_manager.get_secret(before_outage.secret.secret_id).payload == "open sesame"
 
 
-def test_stack_is_as_it_was_and_can_be_changed(lived: Lived, power: str, member: Connection) -> None:
+def test_stack_is_as_it_was_and_can_be_changed(before_outage: Before, power: str, member: Connection) -> None:
     """Its resources are the same; an engine works on it again."""
-    found = member.orchestration.get_stack(lived.stack.id)
-    assert (found.status, found.outputs[0]["output_value"]) == ("CREATE_COMPLETE", lived.word)
-    member.orchestration.update_stack(found.id, name=found.name, template=TEMPLATE, parameters={"words": 13})
+    found = member.orchestration.get_stack(before_outage.stack.id)
+    assert (found.status, found.outputs[0]["output_value"]) == ("CREATE_COMPLETE", before_outage.word)
+    member.orchestration.update_stack(found.id, name=found.name, template=template("power"), parameters={"words": 13})
 
     def updated() -> Any:
-        found = member.orchestration.get_stack(lived.stack.id)
+        found = member.orchestration.get_stack(before_outage.stack.id)
         assert found.status != "UPDATE_FAILED", found.status_reason
         return found if found.status == "UPDATE_COMPLETE" else None
 
     assert len(wait_for("the stack is updated", updated, UP_WITHIN).outputs[0]["output_value"]) == 13
 
 
-def test_load_balancer_serves_again(lived: Lived, power: str, cloud: Connection) -> None:
+def test_load_balancer_serves_again(before_outage: Before, power: str, cloud: Connection) -> None:
     """Octavia puts another amphora in the place of the one that is off; its member serves when somebody starts it.
 
     It tries once. Where no compute node was up by then the load balancer is in ERROR, and its administrator asks again.
     """
-    _switched_on(lived.guest)
-    lived.guest.ssh(SERVE.format(name="again"))
+    _switched_on(before_outage.guest)
+    before_outage.guest.ssh(SERVE.format(name="again"))
 
     def serves() -> bool:
-        if lived.balanced.refresh().provisioning_status == "ERROR":
-            cloud.load_balancer.failover_load_balancer(lived.balanced.found.id)
-        return lived.balanced.answering() == (200, "again", "")
+        if before_outage.balanced.refresh().provisioning_status == "ERROR":
+            cloud.load_balancer.failover_load_balancer(before_outage.balanced.found.id)
+        return before_outage.balanced.answering() == (200, "again", "")
 
-    wait_for("the load balancer serves", serves, SERVES_WITHIN, every=3, detail=lived.balanced.state)
-    lived.balanced.settle("the load balancer is ACTIVE again")
+    wait_for("the load balancer serves", serves, SERVES_WITHIN, every=3, detail=before_outage.balanced.state)
+    before_outage.balanced.settle("the load balancer is ACTIVE again")

@@ -279,8 +279,8 @@ def test_all_that_is_left_is_undone(machine: Machine) -> None:
 
 
 JUNIT = """<testsuites><testsuite time="5.5">
-<testcase classname="tests.infra.test_base" name="test_a" time="1.5"/>
-<testcase classname="tests.infra.test_base" name="test_b" time="2">
+<testcase classname="tests.infra.test_nodes" name="test_a" time="1.5"/>
+<testcase classname="tests.infra.test_nodes" name="test_b" time="2">
 <failure message="AssertionError: controller: it is off&#10;assert 1">long</failure></testcase>
 </testsuite></testsuites>"""
 
@@ -290,8 +290,8 @@ def test_first_lines_are_read_from_junit(tmp_path: Path) -> None:
     cases, seconds = _cases(tmp_path / "junit.xml")
     assert seconds == 5.5
     assert cases == [
-        Case("tests/infra/test_base.py::test_a", 1.5, ""),
-        Case("tests/infra/test_base.py::test_b", 2.0, "controller: it is off"),
+        Case("tests/infra/test_nodes.py::test_a", 1.5, ""),
+        Case("tests/infra/test_nodes.py::test_b", 2.0, "controller: it is off"),
     ]
 
 

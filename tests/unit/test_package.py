@@ -167,7 +167,7 @@ def test_example_inventory_is_written_once_and_loads(installed: Installed) -> No
     written = installed.folder / "site.yaml"
     assert written.read_bytes() == (ROOT / "inventories/example/site.yaml").read_bytes()
     # A test by the short way, as reports name it.
-    name = "tests/infra/test_base.py::test_every_node_knows_every_name"
+    name = "tests/infra/test_node_network.py::test_every_node_knows_every_name"
     loaded = installed.run("stackspec", "test", name, "--inventory", "site.yaml", "--collect-only", "-q")
     assert ids(loaded) == [name]
     written.write_text("mine\n")

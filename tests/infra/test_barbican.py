@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 
+from stackspec.fixtures import programs
+
 PUBLISHED = "dGhpcnR5X3R3b19ieXRlX2tleWJsYWhibGFoYmxhaGg="
 """The key-encryption key that the software comes with, which everybody knows (erratum E109)."""
 
 
 def kek(controller):
     """The key in barbican.conf."""
-    script = (
-        "import configparser; c = configparser.RawConfigParser(strict=False); c.read('/etc/barbican/barbican.conf'); "
-        "print(c['simple_crypto_plugin']['kek'])"
-    )
-    return controller.check_output("python3 -c %s", script)
+    return programs.output(controller, "ini_value", "/etc/barbican/barbican.conf", "simple_crypto_plugin", "kek")
 
 
 def test_the_key_is_the_site_s_own(barbican, controller):

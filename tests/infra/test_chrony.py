@@ -1,0 +1,75 @@
+"""Time: where each node has it from, and that all have the same."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from stackspec.waiting import wait_for
+
+# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+looks_at_nodes = pytest.mark.steps("nova_compute")
+
+OFFSET = 1.0
+"""Seconds that a node's clock may differ from the controller's; tokens and heartbeats bear more."""
+
+
+def test_controller_has_time(chrony, controller):
+    """The controller is synchronised, or serves its own clock at stratum 10 where the site has no other source."""
+    stratum = int(controller.check_output("chronyc -n -c tracking").split(",")[2])
+    assert 1 <= stratum <= 10
+
+
+@looks_at_nodes
+def test_time_comes_from_where_the_inventory_says(chrony, site, controller):
+    """The controller has chosen a source of the inventory's; without one it serves its own clock."""
+
+    def chosen() -> list[list[str]]:
+        rows = [line.split(",") for line in controller.check_output("chronyc -n -c sources").splitlines()]
+        return [row for row in rows if row[1] == "*"]
+
+    if not site.inventory.time_servers:
+        assert not chosen(), f"the inventory names no time server: {chosen()}"
+        return
+
+    what = f"the controller follows one of {', '.join(site.inventory.time_servers)}"
+    wait_for(what, chosen, 60, detail=lambda: str(controller.run("chronyc sources").stdout))
+
+
+def test_time_comes_from_the_controller(chrony_client, site, node_host):
+    """Every other node has chosen the controller as its source."""
+    for node in site.nodes.values():
+        if "controller" in node.roles:
+            continue
+        host = node_host(node.name)
+
+        def chosen(host=host) -> bool:
+            rows = [line.split(",") for line in host.check_output("chronyc -n -c sources").splitlines()]
+            return [row[2] for row in rows if row[1] == "*"] == [site.controller.address]
+
+        wait_for(f"{node.name} follows {site.controller.address}", chosen, 60)
+
+
+@looks_at_nodes
+def test_clocks_agree(chrony, chrony_client, site, node_host):
+    """Each node's clock shows what the controller's does; within the time that asking takes nobody can tell."""
+
+    def complaints() -> list[str]:
+        found = {}
+        for name in site.nodes:
+            host = node_host(name)
+            before = time.time()
+            there = float(host.check_output("date +%s.%N"))
+            after = time.time()
+            # Between the two looks at ours: the middle is wrong by half of them at most.
+            found[name] = (there - (before + after) / 2, (after - before) / 2)
+        own, doubt = found[site.controller.name]
+        return [
+            f"{name}: its clock is {offset - own:+.1f} s from the controller's; see chronyc sources there"
+            for name, (offset, unsure) in found.items()
+            if abs(offset - own) > OFFSET + unsure + doubt
+        ]
+
+    # What is far off is corrected by and by: that takes minutes, and each look shows less.
+    wait_for("clocks agree", lambda: not complaints(), 60, detail=lambda: "; ".join(complaints()))

@@ -1,0 +1,14 @@
+"""The key-value store keeps what it is given."""
+
+from __future__ import annotations
+
+import json
+
+from stackspec.fixtures import programs
+
+
+def test_etcd_keeps_a_value(etcd, site, controller):
+    """A key is written, read and deleted through the v3 API."""
+    found, deleted = json.loads(programs.output(controller, "etcd_value", site.controller.address))
+    assert found["count"] == "1"
+    assert deleted["deleted"] == "1"

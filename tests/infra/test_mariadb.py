@@ -1,0 +1,68 @@
+"""The database: its settings, its accounts, and the services that log in."""
+
+from __future__ import annotations
+
+import pytest
+from stackspec.fixtures import programs
+
+OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")
+"""Accounts that the database's packages make, for its own work."""
+
+
+def test_database_settings(mariadb, controller):
+    """The server runs with what the guide sets; a service's tables come out in its character set."""
+    sql = (
+        "SELECT @@character_set_server, @@collation_server, @@max_connections, @@default_storage_engine,"
+        " @@innodb_file_per_table"
+    )
+    found = controller.check_output("mariadb -N -B -e %s", sql).split("\t")
+    wanted = ["utf8mb3", "utf8mb3_general_ci", "4096", "InnoDB", "1"]
+    assert found == wanted, f"the database runs with {', '.join(found)}, wanted {', '.join(wanted)}"
+
+
+def test_database_admits_no_stranger(mariadb, site, controller):
+    """No account without a name, root only by the unix socket, and rights over all databases are root's alone."""
+    rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()
+    accounts = {tuple(row.split("\t")) for row in rows}
+    nameless = sorted(account for account in accounts if account[0] == "")
+    assert not nameless, f"{site.controller.name}: the database has accounts without a name: {nameless}"
+    roots = {host for user, host in accounts if user == "root"} - {"localhost", "127.0.0.1", "::1"}
+    assert not roots, f"{site.controller.name}: root can log in to the database from {', '.join(sorted(roots))}"
+    refused = controller.run("mariadb -h %s -u root --password= -e 'SELECT 1'", site.controller.address)
+    assert refused.rc != 0, "root logs in over the network without a password"
+    query = "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type <> 'USAGE'"
+    mighty = [row.replace("'", "") for row in controller.check_output("mariadb -N -B -e %s", query).splitlines()]
+    strangers = [each for each in mighty if each.split("@")[0] not in OWN_ACCOUNTS or each.endswith("@%")]
+    assert not strangers, f"{site.controller.name}: rights over all databases have {', '.join(strangers)}"
+
+
+@pytest.mark.parametrize(
+    ("file", "section", "option"),
+    [
+        pytest.param(
+            "/etc/keystone/keystone.conf", "database", "connection", marks=pytest.mark.steps("keystone"), id="keystone"
+        ),
+        pytest.param(
+            "/etc/glance/glance-api.conf", "database", "connection", marks=pytest.mark.steps("glance"), id="glance"
+        ),
+        pytest.param(
+            "/etc/placement/placement.conf",
+            "placement_database",
+            "connection",
+            marks=pytest.mark.steps("placement"),
+            id="placement",
+        ),
+        pytest.param("/etc/nova/nova.conf", "database", "connection", marks=pytest.mark.steps("nova"), id="nova"),
+        pytest.param(
+            "/etc/neutron/neutron.conf", "database", "connection", marks=pytest.mark.steps("neutron"), id="neutron"
+        ),
+    ],
+)
+def test_service_logs_in_to_its_database(file, section, option, controller):
+    """The password in the service's file opens its database, and no other service's."""
+    query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE(); SHOW DATABASES"
+    # The password stays on the node.
+    words = programs.output(controller, "database_login", file, section, option, query).split()
+    user, database, tables, *databases = words
+    assert int(tables) > 5, f"{database} has {tables} tables"
+    assert set(databases) <= {"information_schema", *(name for name in databases if name.split("_")[0] == user)}

@@ -1,0 +1,10 @@
+"""The cache keeps what it is given."""
+
+from __future__ import annotations
+
+from stackspec.fixtures import programs
+
+
+def test_cache_keeps_a_value(memcached, site, controller):
+    """What is put into memcached comes out again."""
+    assert "hello" in programs.output(controller, "cache_value", site.controller.address)

@@ -1,0 +1,69 @@
+"""Neutron from outside: bridges, routes, and the network of the tunnels."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from stackspec.fixtures import programs
+
+# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+pytestmark = pytest.mark.steps("nova_compute")
+
+
+def test_bridges(neutron_compute, site, node_host):
+    """br-int, br-tun and br-provider exist on every node with the site's datapath, and br-provider has its address."""
+    for node in site.nodes.values():
+        host = node_host(node.name)
+        missing = {"br-int", "br-tun", "br-provider"} - set(host.check_output("ovs-vsctl list-br").split())
+        assert not missing, f"{node.name}: Open vSwitch has no bridge {', '.join(sorted(missing))}"
+        for bridge in ("br-int", "br-tun", "br-provider"):
+            kind = host.check_output("ovs-vsctl get Bridge %s datapath_type", bridge).strip('"') or "system"
+            assert kind == site.inventory.datapath, f"{node.name}: {bridge} is {kind}, wanted {site.inventory.datapath}"
+        shown = host.check_output("ip -4 -o address show dev br-provider")
+        assert f" {node.provider.address}/" in shown, (
+            f"{node.name}: br-provider lacks {node.provider.address}: {shown.strip() or 'no address'}"
+        )
+
+
+def test_way_out_leads_over_the_bridge(neutron_compute, site, node_host):
+    """Where the inventory says so, the node's default route is the bridge's. Guide: netplan of br-provider."""
+    gateway = site.networks["provider"].gateway
+    for node in site.nodes.values():
+        found = json.loads(node_host(node.name).check_output("ip -j route show default"))
+        here = [route["gateway"] for route in found if route["dev"] == "br-provider"]
+        if node.provider.default_route:
+            shown = f"{node.name}: the default route should be {gateway} over br-provider alone, found: {found}"
+            assert (here, len(found)) == ([str(gateway)], 1), shown
+        else:
+            assert not here, f"{node.name}: a default route leads over br-provider, which the inventory does not say"
+
+
+def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, node_host):
+    """Tunnels end at these addresses; a node that is not reached there has servers without a network."""
+    for node in site.nodes.values():
+        for other in site.nodes.values():
+            if other is not node:
+                done = node_host(node.name).run("ping -c 1 -W 3 %s", site.tunnel_address(other))
+                assert done.rc == 0, f"{node.name} does not reach {site.tunnel_address(other)}"
+
+
+def test_packets_of_tunnels_arrive(neutron_compute, site, node_host):
+    """No firewall keeps VXLAN (UDP, port 4789) from a node: a raw socket hears what has passed its rules."""
+    problems = []
+    for node in site.nodes.values():
+        others = [other for other in site.nodes.values() if other is not node]
+        here = site.tunnel_address(node)
+        with ThreadPoolExecutor(1) as pool:
+            hearing = pool.submit(programs.output, node_host(node.name), "hear_tunnel", len(others))
+            while not hearing.done():
+                for other in others:
+                    programs.output(node_host(other.name), "say_tunnel", here)
+        heard = hearing.result().split()
+        problems += [
+            f"{node.name}: no packet of a tunnel (UDP, port 4789) arrives from {other.name}"
+            for other in others
+            if site.tunnel_address(other) not in heard
+        ]
+    assert not problems, "\n".join(problems)

@@ -1,0 +1,63 @@
+"""The queue: its user, and the services that take from it what they are asked for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stackspec.waiting import wait_for
+
+QUEUES = {
+    "nova": {"conductor.{}": "controller", "scheduler.{}": "controller"},
+    "nova_compute": {"compute.{}": "compute"},
+    "neutron": {"q-plugin.{}": "controller", "l3_agent.{}": "controller", "dhcp_agent.{}": "controller"},
+    "neutron_compute": {"q-agent-notifier-tunnel-update.{}": "compute"},
+    "cinder": {"cinder-scheduler.{}": "controller"},
+    "cinder_volume": {"cinder-volume.{0}@lvm.{0}": "cinder"},
+    "cinder_backup": {"cinder-backup.{}": "cinder"},
+    "barbican": {"barbican.workers": "controller"},
+    "heat": {"engine.{}": "controller"},
+    "octavia": {"octavia_provisioning_v2.{}": "controller"},
+    "magnum": {"magnum-conductor": "controller"},
+}
+"""Where the services of a step take what they are asked for, and the nodes that have such a queue."""
+
+
+def test_queue_has_its_user_and_no_other(rabbitmq, controller):
+    """The guide's user openstack; guest, whose password everybody knows, is gone."""
+    users = [
+        line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()
+    ]
+    assert users == ["openstack"], f"the queue has the users {', '.join(users) or 'none'}, wanted openstack alone"
+    alarms = controller.run("rabbitmq-diagnostics -q check_local_alarms")
+    assert alarms.rc == 0, alarms.stdout + alarms.stderr
+
+
+@pytest.mark.parametrize("step", [pytest.param(name, marks=pytest.mark.steps(name)) for name in QUEUES])
+def test_services_take_what_they_are_asked_for(step, site, controller):
+    """Each is connected to its queue, and nothing waits there for long: one that is frozen holds its connection."""
+    nodes = {
+        "controller": [site.controller],
+        "compute": site.with_role("compute"),
+        "cinder": [node for node in site.nodes.values() if node.devices("cinder")],
+    }
+    queues = {name.format(node.name) for name, kind in QUEUES[step].items() for node in nodes[kind]}
+    assert queues
+
+    def complaints() -> list[str]:
+        words = "list_queues --formatter json name consumers messages"
+        known = {each["name"]: each for each in json.loads(controller.check_output(f"rabbitmqctl -q {words}"))}
+        found = {name: known.get(name, {"consumers": 0, "messages": 0}) for name in sorted(queues)}
+        return [
+            f"{name}: {each['consumers']} consumers, {each['messages']} messages wait"
+            for name, each in found.items()
+            if not each["consumers"] or each["messages"]
+        ]
+
+    wait_for(
+        f"services of {step} take what they are asked for",
+        lambda: not complaints(),
+        60,
+        detail=lambda: "\n".join(complaints()),
+    )
