@@ -18,8 +18,7 @@ from . import suite
 from .errors import InputError, StackspecError
 from .lanes import lane_of, needs_of, next_lane
 from .masking import mask
-from .plugin_keys import RUN
-from .session import Run
+from .session import RUN, Run
 from .step import STEPS, Step, closure, load_steps
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()

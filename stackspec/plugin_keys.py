@@ -8,11 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .session import Run
     from .site import Site
-
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""The run: mode, site, engine."""
 
 SITE: pytest.StashKey[Site | None] = pytest.StashKey()
 """The site of the run; None when only an existing cloud was named."""

@@ -37,6 +37,9 @@ from .task import Finding, Task
 from .transport import Connections
 from .which_cloud import which_cloud
 
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""The run, in the stash."""
+
 
 @dataclass(frozen=True)
 class Declared:

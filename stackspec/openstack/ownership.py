@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,25 +16,10 @@ from openstack import exceptions
 
 from ..site import Site
 from ..waiting import NotInTime, wait_for
-from .kinds import KINDS, RANK, Cloud, Kind
+from .kind import Cloud, Found, Kind
+from .kinds import KINDS, RANK
 from .mending import mend
 from .run_names import EVERY_RUN, belongs, run_of
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object of a run that is in the cloud."""
-
-    connection: Cloud
-    kind: Kind
-    key: str
-    label: str
-    project: str | None = None
-
-    def __str__(self) -> str:
-        where = f" of project {self.project}" if self.project else ""
-        return f"{self.kind.name} {self.label} ({self.key}){where}"
-
 
 RELEASED_WITHIN = 30
 """Seconds for which a conflict is taken for a port that nova is about to give back."""

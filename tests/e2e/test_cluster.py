@@ -31,7 +31,7 @@ from stackspec.fixtures.owned import Owned
 
 from stackspec.openstack.cloud import connect
 from stackspec.openstack.run_names import belongs
-from stackspec.plugin_keys import RUN
+from stackspec.session import RUN
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 
