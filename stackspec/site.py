@@ -50,7 +50,7 @@ class ImageBuilder:
     build: Callable[[], Path]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Site:
     """What steps and tests know: nodes, networks, names, release and secrets.
 

@@ -62,6 +62,9 @@ ROOMS = {
     "steps": Room(r"steps(\..+)?", "tools core openstack"),
     "fixtures": Room(r"fixtures(\..+)?", "tools core openstack lab run report", (*CLIENTS, *PYTEST)),
 }
+SERVICES = "keystone|glance|nova|neutron|horizon|cinder|swift|heat|skyline|barbican|octavia|magnum"
+NAMING = {"stackspec.inventory": "it checks the sections of services, with the file and line of what is wrong"}
+"""Modules of the core that name a service of OpenStack, with the reason."""
 KNOWN: dict[tuple[str, str], str] = {}
 """Imports that the table forbids and that are there, with the reason."""
 CIRCLES: dict[frozenset[str], str] = {}
@@ -157,6 +160,12 @@ def test_imports_are_those_of_the_table(room: str) -> None:
     known = {(each, name) for each, name in KNOWN if room_of(each) == room}
     assert found - known == set(), f"the room {room} may import {ROOMS[room].knows} and {ROOMS[room].libraries}"
     assert known - found == set(), "these are mended: take them out of KNOWN"
+
+
+def test_core_names_no_service() -> None:
+    pattern = re.compile(rf"(?<![a-z])({SERVICES})(?![a-z])", re.IGNORECASE)
+    texts = {each: ast.unparse(tree) for each, tree in modules().items() if room_of(each) == "core"}
+    assert {each for each, text in texts.items() if pattern.search(text)} == set(NAMING)
 
 
 def test_rooms_make_no_circle() -> None:
