@@ -17,7 +17,7 @@ from common import arguments, machine, main, site_of
 
 from stackspec.openstack import ownership
 from stackspec.openstack.cloud import connect
-from stackspec.session import enter_lab
+from stackspec.reach import reach
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [
@@ -95,7 +95,7 @@ def run() -> int:
     site = site_of(chosen.inventory)
     moments = random.Random(chosen.seed)
     print(machine())
-    enter_lab(site)
+    site, _ = reach(site)
     connection = connect(site)
     theirs = strangers(connection)
     bad = 0

@@ -22,8 +22,8 @@ from common import arguments, machine, main, site_of
 
 from stackspec.errors import InputError
 from stackspec.inventory import Node
+from stackspec.reach import reach
 from stackspec.resources.base import file, package, unit
-from stackspec.session import enter_lab
 from stackspec.site import Site
 from stackspec.testinfra_backend import ConnectionBackend
 from stackspec.transport import Connection, ssh_arguments
@@ -118,8 +118,8 @@ def run() -> int:
     name = chosen.node or site.with_role("compute")[0].name
     if name not in site.nodes:
         raise InputError(f"--node {name}: the inventory has {', '.join(site.nodes)}")
+    site, _ = reach(site)
     node = site.nodes[name]
-    enter_lab(site)
     with tempfile.TemporaryDirectory(prefix="ss-bench-") as folder:
         control = Path(folder) / "c"
         began = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .events import find_run
+from .reach import reach
 from .running import running
 from .waiting import add_listener
 from .which_cloud import which_cloud
@@ -83,20 +84,19 @@ def command(arguments: argparse.Namespace) -> int:
     from keystoneauth1.exceptions import ClientException
     from openstack.exceptions import SDKException
 
-    # Imported here: the engine knows no OpenStack, this command does.
+    # Imported here: other commands need no client, which takes a second to load.
     from .openstack import block_storage, ownership
-    from .openstack.cloud import connect, connect_named
-    from .session import enter_lab
+    from .openstack.cloud import open_cloud
 
     at_work = running()
     meant = chosen(arguments, at_work)
     cloud = which_cloud(arguments.inventory, None)
     site = cloud.site
     if site is not None:
-        enter_lab(site)
+        site, _ = reach(site)
     add_listener(lambda text: print(f"waiting: {text}", file=sys.stderr, flush=True))
     try:
-        connection = connect(site) if site is not None else connect_named(cloud.name)
+        connection = open_cloud(site, cloud.name)
         found = ownership.leftovers(connection, meant)
     except (SDKException, ClientException) as error:
         print(

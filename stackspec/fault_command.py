@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .fault import Fault, catalogue, chosen
 from .fault_run import digest, record_of, site_for_faults, try_fault
+from .reach import reach
 from .report_model import plural
-from .session import enter_lab
 from .site import default_inventory
 from .which_cloud import which_cloud
 
@@ -69,7 +69,7 @@ def show(arguments: argparse.Namespace) -> int:
 def undo(arguments: argparse.Namespace) -> int:
     """Take back all faults of a site's nodes."""
     site = _site(arguments)
-    enter_lab(site)
+    site, _ = reach(site)
     with site_for_faults(site):
         return 0
 
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         faults = some_of([fault for fault in faults if not fault.slow], arguments.some, datetime.date.today())
     # Whoever ends it wants the site whole: what is broken is taken back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    enter_lab(site)
+    site, _ = reach(site)
     record = record_of(site)
     known = record.read()
     verdicts = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import pkgutil
-from collections.abc import Generator
+import types
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,8 @@ from . import suite
 from .errors import InputError, StackspecError
 from .lanes import lane_of, needs_of, next_lane
 from .masking import mask
-from .plugin_keys import RUN
-from .session import Run
-from .step import STEPS, closure, load_steps
+from .session import RUN, Run
+from .step import STEPS, Step, closure, load_steps
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Node ids of the tests that were skipped for a step that failed."""
@@ -94,7 +95,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "lane(name): tests of one name run in one worker, where they share guests")
     config.addinivalue_line("markers", "smoke: the one proof of its service that a first look at a cloud needs")
-    for name in [*load_steps(), *_fixture_modules()]:
+    load_steps()
+    config.pluginmanager.register(_fixtures_of_steps(), "stackspec.steps")
+    for name in _fixture_modules():
         config.pluginmanager.register(importlib.import_module(name), name)
     if config.option.deploy and config.option.plan:
         raise pytest.UsageError("--deploy and --plan exclude each other: --plan touches nothing")
@@ -115,6 +118,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[RUN].start()
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_EndUnrecorded(session), "stackspec-end")
+
+
+def _fixtures_of_steps() -> types.ModuleType:
+    """A session fixture for each step, whose arguments are the steps that it needs."""
+    module = types.ModuleType("stackspec.steps.fixtures")
+    for each in STEPS.values():
+        setattr(module, each.name, pytest.fixture(scope="session", name=each.name)(_fixture_function(each)))
+    return module
+
+
+def _fixture_function(step: Step) -> Callable[..., Step]:
+    def wait(**_needs: object) -> Step:
+        return step
+
+    wait.__doc__ = step.declare.__doc__
+    wait.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in step.needs]
+    )
+    return wait
 
 
 def _fixture_modules() -> list[str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .session import Run
     from .site import Site
-
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""The run: mode, site, engine."""
 
 SITE: pytest.StashKey[Site | None] = pytest.StashKey()
 """The site of the run; None when only an existing cloud was named."""
@@ -25,5 +21,12 @@ RUN_ID: pytest.StashKey[str] = pytest.StashKey()
 
 ENGINE: pytest.StashKey[Engine | None] = pytest.StashKey()
 """The engine; None when no test asks for a step."""
+
+CONNECTION: pytest.StashKey[Any] = pytest.StashKey()
+"""The connection of the run, for the check at its end; absent when no test asked for a cloud."""
+
+LEFT: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What tests left in projects that are removed by now; absent when no fixture makes objects in a cloud."""
+
 REQUEST: pytest.StashKey[str] = pytest.StashKey()
 """Of a test: the id that its requests carry through all services, which log it beside their own."""

@@ -7,40 +7,39 @@ import errno
 import secrets as random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from . import evidence, plan_output, suite, waiting
-from .catalog import Catalog
+from . import evidence, plan_output, waiting
 from .engine import STOPPED, Engine, Event
-from .errors import ActionError, InputError, StackspecError
+from .errors import InputError, StackspecError
 from .events import EventLog, Tail, forget_runs
 from .lanes import BEGUN, LEADS, Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
 from .lock import Lock, who
-from .names import learn_names
-from .plugin_keys import CLOUD, ENGINE, RUN_ID, SITE
+from .openstack.catalog import Catalog
+from .plugin_keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
+from .ports import Cloud, Platform
 from .progress import Progress
+from .reach import reach
 from .release import check_release
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .running import running
 from .secrets import redact
-from .site import ImageBuilder, Site, cache_directory, check_config, default_inventory, load_site, state_directory
+from .site import ImageBuilder, Site, check_config, default_inventory, load_site, state_directory
 from .status import Status
 from .step import STEPS, closure
 from .task import Finding, Task
 from .transport import Connections
 from .which_cloud import which_cloud
 
-if TYPE_CHECKING:
-    from .lab import Lab
-    from .lab.image import Recipe
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""The run, in the stash."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Run:
         self.planning: bool = config.option.plan
         self.site, self.cloud = self._find_cloud()
         self.engine: Engine | None = None
-        self.catalog = Catalog(self.site, self.cloud)
-        self.lab: Lab | None = None
+        self.catalog: Cloud = Catalog(self.site, self.cloud)
+        self.lab: Platform | None = None
         self.followed: Followed | None = None
         self._began = False
         self._refused = ""
@@ -273,41 +272,22 @@ class Run:
 
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
-        self.lab = enter_lab(site, partial(self._lab_up, steps) if self.deploying else None)
+        site, self.lab = reach(site, partial(self._up, site, steps) if self.deploying else None)
+        self.site = self.config.stash[SITE] = site
+        self.catalog = Catalog(site, self.cloud)
 
-    def _lab_up(self, steps: Sequence[str], lab: Lab) -> None:
-        """Bring the lab up and, beside it, build the images that the lab makes itself.
+    def _up(self, site: Site, steps: Sequence[str], platform: Platform) -> dict[str, ImageBuilder]:
+        """Bring the platform up and, beside it, build the images that it makes itself.
 
-        Threads that begin here stay outside of the lab's network, where packages can be had. A step that needs an image
-        which is still being built waits for it.
+        A step that needs an image which is still being built waits for it.
         """
-        assert self.site is not None
-        from .lab.amphora import TEST_AMPHORA
-        from .lab.guest import TEST_GUEST
-
         # A section's image is for the steps of that section only.
         sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
-        images = self.site.inventory.all_images()
+        images = site.inventory.all_images()
         sources = {image.source for (section, *_), image in images.items() if section in sections}
-        for recipe in (TEST_GUEST, TEST_AMPHORA):
-            if recipe.name in sources:
-                name = recipe.path(cache_directory()).name
-                self.site.image_builders[recipe.name] = ImageBuilder(name, self._beside(recipe))
-        lab.up(self._say)
-
-    def _beside(self, recipe: Recipe) -> Callable[[], Path]:
-        """Build an image in a thread that the run's end does not wait for; what is returned waits for the image."""
-        built: Future[Path] = Future()
-
-        def work() -> None:
-            try:
-                built.set_result(recipe.build(cache_directory(), self._say))
-            except Exception as error:
-                # For the step that needs the image.
-                built.set_exception(ActionError(f"build image {recipe.name}", output=str(error)))
-
-        threading.Thread(target=work, name=recipe.name, daemon=True).start()
-        return built.result
+        builders = platform.images(sources, self._say)
+        platform.up(self._say)
+        return builders
 
     def _say(self, text: str) -> None:
         self._tell({"event": "says", "node": "lab", "text": text})
@@ -389,8 +369,7 @@ class Run:
         assert self.engine is not None
         # Tests hold them by now; before the site was made ready there were none.
         connections = self.engine.connections if self.engine.connections.names() else None
-        self.site = self.config.stash[SITE] = load_site(self.site.file)
-        self._reach_site(self.site, ())
+        self._reach_site(load_site(self.site.file), ())
         self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self._listen, connections)
 
     def take_turn(self, item: pytest.Item) -> None:
@@ -505,14 +484,23 @@ class Run:
                 evidence.write_versions(self.engine, self.log)
             except OSError as error:
                 self.lost(error)
-        # Looked up by name: fixtures import the engine, not the other way round.
-        cloud = self.config.pluginmanager.get_plugin("stackspec.fixtures.cloud")
-        if cloud is not None and not interrupted and not self.planning:
+        if not interrupted and not self.planning:
             try:
-                self._problems += cloud.check_leftovers(self.config)
+                self._problems += self._leftovers()
             except StackspecError as error:
                 self._problems.append(str(error))
         return self._problems
+
+    def _leftovers(self) -> list[str]:
+        """What tests left in the cloud. It is noted and then removed, unless the run is to keep its objects."""
+        stash = self.config.stash
+        if LEFT not in stash or self.config.getoption("keep", False):
+            return []
+        connection = stash.get(CONNECTION, None)
+        # The process that controls workers has made no connection of its own.
+        if connection is None and not self.lanes:
+            return stash[LEFT][:]
+        return [*stash[LEFT], *self.catalog.leftovers(self.id, connection)]
 
     def summary(self) -> list[str]:
         """Lines for the end of the run."""
@@ -540,42 +528,6 @@ class Run:
         self._leads.release()
         if self._lock is not None:
             self._lock.release()
-
-
-def enter_lab(site: Site, up: Callable[[Lab], None] | None = None) -> Lab | None:
-    """Let this process reach the site: learn its names and, if it is a lab's, enter the lab's network.
-
-    :param up: brings the lab up; without it a lab that is down is an error
-    :raises InputError: the lab is down or cannot be made
-    """
-    learn_names(site)
-    if site.inventory.lab is None:
-        return None
-    from .lab import Lab, LabError, load
-
-    try:
-        lab = Lab(load(site.file))
-        if up is not None:
-            up(lab)
-        elif not lab.is_up():
-            raise InputError(
-                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: {suite.command()} --deploy"
-                " (or name your own site with --inventory)"
-            )
-        site.outside = _outside()
-        lab.enter()
-    except LabError as error:
-        raise InputError(str(error)) from None
-    site.use_ssh_config(lab.ssh_config)
-    return lab
-
-
-def _outside() -> Callable[[Callable[[], Any]], Any]:
-    """Calls functions in a thread that stays where this one is now: in the machine's own network."""
-    executor = ThreadPoolExecutor(1, "outside")
-    # Its thread begins with the first call, and where the caller is.
-    executor.submit(int).result()
-    return lambda call: executor.submit(call).result()
 
 
 def _names(item: pytest.Item) -> Sequence[str]:

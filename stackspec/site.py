@@ -6,14 +6,14 @@ import difflib
 import importlib.resources
 import os
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import InputError
 from .image_format import wrong_format
-from .inventory import BUILT_IMAGES, Inventory, Node, load_inventory
+from .inventory import BUILT_IMAGES, Inventory, Network, Node, load_inventory
 from .release import Release, load_release
 from .secrets import Secrets
 from .yaml_file import YamlSource, read_yaml
@@ -50,6 +50,7 @@ class ImageBuilder:
     build: Callable[[], Path]
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Site:
     """What steps and tests know: nodes, networks, names, release and secrets.
 
@@ -57,23 +58,38 @@ class Site:
     :param release: its release table
     :param secrets: passwords and keys by name
     :param state: folder of the site's own state; None for a plan without state
-
-    `file` is the inventory's; `image_builders` make the images that are not fetched; `outside` calls a function where
-    this machine's own network is, from which a lab's is kept apart.
+    :param file: the inventory's
+    :param image_builders: make the images that are not fetched
+    :param outside: calls a function where this machine's own network is, from which a lab's is kept apart
     """
 
-    def __init__(self, inventory: Inventory, release: Release, secrets: Secrets, state: Path | None = None) -> None:
-        self.inventory = inventory
-        self.release = release
-        self.secrets = secrets
-        self.state = state
-        self.file = Path("site.yaml")
-        self.image_builders: dict[str, ImageBuilder] = {}
-        self.outside: Callable[[Callable[[], Any]], Any] = lambda call: call()
-        self.name = inventory.site
-        self.region = inventory.region
-        self.nodes = inventory.nodes
-        self.networks = inventory.networks
+    inventory: Inventory
+    release: Release
+    secrets: Secrets
+    state: Path | None = None
+    file: Path = Path("site.yaml")
+    image_builders: Mapping[str, ImageBuilder] = field(default_factory=dict)
+    outside: Callable[[Callable[[], Any]], Any] = lambda call: call()
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.inventory.site
+
+    @property
+    def region(self) -> str:
+        """The region of its cloud."""
+        return self.inventory.region
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """Its nodes by name."""
+        return self.inventory.nodes
+
+    @property
+    def networks(self) -> dict[Literal["management", "provider"], Network]:
+        """Its networks: management and provider."""
+        return self.inventory.networks
 
     @property
     def folder(self) -> Path:
@@ -84,11 +100,6 @@ class Site:
     def controller(self) -> Node:
         """The node with the role controller."""
         return self.with_role("controller")[0]
-
-    def use_ssh_config(self, path: Path) -> None:
-        """Reach the nodes by another ssh configuration, as the lab makes one."""
-        ssh = self.inventory.ssh.model_copy(update={"config": path})
-        self.inventory = self.inventory.model_copy(update={"ssh": ssh})
 
     def with_role(self, role: str) -> list[Node]:
         """Nodes that have `role`, in the inventory's order."""
@@ -143,9 +154,7 @@ def load_site(path: Path) -> Site:
         secrets = Secrets(state / "secrets.json", given=given)
     else:
         secrets = Secrets(state / "secrets.json")
-    site = Site(inventory, release, secrets, state)
-    site.file = file.absolute()
-    return site
+    return Site(inventory, release, secrets, state, file.absolute())
 
 
 def check_config(site: Site, steps: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Steps: a chapter of the guide as a function that declares resources, registered as a fixture of the same name."""
+"""Steps: a chapter of the guide as a function that declares resources; tests name it by a fixture of the same name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from .inventory import Node
 from .release import ReleaseValue
@@ -82,8 +80,8 @@ STEPS: dict[str, Step] = {}
 
 def step(
     *, role: str | tuple[str, ...], provides: str | None = None, section: str | tuple[str, ...] = ()
-) -> Callable[[Callable[..., Resources]], Any]:
-    """Register a function as a step and make it a session fixture that waits for the engine.
+) -> Callable[[Callable[..., Resources]], Callable[..., Resources]]:
+    """Register a function as a step; the plugin makes a session fixture of it.
 
     :param role: controller, compute, storage or all; or several of them
     :param provides: service type in the catalog, by which the step's tests find it on a cloud that exists
@@ -91,20 +89,12 @@ def step(
     """
     sections = (section,) if isinstance(section, str) else section
 
-    def register(function: Callable[..., Resources]) -> Any:
+    def register(function: Callable[..., Resources]) -> Callable[..., Resources]:
         name = function.__name__
         parameters = inspect.signature(function).parameters
         needs = tuple(parameter for parameter in parameters if parameter not in DATA)
         STEPS[name] = Step(name, role, needs, provides, function, sections)
-
-        def wait(**_needs: object) -> Step:
-            return STEPS[name]
-
-        wait.__doc__ = function.__doc__
-        wait.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in needs]
-        )
-        return pytest.fixture(scope="session", name=name)(wait)
+        return function
 
     return register
 

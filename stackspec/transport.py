@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import execnet
 
@@ -18,7 +18,19 @@ from . import node_agent
 from .errors import ActionError, InputError, NodeError
 from .inventory import Node, Ssh
 from .resources.actions import Hold, NodeAction
-from .resources.base import Query
+
+
+class Question(Protocol):
+    """What a node can be asked: an operation of the node agent and its arguments."""
+
+    @property
+    def op(self) -> str: ...
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+
+
+_Asked = TypeVar("_Asked", bound=Question)
 
 CONNECT_TIMEOUT = 10
 """Seconds that ssh may take to reach a node."""
@@ -262,7 +274,7 @@ class Connection:
     def _lost(self) -> NodeError:
         return NodeError(f"the connection to {self.node.name} was lost; the next --deploy goes on here")
 
-    def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
+    def facts(self, queries: Iterable[_Asked]) -> dict[_Asked, Any]:
         """Answers to `queries`, each asked once, in one round trip.
 
         :raises ActionError: the node could not answer

@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from ..site import cache_directory, state_directory
+from ..errors import ActionError
+from ..site import ImageBuilder, cache_directory, state_directory
 from . import cgroup, identity, kernel, network, rootfs, service, snapshots
+from .amphora import TEST_AMPHORA
 from .container import Container, detach
 from .error import LabError, require
+from .guest import TEST_GUEST
+from .image import Recipe
 from .mirror import Mirror, choose
 from .node import NodeProcess, NodeStatus
 from .spec import LabSpec
@@ -67,6 +71,28 @@ class Lab:
         with self.folder.locked():
             state = snapshots.finish(self.folder, self.spec, self.folder.read(), self._halt)
             self._boot(state, say)
+
+    def images(self, wanted: Collection[str], say: Callable[[str], None] = print) -> dict[str, ImageBuilder]:
+        """Begin to build those of the `wanted` images that the lab makes itself; a builder waits for its image.
+
+        Threads that begin here stay outside of the lab's network, where packages can be had: call it before `enter`.
+        """
+        recipes = [recipe for recipe in (TEST_GUEST, TEST_AMPHORA) if recipe.name in wanted]
+        return {each.name: ImageBuilder(each.path(self.cache).name, self._beside(each, say)) for each in recipes}
+
+    def _beside(self, recipe: Recipe, say: Callable[[str], None]) -> Callable[[], Path]:
+        """Build an image in a thread that the run's end does not wait for; what is returned waits for the image."""
+        built: Future[Path] = Future()
+
+        def work() -> None:
+            try:
+                built.set_result(recipe.build(self.cache, say))
+            except Exception as error:
+                # For the step that needs the image.
+                built.set_exception(ActionError(f"build image {recipe.name}", output=str(error)))
+
+        threading.Thread(target=work, name=recipe.name, daemon=True).start()
+        return built.result
 
     def down(self, everything: bool = False) -> None:
         """Remove all processes, networks and disks of the lab; its snapshots, their nodes' keys and the cache stay.

@@ -13,10 +13,10 @@ from openstack import exceptions
 from ..inventory import Node
 from ..resources.base import Query, run, unit
 from ..transport import Connection
+from .kind import Found
 
 if TYPE_CHECKING:
     from ..site import Site
-    from .ownership import Found
 
 Started = Callable[[str, str], "float | None"]
 """When a service (first argument) of a host (second) was started, in seconds since the epoch; None if not known."""

@@ -79,6 +79,11 @@ def connect_named(name: str) -> Connection:
     return Connection(config=region)
 
 
+def open_cloud(site: Site | None, name: str) -> Connection:
+    """Connect to a site's cloud as its administrator, or without a site to the one of clouds.yaml that is named."""
+    return connect(site) if site is not None else connect_named(name)
+
+
 class Cloud:
     """What resources read of the cloud; shared by all steps of a run.
 

@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
 from openstack import exceptions
 
 from ..waiting import wait_for
 from .block_storage import AT_WORK
+from .kind import Cloud, Kind, Listing
 from .run_names import belongs
-
-Cloud: TypeAlias = Any
-"""An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot tell apart."""
-Listing: TypeAlias = Callable[[Cloud, bool], Any]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of object that tests make.
-
-    :param name: as in messages, and in openstacksdk's `create_<name>`
-    :param service: attribute of a connection
-    :param list: lists what this user sees; with True what all projects have
-    :param delete: deletes one object by what `key` says
-    :param label: attribute that carries the run id
-    :param key: attribute by which it is deleted
-    :param inside: seen and deleted from within its project only, also by administrators
-    :param is_gone: whether one that was deleted has gone; None when a deletion that is answered is done
-    """
-
-    name: str
-    service: str
-    list: Listing
-    delete: Callable[[Cloud, str], None]
-    label: str = "name"
-    key: str = "id"
-    create: str = ""
-    inside: bool = False
-    is_gone: Callable[[Cloud, str], bool] | None = None
-
-    def make(self, connection: Cloud, label: str, **attributes: Any) -> Any:
-        """Create one, marked with `label`."""
-        proxy = getattr(connection, self.service)
-        return getattr(proxy, self.create or f"create_{self.name}")(**{self.label: label}, **attributes)
 
 
 def _without(service: str, name: str, *gone: str) -> Callable[[Cloud, str], bool]:

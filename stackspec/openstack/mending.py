@@ -9,10 +9,10 @@ from openstack import exceptions
 
 from ..errors import StackspecError
 from . import block_storage, load_balancer
+from .kind import Found
 
 if TYPE_CHECKING:
     from ..site import Site
-    from .ownership import Found
 
 
 def mend(connection: Any, objects: Sequence[Found], site: Site | None, *, admin: bool) -> Iterator[str]:

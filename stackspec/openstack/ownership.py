@@ -7,43 +7,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pytest
 import tenacity
 from keystoneauth1.exceptions import ClientException, ConnectFailure
 from openstack import exceptions
 
-from ..plugin_keys import CLOUD, RUN_ID, SITE
 from ..site import Site
 from ..waiting import NotInTime, wait_for
-from .cloud import connect, connect_named
-from .kinds import KINDS, RANK, Cloud, Kind
+from .kind import Cloud, Found, Kind
+from .kinds import KINDS, RANK
 from .mending import mend
 from .run_names import EVERY_RUN, belongs, run_of
-
-CONNECTION: pytest.StashKey[Cloud] = pytest.StashKey()
-"""The connection of the run, for the check at its end; absent when no test asked for a cloud."""
-LEFT: pytest.StashKey[list[str]] = pytest.StashKey()
-"""What tests left in projects that are removed by now, and what could not be removed."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object of a run that is in the cloud."""
-
-    connection: Cloud
-    kind: Kind
-    key: str
-    label: str
-    project: str | None = None
-
-    def __str__(self) -> str:
-        where = f" of project {self.project}" if self.project else ""
-        return f"{self.kind.name} {self.label} ({self.key}){where}"
-
 
 RELEASED_WITHIN = 30
 """Seconds for which a conflict is taken for a port that nova is about to give back."""
@@ -191,32 +167,15 @@ def _destroy(each: Found, seconds: float) -> str | None:
     return None
 
 
-def open_cloud(config: pytest.Config) -> Cloud:
-    """Connect to the run's cloud: the site's as its administrator, or the one of clouds.yaml that was named."""
-    site = config.stash.get(SITE, None)
-    return connect(site) if site is not None else connect_named(config.stash[CLOUD])
+def check_leftovers(connection: Cloud, run_id: str, site: Site | None) -> list[str]:
+    """Remove what tests of a run left in the cloud, when all of them are done.
 
-
-def check_leftovers(config: pytest.Config) -> list[str]:
-    """What tests of this run left in the cloud. It is noted and then removed, unless the run is to keep its objects.
-
-    Called at the end of the session, when all fixtures are done.
-
+    :param site: its nodes know when services were started; None where they cannot be looked at
     :returns: a line for each object, and for each that could not be removed; empty when the run left nothing
     """
-    if config.getoption("keep", False):
-        return []
-    problems = config.stash.get(LEFT, [])[:]
-    connection = config.stash.get(CONNECTION, None)
-    # The process that controls workers has made no connection of its own.
-    if connection is None and config.getoption("numprocesses", None):
-        connection = open_cloud(config)
-    if connection is not None:
-        try:
-            found = leftovers(connection, config.stash[RUN_ID])
-        except (exceptions.SDKException, ClientException) as error:
-            return [*problems, f"cannot look for what tests left in the cloud: {type(error).__name__}: {error}"]
-        problems += [f"left by a test: {each}" for each in found]
-        mended, stayed = remove(connection, found, config.stash.get(SITE, None))
-        problems += [*mended, *stayed]
-    return problems
+    try:
+        found = leftovers(connection, run_id)
+    except (exceptions.SDKException, ClientException) as error:
+        return [f"cannot look for what tests left in the cloud: {type(error).__name__}: {error}"]
+    mended, stayed = remove(connection, found, site)
+    return [*(f"left by a test: {each}" for each in found), *mended, *stayed]

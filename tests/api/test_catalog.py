@@ -10,7 +10,8 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import catalog_of
 
 from stackspec.pace import pace
-from stackspec.plugin_keys import RUN, SITE
+from stackspec.plugin_keys import SITE
+from stackspec.session import RUN
 
 INTERFACES = ("public", "internal", "admin")
 

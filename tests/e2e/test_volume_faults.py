@@ -26,8 +26,8 @@ from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
 
 from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
+from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME
-from stackspec.openstack.ownership import Found
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stackspec.plugin_keys import RUN
 from stackspec.secrets import redact
+from stackspec.session import RUN
 
 
 def test_as_declared(declared, pytestconfig: pytest.Config) -> None:

@@ -12,8 +12,9 @@ from stackspec.fixtures.volumes import zone_with_volumes
 
 from stackspec.openstack import block_storage
 from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, mend, set_right, stuck
+from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME, RANK
-from stackspec.openstack.ownership import Found, destroy
+from stackspec.openstack.ownership import destroy
 
 NOW = 1_800_000_000.0
 RUN = "ss-20261125-001500-3f2a"

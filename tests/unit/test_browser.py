@@ -11,9 +11,9 @@ from stackspec.fixtures.browser import Chromium, Window, _url
 from stackspec.fixtures.screen import Screen
 
 from stackspec.errors import StackspecError
-from stackspec.plugin_keys import RUN
 from stackspec.resources import PythonSettings
 from stackspec.resources.base import file
+from stackspec.session import RUN
 
 from .bare import differences, made, text_file
 

@@ -57,8 +57,7 @@ def test_the_mark_tells_no_secret(site: Site) -> None:
 @pytest.mark.parametrize("name", ["lab", "renamed"])
 def test_another_state_is_refused(site: Site, name: str, no_traces: None) -> None:
     """Its secrets are others: they would replace those of the cloud that is there, whatever the site is called."""
-    other = Site(site.inventory, site.release, Secrets())
-    other.name = name
+    other = Site(site.inventory.model_copy(update={"site": name}), site.release, Secrets())
     (text,) = obstacles(site, {file(MARK): text_file(mark_of(other)), file(DATA): text_file("")})
     assert f"the site {name} " in text
     assert "copy the state folder" in text

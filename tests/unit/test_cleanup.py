@@ -20,7 +20,8 @@ from stackspec.cli import main
 from stackspec.errors import InputError
 from stackspec.events import FILE, EventLog
 from stackspec.openstack import cloud, ownership
-from stackspec.openstack.kinds import BY_NAME, Kind
+from stackspec.openstack.kind import Kind
+from stackspec.openstack.kinds import BY_NAME
 from stackspec.openstack.ownership import destroy, leftovers
 from stackspec.running import hold, running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -294,7 +295,7 @@ def test_site_without_disks_has_no_storage_services(site):
     bare = {name: node.model_copy(update={"disks": {}}) for name, node in site.nodes.items()}
     assert site.inventory.has("disks.swift")
     assert site.inventory.has("disks.cinder")
-    site.inventory = site.inventory.model_copy(update={"nodes": bare})
+    site = replace(site, inventory=site.inventory.model_copy(update={"nodes": bare}))
     for name in ("swift_disks", "swift", "swift_storage", "cinder", "cinder_volume", "cinder_backup"):
         assert STEPS[name].nodes(site) == []
 
@@ -303,7 +304,8 @@ def test_storage_node_without_disks_for_swift_is_left_alone(site):
     """It stores something else, and the rings do not name it."""
     load_steps()
     other = site.nodes["compute02"].model_copy(update={"disks": {}})
-    site.nodes = {**site.nodes, "compute02": other}
+    nodes = {**site.nodes, "compute02": other}
+    site = replace(site, inventory=site.inventory.model_copy(update={"nodes": nodes}))
     for name in ("swift_disks", "swift_storage"):
         assert not [each for each in STEPS[name].resources(site, other) if isinstance(each, Xfs | FileFrom)]
     rings = [each for each in STEPS["swift"].resources(site, site.controller) if isinstance(each, Ring)]

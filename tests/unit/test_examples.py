@@ -30,7 +30,7 @@ NODES = """
 from node_exporter import node_exporter
 from types import SimpleNamespace
 import pytest
-from stackspec.plugin_keys import RUN
+from stackspec.session import RUN
 
 @pytest.fixture(scope="session")
 def site(pytestconfig):

@@ -261,7 +261,7 @@ def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
     """A worker reads the site anew for it; what other tests hold goes on."""
     runs.tests(
         """
-        from stackspec.plugin_keys import RUN
+        from stackspec.session import RUN
 
         held = []
 

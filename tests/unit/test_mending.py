@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,20 +9,16 @@ from openstack import exceptions
 
 from stackspec.openstack import ownership
 from stackspec.openstack.mending import mend
-from stackspec.plugin_keys import RUN_ID
 
 from .test_block_storage import LONGEST, RUN, BlockStorage, cloud, thing
 
 
 def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin: bool) -> list[str]:
     """What the end of a run says that has left a volume."""
-    config: Any = SimpleNamespace(stash=pytest.Stash(), getoption=lambda *_: False)
-    config.stash[RUN_ID] = RUN
-    config.stash[ownership.CONNECTION] = cloud(storage)
     monkeypatch.setattr(ownership, "leftovers", lambda *_: [thing()])
     monkeypatch.setattr(ownership, "is_admin", lambda _: admin)
     monkeypatch.setattr(ownership, "destroy", lambda objects: [] if storage.log or not admin else ["it hangs"])
-    return ownership.check_leftovers(config)
+    return ownership.check_leftovers(cloud(storage), RUN, None)
 
 
 def test_end_of_a_run_mends_what_hangs_before_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:

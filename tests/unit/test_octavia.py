@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -267,8 +268,8 @@ class TestObjects:
 
     def test_key_pair_is_made_by_its_user(self, site):
         """With the public half only; the private one is a secret of the site."""
+        site = replace(site, secrets=Secrets())
         here = context(site, site.controller)
-        site.secrets = Secrets()
         Keypair("k", user="octavia").make(here.shared.get(Cloud), here)
         made = [kwargs for name, _, kwargs in here.shared.get(Cloud).calls if name == "create_keypair"]
         assert [each["public_key"].split()[0] for each in made] == ["ssh-ed25519"]
@@ -297,7 +298,7 @@ class TestObjects:
         def build():
             pytest.fail("waited for the image")
 
-        site.image_builders["test-amphora"] = ImageBuilder("test-amphora-2.qcow2", build)
+        site = replace(site, image_builders={"test-amphora": ImageBuilder("test-amphora-2.qcow2", build)})
         common = {"id": "i", "name": "a", "visibility": "private", "status": "active", "tags": []}
         there = SimpleNamespace(**common, owner_id="p", properties={"stackspec_source": "test-amphora-1.qcow2"})
         image = Image("a", site.inventory.octavia.image, project="service")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,7 @@ from stackspec.resources import Service
 from stackspec.resources.actions import Remove
 from stackspec.resources.base import file, package, unit
 
-from .bare import RUNNING, FoundCloud, context, differences, found_in, look, made, project, text_file
+from .bare import RUNNING, FoundCloud, change_of, context, differences, found_in, look, made, project, text_file
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
@@ -403,14 +404,14 @@ class TestApiObjects:
         resource.make(cloud, here)
         assert calls == [{"password": "pass-1", "is_enabled": True}]
 
-    def test_public_endpoints_have_a_host_of_their_own(self, site, change):
+    def test_public_endpoints_have_a_host_of_their_own(self, site):
         """Where the inventory names one, users and their servers are sent there, and services are not (E137)."""
-        site.inventory = site.inventory.model_copy(update={"public_host": "cloud.example.org"})
+        site = replace(site, inventory=site.inventory.model_copy(update={"public_host": "cloud.example.org"}))
         made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
         urls = {kwargs["interface"]: kwargs["url"] for _, _, kwargs in made_calls[1:]}
         inside = "http://controller:9292"
         assert urls == {"public": "http://cloud.example.org:9292", "internal": inside, "admin": inside}
-        argv = change(Bootstrap()).actions[0].argv
+        argv = change_of(Bootstrap(), site).actions[0].argv
         assert argv[argv.index("--bootstrap-public-url") + 1] == "http://cloud.example.org:5000/v3/"
         assert argv[argv.index("--bootstrap-internal-url") + 1] == "http://controller:5000/v3/"
 

@@ -10,8 +10,9 @@ import pytest
 from openstack import exceptions
 
 from stackspec.openstack import ownership
-from stackspec.openstack.kinds import BY_NAME, KINDS, RANK, Kind
-from stackspec.openstack.ownership import Found, destroy, leftovers, within
+from stackspec.openstack.kind import Found, Kind
+from stackspec.openstack.kinds import BY_NAME, KINDS, RANK
+from stackspec.openstack.ownership import destroy, leftovers, within
 from stackspec.openstack.run_names import belongs, custom_name, run_of
 
 RUN = "ss-20261125-001500-3f2a"

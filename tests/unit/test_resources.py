@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from stackspec.resources import Command, Directory, File, IniFile, Lines, Packag
 from stackspec.resources.actions import Apt, MakeDirectory, Write
 from stackspec.resources.base import file, package, unit
 
-from .bare import RUNNING, differences, look, made, text_file
+from .bare import RUNNING, change_of, differences, look, made, text_file
 
 
 class TestFile:
@@ -50,10 +51,10 @@ class TestFile:
         assert found.diff == ""
         assert change(self.resource, made(known, found)) is None
 
-    def test_path_of_the_release(self, site, change):
+    def test_path_of_the_release(self, site):
         """The guide's path is another one in some release."""
-        site.release = site.release.model_copy(update={"paths": {"/etc/a": "/etc/b"}})
-        assert change(self.resource).actions[0].path == "/etc/b"
+        site = replace(site, release=site.release.model_copy(update={"paths": {"/etc/a": "/etc/b"}}))
+        assert change_of(self.resource, site).actions[0].path == "/etc/b"
 
 
 class TestDirectory:

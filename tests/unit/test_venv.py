@@ -6,13 +6,14 @@ import io
 import subprocess
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
-from stackspec import session
+from stackspec import reach
 from stackspec.errors import ActionError
 from stackspec.resources import Generated, Service, Venv, YamlFile, venv
 from stackspec.resources.base import file
@@ -68,7 +69,7 @@ class TestVenv:
         """What the controlling machine fetches is in the message to the node, which makes the environment offline."""
         calls = []
         monkeypatch.setattr(venv, "wheels", lambda wanted, platform: b"tar of " + repr((wanted, platform)).encode())
-        monkeypatch.setattr(site, "outside", lambda call: calls.append("outside") or call())
+        site = replace(site, outside=lambda call: calls.append("outside") or call())
         (change,) = APPLICATION.changes(context(site, site.controller, installed()))
         fetch, *actions = change.actions
         fetch()
@@ -199,7 +200,7 @@ class TestYamlFile:
 
 def test_outside_is_one_thread_that_began_before():
     """A lab's network is entered by threads: what is called there stays in the machine's own."""
-    outside = session._outside()
+    outside = reach._outside()
     assert outside(threading.current_thread) is outside(threading.current_thread)
     assert outside(threading.current_thread) is not threading.current_thread()
     with pytest.raises(ZeroDivisionError):

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from keystoneauth1.exceptions import Unauthorized
 from stackspec.fixtures.cloud import connect_as
 
-from stackspec.catalog import Catalog
 from stackspec.errors import InputError
-from stackspec.openstack import cloud, ownership
+from stackspec.openstack import cloud
+from stackspec.openstack.catalog import Catalog
 from stackspec.openstack.cloud import API_TIMEOUT, connect_named
-from stackspec.plugin_keys import CLOUD, SITE
 from stackspec.secrets import MASK, redact
 from stackspec.which_cloud import which_cloud
 
@@ -131,11 +129,8 @@ def test_option_is_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 def test_site_s_run_never_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands there when a test asks for its connection."""
     monkeypatch.setenv("OS_CLOUD", "prod")
-    config: Any = SimpleNamespace(stash=pytest.Stash())
-    config.stash[SITE], config.stash[CLOUD] = lab_site(), ""
-    assert ownership.open_cloud(config).config.auth["auth_url"] == "http://controller:5000/v3"
-    config.stash[SITE], config.stash[CLOUD] = None, "elsewhere"
-    assert ownership.open_cloud(config).config.get_region_name() == "RegionTwo"
+    assert cloud.open_cloud(lab_site(), "").config.auth["auth_url"] == "http://controller:5000/v3"
+    assert cloud.open_cloud(None, "elsewhere").config.get_region_name() == "RegionTwo"
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("prod", API_TIMEOUT), ("patient", 900)])

@@ -50,11 +50,10 @@ class Noting:
         return call
 
 
-def image(tmp_path: Any, site: Site) -> inventory.Image:
+def image(tmp_path: Any) -> inventory.Image:
     """An image of the inventory, of a file that is there."""
     (tmp_path / "guest.img").write_bytes(b"x" * 512)
-    site.file = tmp_path / "site.yaml"
-    return inventory.Image(source="guest.img", disk_format="raw", visibility="public")
+    return inventory.Image(source=str(tmp_path / "guest.img"), disk_format="raw", visibility="public")
 
 
 def in_glance(owner: str, **changed: Any) -> Any:
@@ -73,7 +72,7 @@ def make(site: Site, resource: Any, **lists: list[Any]) -> list[tuple[str, tuple
 
 def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
     """Not made public, not re-owned, not deleted: the site's is uploaded beside it, and belongs to its project."""
-    tenants, resource = in_glance("t"), Image("guest", image(tmp_path, site), tags=("amphora",), project="service")
+    tenants, resource = in_glance("t"), Image("guest", image(tmp_path), tags=("amphora",), project="service")
     assert found_in(site, resource, images=[tenants], projects=PROJECTS) == ["image guest" + MISSING]
     calls = make(site, resource, images=[tenants])
     assert not [name for name, *_ in calls if name in ("update_image", "delete_image")]
@@ -83,7 +82,7 @@ def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
 
 def test_image_that_an_earlier_deployment_made_is_the_site_s(site: Site, tmp_path: Any) -> None:
     """Whatever stands before it in the list."""
-    resource = Image("guest", image(tmp_path, site))
+    resource = Image("guest", image(tmp_path))
     ours = in_glance("a", visibility="public", properties={"stackspec_source": "guest.img"})
     assert found_in(site, resource, images=[in_glance("t"), ours], projects=PROJECTS) == []
     ours.visibility = "private"
@@ -93,7 +92,7 @@ def test_image_that_an_earlier_deployment_made_is_the_site_s(site: Site, tmp_pat
 
 def test_image_of_the_project_that_no_deployment_made(site: Site, tmp_path: Any) -> None:
     """It is used when it is as wanted, and never changed."""
-    resource = Image("guest", image(tmp_path, site))
+    resource = Image("guest", image(tmp_path))
     assert found_in(site, resource, images=[in_glance("a", visibility="public")], projects=PROJECTS) == []
     with pytest.raises(ActionError, match="no deployment made it"):
         make(site, resource, images=[in_glance("a")])

@@ -1,14 +1,17 @@
-"""The catalog of a cloud: which services a validation can ask for."""
+"""The cloud that a run validates: which services it has, whom it admits, what the run left there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .errors import InputError
-from .which_cloud import named_by
+from keystoneauth1.exceptions import ClientException
+from openstack.exceptions import ConfigException
 
-if TYPE_CHECKING:
-    from .site import Site
+from ..errors import InputError
+from ..site import Site
+from ..which_cloud import named_by
+from . import ownership
+from .cloud import auth_url, connect_named, open_cloud
 
 
 class Catalog:
@@ -29,32 +32,21 @@ class Catalog:
 
         :raises InputError: it does not
         """
-        import openstack
-        from keystoneauth1.exceptions import ClientException
-
-        from .openstack.cloud import connect_named
-
         name = self._cloud
         try:
-            connection: Any = connect_named(name)
-            entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
-        except openstack.exceptions.ConfigException as error:
+            self._types = _types(connect_named(name))
+        except ConfigException as error:
             raise InputError(f"{named_by(name)}: {error}; name a cloud of your clouds.yaml") from None
         except ClientException as error:
             raise InputError(f"{named_by(name)}: the cloud does not admit its user: {error}") from None
-        self._types = {entry["type"] for entry in entries}
 
     def refusal(self) -> str:
         """Why the site's keystone does not let the administrator in, in one line; empty when it does. Asked once."""
-        from keystoneauth1.exceptions import ClientException
-
         if self._site is not None and self._refusal is None:
             try:
                 self.types()
                 self._refusal = ""
             except ClientException as error:
-                from .openstack.cloud import auth_url
-
                 self._refusal = f"the administrator cannot log in at {auth_url(self._site)}: {error}"
         return self._refusal or ""
 
@@ -62,10 +54,18 @@ class Catalog:
         """The service types."""
         if self._types is None and self._site is None:
             self.check()
-        elif self._types is None and self._site is not None:
-            from .openstack.cloud import connect
-
-            connection: Any = connect(self._site)
-            entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
-            self._types = {entry["type"] for entry in entries}
+        elif self._types is None:
+            self._types = _types(open_cloud(self._site, self._cloud))
         return self._types or set()
+
+    def leftovers(self, run_id: str, connection: Any | None = None) -> list[str]:
+        """Remove what a run has left; a line for each object, and for each that could not be removed.
+
+        :param connection: the one that its tests had; a new one without it
+        """
+        return ownership.check_leftovers(connection or open_cloud(self._site, self._cloud), run_id, self._site)
+
+
+def _types(connection: Any) -> set[str]:
+    entries = connection.session.auth.get_access(connection.session).service_catalog.catalog
+    return {entry["type"] for entry in entries}

@@ -1,0 +1,189 @@
+"""Which part of the suite may import which: the rooms of docs/architecture.md, each with what it may know."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {"stackspec": "stackspec", "deploy_steps": "stackspec.steps", "fixtures": "stackspec.fixtures"}
+"""Folders of the clone and the packages that they are."""
+CLIENTS = ("openstack", "keystoneauth1", "swiftclient")
+PYTEST = ("pytest", "_pytest", "xdist", "testinfra")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Modules that belong together.
+
+    :param modules: their names without `stackspec.`, as a pattern
+    :param knows: the other rooms that they may import
+    :param libraries: of CLIENTS and PYTEST those that they may import
+    """
+
+    modules: str
+    knows: str = ""
+    libraries: tuple[str, ...] = ()
+
+
+ROOMS = {
+    # What everybody may use, and what knows nothing of sites.
+    "tools": Room(
+        "|errors|secrets|lines|yaml_file|lock|pace|waiting|image_format|masking|certificates|suite",
+    ),
+    # The engine: a site is planned, changed and looked at.
+    "core": Room(
+        r"site|inventory|release|step|task|engine|schedule|precheck|transport|node_agent|ledger|names|wheels|ports"
+        r"|resources(\..+)?",
+        "tools",
+    ),
+    # The port Cloud.
+    "openstack": Room(r"openstack(\..+)?|which_cloud", "tools core", CLIENTS),
+    # The port Platform.
+    "lab": Room(r"lab(\..+)?", "tools core"),
+    # What a run leaves behind, read without it.
+    "report": Room("events|running|report|report_html|report_model|report_style|timeline|compare", "tools core"),
+    "reach": Room("reach", "tools core lab"),
+    "faults": Room("fault|fault_agent|fault_run", "tools core report"),
+    # The only one that knows pytest's items and its stash: it wires the others.
+    "run": Room(
+        "plugin|plugin_keys|session|lanes|progress|status|plan_output|evidence|failure|masking_plugin|report_plugin"
+        "|testinfra_backend",
+        "tools core openstack reach report",
+        PYTEST,
+    ),
+    "commands": Room("cli|cleanup|fault_command|init|survey", "tools core openstack lab reach report faults", CLIENTS),
+    "steps": Room(r"steps(\..+)?", "tools core openstack"),
+    "fixtures": Room(r"fixtures(\..+)?", "tools core openstack lab run report", (*CLIENTS, *PYTEST)),
+}
+SERVICES = "keystone|glance|nova|neutron|horizon|cinder|swift|heat|skyline|barbican|octavia|magnum"
+NAMING = {"stackspec.inventory": "it checks the sections of services, with the file and line of what is wrong"}
+"""Modules of the core that name a service of OpenStack, with the reason."""
+KNOWN: dict[tuple[str, str], str] = {}
+"""Imports that the table forbids and that are there, with the reason."""
+CIRCLES: dict[frozenset[str], str] = {}
+"""Modules that import each other, with the reason."""
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the suite but its tests, by its name; a package's ends with `.__init__`."""
+    found = {}
+    for folder, package in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "files" in path.parts:
+                continue  # what the lab puts into an image
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join((package, *parts))] = ast.parse(path.read_text())
+    return found
+
+
+@cache
+def names() -> frozenset[str]:
+    """Names of modules as imports say them."""
+    return frozenset(module.removesuffix(".__init__") for module in modules())
+
+
+def imports(module: str) -> Iterator[str]:
+    """What `module` imports, also inside of functions and for types only."""
+    for node in ast.walk(modules()[module]):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for each in node.names:
+                whole = f"{base}.{each.name}"
+                yield whole if whole in names() else base
+
+
+def rooms_of(module: str) -> list[str]:
+    """The rooms that name a module: one, as `test_every_module_is_in_one_room` proves."""
+    name = module.removesuffix(".__init__").removeprefix("stackspec").removeprefix(".")
+    return [room for room, each in ROOMS.items() if re.fullmatch(each.modules, name)]
+
+
+def room_of(module: str) -> str:
+    """The room of a module."""
+    return rooms_of(module)[0]
+
+
+def forbidden(module: str) -> set[str]:
+    """What `module` imports against the table."""
+    room = room_of(module)
+    allowed = {room, *ROOMS[room].knows.split()}
+    found = set()
+    for name in imports(module):
+        if name in names():
+            wrong = room_of(name) not in allowed
+        else:
+            top = name.split(".")[0]
+            wrong = top in (*CLIENTS, *PYTEST) and top not in ROOMS[room].libraries
+        if wrong:
+            found.add(name)
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Groups of nodes that reach each other."""
+    reached = {}
+    for start in graph:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            new = graph[todo.pop()] - seen
+            seen |= new
+            todo += new
+        reached[start] = seen
+    return {
+        frozenset(other for other in graph if other in reached[each] and each in reached[other])
+        for each in graph
+        if each in reached[each]
+    }
+
+
+def test_every_module_is_in_one_room() -> None:
+    for module in modules():
+        found = rooms_of(module)
+        assert len(found) == 1, f"{module} is in {found or 'no room'}; ROOMS says what each room may import"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_are_those_of_the_table(room: str) -> None:
+    found = {(each, name) for each in modules() if room_of(each) == room for name in forbidden(each)}
+    known = {(each, name) for each, name in KNOWN if room_of(each) == room}
+    assert found - known == set(), f"the room {room} may import {ROOMS[room].knows} and {ROOMS[room].libraries}"
+    assert known - found == set(), "these are mended: take them out of KNOWN"
+
+
+def test_core_names_no_service() -> None:
+    pattern = re.compile(rf"(?<![a-z])({SERVICES})(?![a-z])", re.IGNORECASE)
+    texts = {each: ast.unparse(tree) for each, tree in modules().items() if room_of(each) == "core"}
+    assert {each for each, text in texts.items() if pattern.search(text)} == set(NAMING)
+
+
+def test_rooms_make_no_circle() -> None:
+    assert circles({room: set(each.knows.split()) for room, each in ROOMS.items()}) == set()
+
+
+def test_modules_make_no_circle() -> None:
+    """Also not inside of functions and for types only: who reads one module need not have read the other."""
+    graph = {each.removesuffix(".__init__"): {name for name in imports(each) if name in names()} for each in modules()}
+    assert {tuple(sorted(each)) for each in circles(graph)} == {tuple(sorted(each)) for each in CIRCLES}
+
+
+def test_imports_are_found_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "def f():\n    import openstack.config\n    from .lab import Lab\n    from . import step\n"
+    monkeypatch.setitem(modules(), "stackspec.engine", ast.parse(text))
+    assert set(imports("stackspec.engine")) == {"openstack.config", "stackspec.lab", "stackspec.step"}
+    assert forbidden("stackspec.engine") == {"openstack.config", "stackspec.lab"}
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {frozenset({"b", "c"})}
