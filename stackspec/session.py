@@ -26,7 +26,7 @@ from .plugin_keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
 from .ports import Cloud, Platform
 from .progress import Progress
 from .reach import reach
-from .release import check_release
+from .release_check import check_release
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .running import running

@@ -14,7 +14,8 @@ import pytest
 
 from stackspec.fault import catalogue, filled
 from stackspec.inventory import Ssh
-from stackspec.release import check_release, load_release
+from stackspec.release import load_release
+from stackspec.release_check import check_release
 from stackspec.resources.base import Resource
 from stackspec.site import Site, load_site
 from stackspec.step import STEPS, load_steps

@@ -11,7 +11,8 @@ import pytest
 
 from stackspec import release
 from stackspec.errors import InputError
-from stackspec.release import Release, ReleaseValue, check_release, load_release
+from stackspec.release import Release, ReleaseValue, load_release
+from stackspec.release_check import check_release
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 

@@ -1,0 +1,48 @@
+"""A release table against the steps: what they read of it is there, and nothing that nobody reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+
+from .errors import InputError
+from .release import load_release, table_path
+from .step import Step
+from .yaml_file import YamlSource, read_yaml
+
+
+def check_release(name: str, steps: Mapping[str, Step]) -> None:
+    """See that the table called `name` says what the steps read, and nothing that nobody reads.
+
+    :raises InputError: with file:line, and the key or step that was meant
+    """
+    release = load_release(name)
+    _, source = read_yaml(table_path(name))
+    if release.name != name:
+        raise InputError(f"{source.path}:{source.line(('name',))}: name: {release.name!r} is in the file of {name!r}")
+    for table in ("without", "unwanted", "config"):
+        _refuse_unknown(source, (table,), getattr(release, table), steps, "there is no such step")
+    read = {value.name: value for step in steps.values() for value in step.values}
+    _refuse_unknown(source, ("values",), release.values, read, "no step reads it")
+    for step in steps.values():
+        for value in step.values:
+            if value.default is None and value.name not in release.values and step.name not in release.without:
+                where = f"{source.path}:{source.line(('values',))}"
+                raise InputError(f"{where}: values.{value.name} is missing: the step {step.name} reads it")
+    if release.wheels:
+        owned = {key: each.owner for key, each in release.wheels.packages.items() if each.owner}
+        for key, owner in owned.items():
+            at = ("wheels", "packages", key, "owner")
+            _refuse_unknown(source, at, (owner,), release.wheels.owners, "wheels.owners has no such user")
+
+
+def _refuse_unknown(
+    source: YamlSource, table: tuple[str, ...], keys: Collection[str], known: Collection[str], wrong: str
+) -> None:
+    """:raises InputError: one of the `keys` of a table is not known"""
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known)) or 'none'}"
+            where = f"{source.path}:{source.line((*table, key))}"
+            raise InputError(f"{where}: {'.'.join((*table, key))}: {wrong}; {hint}")
