@@ -111,7 +111,7 @@ def command(arguments: argparse.Namespace) -> int:
             for left in block_storage.stuck(connection, found, block_storage.NodeClock(site)):
                 print(left)
         return 0
-    mended, problems = ownership.remove(connection, found, site)
-    for line in [*mended, *problems]:
+    repaired, problems = ownership.remove(connection, found, site)
+    for line in [*repaired, *problems]:
         print(line)
     return 1 if problems else 0

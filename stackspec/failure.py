@@ -51,7 +51,7 @@ def sentence(message: str, expected: str, statement: str) -> str:
         error = text.split()[-1].strip("<>'")
         return f"not refused: {body[:STATEMENT]} ({error} was expected); {expected}"
     if text.startswith("assert ") and expected:
-        return f"not so: {expected.rstrip('.')}; found: {text}"
+        return f"expected: {expected.rstrip('.')}; found: {text}"
     return message
 
 

@@ -80,9 +80,7 @@ def command(arguments: argparse.Namespace) -> int:
     try:
         load_inventory(target)
     except InputError as error:
-        raise InputError(
-            f"{target} is written, and what the machines said does not fit together yet: {error}"
-        ) from None
+        raise InputError(f"{target} was written, but the machines' answers do not fit together: {error}") from None
     print(f"{target} is written; edit it, then see what would be done: {run_command()} --plan --inventory {target}")
     return 0
 

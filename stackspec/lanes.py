@@ -171,8 +171,8 @@ class Followed:
             self._read()
             if gone and not condition():
                 raise StackspecError(
-                    f"no more is known of {what}: the process that deploys has ended, or cannot write its record;"
-                    " its own last lines say why; then start again"
+                    f"{what} cannot be followed any more: the process that deploys has ended, or cannot write its"
+                    " record; its own last lines say why; then start again"
                 )
             teller.tell()
 

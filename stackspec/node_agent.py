@@ -420,14 +420,14 @@ def directory(path, mode, owner, group):
     os.chmod(path, mode)
 
 
-def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what="", units=(), show="", mend=()):
+def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what="", units=(), show="", repair=()):
     """Run a command that changes something; `show` is its text without secrets.
 
-    Where it fails and there is something to `mend`, it is run once more after these operations.
+    Where it fails and there is something to `repair`, it is run once more after these operations.
     """
     done = execute(argv, stdin, user, env, timeout)
-    if done["status"] not in expect and mend:
-        for item in mend:
+    if done["status"] not in expect and repair:
+        for item in repair:
             command(**{key: value for key, value in item.items() if key != "op"})
         done = execute(argv, stdin, user, env, timeout)
     if done["status"] not in expect:
@@ -583,7 +583,7 @@ def _apt(packages, update, say):
         # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
         _install(["update", "-o", "APT::Update::Error-Mode=any", *APT_OPTIONS[:4]], say)
     if broken:
-        # What was killed while its files were unpacked is not mended by --fix-broken alone.
+        # What was killed while its files were unpacked is not repaired by --fix-broken alone.
         _install(["install", "--fix-broken", "--reinstall", *APT_OPTIONS, *half_unpacked()], say)
     if packages:
         _install(["install", *APT_OPTIONS, *packages], say)
@@ -634,7 +634,9 @@ def await_dpkg(timeout=600.0):
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             time.sleep(1)
-    raise Failed(f"another process has installed packages for {timeout:g} s: {DPKG}/lock-frontend is held; end it")
+    raise Failed(
+        f"another process has been installing packages for {timeout:g} s: it holds {DPKG}/lock-frontend; end it"
+    )
 
 
 def interrupted():

@@ -144,7 +144,7 @@ def _install(wheels: Wheels, work: Path, target: Path) -> None:
         raise ActionError(
             what,
             command=shown,
-            output=f"no end within {_MADE_WITHIN} s",
+            output=f"it did not end within {_MADE_WITHIN} s",
             advice="the controlling machine has to reach a package index ($UV_DEFAULT_INDEX names another one)",
         ) from None
     if done.returncode:

@@ -72,7 +72,7 @@ def run(
         require(words[0])
         raise LabError(f"Could not {what}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"Could not {what}: no end after {timeout:.0f} s of: {shown}") from error
+        raise LabError(f"Could not {what}: it did not end within {timeout:.0f} s: {shown}") from error
     if check and done.returncode != 0:
         tail = "\n".join((done.stderr + done.stdout).strip().splitlines()[-15:])
         hint = f"\n{advice}" if advice else ""

@@ -160,7 +160,7 @@ def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patien
     return left
 
 
-def mend(connection: Any, each: Stuck) -> str:
+def repair(connection: Any, each: Stuck) -> str:
     """Say of a stuck object what is true, so that it can be deleted, or detached by nova.
 
     :param connection: an administrator's
@@ -182,14 +182,14 @@ def mend(connection: Any, each: Stuck) -> str:
 
 
 def set_right(connection: Any, objects: Iterable[Found], site: Site | None) -> Iterator[str]:
-    """Mend what is stuck of `objects`; give a line for each.
+    """Repair what is stuck of `objects`; give a line for each.
 
     :param connection: an administrator's; what others may not see or change is left as it is
     :param site: its nodes know when services were started; without it only what is an hour old counts as left
     """
     for each in stuck(connection, objects, NodeClock(site)):
         try:
-            yield mend(connection, each)
+            yield repair(connection, each)
         except exceptions.SDKException as error:
             yield f"{each}; it could not be set to {each.truth}: {error}"
 

@@ -137,9 +137,9 @@ class DbSync(Resource):
         first = made_for == FIRST or str(context.facts[self._tables()]["out"]).strip() == "0"
         word = FIRST if first else "unfinished"
         begin, end = Write(stamp, f"{word}\n", 0o644), Write(stamp, f"{installed}\n", 0o644)
-        mend: tuple[Execute, ...] = ()
+        repair: tuple[Execute, ...] = ()
         if made_for == FIRST:
             sql = "".join(f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" for name in (self.database, *self.fills))
-            mend = (Execute(CLIENT, sql, what=f"empty {self.database}"),)
-        sync = Execute(self.argv, user=self.user, timeout=900.0, mend=mend)
+            repair = (Execute(CLIENT, sql, what=f"empty {self.database}"),)
+        sync = Execute(self.argv, user=self.user, timeout=900.0, repair=repair)
         return [Change(" ".join(self.argv), (difference,), "", (begin, sync, end), marks=(self.title,))]

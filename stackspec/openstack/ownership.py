@@ -18,7 +18,7 @@ from ..site import Site
 from ..waiting import NotInTime, wait_for
 from .kind import Cloud, Found, Kind
 from .kinds import KINDS, RANK
-from .mending import mend
+from .repair import repair
 from .run_names import EVERY_RUN, belongs, run_of
 
 RELEASED_WITHIN = 30
@@ -133,22 +133,22 @@ def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
 
 
 def remove(connection: Cloud, objects: Sequence[Found], site: Site | None) -> tuple[list[str], list[str]]:
-    """Mend what is stuck of `objects`, and delete all of them.
+    """Repair what is stuck of `objects`, and delete all of them.
 
-    Where something stays, it is mended and tried once more: while it was waited for, time has passed in which somebody
-    could still have been at work on it.
+    Where something stays, it is repaired and tried once more: while it was waited for, time has passed in which
+    somebody could still have been at work on it.
 
     :param site: its nodes know when services were started; None where they cannot be looked at
-    :returns: lines that say what was mended, and what could not be deleted
+    :returns: lines that say what was repaired, and what could not be deleted
     """
     if not objects:
         return [], []
     admin = is_admin(connection)
-    mended = list(mend(connection, objects, site, admin=admin))
+    repaired = list(repair(connection, objects, site, admin=admin))
     problems = destroy(objects)
-    if problems and (more := list(mend(connection, objects, site, admin=admin))):
-        return [*mended, *more], destroy(objects)
-    return mended, problems
+    if problems and (more := list(repair(connection, objects, site, admin=admin))):
+        return [*repaired, *more], destroy(objects)
+    return repaired, problems
 
 
 def _destroy(each: Found, seconds: float) -> str | None:
@@ -177,5 +177,5 @@ def check_leftovers(connection: Cloud, run_id: str, site: Site | None) -> list[s
         found = leftovers(connection, run_id)
     except (exceptions.SDKException, ClientException) as error:
         return [f"cannot look for what tests left in the cloud: {type(error).__name__}: {error}"]
-    mended, stayed = remove(connection, found, site)
-    return [*(f"left by a test: {each}" for each in found), *mended, *stayed]
+    repaired, stayed = remove(connection, found, site)
+    return [*(f"left by a test: {each}" for each in found), *repaired, *stayed]

@@ -75,7 +75,7 @@ class Execute(NodeAction):
     :param what: names it in an error
     :param units: systemd units whose journal is shown when it fails
     :param show: what an error shows in place of `argv`
-    :param mend: what is done when it fails, before it is run once more
+    :param repair: what is done when it fails, before it is run once more
     """
 
     op = "command"
@@ -88,7 +88,7 @@ class Execute(NodeAction):
     what: str = ""
     units: tuple[str, ...] = ()
     show: str = ""
-    mend: tuple[Execute, ...] = ()
+    repair: tuple[Execute, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class PythonSettings(ManagedFile):
         try:
             assigned = _assignments(before)
         except SyntaxError as error:
-            raise StackspecError(f"{path}:{error.lineno}: not valid Python: {error.msg}; mend or remove it") from None
+            raise StackspecError(f"{path}:{error.lineno}: not valid Python: {error.msg}; fix or remove it") from None
         differences = []
         for name, value in self.settings.items():
             now = _shown(assigned[name]) if name in assigned else "not set"

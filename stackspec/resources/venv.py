@@ -163,7 +163,7 @@ def _download(requirements: list[str], platform: list[str], folder: Path) -> Non
         raise ActionError(
             f"fetch wheels of {' '.join(requirements)}",
             command=shlex.join(["pip", "download", *requirements]),
-            output=f"no end within {FETCHED_WITHIN} s",
+            output=f"it did not end within {FETCHED_WITHIN} s",
             advice="the controlling machine's pip has to reach an index (pip config list says which)",
         ) from None
     if done.returncode:

@@ -25,7 +25,7 @@ from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
 
-from stackspec.openstack.block_storage import NodeClock, Stuck, mend, stuck
+from stackspec.openstack.block_storage import NodeClock, Stuck, repair, stuck
 from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME
 from stackspec.site import Site
@@ -79,7 +79,7 @@ def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: An
 def test_service_is_killed_in_the_middle(
     volumes: Volumes, iscsi: Iscsi, cloud: Connection, site: Site, owned: Owned, request: pytest.FixtureRequest
 ) -> None:
-    """What was being made becomes available or an error, new volumes are made; cleanup mends what hangs for ever.
+    """What was being made becomes available or an error, new volumes are made; cleanup repairs what hangs for ever.
 
     It hangs when the request is lost with the service. Cleanup leaves it alone while the service still may have it.
     """
@@ -116,7 +116,7 @@ def test_service_is_killed_in_the_middle(
     def ended(key: str) -> bool:
         # What the service had taken and not begun is lost with it, and hangs until cleanup says so.
         for hanging in stuck(cloud, [found_of(cloud, volumes.get("volume", key))], NodeClock(site)):
-            mend(cloud, hanging)
+            repair(cloud, hanging)
         return volumes.get("volume", key).status in ("available", "error")
 
     def seen(key: str) -> str:
@@ -130,7 +130,7 @@ def test_service_is_killed_in_the_middle(
     volumes.create(owned, "after")
     left = found_by_cleanup(cloud, site, volumes, lost)
     assert (left.status, left.truth) == ("creating", "error")
-    assert lost.name in mend(cloud, left)
+    assert lost.name in repair(cloud, left)
     assert volumes.get("volume", lost.id).status == "error"
     volumes.connection.block_storage.delete_volume(lost.id, ignore_missing=False)
     volumes.gone("volume", lost.id)
@@ -203,7 +203,7 @@ def test_volume_hangs_in_detaching(
         wait_reports(cloud, node, reports(cloud, node), "nova-compute")
         left = found_by_cleanup(cloud, site, volumes, volume)
         assert (left.status, left.truth) == ("detaching", "in-use")
-        mend(cloud, left)
+        repair(cloud, left)
         assert volumes.get("volume", volume.id).status == "in-use"
     finally:
         if volumes.get("volume", volume.id).status == "detaching":

@@ -20,4 +20,4 @@ def test_as_declared(declared, pytestconfig: pytest.Config) -> None:
     differences += [f"{task.node.name}: {change.title}" for change in finding.changes if not change.differences]
     if differences:
         differences[0] += f" (and {len(differences) - 1} more in {task.name})" if len(differences) > 1 else ""
-        pytest.fail(redact("\n".join(differences)) + "\nnext: --plan shows the diff, --deploy mends it", pytrace=False)
+        pytest.fail(redact("\n".join(differences)) + "\nnext: --plan shows the diff, --deploy fixes it", pytrace=False)

@@ -40,28 +40,28 @@ def test_each_query_has_an_answer_here_and_of_every_fake() -> None:
 
 
 def test_message() -> None:
-    """What is given, also by who fetches it only then; each of what a command is mended by is a message, too."""
-    mend = Execute(("rm", "x"), timeout=5.0)
+    """What is given, also by who fetches it only then; each of what a command is repaired by is a message, too."""
+    repair = Execute(("rm", "x"), timeout=5.0)
     assert Write("/etc/a", lambda: b"fetched", mode=0).message() == {
         "op": "write",
         "path": "/etc/a",
         "content": b"fetched",
         "mode": 0,
     }
-    assert Execute(("make", "x"), expect=(0, 1), mend=(mend,)).message() == {
+    assert Execute(("make", "x"), expect=(0, 1), repair=(repair,)).message() == {
         "op": "command",
         "argv": ("make", "x"),
         "expect": (0, 1),
-        "mend": ({"op": "command", "argv": ("rm", "x"), "timeout": 5.0},),
+        "repair": ({"op": "command", "argv": ("rm", "x"), "timeout": 5.0},),
     }
 
 
 def test_no_secret_is_shown() -> None:
     """A traceback or a failed comparison shows actions."""
-    mend = (Execute(("b",), "hidden"),)
+    repair = (Execute(("b",), "hidden"),)
     shown = [
         Write("/etc/a", "hidden"),
-        Execute(("a",), "hidden", env={"PASSWORD": "hidden"}, mend=mend),
+        Execute(("a",), "hidden", env={"PASSWORD": "hidden"}, repair=repair),
         actions.AwaitCommand(("a",), "hidden"),
     ]
     assert "hidden" not in repr(shown)

@@ -11,7 +11,7 @@ from openstack import exceptions
 from stackspec.fixtures.volumes import zone_with_volumes
 
 from stackspec.openstack import block_storage
-from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, mend, set_right, stuck
+from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, repair, set_right, stuck
 from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME, RANK
 from stackspec.openstack.ownership import destroy
@@ -143,7 +143,7 @@ def test_detaching_while_nova_has_it_is_in_use() -> None:
     connection = cloud(storage, {"s": ["v"]})
     (left,) = stuck(connection, [thing()], started(nova_compute=100))
     assert (left.truth, left.dead) == ("in-use", ())
-    assert mend(connection, left) == f"set to in-use: {left}"
+    assert repair(connection, left) == f"set to in-use: {left}"
     assert storage.log == [("/volumes/v/action", {"status": "in-use", "attach_status": "attached"})]
 
 
@@ -165,7 +165,7 @@ def test_detaching_without_a_server_is_available(servers: dict[str, list[str]]) 
     connection = cloud(storage, servers)
     (left,) = stuck(connection, [thing()], started(nova_compute=100))
     assert (left.truth, left.dead) == ("available", ("a-s",))
-    mend(connection, left)
+    repair(connection, left)
     assert storage.log == ["delete a-s", ("/volumes/v/action", {"status": "available", "attach_status": "detached"})]
 
 
@@ -204,7 +204,7 @@ def test_every_service_that_may_be_at_work_counts() -> None:
 def test_truth_of_other_work(kind: str, status: str, start: dict[str, float], truth: str, path: str) -> None:
     storage = BlockStorage(status, 300)
     (left,) = stuck(cloud(storage), [thing(kind)], started(**start))
-    mend(cloud(storage), left)
+    repair(cloud(storage), left)
     ((asked, words),) = storage.log
     assert (asked, words["status"]) == (path, truth)
     assert ("attach_status" in words) == (kind == "volume")

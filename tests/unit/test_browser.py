@@ -69,7 +69,7 @@ class TestPythonSettings:
     def test_what_is_not_python(self, change):
         """The file and the line are named; nothing is written into a file that cannot be understood."""
         known = {file("/etc/s.py"): text_file("A = 1\nB = (\n")}
-        with pytest.raises(StackspecError, match=r"/etc/s.py:2: not valid Python: .*; mend or remove it"):
+        with pytest.raises(StackspecError, match=r"/etc/s.py:2: not valid Python: .*; fix or remove it"):
             change(SETTINGS, known)
 
 

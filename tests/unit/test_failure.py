@@ -73,7 +73,7 @@ def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs) -> None:
     (record,) = runs.path.rglob("events.jsonl")
     found = {each.nodeid.split("::")[1]: each.brief for each in Run.of(EventLog(record).read()).causes}
     assert found == {
-        "test_equal": "not so: Two keys have two names; found: assert 'a' == 'b'",
+        "test_equal": "expected: Two keys have two names; found: assert 'a' == 'b'",
         "test_refused": "not refused: dict( a=1, ) (KeyError was expected); A second key of one name is a conflict.",
         "test_own_words": "AssertionError: controller: it is full",
     }

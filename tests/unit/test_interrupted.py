@@ -73,7 +73,7 @@ def lines(here: Path) -> list[str]:
 
 
 def test_interrupted_dpkg_is_repaired_first(here):
-    """Before apt, which refuses everything else; what dpkg alone cannot mend is mended by apt."""
+    """Before apt, which refuses everything else; what dpkg alone cannot repair is repaired by apt."""
     (here / "AUDIT").write_text("The following packages are only half configured\n")
     node_agent.apt(["etcd-server"], update=True)
     names = [line.split()[:2] for line in lines(here) if not line.startswith(("systemctl", "policy"))]
@@ -87,9 +87,9 @@ def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here):
     (here / "AUDIT").write_text("The following packages are in a mess due to serious problems\n")
     (here / "STATES").write_text("ii |bash\niHR|python3-os-ken\niUR|etcd\nrc |old\niF |half-configured\n")
     node_agent.finish_apt()
-    (mended,) = [line.split() for line in lines(here) if line.startswith("apt-get install")]
-    assert {"--fix-broken", "--reinstall"} < set(mended)
-    assert mended[-2:] == ["python3-os-ken", "etcd"]
+    (repaired,) = [line.split() for line in lines(here) if line.startswith("apt-get install")]
+    assert {"--fix-broken", "--reinstall"} < set(repaired)
+    assert repaired[-2:] == ["python3-os-ken", "etcd"]
     assert lines(here)[-3:] == FOLLOWS
 
 
@@ -227,33 +227,33 @@ class TestFirstSync:
         """The stamp tells the next run that nothing can be lost; nothing is emptied in this one."""
         begin, sync, end = self.actions(change, "", "0\n")
         assert (begin.content, end.content) == ("first sync unfinished\n", "1\n")
-        assert sync.mend == ()
+        assert sync.repair == ()
 
     def test_begun_again(self, change):
         """It goes on if it can; if it cannot, its tables and those of the other database are made anew."""
         begin, sync, _ = self.actions(change, "first sync unfinished\n", "7\n")
         assert begin.content == "first sync unfinished\n"
-        (mend,) = sync.mend
+        (repair,) = sync.repair
         for name in ("nova", "nova_cell0"):
-            assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in mend.stdin
+            assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in repair.stdin
 
     @pytest.mark.parametrize("stamp", ["", "unfinished\n", "0.9\n"])
     def test_tables_that_may_hold_something_are_never_dropped(self, change, stamp):
         """An upgrade that was stopped, or tables of somebody else."""
         begin, sync, _ = self.actions(change, stamp, "7\n")
         assert begin.content == "unfinished\n"
-        assert sync.mend == ()
+        assert sync.repair == ()
 
 
 def test_command_is_mended_and_run_once_more(tmp_path):
-    """Not mended where it succeeds; a failure after that is a failure."""
+    """Not repaired where it succeeds; a failure after that is a failure."""
     made = str(tmp_path / "made")
-    mend = ({"op": "command", "argv": ("touch", made)},)
-    node_agent.command(("true",), mend=mend)
+    repair = ({"op": "command", "argv": ("touch", made)},)
+    node_agent.command(("true",), repair=repair)
     assert not Path(made).exists()
-    node_agent.command(("test", "-e", made), mend=mend)
+    node_agent.command(("test", "-e", made), repair=repair)
     with pytest.raises(node_agent.Failed):
-        node_agent.command(("false",), mend=mend)
+        node_agent.command(("false",), repair=repair)
 
 
 def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

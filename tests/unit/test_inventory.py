@@ -452,7 +452,7 @@ class TestSecretsFile:
 
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
     def test_readable_by_others(self, given, mode):
-        """Refused, with the command that mends it."""
+        """Refused, with the command that repairs it."""
         inventory, path = given
         path.chmod(mode)
         with pytest.raises(InputError) as raised:

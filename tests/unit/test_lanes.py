@@ -59,7 +59,7 @@ def test_a_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
 
 
 def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
-    """What was seeded is mended by then; what a later step overwrites was right when its own step was verified."""
+    """What was seeded is repaired by then; what a later step overwrites was right when its own step was verified."""
     shutil.copy(DRIFT, runs.path)
     runs.pytest("--deploy", "test_cloud.py")
     seed(runs, "one", "/etc/database.conf", "4096", "151")
@@ -105,7 +105,7 @@ def test_a_file_that_disturbs_a_step_has_it_for_itself(runs: Runs) -> None:
             time.sleep(1)
 
         def test_mend(image):
-            open("log", "a").write("mended\\n")
+            open("log", "a").write("repaired\\n")
         """,
         "test_fault.py",
     )
@@ -127,7 +127,7 @@ def test_a_file_that_disturbs_a_step_has_it_for_itself(runs: Runs) -> None:
     runs.pytest("-n3", *files, spawn=True).assert_outcomes(passed=6)
     log = (runs.path / "log").read_text().split("\n")
     broken = log.index("broken")
-    assert log[broken + 1] == "mended"
+    assert log[broken + 1] == "repaired"
     for name in ("a", "b"):
         assert not log.index(f"{name} begins") < broken < log.index(f"{name} ends")
 
@@ -239,7 +239,9 @@ def test_who_follows_a_process_that_is_gone_does_not_wait_for_ever(tmp_path: Pat
     events(path, {**STEP, "node": "two"})
     leads.release()
     assert followed.failure("image") is None
-    with pytest.raises(StackspecError, match="no more is known of step compute: the process that deploys has ended"):
+    with pytest.raises(
+        StackspecError, match="compute cannot be followed any more: the process that deploys has"
+    ):
         followed.wait("compute")
     with pytest.raises(StackspecError, match="the end of the deployment"):
         followed.join()

@@ -222,7 +222,7 @@ class TestOvsBridge:
         ],
     )
     def test_one_thing_is_wrong(self, site, change, state, message):
-        """It is named, and one call that may be repeated mends it (erratum E42)."""
+        """It is named, and one call that may be repeated repairs it (erratum E42)."""
         found = change(self.resource, self.known(site, **state))
         assert differences(found) == [message]
         up, make = (action.argv for action in found.actions[:2])
@@ -364,7 +364,7 @@ class TestApiObjects:
         ],
     )
     def test_endpoint_that_is_there(self, site, endpoints, found, asked):
-        """Another URL, a disabled one and one too many are differences, and are mended."""
+        """Another URL, a disabled one and one too many are differences, and are repaired."""
         service = SimpleNamespace(
             id="s", type="image", name="glance", description="OpenStack Image", is_enabled=True, region_id="RegionOne"
         )

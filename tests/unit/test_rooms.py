@@ -159,7 +159,7 @@ def test_imports_are_those_of_the_table(room: str) -> None:
     found = {(each, name) for each in modules() if room_of(each) == room for name in forbidden(each)}
     known = {(each, name) for each, name in KNOWN if room_of(each) == room}
     assert found - known == set(), f"the room {room} may import {ROOMS[room].knows} and {ROOMS[room].libraries}"
-    assert known - found == set(), "these are mended: take them out of KNOWN"
+    assert known - found == set(), "these are repaired: take them out of KNOWN"
 
 
 def test_core_names_no_service() -> None:

@@ -42,7 +42,7 @@ class TestService:
         ],
     )
     def test_state(self, change, state, verbs):
-        """Only what is wrong is mended: a unit that runs is not restarted to be enabled."""
+        """Only what is wrong is repaired: a unit that runs is not restarted to be enabled."""
         known = {unit("etcd"): {**RUNNING, **state}}
         found = change(Service("etcd"), known)
         assert [a.verb for a in (found.actions if found else ()) if isinstance(a, Systemctl)] == verbs

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..site import Site
 
 
-def mend(connection: Any, objects: Sequence[Found], site: Site | None, *, admin: bool) -> Iterator[str]:
-    """Mend stuck load balancers and volumes among `objects`; give a line for each, or for what kept it from being done.
+def repair(connection: Any, objects: Sequence[Found], site: Site | None, *, admin: bool) -> Iterator[str]:
+    """Repair stuck load balancers and volumes among `objects`; give a line for each, or for what prevented it.
 
     :param connection: to the cloud
     :param site: its nodes know when services were started; without it load balancers are left as they are
-    :param admin: whether the connection is an administrator's; others may not mend volumes
+    :param admin: whether the connection is an administrator's; others may not repair volumes
     """
     try:
         if site is not None:
@@ -29,4 +29,4 @@ def mend(connection: Any, objects: Sequence[Found], site: Site | None, *, admin:
         if admin:
             yield from block_storage.set_right(connection, objects, site)
     except (StackspecError, exceptions.SDKException) as error:
-        yield f"what hangs could not be mended: {type(error).__name__}: {error}"
+        yield f"what hangs could not be repaired: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What hangs is mended by the run's own end, as by `stackspec cleanup`, before it is deleted."""
+"""What hangs is repaired by the run's own end, as by `stackspec cleanup`, before it is deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from openstack import exceptions
 
 from stackspec.openstack import ownership
-from stackspec.openstack.mending import mend
+from stackspec.openstack.repair import repair
 
 from .test_block_storage import LONGEST, RUN, BlockStorage, cloud, thing
 
@@ -23,9 +23,9 @@ def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin:
 
 def test_end_of_a_run_mends_what_hangs_before_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = BlockStorage("creating", LONGEST + 1)
-    left, mended = end_of_run(monkeypatch, storage, admin=True)
+    left, repaired = end_of_run(monkeypatch, storage, admin=True)
     assert left.startswith("left by a test: volume")
-    assert mended.startswith("set to error: volume")
+    assert repaired.startswith("set to error: volume")
 
 
 def test_what_was_too_young_to_be_called_stuck_is_mended_when_it_could_not_be_deleted(
@@ -34,7 +34,7 @@ def test_what_was_too_young_to_be_called_stuck_is_mended_when_it_could_not_be_de
     """While the deletion was waited for, time has passed in which somebody could have been at work on it."""
     looks, deletions = iter([[], ["set to ERROR: it"]]), iter([["it hangs"], []])
     monkeypatch.setattr(ownership, "is_admin", lambda _: True)
-    monkeypatch.setattr(ownership, "mend", lambda *_, **__: next(looks))
+    monkeypatch.setattr(ownership, "repair", lambda *_, **__: next(looks))
     monkeypatch.setattr(ownership, "destroy", lambda _: next(deletions))
     assert ownership.remove(None, [thing()], None) == (["set to ERROR: it"], [])
 
@@ -52,5 +52,5 @@ def test_cloud_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise exceptions.ForbiddenException("not yours")
 
     monkeypatch.setattr(storage, "services", services)
-    (line,) = mend(cloud(storage), [thing()], None, admin=True)
-    assert line.startswith("what hangs could not be mended: ForbiddenException")
+    (line,) = repair(cloud(storage), [thing()], None, admin=True)
+    assert line.startswith("what hangs could not be repaired: ForbiddenException")
