@@ -239,9 +239,7 @@ def test_who_follows_a_process_that_is_gone_does_not_wait_for_ever(tmp_path: Pat
     events(path, {**STEP, "node": "two"})
     leads.release()
     assert followed.failure("image") is None
-    with pytest.raises(
-        StackspecError, match="compute cannot be followed any more: the process that deploys has"
-    ):
+    with pytest.raises(StackspecError, match="compute cannot be followed any more: the process that deploys has"):
         followed.wait("compute")
     with pytest.raises(StackspecError, match="the end of the deployment"):
         followed.join()
