@@ -278,6 +278,6 @@ def test_what_does_not_fit_together_is_written_and_said(machines: Machines, caps
     machines.add("alpha", "10.0.0.10", card("eth0", "10.0.0.10/24"), card("eth1", "10.0.0.11/24"))
     assert machines.init("alpha") == 4
     error = capsys.readouterr().err
-    assert error.startswith(f"stackspec: {machines.file} is written, and what the machines said does not fit together")
+    assert error.startswith(f"stackspec: {machines.file} was written, but the machines' answers do not fit together: ")
     assert f"{machines.file}:" in error.partition("yet: ")[2]
     assert "overlaps the management network" in error
