@@ -279,5 +279,5 @@ def test_what_does_not_fit_together_is_written_and_said(machines: Machines, caps
     assert machines.init("alpha") == 4
     error = capsys.readouterr().err
     assert error.startswith(f"stackspec: {machines.file} was written, but the machines' answers do not fit together: ")
-    assert f"{machines.file}:" in error.partition("yet: ")[2]
+    assert f"{machines.file}:" in error.partition("together: ")[2]
     assert "overlaps the management network" in error
