@@ -575,26 +575,27 @@ def _apt(packages, update, say):
     os.makedirs(os.path.dirname(INSTALLING), mode=0o700, exist_ok=True)
     _replace(INSTALLING, "", 0o600)
     keep_policy()
-    broken = interrupted()
-    if broken:
-        # What cannot be configured for want of another package is left to apt.
-        _held_back(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"], say)
-    if update or broken:
-        # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
-        _install(["update", "-o", "APT::Update::Error-Mode=any", *APT_OPTIONS[:4]], say)
-    if broken:
-        # What was killed while its files were unpacked is not repaired by --fix-broken alone.
-        _install(["install", "--fix-broken", "--reinstall", *APT_OPTIONS, *half_unpacked()], say)
-    if packages:
-        _install(["install", *APT_OPTIONS, *packages], say)
-    restore_policy()
+    try:
+        broken = interrupted()
+        if broken:
+            # What cannot be configured for want of another package is left to apt.
+            _held_back(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"], say)
+        if update or broken:
+            # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
+            _install(["update", "-o", "APT::Update::Error-Mode=any", *APT_OPTIONS[:4]], say)
+        if broken:
+            # What was killed while its files were unpacked is not repaired by --fix-broken alone.
+            _install(["install", "--fix-broken", "--reinstall", *APT_OPTIONS, *half_unpacked()], say)
+        if packages:
+            _install(["install", *APT_OPTIONS, *packages], say)
+    finally:
+        restore_policy()
 
 
 def _install(argv, say):
     """Run apt-get; its failure ends the step."""
     status, output = _held_back(["apt-get", *argv], say)
     if status:
-        restore_policy()
         raise Failed("install packages", status, output, f"apt-get {argv[0]} ...")
 
 
