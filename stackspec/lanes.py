@@ -76,6 +76,21 @@ def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Ite
     }
 
 
+def late(items: Iterable[pytest.Item]) -> set[str]:
+    """Node ids of the tests that disturb a step while others of their lane disturb none.
+
+    They come last: in the middle of a run other lanes use what they disturb, and all of their lane would wait for them.
+    """
+    disturbing: dict[str, set[str]] = {}
+    peaceful = set()
+    for item in items:
+        if item.get_closest_marker("disturbs"):
+            disturbing.setdefault(lane_of(item), set()).add(item.nodeid)
+        else:
+            peaceful.add(lane_of(item))
+    return {nodeid for lane in peaceful for nodeid in disturbing.get(lane, ())}
+
+
 def next_lane(
     waiting: Mapping[str, Collection[str]],
     running: Iterable[str],

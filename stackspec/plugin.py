@@ -16,7 +16,7 @@ import pytest
 
 from . import suite
 from .errors import InputError, StackspecError
-from .lanes import lane_of, needs_of, next_lane
+from .lanes import lane_of, late, needs_of, next_lane
 from .masking import mask
 from .session import RUN, Run
 from .step import STEPS, Step, closure, load_steps
@@ -270,11 +270,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.deploy:
         order = closure(STEPS)
         ranks = {name: max((order.index(each) for each in closure([name])), default=0) for name in order}
-        last = len(order) if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None) else 0
-        # A worker looks at it after the last step.
+        lanes = hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None)
+        last = late(items) if lanes else set()
         items.sort(
             key=lambda item: (
-                last if last and _needs_all(item) else max((ranks[name] for name in required_steps(item)), default=-1)
+                len(order)
+                if item.nodeid in last or (lanes and _needs_all(item))
+                else max((ranks[name] for name in required_steps(item)), default=-1)
             )
         )
 

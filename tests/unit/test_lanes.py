@@ -184,6 +184,17 @@ def test_lanes_that_wait_for_no_turn_come_first(runs: Runs) -> None:
     assert [line for line in log if line in ("long", "b", "c")] == ["c", "long", "b"]
 
 
+def test_what_disturbs_comes_last_in_its_lane(runs: Runs) -> None:
+    """Its step is done before the others' ones, yet the lane does not wait there for all who use that step."""
+    lane = "import pytest\npytestmark = [pytest.mark.lane('long')"
+    test = "\ndef test_it({step}):\n    open('log', 'a').write('{word}\\n')\n"
+    runs.tests(f"{lane}, pytest.mark.disturbs('base')]" + test.format(step="base", word="break"), "test_a.py")
+    runs.tests(f"{lane}]" + test.format(step="image", word="use"), "test_b.py")
+    runs.pytest("--deploy", "-n1", "test_a.py", "test_b.py", spawn=True).assert_outcomes(passed=2)
+    log = (runs.path / "log").read_text().split()
+    assert [line for line in log if line in ("break", "use")] == ["use", "break"]
+
+
 def test_a_test_that_disturbs_no_step_is_refused(runs: Runs) -> None:
     runs.tests("import pytest\n@pytest.mark.disturbs('imege')\ndef test_it(image): pass\n")
     result = runs.pytest("--deploy")
