@@ -355,7 +355,7 @@ class Connections:
         return sorted(self._open)
 
     def open(self) -> None:
-        """Connect to every node.
+        """Connect to every node that is not connected, also to one that was lost and may be back.
 
         :raises InputError: naming every node that cannot be used
         """
@@ -363,12 +363,16 @@ class Connections:
 
         def connect(node: Node) -> None:
             try:
-                self._open[node.name] = Connection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
+                if node.name in self._open:
+                    self._open[node.name].reopen()
+                else:
+                    self._open[node.name] = Connection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
             except InputError as error:
                 errors.append(str(error))
 
         with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-            list(pool.map(connect, [node for node in self._nodes if node.name not in self._open]))
+            wanted = [each for each in self._nodes if each.name not in self._open or self._open[each.name].is_lost]
+            list(pool.map(connect, wanted))
         if errors:
             self.close()
             raise InputError("\n".join(sorted(errors)))

@@ -511,6 +511,24 @@ def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection
     assert ask(connection, run("echo", "again"))["out"] == "again\n"
 
 
+def test_node_that_was_lost_is_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker holds its connections for the whole run, and a test of another one cuts a node's power."""
+    monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
+    lost: queue.SimpleQueue[str] = queue.SimpleQueue()
+    connections = Connections(Ssh(), [make_node("stays"), make_node("returns")])
+    connections.when_lost = lost.put
+    connections.open()
+    stays = connections["stays"]
+    try:
+        os.kill(int(ask(connections["returns"], run("sh", "-c", "echo $PPID"))["out"]), signal.SIGKILL)
+        assert lost.get(timeout=10) == "returns"
+        connections.open()
+        assert ask(connections["returns"], run("echo", "again"))["out"] == "again\n"
+        assert connections["stays"] is stays
+    finally:
+        connections.close()
+
+
 @pytest.mark.parametrize("by", ["this process", "another one of the run"])
 def test_connection_that_is_opened_anew_has_the_node_for_itself_again(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
