@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from stackspec.cloud_inventory import load_site
 from stackspec.errors import StackspecError
-from stackspec.site import Site, default_inventory, load_site
+from stackspec.site import Site, default_inventory
 
 
 def arguments(description: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:

@@ -27,9 +27,10 @@ from unit.fake_nodes import FakeConnections  # noqa: E402
 
 from stackspec import engine as engine_module  # noqa: E402
 from stackspec import plan_output  # noqa: E402
+from stackspec.cloud_inventory import CloudInventory  # noqa: E402
 from stackspec.engine import Engine  # noqa: E402
 from stackspec.errors import CannotTell  # noqa: E402
-from stackspec.inventory import Inventory, Node  # noqa: E402
+from stackspec.inventory import Node  # noqa: E402
 from stackspec.openstack.cloud import Cloud  # noqa: E402
 from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Resource, Service  # noqa: E402
 from stackspec.secrets import Secrets  # noqa: E402
@@ -65,7 +66,7 @@ def site_with(nodes: int, pattern: Site) -> Site:
         node = {**(compute if number else controller), "management": near, "provider": far}
         described["nodes"][f"compute{number:03}" if number else "controller"] = node
     described.pop("lab", None)
-    return Site(Inventory.model_validate(described), pattern.release, Secrets())
+    return Site(CloudInventory.model_validate(described), pattern.release, Secrets())
 
 
 def _one_of_each(site: Site) -> tuple[str, str]:

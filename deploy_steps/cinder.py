@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stackspec.inventory import Node
+from stackspec.cloud_inventory import CloudNode
 from stackspec.openstack import (
     Database,
     DbSync,
@@ -72,7 +72,7 @@ def cinder(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached:
 
 
 @step(role="storage", section="disks.cinder")
-def cinder_volume(site: Site, node: Node, cinder: Step, chrony_client: Step) -> Resources:
+def cinder_volume(site: Site, node: CloudNode, cinder: Step, chrony_client: Step) -> Resources:
     """A storage node: volumes are logical volumes of a group of its own, and leave it by iSCSI."""
     devices = node.devices("cinder")
     if not devices:
@@ -91,7 +91,7 @@ def cinder_volume(site: Site, node: Node, cinder: Step, chrony_client: Step) -> 
 
 
 @step(role="storage", section=("disks.cinder", "disks.swift"))
-def cinder_backup(site: Site, node: Node, cinder_volume: Step, swift_storage: Step) -> Resources:
+def cinder_backup(site: Site, node: CloudNode, cinder_volume: Step, swift_storage: Step) -> Resources:
     """Backups to object storage, which the guide installs a chapter later (erratum E61).
 
     The node reads and writes a volume that is backed up as a compute node does, by iSCSI.
@@ -106,7 +106,7 @@ def cinder_backup(site: Site, node: Node, cinder_volume: Step, swift_storage: St
 
 
 @step(role=("controller", "compute"), section="disks.cinder")
-def volume_attachment(site: Site, node: Node, cinder: Step, nova_networking: Step) -> Resources:
+def volume_attachment(site: Site, node: CloudNode, cinder: Step, nova_networking: Step) -> Resources:
     """Nova attaches volumes. Guide: 配置 Compute 以使用 Block Storage; compute nodes read it, too (erratum E58)."""
     options = volume_options(site, node)
     if not options:
@@ -124,7 +124,7 @@ def volume_attachment(site: Site, node: Node, cinder: Step, nova_networking: Ste
         yield Service("nova-compute", reads=("/etc/nova/nova.conf",))
 
 
-def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
+def _common(site: Site, node: CloudNode) -> dict[str, dict[str, Value]]:
     """What cinder.conf holds on controller and storage nodes alike."""
     own = keystone_auth(site, "cinder")
     return {
@@ -139,7 +139,7 @@ def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
     }
 
 
-def _storage(site: Site, node: Node) -> dict[str, dict[str, Value]]:
+def _storage(site: Site, node: CloudNode) -> dict[str, dict[str, Value]]:
     """What it holds on a storage node; of backups, too, so that the later step restarts nothing."""
     options = _common(site, node)
     options["DEFAULT"] |= {"enabled_backends": BACKEND, "glance_api_servers": f"http://{site.controller.name}:9292"}
@@ -158,7 +158,7 @@ def _storage(site: Site, node: Node) -> dict[str, dict[str, Value]]:
     return options
 
 
-def _initiator(site: Site, node: Node) -> list[Resource]:
+def _initiator(site: Site, node: CloudNode) -> list[Resource]:
     """What a node needs for volumes to come to it. Without the last two packages none grows while it is attached."""
     attach = tuple(each.name for each in site.nodes.values() if _attaches(each))
     advice = "say volumes: false there" if "compute" in node.roles and node.volumes else "take its disks.cinder away"
@@ -171,5 +171,5 @@ def _initiator(site: Site, node: Node) -> list[Resource]:
     ]
 
 
-def _attaches(node: Node) -> bool:
+def _attaches(node: CloudNode) -> bool:
     return ("compute" in node.roles and node.volumes) or bool(node.devices("cinder"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.openstack import (
     Database,
     DbSync,
@@ -27,7 +28,7 @@ LIMITS = {"image_size_total": 1000, "image_stage_total": 1000, "image_count_tota
 def glance(site: Site, keystone: Step, mariadb: Step, memcached: Step) -> Resources:
     """Glance with images in files; quotas in keystone, all of it or none (erratum E26)."""
     controller = site.controller.name
-    limits = site.inventory.keystone_limits
+    limits = inventory_of(site).keystone_limits
     yield Database("glance")
     yield ServiceUser("glance", system_roles=("reader",) if limits else ())
     yield Endpoint("image", name="glance", description="OpenStack Image", url=f"http://{controller}:9292")

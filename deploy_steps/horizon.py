@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.resources import Answers, Command, Lines, Packages, PythonSettings, Service
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
@@ -31,7 +32,7 @@ def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Ste
                 controller.name,
                 controller.address,
                 str(controller.provider.address),
-                *site.inventory.dashboard_names,
+                *inventory_of(site).dashboard_names,
             ],
             "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
             "CACHES": {

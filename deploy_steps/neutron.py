@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.inventory import Node
 from stackspec.openstack import (
     Database,
@@ -159,7 +160,7 @@ def _switch(site: Site, node: Node) -> list[Resource]:
     network = site.networks["provider"]
     address = f"{node.provider.address}/{network.cidr.prefixlen}"
     port = node.provider.interface
-    userspace = site.inventory.datapath == "netdev"
+    userspace = inventory_of(site).datapath == "netdev"
     tso = OvsSetting("userspace-tso-enable", "true")
     agent: dict[str, dict[str, Value]] = {
         "ovs": {"bridge_mappings": "provider:br-provider", "local_ip": site.tunnel_address(node)},
@@ -185,7 +186,7 @@ def _switch(site: Site, node: Node) -> list[Resource]:
     switch += [
         # A restart takes addresses off its bridges, so only what it reads at its start is a reason for one.
         Service("openvswitch-switch", reads=(tso.title,)),
-        OvsBridge("br-provider", port, site.inventory.datapath, address),
+        OvsBridge("br-provider", port, inventory_of(site).datapath, address),
         OsloConfig("/etc/neutron/plugins/ml2/openvswitch_agent.ini", agent),
         File("/etc/systemd/system/neutron-ovs-cleanup.service", CLEANUP),
         Service("neutron-ovs-cleanup", reads=()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.inventory import Node
 from stackspec.openstack import (
     AvailabilityZone,
@@ -84,7 +85,9 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
     if unit := site.release.value(METADATA_UNIT):
         address = site.controller.address
         yield File(f"/etc/systemd/system/{unit}.service.d/stackspec.conf", METADATA_TEXT.format(address=address))
-    if site.inventory.zones() and any(node.availability_zone is None for node in site.with_role("compute")):
+    inventory = inventory_of(site)
+    computes = [node for node in inventory.nodes.values() if "compute" in node.roles]
+    if inventory.zones() and any(node.availability_zone is None for node in computes):
         # Nodes of a zone are for those who ask for it.
         common["DEFAULT"]["default_schedule_zone"] = "nova"
     yield OsloConfig(
@@ -115,7 +118,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
     yield DbSync((*manage, "db", "sync"), database="nova", package="nova-api", user="nova", fills=("nova_cell0",))
     yield Service(*CONTROLLER_SERVICES)
     yield Answers(f"http://{controller}:8774/", service="nova-api")
-    for name, flavor in site.inventory.flavors.items():
+    for name, flavor in inventory.flavors.items():
         yield Flavor(name, flavor.vcpus, flavor.ram, flavor.disk)
 
 
@@ -137,7 +140,8 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
         },
         own=("keystone_authtoken", "service_user", "placement", "neutron"),
     )
-    yield OsloConfig("/etc/nova/nova-compute.conf", {"libvirt": {"virt_type": site.inventory.virt_type}}, mode=0o640)
+    virtual = {"libvirt": {"virt_type": inventory_of(site).virt_type}}
+    yield OsloConfig("/etc/nova/nova-compute.conf", virtual, mode=0o640)
     yield File(RESTARTS, RESTARTS_TEXT)
     yield Service("nova-compute")
     yield Await(
@@ -164,7 +168,7 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
         unless=_counts(len(hosts)),
         unless_stdin=f"SELECT COUNT(*) FROM nova_api.host_mappings WHERE host IN ({names})",
     )
-    zones = site.inventory.zones()
+    zones = inventory_of(site).zones()
     for zone, hosts_of_zone in zones.items():
         yield AvailabilityZone(zone, tuple(hosts_of_zone))
     if zones:
@@ -196,7 +200,8 @@ def networking_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
 
 def volume_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
     """What nova.conf says of volumes. Nova's own steps say it as well, so that cinder's chapter restarts nothing."""
-    if not site.inventory.has("disks.cinder") or not ("controller" in node.roles or node.volumes):
+    inventory = inventory_of(site)
+    if not inventory.has("disks.cinder") or not ("controller" in node.roles or inventory.nodes[node.name].volumes):
         return {}
     return {"cinder": {"os_region_name": site.region}, **key_options(site)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from stackspec.certificates import certificate_part, is_usable, key_part, make_authority, make_client
+from stackspec.cloud_inventory import inventory_of
 from stackspec.openstack import (
     Database,
     DbSync,
@@ -57,7 +58,7 @@ def octavia(
 ) -> Resources:
     """Octavia with amphorae: API, worker, health manager and housekeeper, and the network by which they manage them."""
     controller = site.controller.name
-    wanted = site.inventory.octavia
+    wanted = inventory_of(site).octavia
     assert wanted is not None, "the step is not in a site without the section octavia"
     listen, pool = management_addresses(wanted.network)
     yield Database("octavia")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cloud_inventory import CloudInventory
 from .errors import InputError
 from .inventory import Ssh, load_inventory
 from .release import Release, load_release
@@ -78,7 +79,7 @@ def command(arguments: argparse.Namespace) -> int:
         if EDIT in line:
             print(f"{target}:{number}: {line.partition(EDIT)[2]}")
     try:
-        load_inventory(target)
+        load_inventory(target, CloudInventory)
     except InputError as error:
         raise InputError(f"{target} was written, but the machines' answers do not fit together: {error}") from None
     print(f"{target} is written; edit it, then see what would be done: {run_command()} --plan --inventory {target}")

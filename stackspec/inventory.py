@@ -1,15 +1,27 @@
-"""The inventory: which nodes, networks, roles, release and options. Read, checked, and refused with file and line."""
+"""The inventory: which nodes, networks, roles, release and options. Read, checked, and refused with file and line.
+
+What the cloud on the nodes needs to know more is a model of its own, which extends these.
+"""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import InputError
 from .yaml_file import YamlSource, plain_data, read_yaml
@@ -17,18 +29,59 @@ from .yaml_file import YamlSource, plain_data, read_yaml
 Role = Literal["controller", "compute", "storage"]
 Options = dict[str, dict[str, dict[str, dict[str, str | int | bool | None]]]]
 """step -> file -> section -> option -> value; None removes the option."""
-_HOST = r"^[A-Za-z0-9][A-Za-z0-9_.:%-]*$"
-"""A name or an address; what begins with a hyphen would be an option of ssh."""
-
-
 _Model = TypeVar("_Model", bound=BaseModel)
+AnyInventory = TypeVar("AnyInventory", bound="Inventory")
 
 
-class _Strict(BaseModel):
+def matches(pattern: str, what: str) -> AfterValidator:
+    """The check that a text matches.
+
+    :param pattern: a regular expression for the whole text
+    :param what: what is expected, as the message goes on after "is not"
+    """
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def one_of(*names: str) -> AfterValidator:
+    """The check that a text is one of `names`."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} is not known; {' or '.join(map(repr, names))} is expected")
+        return value
+
+    return AfterValidator(check)
+
+
+# What begins with a hyphen would be an option of ssh.
+Host = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9_.:%-]*", "a name or address such as controller.example.org")]
+PublicHost = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9.-]*", "a name or address such as cloud.example.org")]
+Interface = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}",
+        "the name of an interface such as eth0: at most 15 letters, digits and . _ -",
+    ),
+]
+Name = Annotated[
+    str, matches(r"[a-z][a-z0-9-]{0,30}", "a name: lower case letters, digits and hyphens, a letter first")
+]
+User = Annotated[str, matches(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "the name of a user such as ubuntu")]
+
+
+class Strict(BaseModel):
+    """A part of an inventory: a key that it does not declare is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Network(_Strict):
+class Network(Strict):
     """A network of the site: `cidr`, and what the provider network needs to be made (gateway, pool, resolvers)."""
 
     cidr: ipaddress.IPv4Network
@@ -38,11 +91,11 @@ class Network(_Strict):
     shared: bool = False
 
 
-class Attachment(_Strict):
+class Attachment(Strict):
     """How a node is on a network: its address there and the interface."""
 
     address: ipaddress.IPv4Address
-    interface: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")
+    interface: Interface
 
 
 class ProviderAttachment(Attachment):
@@ -51,7 +104,7 @@ class ProviderAttachment(Attachment):
     default_route: bool = False
 
 
-class Disks(_Strict):
+class Disks(Strict):
     """Whole disks that a storage service has for itself, and the ids of those whose content may be lost, once."""
 
     devices: tuple[str, ...] = Field(min_length=1)
@@ -70,17 +123,15 @@ class Disks(_Strict):
         return tuple(value)
 
 
-class Node(_Strict):
+class Node(Strict):
     """A node reached by ssh."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    name: Name
     roles: tuple[Role, ...] = Field(min_length=1)
     management: Attachment
     provider: ProviderAttachment
-    ssh_host: str | None = Field(default=None, pattern=_HOST)
-    disks: dict[Literal["swift", "cinder"], Disks] = {}
-    volumes: bool = True
-    availability_zone: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+    ssh_host: Host | None = None
+    disks: Mapping[str, Disks] = {}
 
     @cached_property
     def address(self) -> str:
@@ -89,23 +140,23 @@ class Node(_Strict):
 
     def devices(self, use: str) -> tuple[str, ...]:
         """Devices that the storage service `use` has on this node."""
-        return next((disks.devices for name, disks in self.disks.items() if name == use), ())
+        return self.disks[use].devices if use in self.disks else ()
 
 
-class Ssh(_Strict):
+class Ssh(Strict):
     """How nodes are reached; what is not named here is as the user's own ssh configuration has it."""
 
-    user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$")
+    user: User | None = None
     port: int | None = Field(default=None, ge=1, le=65535)
     key: Path | None = None
     config: Path | None = None
 
 
 BUILT_IMAGES = ("test-guest", "test-amphora")
-"""Images that the lab builds: a small guest, and the system of Octavia's load balancers."""
+"""Images that the lab builds: a small guest, and the system of load balancers."""
 
 
-class Image(_Strict):
+class Image(Strict):
     """An image of the site: a local file or URL, or one of BUILT_IMAGES."""
 
     source: str
@@ -115,28 +166,6 @@ class Image(_Strict):
     properties: dict[str, str] = {}
 
 
-class Flavor(_Strict):
-    """A flavor of the site: processors, memory in MiB, root disk in GiB."""
-
-    vcpus: int = Field(ge=1)
-    ram: int = Field(ge=64)
-    disk: int = Field(ge=0)
-
-
-class AmphoraImage(Image):
-    """An image for a service's own servers, which nobody else sees unless the inventory says so."""
-
-    visibility: Literal["public", "private", "shared", "community"] = "private"
-
-
-class Octavia(_Strict):
-    """Load balancers: the image and the flavor of amphorae, and the network by which they are managed."""
-
-    image: AmphoraImage
-    network: ipaddress.IPv4Network = ipaddress.IPv4Network("172.16.0.0/12")
-    flavor: Flavor = Flavor(vcpus=1, ram=1024, disk=2)
-
-
 class LabSection(BaseModel):
     """Only in the lab's own inventory; the lab reads its details itself."""
 
@@ -144,31 +173,25 @@ class LabSection(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9]{0,7}$")
 
 
-class Inventory(_Strict):
+class Inventory(Strict):
     """A site as its owner describes it (inventories/example/site.yaml explains each key)."""
 
-    site: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    site: Name
     release: str
     region: str = "RegionOne"
     networks: dict[Literal["management", "provider"], Network]
-    nodes: dict[str, Node]
+    nodes: Mapping[str, Node]
     ssh: Ssh = Ssh()
     secrets: Literal["generated", "guide"] | Path = "generated"
-    time_servers: tuple[Annotated[str, Field(pattern=_HOST)], ...] = ()
+    time_servers: tuple[Host, ...] = ()
     images: dict[str, Image] = {}
-    flavors: dict[str, Flavor] = {"m1.tiny": Flavor(vcpus=1, ram=512, disk=1)}
-    octavia: Octavia | None = None
     tunnel: Literal["management", "provider"] = "management"
-    datapath: Literal["system", "netdev"] = "system"
-    virt_type: Literal["kvm", "qemu"] = "kvm"
-    keystone_limits: bool = True
-    public_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
-    dashboard_names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")], ...] = ()
+    public_host: PublicHost | None = None
     config: Options = {}
     lab: LabSection | None = None
 
     def has(self, section: str) -> bool:
-        """Whether there is a section: of the site, such as `octavia`, or of any node, such as `disks.swift`."""
+        """Whether there is a section: of the site, or, as `disks.USE`, of any node."""
         first, _, use = section.partition(".")
         if use:
             return any(use in getattr(node, first) for node in self.nodes.values())
@@ -199,14 +222,10 @@ class Inventory(_Strict):
             for name in files:
                 if not name.startswith("/") or ".." in PurePosixPath(name).parts:
                     raise ValueError(
-                        f"config.{step}: {name} is not the whole path of a file such as /etc/nova/nova.conf"
+                        f"config.{step}: {name} is not the whole path of a file such as /etc/chrony/chrony.conf"
                     )
         for node in self.nodes.values():
             self._check_disks(node)
-            self._check_compute(node)
-        swift = [(node.name, device) for node in self.nodes.values() for device in node.devices("swift")]
-        if len(swift) == 1:
-            raise ValueError(f"nodes.{swift[0][0]}.disks.swift.devices: two copies of everything need two disks")
         seen: dict[str, str] = {}
         for node in self.nodes.values():
             if node.name == "localhost":
@@ -258,20 +277,6 @@ class Inventory(_Strict):
                     raise ValueError(f"{where} is {users[path.name]}'s already; name each disk once")
                 users[path.name] = use
 
-    @staticmethod
-    def _check_compute(node: Node) -> None:
-        if "compute" not in node.roles:
-            for key in ("volumes", "availability_zone"):
-                if key in node.model_fields_set:
-                    raise ValueError(
-                        f"nodes.{node.name}.{key}: only nodes with the role compute run servers; remove it"
-                    )
-        if node.availability_zone in ("nova", "internal"):
-            raise ValueError(
-                f"nodes.{node.name}.availability_zone: {node.availability_zone} is nova's own; choose another name, or "
-                "leave it out: nodes without one are in the zone nova"
-            )
-
     def _check_networks(self) -> None:
         management, provider = self.networks["management"].cidr, self.networks["provider"].cidr
         if management.overlaps(provider):
@@ -288,33 +293,17 @@ class Inventory(_Strict):
                 )
             if network.pool and network.pool[0] > network.pool[1]:
                 raise ValueError(f"networks.{kind}.pool: {network.pool[0]} comes after {network.pool[1]}; swap them")
-            if self.octavia is not None and self.octavia.network.overlaps(network.cidr):
-                raise ValueError(
-                    f"octavia.network: {self.octavia.network} overlaps the {kind} network, {network.cidr}; amphorae "
-                    "need a network of their own, such as 172.16.0.0/22"
-                )
-        if self.octavia is not None and self.octavia.network.prefixlen > 24:
-            raise ValueError(f"octavia.network: {self.octavia.network} is too small; 256 addresses (/24) are the least")
-
-    def zones(self) -> dict[str, list[str]]:
-        """The availability zones that the inventory names, each with its compute nodes."""
-        found: dict[str, list[str]] = {}
-        for node in self.nodes.values():
-            if node.availability_zone is not None:
-                found.setdefault(node.availability_zone, []).append(node.name)
-        return found
 
     def all_images(self) -> dict[tuple[str, ...], Image]:
         """Every image that the inventory names, by where it stands there."""
-        found: dict[tuple[str, ...], Image] = {("images", name): image for name, image in self.images.items()}
-        if self.octavia is not None:
-            found["octavia", "image"] = self.octavia.image
-        return found
+        return {("images", name): image for name, image in self.images.items()}
 
 
-def load_inventory(path: Path) -> Inventory:
-    """Read and check the inventory at `path` (a site.yaml or the folder that holds one).
+def load_inventory(path: Path, model: type[AnyInventory]) -> AnyInventory:
+    """Read and check an inventory.
 
+    :param path: a site.yaml or the folder that holds one
+    :param model: the keys that it may have
     :raises InputError: with file:line, what is wrong and what would be right
     """
     if path.is_dir():
@@ -323,7 +312,7 @@ def load_inventory(path: Path) -> Inventory:
         raise InputError(f"{path}: no such file; name an inventory with --inventory PATH")
     data, source = read_yaml(path)
     _refuse_control_characters(data, source)
-    return parse(Inventory, data, source)
+    return parse(model, data, source)
 
 
 def _reserved(network: ipaddress.IPv4Network, address: ipaddress.IPv4Address) -> str:
@@ -365,7 +354,8 @@ def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
         location = tuple(part for part in first["loc"] if part != "[key]")
         message = _explain(first, location)
         if first["type"] == "extra_forbidden":
-            known = _known_keys(model, location[:-1])
+            inner = _model_at(model, location[:-1])
+            known = sorted(set(inner.model_fields) - {"name"}) if inner else []
             near = difflib.get_close_matches(str(location[-1]), known, 1)
             message += f"; did you mean {near[0]!r}?" if near else ""
             message += f" (known here: {', '.join(known)})" if known else ""
@@ -397,25 +387,13 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         return "step -> file -> section -> option -> value is expected; a value is text, a number, true, false or null"
     if kind == "missing" and isinstance(location[-1], int):
         return "two addresses are expected, the first and the last"
-    if kind == "string_pattern_mismatch" and location[0] in ("dashboard_names", "public_host"):
-        return f"{found!r} is not a name or address such as cloud.example.org"
-    if kind == "string_pattern_mismatch" and (location[0] == "time_servers" or location[-1] == "ssh_host"):
-        return f"{found!r} is not a name or address such as controller.example.org"
-    if kind == "string_pattern_mismatch" and location[-1] == "interface":
-        return f"{found!r} is not the name of an interface such as eth0: at most 15 letters, digits and . _ -"
-    if kind == "string_pattern_mismatch" and location == ("ssh", "user"):
-        return f"{found!r} is not the name of a user such as ubuntu"
     if location == ("ssh", "port") and kind in ("greater_than_equal", "less_than_equal"):
         return f"{found} is not a port; 1 to 65535 is expected"
-    if kind == "string_pattern_mismatch" and location[-1] == "name":
-        return f"{found!r} is not a name: lower case letters, digits and hyphens, a letter first"
     if kind == "ip_v4_network" and isinstance(found, str):
         try:
             return f"{found!r} is an address; the network is {ipaddress.IPv4Network(found, strict=False)}"
         except ValueError:
             return f"{found!r} is not a network such as 10.0.0.0/24"
-    if kind == "string_pattern_mismatch" and location[-1] == "availability_zone":
-        return f"{found!r} is not the name of a zone: letters, digits, hyphens, dots and underscores"
     messages: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: f"unknown key {location[-1]!r}",
         "missing": lambda: f"{location[-1]!r} is missing; `stackspec init` writes an example",
@@ -427,6 +405,7 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         "int_parsing": lambda: f"{found!r} is not a whole number",
         "too_short": lambda: "the list is empty; name at least one",
         "dict_type": lambda: "a mapping (key: value) is expected here",
+        "mapping_type": lambda: "a mapping (key: value) is expected here",
         "model_type": lambda: "a mapping (key: value) is expected here",
         "tuple_type": lambda: "a list is expected here, such as [one, two]",
     }
@@ -436,19 +415,13 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
     return text.removeprefix("Value error, ")
 
 
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    fields: dict[tuple[int | str, ...], type[BaseModel]] = {
-        (): model,
-        ("networks",): Network,
-        ("nodes",): Node,
-        ("ssh",): Ssh,
-        ("images",): Image,
-        ("flavors",): Flavor,
-        ("octavia",): Octavia,
-        ("octavia", "image"): Image,
-        ("octavia", "flavor"): Flavor,
-    }
-    if location[:1] == ("nodes",) and len(location) > 2:
-        return sorted((Disks if location[2] == "disks" else Attachment).model_fields)
-    found = fields.get(location) or fields.get(location[:1] if location else ())
-    return sorted(set(found.model_fields) - {"name"}) if found else []
+def _model_at(annotation: Any, location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model that a schema has at `location`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not location:
+            return annotation
+        field = annotation.model_fields.get(str(location[0]))
+        return _model_at(field.annotation, location[1:]) if field is not None else None
+    # Keys of a mapping and places of a list are parts of the location; a choice between types is none.
+    rest = location[1:] if get_origin(annotation) in (dict, Mapping, tuple) else location
+    return next((found for each in get_args(annotation) if (found := _model_at(each, rest)) is not None), None)

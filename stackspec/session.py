@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from . import evidence, plan_output, waiting
+from .cloud_inventory import load_site
 from .engine import STOPPED, Engine, Event
 from .errors import InputError, StackspecError
 from .events import EventLog, Tail, forget_runs
@@ -31,7 +32,7 @@ from .report_plugin import ReportPlugin
 from .resources.base import Resource
 from .running import running
 from .secrets import redact
-from .site import ImageBuilder, Site, check_config, default_inventory, load_site, state_directory
+from .site import ImageBuilder, Site, check_config, default_inventory, state_directory
 from .status import Status
 from .step import STEPS, closure
 from .task import Finding, Task

@@ -82,7 +82,7 @@ class Site:
         return self.inventory.region
 
     @property
-    def nodes(self) -> dict[str, Node]:
+    def nodes(self) -> Mapping[str, Node]:
         """Its nodes by name."""
         return self.inventory.nodes
 
@@ -127,12 +127,13 @@ class Site:
         return str(node.provider.address if self.inventory.tunnel == "provider" else node.management.address)
 
 
-def load_site(path: Path) -> Site:
+def load_site(path: Path, model: type[Inventory]) -> Site:
     """Load the site that the inventory at `path` describes.
 
+    :param model: the keys that the inventory may have
     :raises InputError: with file:line and what would be right
     """
-    inventory = load_inventory(path)
+    inventory = load_inventory(path, model)
     file = path / "site.yaml" if path.is_dir() else path
     _, source = read_yaml(file)
     try:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .cloud_inventory import load_site
 from .errors import InputError
-from .site import Site, load_site
+from .site import Site
 
 ENVIRONMENT = "envvars"
 """What openstacksdk calls the cloud of OS_AUTH_URL and its like, as an openrc file sets them."""
@@ -76,8 +77,3 @@ def _same(site: Site, name: str) -> bool:
     return (
         address.hostname in hosts and address.port == KEYSTONE and config.get_region_name() in ("", None, site.region)
     )
-
-
-ENVIRONMENT = "envvars"
-"""What openstacksdk calls the cloud of OS_AUTH_URL and its like, as an openrc file sets them."""
-KEYSTONE = 5000

@@ -9,6 +9,7 @@ import pytest
 import requests
 from stackspec.fixtures.cloud import Tenant, Tenants
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.pace import pace
 from stackspec.site import Site
 
@@ -107,7 +108,7 @@ def test_every_name_of_the_site_leads_here(horizon_url: str, site: Site) -> None
         controller.name,
         controller.address,
         str(controller.provider.address),
-        *site.inventory.dashboard_names,
+        *inventory_of(site).dashboard_names,
     ):
         answer = requests.get(f"{horizon_url}/auth/login/", headers={"Host": name}, timeout=pace.seconds(60))
         assert answer.status_code == 200, f"{name}: HTTP {answer.status_code}"

@@ -13,6 +13,7 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.owned import Owned
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.plugin_keys import SITE
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -149,7 +150,7 @@ def limit_of_images(request: pytest.FixtureRequest, glance: object, cloud: Conne
         if each.resource_name == "image_count_total":
             return each
     site = request.config.stash.get(SITE, None)
-    if site is not None and site.inventory.keystone_limits:
+    if site is not None and inventory_of(site).keystone_limits:
         pytest.fail("the inventory says keystone_limits, and keystone has no registered limit image_count_total")
     return pytest.skip("this cloud keeps no limits for images in keystone")
 

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from stackspec.cloud_inventory import inventory_of
+
 GROUP = "cinder-volumes"
 SECRETS = ("/etc/cinder/cinder.conf", "/etc/iscsi/initiatorname.iscsi", "/var/lib/cinder")
 
@@ -19,7 +21,7 @@ def storage(site):
 @pytest.fixture
 def attaching(site):
     """Nodes that volumes come to: compute nodes that may have some, and storage nodes, which back volumes up."""
-    wanted = [node for node in site.nodes.values() if "compute" in node.roles and node.volumes]
+    wanted = [node for node in inventory_of(site).nodes.values() if "compute" in node.roles and node.volumes]
     return wanted + [node for node in site.with_role("storage") if node.devices("cinder") and node not in wanted]
 
 

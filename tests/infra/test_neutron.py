@@ -8,19 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from stackspec.fixtures import programs
 
+from stackspec.cloud_inventory import inventory_of
+
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
 
 
 def test_bridges(neutron_compute, site, node_host):
     """br-int, br-tun and br-provider exist on every node with the site's datapath, and br-provider has its address."""
+    wanted = inventory_of(site).datapath
     for node in site.nodes.values():
         host = node_host(node.name)
         missing = {"br-int", "br-tun", "br-provider"} - set(host.check_output("ovs-vsctl list-br").split())
         assert not missing, f"{node.name}: Open vSwitch has no bridge {', '.join(sorted(missing))}"
         for bridge in ("br-int", "br-tun", "br-provider"):
             kind = host.check_output("ovs-vsctl get Bridge %s datapath_type", bridge).strip('"') or "system"
-            assert kind == site.inventory.datapath, f"{node.name}: {bridge} is {kind}, wanted {site.inventory.datapath}"
+            assert kind == wanted, f"{node.name}: {bridge} is {kind}, wanted {wanted}"
         shown = host.check_output("ip -4 -o address show dev br-provider")
         assert f" {node.provider.address}/" in shown, (
             f"{node.name}: br-provider lacks {node.provider.address}: {shown.strip() or 'no address'}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from stackspec.fixtures import programs
 
+from stackspec.cloud_inventory import inventory_of
+
 
 def test_cells(nova_discover, site, controller):
     """cell0 and cell1 exist, with the databases and the queue of the guide; every compute node is in cell1."""
@@ -26,7 +28,7 @@ def test_console_proxy_serves(nova, site, controller):
 
 def test_hypervisor_is_ready(nova_compute, site, computes):
     """libvirt answers and can run servers of the kind that nova asks for: kvm needs help of the processor."""
-    kind = site.inventory.virt_type
+    kind = inventory_of(site).virt_type
     for name, host in computes.items():
         done = host.run("virsh --connect qemu:///system domcapabilities --virttype %s", kind)
         assert done.rc == 0, f"{name}: libvirt cannot run {kind} servers: {done.stderr.strip()}"

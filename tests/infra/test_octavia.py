@@ -9,6 +9,7 @@ import pytest
 import testinfra.host
 from openstack.connection import Connection
 
+from stackspec.cloud_inventory import inventory_of
 from stackspec.site import Site
 
 CERTIFICATES = "/etc/octavia/certs"
@@ -25,7 +26,7 @@ def test_interface_is_the_port(
 ) -> None:
     """o-hm0 has the port's MAC and address, is up with the network's MTU, and no route leads out by it."""
     (link,) = json.loads(controller.check_output("ip -j address show dev o-hm0"))
-    wanted = site.inventory.octavia
+    wanted = inventory_of(site).octavia
     assert wanted is not None
     network = cloud.network.get_network(listen_port.network_id)
     assert (link["address"], link["mtu"]) == (listen_port.mac_address, network.mtu)

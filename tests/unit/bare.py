@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from stackspec.inventory import Inventory, Node, load_inventory
+from stackspec.cloud_inventory import CloudInventory
+from stackspec.inventory import Node, load_inventory
 from stackspec.openstack.cloud import Cloud
 from stackspec.release import load_release
 from stackspec.resources.actions import Apt, MakeDirectory, NodeAction, Systemctl, Write
@@ -148,8 +149,8 @@ def context(site: Site, node: Node, known: Known | None = None) -> Context:
 
 
 @cache
-def _lab_inventory() -> Inventory:
-    return load_inventory(Path(__file__).parents[2] / "inventories/lab")
+def _lab_inventory() -> CloudInventory:
+    return load_inventory(Path(__file__).parents[2] / "inventories/lab", CloudInventory)
 
 
 def lab_site() -> Site:

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stackspec.cloud_inventory import CloudInventory
 from stackspec.inventory import Node, load_inventory
 from stackspec.release import Release, load_release
 from stackspec.resources import IniFile, Resource
@@ -51,7 +52,7 @@ def guide_site(release: str = RELEASES[0]) -> Site:
 def site_with(release: Release) -> Site:
     """The guide's machines with this table of a release."""
     load_steps()
-    return Site(load_inventory(ROOT / "inventories/guide"), release, NamedSecrets())
+    return Site(load_inventory(ROOT / "inventories/guide", CloudInventory), release, NamedSecrets())
 
 
 def declared(site: Site, node: Node) -> dict[str, list[Resource]]:

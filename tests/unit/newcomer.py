@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from os_service_types import ServiceTypes
 
+from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import InputError
 from stackspec.inventory import load_inventory
 from stackspec.openstack import DbSync, Endpoint, OsloConfig
@@ -38,7 +39,7 @@ def missing(root: Path) -> list[str]:
 
     :param root: the project; its tests, faults, tables and pages are read as texts, wherever in their folders it stands
     """
-    inventory = load_inventory(root / "inventories/lab")
+    inventory = load_inventory(root / "inventories/lab", CloudInventory)
     site, wheels = (
         Site(inventory, load_release(name), NamedSecrets()) for name in ("epoxy-trixie", "caracal-bookworm")
     )
@@ -87,9 +88,8 @@ def _absent(step: Step, site: Site) -> str:
     try:
         nodes, lacks = step.nodes(site), step.lacks(site)
     except (AttributeError, KeyError, InputError):
-        return (
-            f"step {step.name} needs a section that stackspec/inventory.py has not: {', '.join(step.sections)}: add it"
-        )
+        sections = ", ".join(step.sections)
+        return f"step {step.name} needs a section that stackspec/cloud_inventory.py has not: {sections}: add it"
     lacks = lacks or "no node has its role"
     return "" if nodes else f"step {step.name} is not in the lab: {lacks}: add it to inventories/lab"
 

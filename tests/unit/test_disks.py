@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stackspec import node_agent
+from stackspec.cloud_inventory import CloudInventory
 from stackspec.engine import Engine
 from stackspec.errors import ActionError, InputError
 from stackspec.inventory import load_inventory
@@ -229,7 +230,7 @@ def made_up(tmp_path: Path, no_traces: None, monkeypatch: pytest.MonkeyPatch) ->
     """Three made-up nodes and no step."""
     path = tmp_path / "site.yaml"
     path.write_text(fake_nodes.SITE)
-    inventory = load_inventory(path)
+    inventory = load_inventory(path, CloudInventory)
     STEPS.clear()
 
     class Prepared(fake_nodes.FakeConnections):

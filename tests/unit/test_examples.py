@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from stackspec.cloud_inventory import load_site
 from stackspec.fault import catalogue, filled
 from stackspec.inventory import Ssh
 from stackspec.release import load_release
 from stackspec.release_check import check_release
 from stackspec.resources.base import Resource
-from stackspec.site import Site, load_site
+from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 from stackspec.transport import Connection
 

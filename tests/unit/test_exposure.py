@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from deploy_steps.rabbitmq import EPMD
+from stackspec.cloud_inventory import load_site
 from stackspec.openstack.rabbitmq import ASK
 from stackspec.resources import File
 from stackspec.resources.actions import Write
 from stackspec.resources.base import Resource, file, unit
 from stackspec.secrets import redact
-from stackspec.site import Site, load_site
+from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
 from .bare import RUNNING, context, look, text_file

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from stackspec import fault, fault_agent
+from stackspec.cloud_inventory import load_site
 from stackspec.errors import InputError
 from stackspec.fault import Fault, catalogue, chosen, filled
 from stackspec.fault_command import some_of
 from stackspec.fault_run import Case, Record, Verdict, _cases, digest, selection
-from stackspec.site import load_site
 
 ROOT = Path(__file__).parents[2]
 SYSTEMCTL = """#!/bin/sh

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from stackspec.cli import main
-from stackspec.inventory import Inventory, load_inventory
-from stackspec.site import Site, load_site
+from stackspec.cloud_inventory import CloudInventory, load_site
+from stackspec.inventory import load_inventory
+from stackspec.site import Site
 
 SSH = """\
 #!/bin/sh
@@ -94,9 +95,9 @@ class Machines:
         """The exit status of `stackspec init`."""
         return main(["init", "--output", str(self.file), *arguments])
 
-    def inventory(self) -> Inventory:
+    def inventory(self) -> CloudInventory:
         """What was written, as it is read."""
-        return load_inventory(self.file)
+        return load_inventory(self.file, CloudInventory)
 
 
 @pytest.fixture

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
+from stackspec.cloud_inventory import CloudInventory, load_site
 from stackspec.errors import InputError
-from stackspec.inventory import Inventory, LabSection, load_inventory
-from stackspec.site import check_config, load_secrets, load_site
+from stackspec.inventory import Inventory, LabSection, Strict, load_inventory, matches
+from stackspec.site import check_config, load_secrets
 
 INVENTORIES = Path(__file__).parents[2] / "inventories"
 TEXT = """\
@@ -496,12 +498,12 @@ def test_ssh_files_start_at_the_inventory(write, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["lab", "guide", "example"])
 def test_shipped_inventories(name):
     """The inventories of the repository are right."""
-    assert load_inventory(INVENTORIES / name).site == name
+    assert load_inventory(INVENTORIES / name, CloudInventory).site == name
 
 
 def test_guide_has_generated_secrets():
     """The guide's one password for all has to be asked for."""
-    assert load_inventory(INVENTORIES / "guide").secrets == "generated"
+    assert load_inventory(INVENTORIES / "guide", CloudInventory).secrets == "generated"
 
 
 def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
@@ -518,7 +520,7 @@ def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
 def test_example_has_every_key():
     """A key that the example does not show is one that nobody finds; each is explained by a comment above it."""
     lines = (INVENTORIES / "example/site.yaml").read_text().splitlines()
-    keys = {(model, name) for model in models(Inventory, []) for name in model.model_fields}
+    keys = {(model, name) for model in models(CloudInventory, []) for name in model.model_fields}
     # A node's name is its key; the lab's details are explained in its own inventory.
     keys = {(model, name) for model, name in keys if name != "name" and model is not LabSection}
     for model, name in keys:
@@ -532,9 +534,49 @@ def test_example_shows_defaults_that_are_so():
     named = re.findall(r"Default: (\S+?)\.\n(?:#.*\n)*(?! )(\w+):", text)
     assert len(named) >= 5
     for default, key in named:
-        found = Inventory.model_fields[key].default
+        found = CloudInventory.model_fields[key].default
         shown = {True: "true", False: "false", (): "none"}.get(found, found) if not isinstance(found, dict) else default
         assert (shown or "none") == default, key
+
+
+class Zone(Strict):
+    """A section of a service that the suite does not have."""
+
+    mail: Annotated[str, matches(r"[^@]+@[^@]+", "an address such as a@b.org")]
+
+
+class WithZones(Inventory):
+    """An inventory with that section."""
+
+    zones: Mapping[str, Zone] = {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "org: {mial: a@b.org}",
+            "zones.org: unknown key 'mial'; did you mean 'mail'? (known here: mail)",
+        ),
+        ("org: {mail: nobody}", "zones.org.mail: 'nobody' is not an address such as a@b.org"),
+        ("org: nothing", "zones.org: a mapping (key: value) is expected here"),
+        ("org: {}", "zones.org: 'mail' is missing; `stackspec init` writes an example"),
+    ],
+)
+def test_reader_knows_what_a_model_declares(line, message, write):
+    """Keys, check and message of a service are its own; the reader adds the line, and what was meant."""
+    path = write(TEXT + f"zones:\n  {line}\n")
+    with pytest.raises(InputError) as raised:
+        load_inventory(path, WithZones)
+    assert str(raised.value) == f"{path}:{line_of(path.read_text(), line)}: {message}"
+
+
+def test_reader_knows_no_service(write):
+    """What no model declares is refused, and is no section for want of which a step is left out."""
+    text = TEXT + "octavia:\n  image: {source: guest.img}\n"
+    assert load_inventory(write(text), CloudInventory).has("octavia")
+    with pytest.raises(InputError, match="unknown key 'octavia' \\(known here: "):
+        load_inventory(write(text), Inventory)
 
 
 def test_options_of_an_unknown_step(write):
@@ -549,9 +591,9 @@ def test_options_of_an_unknown_step(write):
 def test_default_route_needs_a_gateway(write):
     """It moves to the bridge, as the network has it."""
     text = TEXT.replace("35.20, interface: eth1", "35.20, interface: eth1, default_route: true")
-    assert load_inventory(write(text)).nodes["compute01"].provider.default_route
+    assert load_inventory(write(text), CloudInventory).nodes["compute01"].provider.default_route
     with pytest.raises(InputError, match="default_route: it needs networks"):
-        load_inventory(write(text.replace("    gateway: 192.168.35.2\n", "")))
+        load_inventory(write(text.replace("    gateway: 192.168.35.2\n", "")), CloudInventory)
 
 
 def test_nested_without_end(write):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import ActionError
 from stackspec.inventory import load_inventory
 from stackspec.release import load_release
@@ -332,7 +333,7 @@ class TestInitiatorName:
 @pytest.fixture
 def guide() -> Site:
     """The guide's machines, of which three compute and two of those store volumes."""
-    inventory = load_inventory(ROOT / "inventories/guide")
+    inventory = load_inventory(ROOT / "inventories/guide", CloudInventory)
     return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
 
 

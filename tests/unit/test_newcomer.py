@@ -218,7 +218,7 @@ def test_a_secret_that_everybody_reads(project: Path) -> None:
     [
         (
             "dns",
-            "step designate needs a section that stackspec/inventory.py has not: dns: add it",
+            "step designate needs a section that stackspec/cloud_inventory.py has not: dns: add it",
         ),
         (
             "disks.designate",

@@ -11,6 +11,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from stackspec import certificates
+from stackspec.cloud_inventory import CloudInventory
 from stackspec.inventory import load_inventory
 from stackspec.openstack import (
     Flavor,
@@ -310,7 +311,7 @@ class TestObjects:
 def test_no_section_no_step():
     """A site without the section has no such step on any node; the others are as they are."""
     load_steps()
-    inventory = load_inventory(ROOT / "inventories/lab")
+    inventory = load_inventory(ROOT / "inventories/lab", CloudInventory)
     for section, nodes in ((inventory.octavia, ["controller"]), (None, [])):
         changed = inventory.model_copy(update={"octavia": section})
         site = Site(changed, load_release(inventory.release), Secrets())

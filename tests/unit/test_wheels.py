@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stackspec import wheels as wheels_module
+from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import ActionError
 from stackspec.evidence import write_versions
 from stackspec.inventory import load_inventory
@@ -37,7 +38,7 @@ assert WHEELS is not None
 @pytest.fixture(scope="module")
 def site() -> Site:
     load_steps()
-    return Site(load_inventory(ROOT / "inventories/caracal"), RELEASE, NamedSecrets())
+    return Site(load_inventory(ROOT / "inventories/caracal", CloudInventory), RELEASE, NamedSecrets())
 
 
 def declared(site: Site, step: str) -> list:
@@ -83,7 +84,7 @@ class TestTable:
         load_steps()
         for name in ("epoxy-trixie", "caracal-jammy"):
             release = load_release(name)
-            guide = Site(load_inventory(ROOT / "inventories/guide"), release, NamedSecrets())
+            guide = Site(load_inventory(ROOT / "inventories/guide", CloudInventory), release, NamedSecrets())
             resources = [Packages("glance"), Service("glance-api")]
             assert release.wheels is None
             assert from_wheels(guide, resources) == resources
