@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from . import suite
+from .cloud_options import OPTIONS
 from .errors import ActionError, NodeError
 from .waiting import NotInTime
 from .which_cloud import ENVIRONMENT
@@ -17,8 +18,6 @@ NOT_REFUSED = "DID NOT RAISE"
 """How pytest begins to say that nothing was raised where a test wanted it."""
 STATEMENT = 200
 """Characters of a statement in a failure's first line."""
-OPTIONS = ("guest_image", "guest_user", "external_network", "volume_zone", "horizon_url", "skyline_url", "flavor")
-"""Options of this plugin that tell a test what the cloud has."""
 
 
 def kind_of(error: BaseException, nodeid: str) -> str:
@@ -66,8 +65,8 @@ def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:
     words = [f"OS_CLOUD={shlex.quote(cloud)}"] if cloud not in ("", ENVIRONMENT) else []
     words += [suite.command(nodeid), shlex.quote(nodeid)]
     words += ["--deploy", "-n0"] if deploying else []
-    for name in ("inventory", *OPTIONS):
-        value = getattr(option, name, None)
-        if value and (name, value) != ("guest_user", "cirros"):
-            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    for name, default in (("inventory", None), *((each.name, each.default) for each in OPTIONS)):
+        value = getattr(option, name.replace("-", "_"), None)
+        if value and value != default:
+            words += [f"--{name}", shlex.quote(str(value))]
     return " ".join(words)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from . import suite
+from .cloud_options import OPTIONS
 from .errors import InputError, StackspecError
 from .lanes import lane_of, late, needs_of, next_lane
 from .masking import mask
@@ -43,18 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--os-cloud", metavar="NAME", help="a cloud that exists: an entry of clouds.yaml (default: OS_CLOUD)"
     )
     group.addoption("--keep", action="store_true", help="keep what tests made in the cloud, for a look at it")
-    group.addoption("--guest-image", metavar="NAME", help="image of test servers (default: cirros)")
-    group.addoption("--guest-user", metavar="NAME", default="cirros", help="user to log in to test servers")
-    group.addoption(
-        "--external-network", metavar="NAME", help="network of floating addresses (default: provider, else the first)"
-    )
-    group.addoption(
-        "--volume-zone",
-        metavar="NAME",
-        help="availability zone of servers with volumes (default: the site's, else any)",
-    )
-    for name in ("horizon", "skyline"):
-        group.addoption(f"--{name}-url", metavar="URL", help=f"address of {name.capitalize()} (default: the site's)")
+    for each in OPTIONS:
+        group.addoption(f"--{each.name}", metavar=each.metavar, default=each.default, help=each.help)
     group.addoption(
         "--keep-runs",
         type=float,
@@ -65,7 +56,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "lanes", "workers that test beside a deployment, as with -n (default: 3; 0: one process does all)", default="3"
     )
-    group.addoption("--flavor", metavar="NAME", help="flavor of test servers (default: the smallest that fits)")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

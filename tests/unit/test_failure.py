@@ -8,6 +8,7 @@ import pytest
 from keystoneauth1.exceptions import ConnectFailure
 from openstack.exceptions import HttpException
 
+from stackspec.cloud_options import OPTIONS, Option
 from stackspec.errors import ActionError, NodeError
 from stackspec.events import EventLog
 from stackspec.failure import command_for, kind_of, sentence
@@ -45,6 +46,13 @@ def test_command_runs_the_one_test_with_the_same_cloud_and_guest() -> None:
     assert command_for(test, options(inventory="my site"), "", False) == f"./run '{test}' --inventory 'my site'"
     given = options(flavor="m1", guest_user="debian")
     assert command_for(test, given, "prod", False) == f"OS_CLOUD=prod ./run '{test}' --guest-user debian --flavor m1"
+
+
+@pytest.mark.parametrize("each", OPTIONS, ids=lambda each: each.name)
+def test_command_repeats_what_tests_were_told_of_the_cloud(each: Option, pytestconfig: pytest.Config) -> None:
+    key = each.name.replace("-", "_")
+    assert pytestconfig.getoption(key) == each.default, "an option of the command line"
+    assert command_for("a.py::b", options(**{key: "x"}), "", False).endswith(f" a.py::b --{each.name} x")
 
 
 SENTENCES = '''
