@@ -35,7 +35,7 @@ def render(events: Iterable[Event]) -> str:
         parts.numbers(run, page),
         parts.steps(run, page),
         parts.tests(run, page),
-        parts.screenshots(run, page),
+        parts.attached(run, page),
         parts.versions(run, page),
     ]
     word, line = run.verdict()
@@ -48,7 +48,7 @@ def render(events: Iterable[Event]) -> str:
 
 
 def sections(events: Iterable[Event]) -> list[str]:
-    """The fragments for pytest-html's summary: all but tests, log tails and pictures, which its own table has."""
+    """The fragments for pytest-html's summary: all but tests and their evidence, which its own table has."""
     run, page = Run.of(events), parts.Page(parts.PAGE // 2)
     first = parts.verdict(run) + parts.causes(run, page, attachments=False)
     rest = (parts.numbers(run, page), parts.steps(run, page), parts.versions(run, page))

@@ -132,7 +132,7 @@ def verdict(run: Run) -> str:
 
 
 def causes(run: Run, page: Page, attachments: bool) -> str:
-    """What failed, each with its error and, if `attachments`, its log tails and pictures."""
+    """What failed, each with its error and, if `attachments`, its evidence."""
     found = run.causes
     if not found:
         return ""
@@ -164,13 +164,14 @@ def _cause(run: Run, cause: Cause, page: Page, attachments: bool) -> str:
     if attachments:
         owners = [cause.nodeid] if cause.nodeid else [name for name in cause.blocked if name in run.tests]
         for nodeid in owners:
-            parts += [log_tail(item, page) for item in run.logs.get(nodeid, [])]
-            parts += [page.picture(event) for event in run.pictures.get(nodeid, [])]
+            parts += [evidence(each, page) for each in run.evidence.get(nodeid, [])]
     return f'<div class="cause">{"".join(parts)}</div>'
 
 
-def log_tail(item: Event, page: Page) -> str:
-    """The end of a log, folded."""
+def evidence(item: Event, page: Page) -> str:
+    """A picture, or the end of a text, folded."""
+    if "base64" in item:
+        return page.picture(item)
     title = str(item.get("title") or "log") + (f" on {item['node']}" if item.get("node") else "")
     return f"<details><summary>{safe(title)}</summary>{page.text(item.get('text', ''), LOG, head=0)}</details>"
 
@@ -258,15 +259,15 @@ def numbers(run: Run, page: Page) -> str:
     return f"<h2>Numbers</h2>{page.table(head, rows)}"
 
 
-def screenshots(run: Run, page: Page) -> str:
-    """What tests that did not fail have shown; those of a failed one stand with its cause."""
+def attached(run: Run, page: Page) -> str:
+    """Evidence of tests that did not fail; that of a failed one stands with its cause."""
     failed = {cause.nodeid for cause in run.causes}
     parts = []
-    for nodeid, events in run.pictures.items():
+    for nodeid, events in run.evidence.items():
         if nodeid not in failed:
-            pictures = "".join(page.picture(event) for event in events)
-            parts.append(f"<details><summary>{safe(nodeid)}</summary>{pictures}</details>")
-    return f"<h2>Screenshots</h2>{''.join(parts)}" if parts else ""
+            found = "".join(evidence(event, page) for event in events)
+            parts.append(f"<details><summary>{safe(nodeid)}</summary>{found}</details>")
+    return f"<h2>Evidence</h2>{''.join(parts)}" if parts else ""
 
 
 def versions(run: Run, page: Page) -> str:

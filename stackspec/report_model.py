@@ -49,8 +49,7 @@ class Run:
     :param packages: the newest event of each package transaction by node
     :param tests: the newest event of each test by node id
     :param versions: the versions event of each node
-    :param logs: log tails by node id of the failed test
-    :param pictures: screenshots by node id
+    :param evidence: texts and pictures by node id of the test that they are attached to
     :param samples: seconds that tests have measured, by what took them, in order of their first
     :param end: the end event; None when the run was killed or goes on
     :param last: time of the last sign of life, seconds since the epoch
@@ -61,8 +60,7 @@ class Run:
     packages: dict[str, Event] = field(default_factory=dict)
     tests: dict[str, Event] = field(default_factory=dict)
     versions: dict[str, Event] = field(default_factory=dict)
-    logs: dict[str, list[Event]] = field(default_factory=dict)
-    pictures: dict[str, list[Event]] = field(default_factory=dict)
+    evidence: dict[str, list[Event]] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
     end: Event | None = None
     last: float = 0.0
@@ -84,10 +82,8 @@ class Run:
                 run.tests[nodeid] = event
             elif kind == "versions":
                 run.versions[str(event.get("node"))] = event
-            elif kind == "logs":
-                run.logs.setdefault(nodeid, []).extend(event.get("items") or [])
-            elif kind == "screenshot":
-                run.pictures.setdefault(nodeid, []).append(event)
+            elif kind == "evidence":
+                run.evidence.setdefault(nodeid, []).append(event)
             elif kind == "measured":
                 run.samples.setdefault(str(event.get("what")), []).append(number(event.get("seconds")))
             elif kind == "end":

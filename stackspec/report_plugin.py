@@ -22,7 +22,7 @@ from .failure import NOT_REFUSED, command_for, kind_of, sentence
 from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
 from .plugin_keys import REQUEST
-from .report_html import Page, clip, log_tail
+from .report_html import Page, clip, evidence
 from .report_model import BAD_TESTS, Run, first_line
 from .step import STEPS
 
@@ -40,8 +40,10 @@ LIBRARIES = (
     "pydantic",
     "playwright",
 )
+EVIDENCE = "stackspec_evidence"
+"""Attribute of a phase's report: what was attached to the test, the logs of its failure among it."""
 TAIL = 100_000
-"""Characters of a log tail in the record; the page shows fewer."""
+"""Characters of an attached text in the record; the page shows fewer."""
 OUTPUT, OUTPUT_PASSED, OUTPUT_ALL = 40_000, 4_000, 1_200_000
 """Characters of error and output in pytest-html's table: of a failed test, of another, of all."""
 
@@ -82,8 +84,8 @@ class ReportPlugin:
         # Looking at what would run must leave no trace, and workers leave the record to the controller.
         self._records = not looks and not self._worker
         self._phases: dict[str, list[pytest.TestReport]] = {}
-        self._pictures: dict[str, list[dict[str, Any]]] = {}
-        self._attached = Page(1_200_000)
+        self._evidence: list[dict[str, Any]] = []
+        self._shown = Page(1_200_000)
         self._output_left = OUTPUT_ALL
         self._ended = False
 
@@ -92,10 +94,15 @@ class ReportPlugin:
         """The report that is written at the end of the run, beside the events."""
         return self.log.path.with_name("report.html")
 
-    def screenshot(self, nodeid: str, title: str, picture: bytes) -> None:
-        """Keep a picture (PNG or JPEG) for the report of the test `nodeid`."""
-        kept = {"title": title, "base64": b64encode(picture).decode()}
-        self._pictures.setdefault(nodeid, []).append(kept)
+    def attach(self, title: str, content: str | bytes, node: str = "") -> None:
+        """Keep evidence for the test that runs here now; the report has it, masked, whether the test fails or not.
+
+        :param title: what it is
+        :param content: a text, of which the last TAIL characters are kept, or a picture (PNG or JPEG)
+        :param node: the node that it is from
+        """
+        kept = {"text": content} if isinstance(content, str) else {"base64": b64encode(content).decode()}
+        self._evidence.append({"title": title, "node": node, **kept})
 
     def measured(self, what: str, seconds: float) -> None:
         """Record how long something took that has just ended.
@@ -133,7 +140,7 @@ class ReportPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a report the test's steps and, after a failure, its kind, how to see it again, log tails, pictures."""
+        """Add to a report the test's steps, its evidence and, after a failure, its kind and how to see it again."""
         found = yield
         if found.failed and call.excinfo is not None:
             told = {KIND: kind_of(call.excinfo.value, item.nodeid), AGAIN: self._again(item.nodeid)}
@@ -150,26 +157,29 @@ class ReportPlugin:
         if found.failed and self._gather is not None:
             extra[TEST_REQUEST] = item.stash.get(REQUEST, "")
             extra[REQUESTS] = requests_of(call.excinfo.value if call.excinfo is not None else None)
-            extra["stackspec_logs"] = self._tails(self._gather, found)
-            if logged := error_in(extra["stackspec_logs"]):
+            tails = self._tails(self._gather, found)
+            if logged := error_in(tails):
                 _add_to_first_line(found, logged)
-        if (found.failed or found.when == "teardown") and (pictures := self._pictures.pop(item.nodeid, [])):
-            extra["stackspec_pictures"] = mask_tree(pictures)
+            for tail in tails:
+                self.attach(tail["title"], tail["text"], tail["node"])
+        if found.failed or found.when == "teardown":
+            # Mask first: what is cut first may keep a piece of a secret.
+            extra[EVIDENCE] = [
+                {**each, "text": each["text"][-TAIL:]} if "text" in each else each for each in mask_tree(self._evidence)
+            ]
+            self._evidence.clear()
         return found
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record a phase; the last one completes the test."""
         if self._worker:
             return
-        logs, pictures = getattr(report, "stackspec_logs", []), getattr(report, "stackspec_pictures", [])
-        if logs or pictures:
-            self._attach(report, logs, pictures)
+        if found := getattr(report, EVIDENCE, []):
+            self._show(report, found)
         if not self._records:
             return
-        if logs:
-            self._write({"event": "logs", "nodeid": report.nodeid, "items": logs})
-        for picture in pictures:
-            self._write({"event": "screenshot", "nodeid": report.nodeid, **picture})
+        for each in found:
+            self._write({"event": "evidence", "nodeid": report.nodeid, **each})
         self._phases.setdefault(report.nodeid, []).append(report)
         if report.when == "teardown":
             phases = self._phases.pop(report.nodeid)
@@ -228,15 +238,14 @@ class ReportPlugin:
             found = gather(failure.nodeid, failure)
         except Exception as error:  # a node that is gone must not hide why the test failed
             found = [{"title": "log tails", "node": "", "text": f"cannot be read: {type(error).__name__}: {error}"}]
-        # Mask first: what is cut first may keep a piece of a secret.
-        return [{**item, "text": str(item.get("text") or "")[-TAIL:]} for item in mask_tree(found)]
+        masked: list[dict[str, Any]] = mask_tree(found)
+        return masked
 
     # ---- pytest-html
 
-    def _attach(self, report: pytest.TestReport, logs: list[dict[str, Any]], pictures: list[dict[str, Any]]) -> None:
-        tails = "".join(log_tail(item, self._attached) for item in logs)
-        images = "".join(self._attached.picture(each) for each in pictures)
-        content = f'<div class="stackspec">{tails}{images}</div>'
+    def _show(self, report: pytest.TestReport, found: list[dict[str, Any]]) -> None:
+        shown = "".join(evidence(each, self._shown) for each in found)
+        content = f'<div class="stackspec">{shown}</div>'
         extra = {"name": None, "format_type": "html", "content": content, "mime_type": None, "extension": None}
         vars(report)["extras"] = [*getattr(report, "extras", []), extra]
 

@@ -118,6 +118,16 @@ class FakePage:
         self.handlers[event] = handler
 
 
+class Report:
+    """Takes what is attached."""
+
+    def __init__(self):
+        self.attached = []
+
+    def attach(self, title, content):
+        self.attached.append((title, content))
+
+
 def answer(kind: str, status: int) -> SimpleNamespace:
     """A response as Playwright gives it."""
     return SimpleNamespace(status=status, url=f"http://d/{kind}", request=SimpleNamespace(resource_type=kind))
@@ -147,7 +157,7 @@ class TestWindow:
     def test_fails_for(self, event, given, said):
         """Each is told once, unless it is known."""
         page = FakePage()
-        window = Window(page)
+        window = Window(page, Report())
         for _ in range(2):
             page.handlers[event](given)
         with pytest.raises(pytest.fail.Exception, match="the last one http://d/p") as failure:
@@ -157,6 +167,13 @@ class TestWindow:
         page.handlers[event](given)
         window.known.append(said)
         window.check()
+
+    def test_picture(self):
+        """It is attached to the test at once."""
+        page, report = FakePage(), Report()
+        page.screenshot = lambda **options: b"page"
+        Window(page, report).picture("login page")
+        assert report.attached == [("login page", b"page")]
 
     @pytest.mark.parametrize(
         ("event", "given"),
@@ -170,7 +187,7 @@ class TestWindow:
     def test_bears(self, event, given):
         """What a page may do without a fault."""
         page = FakePage()
-        window = Window(page)
+        window = Window(page, Report())
         page.handlers[event](given)
         window.check()
 
@@ -201,7 +218,7 @@ def test_without_a_browser_the_message_says_what_to_install(monkeypatch):
     pytest.importorskip("playwright", reason="the extra `browser` is not installed")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(pytest.fail.Exception, match="apt-get install chromium fonts-dejavu-core"):
-        Chromium().window()
+        Chromium().window(Report())
 
 
 def test_without_the_client_the_message_says_what_to_install(monkeypatch):
@@ -216,4 +233,4 @@ def test_without_the_client_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.delitem(sys.modules, "playwright.sync_api", raising=False)
     with pytest.raises(pytest.fail.Exception, match=r"run \./run, or pip install 'stackspec\[browser\]'"):
-        Chromium().window()
+        Chromium().window(Report())

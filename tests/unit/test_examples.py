@@ -32,6 +32,7 @@ NODES = """
 from node_exporter import node_exporter
 from types import SimpleNamespace
 import pytest
+from stackspec.fixtures.report import report
 from stackspec.session import RUN
 
 @pytest.fixture(scope="session")
@@ -170,6 +171,7 @@ def test_evidence_is_in_the_report(exporter: Runs) -> None:
     exporter.pytest("--deploy", "test_load.py").assert_outcomes(passed=1)
     (page,) = exporter.path.glob("state/sites/*/runs/*/report.html")
     assert "load of three: 0.42" in page.read_text()
+    assert "metrics on three</summary><pre>node_load1 0.42" in page.read_text()
 
 
 def test_evidence_that_is_not_there(exporter: Runs) -> None:

@@ -171,8 +171,8 @@ def test_newer_events_replace_older_ones():
 def test_events_of_another_version_do_not_break_the_page():
     odd = [{"event": "new kind"}, {"event": "step"}, {"event": "test"}, {"event": "packages", "seconds": "many"}]
     odd += [
-        {"event": "logs", "nodeid": "a"},
-        {"event": "screenshot"},
+        {"event": "evidence", "nodeid": "a"},
+        {"event": "evidence", "base64": 1},
         {"event": "versions"},
         {"event": "step", "changes": ["x"]},
         {"event": "measured"},
@@ -189,9 +189,9 @@ def test_every_text_is_escaped_and_the_page_asks_for_nothing():
         {**step(evil, evil, "failed", error=evil, changes=1, diff=f"+{evil}\n"), "failed_at": evil},
         {"event": "packages", "node": evil, "count": 1, "state": "failed", "time": BEGIN, "seconds": 4, "error": evil},
         check(evil, "failed", reason=evil, longrepr=evil),
-        {"event": "logs", "nodeid": evil, "items": [texts]},
-        {"event": "screenshot", "nodeid": evil, "title": evil, "base64": 'AAAA" onload="x'},
-        {"event": "screenshot", "nodeid": evil, "title": evil, "base64": "AAAA"},
+        {"event": "evidence", "nodeid": evil, **texts},
+        {"event": "evidence", "nodeid": evil, "title": evil, "base64": 'AAAA" onload="x'},
+        {"event": "evidence", "nodeid": evil, "title": evil, "base64": "AAAA"},
         {"event": "measured", "what": evil, "seconds": 1.0},
         {"event": "versions", "node": evil, "packages": {evil: evil}, "kernel": evil, "os": evil},
         end(1),
@@ -211,7 +211,7 @@ def test_no_secret_is_on_the_page(secret):
         begin(argv=["pytest", text]),
         step("nova", state="failed", error=text, changes=1, diff=f"-{text}\n+{text}\n"),
         check(f"test[{secret}]", "failed", reason=text, longrepr=text),
-        {"event": "logs", "nodeid": f"test[{secret}]", "items": [{"title": text, "node": "n", "text": text}]},
+        {"event": "evidence", "nodeid": f"test[{secret}]", "title": text, "node": "n", "text": text},
         {"event": "versions", "node": text, "packages": {text: text}, "kernel": text, "os": text},
     ]
     for page in (render(events), "".join(sections(events))):
@@ -220,24 +220,22 @@ def test_no_secret_is_on_the_page(secret):
         assert "password=******" in page
 
 
-def test_logs_are_of_what_failed_and_pictures_of_all():
+def test_evidence_of_what_failed_is_with_its_cause_and_the_other_below():
     events = [
         begin(),
         check("bad", "failed", reason="no"),
-        {
-            "event": "logs",
-            "nodeid": "bad",
-            "items": [{"title": "nova-compute.log", "node": "compute01", "text": "trace"}],
-        },
-        {"event": "screenshot", "nodeid": "bad", "title": "login page", "base64": "QUJD"},
+        {"event": "evidence", "nodeid": "bad", "title": "nova-compute.log", "node": "compute01", "text": "trace"},
+        {"event": "evidence", "nodeid": "bad", "title": "login page", "base64": "QUJD"},
         check("good"),
-        {"event": "screenshot", "nodeid": "good", "title": "overview", "base64": "WFla"},
+        {"event": "evidence", "nodeid": "good", "title": "overview", "base64": "WFla"},
+        {"event": "evidence", "nodeid": "good", "title": "routes", "node": "compute01", "text": "default via"},
         end(1),
     ]
     page = render(events)
     assert "nova-compute.log on compute01" in page
     assert "QUJD" in page
-    assert page.index("QUJD") < page.index("<h2>Tests") < page.index("<h2>Screenshots") < page.index("WFla")
+    assert page.index("QUJD") < page.index("<h2>Tests") < page.index("<h2>Evidence") < page.index("WFla")
+    assert page.index("WFla") < page.index("routes on compute01") < page.index("default via")
     assert page.count("data:image/") == page.count("data:image/png") == 2
     assert "QUJD" not in "".join(sections(events))  # there they are in the row of the test
 
@@ -247,9 +245,7 @@ def test_the_page_stays_small_and_says_what_was_cut():
     events = [begin()]
     events += [step(f"s{n}", f"node{n % 9}", at=n, changes=20, diff="+" + text) for n in range(200)]
     events += [check(f"t{n}[{'x' * 900}]", "failed", at=n, reason=text, longrepr=text) for n in range(2500)]
-    events += [
-        {"event": "logs", "nodeid": events[-1]["nodeid"], "items": [{"title": "l", "node": "", "text": text}]}
-    ] * 30
+    events += [{"event": "evidence", "nodeid": events[-1]["nodeid"], "title": "l", "node": "", "text": text}] * 30
     packages = {f"package-{n}{'y' * 400}": "1" for n in range(4000)}
     events += [{"event": "versions", "node": "controller", "packages": packages}, end(1)]
     begun = time.monotonic()

@@ -117,6 +117,9 @@ def test_extras(extras, record_testsuite_property):
     extras.append(pytest_html.extras.html("<b>" + SECRET + "</b>"))
     extras.append(pytest_html.extras.json({{"password": SECRET}}))
     record_testsuite_property("password", SECRET)
+
+def test_attached(request):
+    request.config.plugin.attach("of " + SECRET, "attached " + SECRET)
 """
 
 
@@ -158,7 +161,7 @@ def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
 def test_no_secret_in_any_file_or_on_the_terminal(pytester, make, secret, words):
     folder = make(LEAKS.format(secret=secret), secret, PLAIN)
     result = run(pytester, *words)
-    result.assert_outcomes(failed=7, errors=2, skipped=1, xfailed=1, passed=4)
+    result.assert_outcomes(failed=7, errors=2, skipped=1, xfailed=1, passed=5)
     files = [Path("out.html"), Path("out.xml"), *folder.iterdir(), *Path().glob("out.log")]
     texts = {str(path): path.read_text() for path in files} | {"terminal": result.stdout.str() + result.stderr.str()}
     assert {path.name for path in files} >= {"out.html", "out.xml", "events.jsonl", "report.html"}
@@ -198,16 +201,17 @@ def test_outcomes_times_and_reasons_are_recorded(pytester, make):
         **dict.fromkeys(["test_chain", "test_group", "test_output"], "failed"),
         **dict.fromkeys(["test_skip", "test_xfail"], "skipped"),
         **dict.fromkeys(["test_teardown", "test_setup"], "error"),
-        **dict.fromkeys(["test_parameter[******]", "test_parameter[b]", "test_extras"], "passed"),
+        **dict.fromkeys(["test_parameter[******]", "test_parameter[b]", "test_extras", "test_attached"], "passed"),
     }
     assert tests["test_message"]["reason"] == "RuntimeError: url mysql://u:******@db"
     assert tests["test_skip"]["reason"] == "skip ******"
     assert tests["test_xfail"]["reason"] == "expected failure: expected ******"
     assert tests["test_message"]["start"] > 1e9
     assert "raise RuntimeError" in tests["test_message"]["longrepr"]
-    logs = {event["nodeid"].split("::")[1] for event in events if event["event"] == "logs"}
+    logs = {event["nodeid"].split("::")[1] for event in events if event.get("title") == "nova.log"}
     assert logs == {name for name, test in tests.items() if test["outcome"] in ("failed", "error")}
-    assert all(event["items"][0]["text"] == "tail of ******" for event in events if event["event"] == "logs")
+    found = [(event["title"], event["text"]) for event in events if event["event"] == "evidence"]
+    assert set(found) == {("nova.log", "tail of ******"), ("of ******", "attached ******")}
 
 
 def test_junit_says_what_the_steps_did(pytester, make):
@@ -225,7 +229,7 @@ def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(pytes
         """
         def test_page(request):
             print("x" * 1000)
-            request.config.plugin.screenshot(request.node.nodeid, "login page", b"picture")
+            request.config.plugin.attach("login page", b"picture")
             assert 0
         def test_good(request):
             print("y" * 100_000)
@@ -278,6 +282,42 @@ def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(pytester, m
 
 
 @pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
+def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(pytester, make, words):
+    """By a test or by what it uses, before, within and after it; whether it fails or not."""
+    folder = make(
+        """
+        import pytest
+        @pytest.fixture
+        def used(request):
+            attach = request.config.plugin.attach
+            attach("before", "made")
+            yield attach
+            attach("after", "gone", "compute01")
+        def test_good(used):
+            used("within", "x" * 100_000 + "end")
+        def test_bad(used):
+            used("picture", b"picture")
+            assert 0
+        def test_other():
+            pass
+        """
+    )
+    run(pytester, *words).assert_outcomes(passed=2, failed=1)
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for each in read(folder / "events.jsonl"):
+        if each["event"] == "evidence":
+            test = found.setdefault(each["nodeid"].split("::")[1], [])
+            test.append((each["title"], each["node"], each.get("text", each.get("base64"))))
+    before, after = ("before", "", "made"), ("after", "compute01", "gone")
+    assert found == {
+        "test_good": [before, ("within", "", "x" * 99_997 + "end"), after],
+        "test_bad": [before, ("picture", "", "cGljdHVyZQ=="), ("nova.log", "compute01", "tail of ******"), after],
+    }
+    for page in (Path("out.html").read_text(), (folder / "report.html").read_text()):
+        assert html.unescape(page).count("after on compute01</summary>") == 2
+
+
+@pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
 def test_what_tests_measure_is_in_the_record_and_on_the_page(pytester, make, words):
     """A sample is written when it is taken, also by a worker; what fails is none."""
     folder = make(
@@ -322,17 +362,16 @@ def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester, make):
         conftest.read_text().replace("    return [{", "    raise OSError('node is gone')\n    return [{")
     )
     run(pytester).assert_outcomes(failed=1)
-    (logs,) = (event for event in read(folder / "events.jsonl") if event["event"] == "logs")
-    assert logs["items"][0]["text"] == "cannot be read: OSError: node is gone"
+    (found,) = (event for event in read(folder / "events.jsonl") if event["event"] == "evidence")
+    assert found["text"] == "cannot be read: OSError: node is gone"
 
 
 def test_what_a_service_logged_is_in_the_first_line(pytester, make):
     folder = make("def test_a(): assert 0, 'the API answers 500'")
     logged = "2026-01-01 1 ERROR heat [req-0a1b2c3d-1111-2222-3333-444455556666] no table heat.event"
+    tail = {"title": "log", "node": "one", "text": logged}
     conftest = Path("conftest.py")
-    conftest.write_text(
-        conftest.read_text().replace("    return [{", f"    return [dict(node='one', text={logged!r})]\n    return [{{")
-    )
+    conftest.write_text(conftest.read_text().replace("    return [{", f"    return [{tail}]\n    return [{{"))
     run(pytester, "--junitxml=junit.xml").assert_outcomes(failed=1)
     (event,) = (each for each in read(folder / "events.jsonl") if each.get("outcome") == "failed")
     assert event["reason"] == "AssertionError: the API answers 500; one logs: no table heat.event"
