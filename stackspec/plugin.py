@@ -105,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[RUN].start()
+    session.config.stash[RUN].record.start()
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_EndUnrecorded(session), "stackspec-end")
 
@@ -186,7 +186,7 @@ class _EndUnrecorded:
         try:
             return (yield)
         except OSError as error:
-            self._run.lost(error)
+            self._run.record.lost(error)
             return None
 
     @pytest.hookimpl(trylast=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import secrets as random
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,25 +12,22 @@ from typing import Any
 
 import pytest
 
-from . import evidence, plan_output, waiting
+from . import evidence, plan_output
 from .cloud_inventory import load_site
-from .engine import STOPPED, Engine, Event
+from .engine import STOPPED, Engine
 from .errors import InputError, StackspecError
-from .events import EventLog, Tail, forget_runs
-from .lanes import BEGUN, LEADS, Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
+from .lanes import Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
 from .lock import Lock, who
 from .openstack.catalog import Catalog
 from .plugin_keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
 from .ports import Cloud, Platform
-from .progress import Progress
 from .reach import reach
 from .release_check import check_release
 from .report_plugin import ReportPlugin
 from .resources.base import Resource
-from .running import running
+from .run_record import RunRecord
 from .secrets import redact
 from .site import ImageBuilder, Site, check_config, default_inventory, state_directory
-from .status import Status
 from .step import STEPS, closure
 from .task import Finding, Task
 from .transport import Connections
@@ -75,8 +69,6 @@ class Run:
         if workerinput:
             self.id = workerinput.get("stackspec_run", self.id)
         self._worker = bool(workerinput)
-        self._lane = str((workerinput or {}).get("workerid", ""))
-        self._closed = threading.Event()
         self.lanes = bool(getattr(config.option, "numprocesses", None))
         self.deploying: bool = config.option.deploy
         self.planning: bool = config.option.plan
@@ -92,17 +84,13 @@ class Run:
         self._nodes: Connections | None = None
         self._problems: list[str] = []
         self._declared: list[Declared] | None = None
-        self._progress: Progress | None = None
-        self._status = Status(lambda line: self._tell({"event": "status", "text": line}))
-        self.log = EventLog(self.folder / "events.jsonl")
+        self.record = RunRecord(config, self.folder, self.id, self._halt)
         self._told = Claims(self.folder / "told" if self.lanes or self._worker else None)
         self._turns = Turns(self.folder / "turns")
         self._lock: Lock | None = None
-        self._leads = Lock(self.folder / LEADS)
-        self._unrecorded = ""
         self._here: str | None = None
         self.needs: dict[str, Needs] = {}
-        self.report = ReportPlugin(config, self.log, self._about(), self._gather, self.lost)
+        self.report = ReportPlugin(config, self.record.log, self._about(), self._gather, self.record.lost)
 
     def _about(self) -> dict[str, Any]:
         """What the report says of the run."""
@@ -144,36 +132,14 @@ class Run:
         base = self.site.state if self.site is not None and self.site.state is not None else state_directory()
         return base / "runs" / self.id
 
-    def start(self) -> None:
-        """Take hold of the terminal, before pytest captures what tests write to it, and say what is waited for."""
-        self._progress = Progress(self.config, lambda error: self.lost(error, "to the terminal"))
-        waiting.add_listener(self._waits)
-        if self._worker:
-            return
-        self.config.pluginmanager.register(self._status, "stackspec-status")
-        self._status.start()
-        if self.lanes:
-            threading.Thread(target=self._show_waits_of_workers, name="stackspec-waits", daemon=True).start()
-
     @property
     def unrecorded(self) -> str:
         """Why the run cannot go on: what it does cannot be recorded, or shown; empty while it can."""
-        return self._unrecorded or (self.engine.unrecorded if self.engine is not None else "")
+        return self.record.unrecorded or (self.engine.unrecorded if self.engine is not None else "")
 
-    def lost(self, error: OSError, what: str = "") -> None:
-        """Take note that something of the run cannot be written: it begins nothing more, and comes to its end.
-
-        :param what: what cannot be written, when it is no file that the error names
-        """
-        if self._worker:
-            return  # the controlling process meets the same, and ends the run
-        if not self._unrecorded:
-            what = what or str(error.filename or "a file of the run")
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "free space and start again" if full else "start again where it can be"
-            self._unrecorded = f"cannot write {what}: {error.strerror or error}; {advice}"
+    def _halt(self, why: str) -> None:
         if self.engine is not None and self.deploying:
-            self.engine.halt(self._unrecorded)
+            self.engine.halt(why)
 
     def publish(self, config: pytest.Config) -> None:
         """Leave in the stash what fixtures ask for."""
@@ -215,14 +181,14 @@ class Run:
             raise InputError(self.unrecorded)
         self._began = True
         if not self._worker and not self.planning:
-            forget_runs(self.folder.parent, self.config.option.keep_runs, running())
+            self.record.forget_others()
         if self.site is None:
             self.catalog.check()
             return
         if self._worker and self.deploying:
-            self.engine = self.config.stash[ENGINE] = Engine(self.site, steps, self._listen)
+            self.engine = self.config.stash[ENGINE] = Engine(self.site, steps, self.record.hear)
             nodes = {name: [node.name for node in STEPS[name].nodes(self.site)] for name in self.engine.steps}
-            self.followed = Followed(self.log.path, nodes)
+            self.followed = Followed(self.record.log.path, nodes)
             return
         if self.deploying and self.site.state is not None:
             lock = Lock(self.site.state / "lock")
@@ -237,12 +203,12 @@ class Run:
             self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
         ):
             return
-        engine = Engine(self.site, steps, self._listen)
+        engine = Engine(self.site, steps, self.record.hear)
         try:
             if self.deploying:
                 # First: what is found is what another deployment has left, and not what it is about to change.
                 engine.connections.open()
-                engine.connections.hold(who(self.id), self._says_of)
+                engine.connections.hold(who(self.id), self.record.says)
             engine.check_nodes()
         except StackspecError:
             engine.connections.close()
@@ -252,7 +218,7 @@ class Run:
             self.engine.survey()
             plan_output.show(self.engine.tasks, self.config)
         elif self.deploying:
-            self._status.plan(len(engine.tasks))
+            self.record.status.plan(len(engine.tasks))
             self._keep(self.site)
             self.engine.start()
 
@@ -263,11 +229,9 @@ class Run:
         """
         try:
             site.secrets.keep()
-            if self.lanes:
-                self._leads.take(who(self.id), f"run {self.id}")
-            self.log.write({"event": BEGUN})
+            self.record.deployment_begins()
         except OSError as error:
-            self.lost(error)
+            self.record.lost(error)
         if self.unrecorded:
             raise InputError(self.unrecorded)
 
@@ -286,42 +250,10 @@ class Run:
         sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
         images = site.inventory.all_images()
         sources = {image.source for (section, *_), image in images.items() if section in sections}
-        builders = platform.images(sources, self._say)
-        platform.up(self._say)
+        say = partial(self.record.says, "lab")
+        builders = platform.images(sources, say)
+        platform.up(say)
         return builders
-
-    def _say(self, text: str) -> None:
-        self._tell({"event": "says", "node": "lab", "text": text})
-
-    def _says_of(self, node: str, text: str) -> None:
-        self._tell({"event": "says", "node": node, "text": text})
-
-    def _waits(self, text: str) -> None:
-        """Say on the terminal what a test, or the end of the run, waits for."""
-        self._tell({"event": "waits", "text": text, "lane": self._lane})
-
-    def _show_waits_of_workers(self) -> None:
-        tail = Tail(self.log.path)
-        while not self._closed.wait(1):
-            for event in tail.read():
-                if event["event"] == "waits" and event.get("lane") and self._progress is not None:
-                    self._progress(event)
-
-    def _tell(self, event: Event) -> None:
-        with contextlib.suppress(OSError):  # which is noted there
-            self._listen(event)
-
-    def _listen(self, event: Event) -> None:
-        self._status.hear(event)
-        try:
-            self.log.write(event)
-        except OSError as error:
-            self.lost(error)
-            # Workers wait for events: none come any more.
-            self._leads.release()
-            raise
-        if self._progress is not None:
-            self._progress(event)
 
     # ---- tests
 
@@ -371,7 +303,7 @@ class Run:
         # Tests hold them by now; before the site was made ready there were none.
         connections = self.engine.connections if self.engine.connections.names() else None
         self._reach_site(load_site(self.site.file), ())
-        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self._listen, connections)
+        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self.record.hear, connections)
 
     def take_turn(self, item: pytest.Item) -> None:
         """In a worker: wait until no other lane disturbs what a test uses, or uses what it disturbs."""
@@ -482,9 +414,9 @@ class Run:
                 self._problems += [f"step failed: {name}" for name in sorted(failed) if name not in self._told]
         if self.engine is not None and not interrupted and not self.unrecorded:
             try:
-                evidence.write_versions(self.engine, self.log)
+                evidence.write_versions(self.engine, self.record.log)
             except OSError as error:
-                self.lost(error)
+                self.record.lost(error)
         if not interrupted and not self.planning:
             try:
                 self._problems += self._leftovers()
@@ -518,15 +450,13 @@ class Run:
 
     def close(self) -> None:
         """Close connections to nodes, and let go of the terminal."""
-        self._closed.set()
-        self._status.stop()
-        waiting.remove_listener(self._waits)
+        self.record.let_go()
         self._turns.give_back()
         if self.engine is not None:
             self.engine.connections.close()
         if self._nodes is not None:
             self._nodes.close()
-        self._leads.release()
+        self.record.close()
         if self._lock is not None:
             self._lock.release()
 

@@ -53,7 +53,7 @@ ROOMS = {
     "faults": Room("fault|fault_agent|fault_run", "tools core report"),
     # The only one that knows pytest's items and its stash: it wires the others.
     "run": Room(
-        "plugin|plugin_keys|session|lanes|progress|status|plan_output|evidence|failure|masking_plugin|report_plugin"
+        "plugin|plugin_keys|session|run_record|drift|admission|lanes|progress|status|plan_output|evidence|failure|masking_plugin|report_plugin"
         "|testinfra_backend",
         "tools core openstack reach report",
         PYTEST,
