@@ -326,7 +326,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
         # xdist takes a worker that ends for a crash, and starts it again.
-        config.stash[RUN].refuse(str(error))
+        config.stash[RUN].admission.refuse(str(error))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from .errors import InputError
 from .names import learn_names
 from .ports import Platform
 from .site import ImageBuilder, Site
+from .step import STEPS, closure
 
 Up = Callable[[Platform], dict[str, ImageBuilder]]
 """Brings a platform up, and returns builders of the images that it makes itself."""
@@ -46,6 +47,25 @@ def reach(site: Site, up: Up | None = None) -> tuple[Site, Platform | None]:
     ssh = site.inventory.ssh.model_copy(update={"config": lab.ssh_config})
     inventory = site.inventory.model_copy(update={"ssh": ssh})
     return replace(site, inventory=inventory, image_builders=builders, outside=outside), lab
+
+
+def bring_up(
+    platform: Platform, site: Site, steps: Sequence[str], say: Callable[[str], None]
+) -> dict[str, ImageBuilder]:
+    """Bring a platform up and, beside it, build the images that it makes itself.
+
+    A step that needs an image which is still being built waits for it.
+
+    :param steps: those that are to be done there
+    :param say: called with a line of progress now and then
+    :returns: builders of the images
+    """
+    # A section's image is for the steps of that section only.
+    sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
+    images = site.inventory.all_images()
+    builders = platform.images({image.source for (section, *_), image in images.items() if section in sections}, say)
+    platform.up(say)
+    return builders
 
 
 def _outside() -> Callable[[Callable[[], Any]], Any]:

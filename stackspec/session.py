@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets as random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,46 +12,29 @@ from typing import Any
 import pytest
 
 from . import evidence, plan_output
+from .admission import Admission
 from .cloud_inventory import load_site
-from .engine import STOPPED, Engine
+from .drift import Declared, declared_on, finding_of
+from .engine import Engine
 from .errors import InputError, StackspecError
 from .lanes import Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
 from .lock import Lock, who
 from .openstack.catalog import Catalog
 from .plugin_keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
 from .ports import Cloud, Platform
-from .reach import reach
+from .reach import bring_up, reach
 from .release_check import check_release
 from .report_plugin import ReportPlugin
-from .resources.base import Resource
 from .run_record import RunRecord
 from .secrets import redact
-from .site import ImageBuilder, Site, check_config, default_inventory, state_directory
-from .step import STEPS, closure
-from .task import Finding, Task
+from .site import Site, check_config, default_inventory, state_directory
+from .step import STEPS
+from .task import Finding
 from .transport import Connections
 from .which_cloud import which_cloud
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """The run, in the stash."""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A resource that a step declares for a node; the drift test's parameter."""
-
-    task: Task
-    index: int
-
-    @property
-    def resource(self) -> Resource:
-        """The resource itself."""
-        return self.task.resources[self.index]
-
-    @property
-    def id(self) -> str:
-        """Readable id of the test."""
-        return f"{self.task.node.name}-{self.task.step.name}-{self.resource.title.replace(' ', '_')}"
 
 
 class Run:
@@ -78,14 +60,12 @@ class Run:
         self.lab: Platform | None = None
         self.followed: Followed | None = None
         self._began = False
-        self._refused = ""
-        self._refusal_told = False
         self._joined = self._surveying = False
         self._nodes: Connections | None = None
         self._problems: list[str] = []
         self._declared: list[Declared] | None = None
         self.record = RunRecord(config, self.folder, self.id, self._halt)
-        self._told = Claims(self.folder / "told" if self.lanes or self._worker else None)
+        self.admission = Admission(Claims(self.folder / "told" if self.lanes or self._worker else None))
         self._turns = Turns(self.folder / "turns")
         self._lock: Lock | None = None
         self._here: str | None = None
@@ -104,7 +84,7 @@ class Run:
         """What nodes logged while a test failed, and every line that carries the id of a request it names."""
         if self.engine is not None:
             return evidence.gather(self.engine.connections, report, self.engine.site)
-        if self.site is None or self.planning or not self._began or self._refused:
+        if self.site is None or self.planning or not self._began or self.admission.refused:
             return []
         if self._nodes is None:
             # A run of the APIs' tests alone needs the nodes only now.
@@ -160,12 +140,7 @@ class Run:
     def declared(self) -> list[Declared]:
         """Every resource of every step on every node of the site."""
         if self._declared is None:
-            self._declared = []
-            if self.site is not None:
-                for name in closure(STEPS):
-                    for node in STEPS[name].nodes(self.site):
-                        task = Task(STEPS[name], node, STEPS[name].resources(self.site, node))
-                        self._declared += [Declared(task, index) for index in range(len(task.resources))]
+            self._declared = declared_on(self.site) if self.site is not None else []
         return self._declared
 
     # ---- begin
@@ -237,29 +212,12 @@ class Run:
 
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
-        site, self.lab = reach(site, partial(self._up, site, steps) if self.deploying else None)
+        up = partial(bring_up, site=site, steps=steps, say=partial(self.record.says, "lab"))
+        site, self.lab = reach(site, up if self.deploying else None)
         self.site = self.config.stash[SITE] = site
         self.catalog = Catalog(site, self.cloud)
 
-    def _up(self, site: Site, steps: Sequence[str], platform: Platform) -> dict[str, ImageBuilder]:
-        """Bring the platform up and, beside it, build the images that it makes itself.
-
-        A step that needs an image which is still being built waits for it.
-        """
-        # A section's image is for the steps of that section only.
-        sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
-        images = site.inventory.all_images()
-        sources = {image.source for (section, *_), image in images.items() if section in sections}
-        say = partial(self.record.says, "lab")
-        builders = platform.images(sources, say)
-        platform.up(say)
-        return builders
-
     # ---- tests
-
-    def refuse(self, reason: str) -> None:
-        """Fail the first test that needs a step with `reason` and skip the others, where the run cannot be ended."""
-        self._refused = reason
 
     def wait(self, steps: Sequence[str]) -> None:
         """Wait until the steps are done, failed or blocked."""
@@ -274,7 +232,7 @@ class Run:
                     waiting_for.wait(each)
         except StackspecError as error:
             # In a worker: the controlling process is gone, or what it has made ready cannot be used.
-            self.refuse(str(error))
+            self.admission.refuse(str(error))
 
     def halt(self) -> None:
         """Begin no more steps: no more tests come that need them."""
@@ -312,7 +270,7 @@ class Run:
             try:
                 self._turns.take(item.nodeid, self.needs[item.nodeid])
             except OSError as error:
-                self.refuse(f"cannot write {error.filename}: {error.strerror}")
+                self.admission.refuse(f"cannot write {error.filename}: {error.strerror}")
 
     def items_here(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """Those of `items` that this process tests now: a worker's lane, else all."""
@@ -334,30 +292,17 @@ class Run:
 
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
-        if self._refused and steps:
-            if not self._refusal_told:
-                self._refusal_told = True
-                pytest.fail(self._refused, pytrace=False)
-            pytest.skip(self._refused.splitlines()[0])
+        if steps:
+            self.admission.by_run()
         if self.engine is None or not self.deploying:
             return
         for name in steps:
-            cause = self._failure(name)
-            if cause is None:
-                continue
-            if cause.first != STOPPED and self._told.claim(cause.name):
-                pytest.fail(cause.text, pytrace=False)
-            pytest.skip(f"blocked by {cause.name}: {cause.first}")
+            self.admission.by_step(self._failure(name))
 
     def admit_user(self) -> None:
-        """Let a test log in to a cloud that exists: the first that cannot says why, the others are skipped for it.
-
-        A deployment's keystone has proved it in its own step.
-        """
-        if not self.deploying and (refusal := self.catalog.refusal()):
-            if self._told.claim("login"):
-                pytest.fail(refusal, pytrace=False)
-            pytest.skip(f"blocked by keystone: {refusal}")
+        """Let a test log in, or fail or skip it; a deployment's keystone has proved it in its own step."""
+        if not self.deploying:
+            self.admission.by_login(self.catalog.refusal())
 
     def _failure(self, step: str) -> Cause | None:
         if self.followed is not None:
@@ -377,10 +322,7 @@ class Run:
             pytest.skip(f"service {provides} is not in this cloud")
 
     def finding(self, declared: Declared) -> Finding:
-        """What the engine found for a declared resource, after it was applied or on a check.
-
-        A change that only follows from another is left out, so that one difference is one failure.
-        """
+        """What the engine found for a declared resource, after it was applied or on a check."""
         assert self.engine is not None
         if self.followed is not None:
             # The controlling process verified each step when it was done; a worker looks once more, after the last.
@@ -390,10 +332,7 @@ class Run:
                 self._enter_again()
         if self.followed is not None or not self.deploying:
             self.engine.survey()
-        wanted = declared.task
-        task = self.engine.on_node[wanted.node.name][wanted.step.name]
-        found = task.findings[declared.index]
-        return Finding(found.resource, [change for change in found.changes if not change.follows])
+        return finding_of(self.engine, declared)
 
     # ---- end
 
@@ -411,7 +350,7 @@ class Run:
             if not interrupted:
                 self.engine.join()
                 failed = {task.name for task in self.engine.tasks if task.state == "failed"}
-                self._problems += [f"step failed: {name}" for name in sorted(failed) if name not in self._told]
+                self._problems += [f"step failed: {name}" for name in sorted(failed) if name not in self.admission.told]
         if self.engine is not None and not interrupted and not self.unrecorded:
             try:
                 evidence.write_versions(self.engine, self.record.log)

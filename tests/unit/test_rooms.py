@@ -39,7 +39,7 @@ ROOMS = {
     ),
     # The engine: a site is planned, changed and looked at.
     "core": Room(
-        r"site|inventory|release|release_check|step|task|engine|schedule|precheck|transport|node_agent|ledger|names|wheels|ports"
+        r"site|inventory|release|release_check|step|task|engine|drift|schedule|precheck|transport|node_agent|ledger|names|wheels|ports"
         r"|resources(\..+)?",
         "tools",
     ),
@@ -53,7 +53,7 @@ ROOMS = {
     "faults": Room("fault|fault_agent|fault_run", "tools core report"),
     # The only one that knows pytest's items and its stash: it wires the others.
     "run": Room(
-        "plugin|plugin_keys|session|run_record|drift|admission|lanes|progress|status|plan_output|evidence|failure|masking_plugin|report_plugin"
+        "plugin|plugin_keys|session|run_record|admission|lanes|progress|status|plan_output|evidence|failure|masking_plugin|report_plugin"
         "|testinfra_backend",
         "tools core openstack reach report",
         PYTEST,
