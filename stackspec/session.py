@@ -8,7 +8,7 @@ import secrets as random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from .secrets import redact
 from .site import ImageBuilder, Site, check_config, default_inventory, load_site, state_directory
 from .status import Status
 from .step import STEPS, closure
+from .store import Bundle
 from .task import Finding, Task
 from .transport import Connections
 from .which_cloud import which_cloud
@@ -272,6 +273,8 @@ class Run:
 
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
+        if self.config.option.bundle:
+            site = replace(site, store=Bundle(Path(self.config.option.bundle)))
         site, self.lab = reach(site, partial(self._up, site, steps) if self.deploying else None)
         self.site = self.config.stash[SITE] = site
         self.catalog = Catalog(site, self.cloud)
@@ -285,7 +288,7 @@ class Run:
         sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
         images = site.inventory.all_images()
         sources = {image.source for (section, *_), image in images.items() if section in sections}
-        builders = platform.images(sources, self._say)
+        builders = platform.images(sources, self._say, begin=site.store.fetches)
         platform.up(self._say)
         return builders
 
