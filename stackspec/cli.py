@@ -1,4 +1,4 @@
-"""The command `stackspec`: inventories, tests, the lab, reports of runs, cleanup of clouds, and faults."""
+"""The command `stackspec`: inventories, tests, the lab, bundles, reports of runs, cleanup of clouds, and faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import InputError, StackspecError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
-    from . import cleanup, compare, fault_command, init, report, suite
+    from . import bundle_command, cleanup, compare, fault_command, init, report, suite
     from .lab import cli as lab
 
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lab.add_parser(commands)
     report.add_parser(commands)
     compare.add_parser(commands)
+    bundle_command.add_parser(commands)
     cleanup.add_parser(commands)
     fault_command.add_parser(commands)
     words = sys.argv[1:] if arguments is None else list(arguments)

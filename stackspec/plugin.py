@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
     group.addoption("--plan", action="store_true", help="print what --deploy would change, and touch nothing")
     group.addoption("--inventory", metavar="PATH", help="the site (default: the embedded lab)")
+    group.addoption("--bundle", metavar="DIRECTORY", help="take from it alone what would be fetched (stackspec bundle)")
     group.addoption(
         "--os-cloud", metavar="NAME", help="a cloud that exists: an entry of clouds.yaml (default: OS_CLOUD)"
     )

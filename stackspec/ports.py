@@ -19,10 +19,13 @@ class Platform(Protocol):
     def is_up(self) -> bool:
         """Whether every node runs."""
 
-    def images(self, wanted: Collection[str], say: Callable[[str], None]) -> dict[str, ImageBuilder]:
+    def images(
+        self, wanted: Collection[str], say: Callable[[str], None], begin: bool = True
+    ) -> dict[str, ImageBuilder]:
         """Begin to build those of the `wanted` images that the platform makes itself; a builder waits for its image.
 
         :param say: called with a line of progress now and then
+        :param begin: False: an image is built when its builder is called, if ever
         """
 
     def up(self, say: Callable[[str], None]) -> None:

@@ -63,7 +63,8 @@ def bring_up(
     # A section's image is for the steps of that section only.
     sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
     images = site.inventory.all_images()
-    builders = platform.images({image.source for (section, *_), image in images.items() if section in sections}, say)
+    sources = {image.source for (section, *_), image in images.items() if section in sections}
+    builders = platform.images(sources, say, begin=site.store.fetches)
     platform.up(say)
     return builders
 

@@ -28,11 +28,19 @@ class ReleaseValue:
 
 
 class Distribution(BaseModel):
-    """ID and VERSION_ID of /etc/os-release."""
+    """What a distribution is.
+
+    :param id: ID of /etc/os-release
+    :param version: VERSION_ID there
+    :param python: version of its python3, such as "3.13"
+    :param glibc: version of its C library; with `python` it chooses the wheels of a bundle, for which no node is asked
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
     version: str
+    python: str = ""
+    glibc: str = ""
 
 
 class Unit(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets as random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .run_record import RunRecord
 from .secrets import redact
 from .site import Site, check_config, default_inventory, state_directory
 from .step import STEPS
+from .store import Bundle
 from .task import Finding
 from .transport import Connections
 from .which_cloud import which_cloud
@@ -212,6 +214,8 @@ class Run:
 
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
+        if self.config.option.bundle:
+            site = replace(site, store=Bundle(Path(self.config.option.bundle)))
         up = partial(bring_up, site=site, steps=steps, say=partial(self.record.says, "lab"))
         site, self.lab = reach(site, up if self.deploying else None)
         self.site = self.config.stash[SITE] = site

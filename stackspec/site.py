@@ -16,6 +16,7 @@ from .image_format import wrong_format
 from .inventory import BUILT_IMAGES, Inventory, Network, Node, load_inventory
 from .release import Release, load_release
 from .secrets import Secrets
+from .store import Store
 from .yaml_file import YamlSource, read_yaml
 
 
@@ -60,6 +61,7 @@ class Site:
     :param state: folder of the site's own state; None for a plan without state
     :param file: the inventory's
     :param image_builders: make the images that are not fetched
+    :param store: where files from elsewhere are taken
     :param outside: calls a function where this machine's own network is, from which a lab's is kept apart
     """
 
@@ -69,6 +71,7 @@ class Site:
     state: Path | None = None
     file: Path = Path("site.yaml")
     image_builders: Mapping[str, ImageBuilder] = field(default_factory=dict)
+    store: Store = field(default_factory=Store)
     outside: Callable[[Callable[[], Any]], Any] = lambda call: call()
 
     @property

@@ -54,8 +54,8 @@ def folder_of(wheels: Wheels) -> str:
     return f"{wheels.path}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]}"
 
 
-def archive(wheels: Wheels) -> bytes:
-    """The environment as a compressed tar archive; made once and kept in the cache.
+def archive(wheels: Wheels) -> Path:
+    """The file of the environment, a compressed tar archive; made once and kept in the cache.
 
     :param wheels: what it is made of
     :raises ActionError: the requirements do not resolve, cannot be fetched, or one of them had to be compiled
@@ -73,7 +73,7 @@ def archive(wheels: Wheels) -> bytes:
                 (work / "archive").rename(final)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-    return final.read_bytes()
+    return final
 
 
 def _make(wheels: Wheels, folder: str, work: Path) -> None:

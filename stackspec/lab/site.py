@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..errors import ActionError
@@ -72,13 +73,23 @@ class Lab:
             state = snapshots.finish(self.folder, self.spec, self.folder.read(), self._halt)
             self._boot(state, say)
 
-    def images(self, wanted: Collection[str], say: Callable[[str], None] = print) -> dict[str, ImageBuilder]:
+    def images(
+        self, wanted: Collection[str], say: Callable[[str], None] = print, begin: bool = True
+    ) -> dict[str, ImageBuilder]:
         """Begin to build those of the `wanted` images that the lab makes itself; a builder waits for its image.
 
         Threads that begin here stay outside of the lab's network, where packages can be had: call it before `enter`.
+
+        :param begin: False: an image is built when its builder is called, if ever
         """
         recipes = [recipe for recipe in (TEST_GUEST, TEST_AMPHORA) if recipe.name in wanted]
-        return {each.name: ImageBuilder(each.path(self.cache).name, self._beside(each, say)) for each in recipes}
+        return {
+            each.name: ImageBuilder(
+                each.path(self.cache).name,
+                self._beside(each, say) if begin else partial(each.build, self.cache, say),
+            )
+            for each in recipes
+        }
 
     def _beside(self, recipe: Recipe, say: Callable[[str], None]) -> Callable[[], Path]:
         """Build an image in a thread that the run's end does not wait for; what is returned waits for the image."""

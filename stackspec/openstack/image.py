@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .. import inventory
 from ..errors import ActionError
 from ..image_format import wrong_format
 from ..resources.base import Context, Difference
 from ..site import Site, cache_directory
+from ..store import Part
 from .api_object import ApiObject, compare, not_ours
 from .cloud import Cloud
 
@@ -55,6 +57,13 @@ class Image(ApiObject):
         if source and made_of and made_of != source:
             differences.append(Difference(f"source of {self.title}", source, made_of))
         return differences
+
+    def parts(self, site: Site) -> list[Part]:
+        part = _part(site, self.name, self.image)
+        return [part] if part is not None else []
+
+    def obstacles(self, context: Context) -> list[str]:
+        return self.lacking(context.site)
 
     def prepare(self, context: Context) -> None:
         image_file(context.site, self.name, self.image)
@@ -110,12 +119,23 @@ def image_file(site: Site, name: str, image: inventory.Image) -> Path:
 
     :raises ActionError: the download failed or is not what the inventory's checksum or format says
     """
+    part = _part(site, name, image)
+    return site.store.take(part) if part is not None else _checked(site.folder / image.source, name, image)
+
+
+def _part(site: Site, name: str, image: inventory.Image) -> Part | None:
+    """An image that is built or downloaded; None for one that the inventory has as a file."""
     if image.source in site.image_builders:
-        path = site.image_builders[image.source].build()
-    elif "://" not in image.source:
-        path = site.folder / image.source
-    else:
-        path = _download(name, image)
+        builder = site.image_builders[image.source]
+        return Part(f"images/{builder.file_name}", f"image {name}", lambda: _checked(builder.build(), name, image))
+    if "://" not in image.source:
+        return None
+    made_of = hashlib.sha256(f"{image.source}{image.checksum or ''}".encode()).hexdigest()[:12]
+    file_name = f"{made_of}-{Path(urlsplit(image.source).path).name}"
+    return Part(f"images/{file_name}", f"image {name}", lambda: _checked(_download(name, image), name, image))
+
+
+def _checked(path: Path, name: str, image: inventory.Image) -> Path:
     if wrong := wrong_format(path, image.disk_format):
         raise ActionError(f"check image {name}", output=f"{wrong} (from {image.source})")
     return path

@@ -17,6 +17,7 @@ from .actions import NodeAction
 
 if TYPE_CHECKING:
     from ..inventory import Node
+    from ..store import Part
     from ..transport import Connections
 
 RunnerAction = Callable[[], object]
@@ -202,6 +203,14 @@ class Resource(ABC):
     def paths(self, site: Site) -> tuple[str, ...]:
         """Files that it manages, which services of the same step read."""
         return ()
+
+    def parts(self, site: Site) -> Iterable[Part]:
+        """Files from elsewhere that it needs, which a bundle of the site has."""
+        return ()
+
+    def lacking(self, site: Site) -> list[str]:
+        """Of `parts`, what cannot be had, in words."""
+        return [text for part in self.parts(site) for text in site.store.lacks(part)]
 
     def obstacles(self, context: Context) -> list[str]:
         """What on the node forbids it: looked for on all nodes before anything is touched."""

@@ -12,6 +12,7 @@ from typing import ClassVar
 from ..inventory import Node
 from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
+from ..store import Part
 from ..wheels import COMMANDS, COMPILED, archive, folder_of
 from .actions import Execute, Write
 from .base import Change, Context, Difference, Query, Resource, file, run
@@ -158,8 +159,14 @@ class Environment(Resource):
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return [file(self.stamp), self._astray(), run(*_PYTHON), self._room()]
 
+    def parts(self, site: Site) -> list[Part]:
+        wheels = site.release.wheels
+        assert wheels is not None
+        name = f"environments/{PurePosixPath(self.path).name}.tar.gz"
+        return [Part(name, f"the environment of {site.release.name}", lambda: site.outside(lambda: archive(wheels)))]
+
     def obstacles(self, context: Context) -> list[str]:
-        wheels, found = context.site.release.wheels, []
+        wheels, found = context.site.release.wheels, self.lacking(context.site)
         assert wheels is not None
         python = str(context.facts[run(*_PYTHON)]["out"]).strip()
         if python != wheels.python:
@@ -183,10 +190,9 @@ class Environment(Resource):
             target = f"{self.path}/bin"
             differences = tuple(Difference(f"{_LINKS}/{name}", f"{target}/{name}", "otherwise") for name in names)
             return [Change(f"link commands of {self.path}", differences, "", (link,))]
-        wheels = context.site.release.wheels
-        assert wheels is not None
+        (part,) = self.parts(context.site)
         # By itself first, so that nothing is sent to the node when it fails, and with what is sent once more.
-        fetch = functools.cache(lambda: context.site.outside(lambda: archive(wheels)))
+        fetch = functools.cache(lambda: context.site.store.take(part).read_bytes())
         bundle = Write(f"{self.path}.tar.gz", fetch, 0o600)
         script = self._unpack_script
         unpack = Execute(("sh", "-c", script), timeout=1800.0, what=f"unpack {self.path}", show=script)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import shlex
 import shutil
 import subprocess
@@ -17,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import ActionError
+from ..errors import ActionError, InputError
 from ..inventory import Node
 from ..secrets import redact
 from ..site import Site, cache_directory
+from ..store import Part
 from .actions import Execute, Write
 from .base import Change, Context, Difference, Query, Resource, file, run
 
@@ -34,6 +34,8 @@ _VERSIONS = (
     "print('python ' + '.'.join(map(str, sys.version_info[:2])))\n"
     "for name in sys.argv[1:]: print(name + '==' + d(name).version)"
 )
+_MACHINE = "x86_64"
+"""Of the nodes for which a bundle is made."""
 _STAMP = ".stackspec"
 _OLDEST_GLIBC = 5
 """Of manylinux_2_5, the first of these platforms."""
@@ -77,8 +79,32 @@ class Venv(Resource):
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return [self._installed(), run(*_PLATFORM), file(self.stamp)]
 
+    def _part(self, site: Site, platform: list[str]) -> Part:
+        python, system = ".".join(platform[:2]), " with glibc ".join(platform[2:])
+        return Part(
+            f"wheels/{_file_name(self.requirements, platform)}",
+            f"wheels of {' '.join(self.requirements)} for Python {python} on {system}",
+            lambda: site.outside(lambda: wheels(self.requirements, platform)),
+        )
+
+    def parts(self, site: Site) -> list[Part]:
+        """For nodes as the release table describes them.
+
+        :raises InputError: it does not
+        """
+        distribution = site.release.distribution
+        if not distribution.python or not distribution.glibc:
+            raise InputError(
+                f"releases/{site.release.name}.yaml: distribution: python and glibc are missing, by which the wheels "
+                "of a bundle are chosen"
+            )
+        return [self._part(site, [*distribution.python.split("."), _MACHINE, distribution.glibc])]
+
+    def obstacles(self, context: Context) -> list[str]:
+        return context.site.store.lacks(self._part(context.site, _platform(context)))
+
     def changes(self, context: Context) -> list[Change]:
-        platform = str(context.facts[run(*_PLATFORM)]["out"]).split()
+        platform = _platform(context)
         python = ".".join(platform[:2])
         found = str(context.facts[self._installed()]["out"]).splitlines()
         # An installation that was killed has its applications, perhaps, and no stamp.
@@ -90,7 +116,8 @@ class Venv(Resource):
         if not differences:
             return []
         # By itself first, so that nothing is sent to the node when it fails, and with what is sent once more.
-        fetch = functools.cache(lambda: context.site.outside(lambda: wheels(self.requirements, platform)))
+        part = self._part(context.site, platform)
+        fetch = functools.cache(lambda: context.site.store.take(part).read_bytes())
         bundle = Write(f"{self.path}.tar", fetch, 0o600)
         what = f"install {' '.join(self.requirements)}"
         install = Execute(("sh", "-c", self._script), timeout=900.0, what=what, show=self._script)
@@ -114,8 +141,19 @@ class Venv(Resource):
         )
 
 
-def wheels(requirements: Iterable[str], platform: list[str]) -> bytes:
-    """The requirements and all that they need, as a tar archive of wheels; fetched once and kept in the cache.
+def _platform(context: Context) -> list[str]:
+    """Of the node: Python's two version numbers, the machine, the version of glibc."""
+    return str(context.facts[run(*_PLATFORM)]["out"]).split()
+
+
+def _file_name(requirements: Iterable[str], platform: list[str]) -> str:
+    asked = list(requirements)
+    name = hashlib.sha256("\n".join([*asked, *platform]).encode()).hexdigest()[:12]
+    return f"{asked[0].split('==')[0]}-{name}.tar"
+
+
+def wheels(requirements: Iterable[str], platform: list[str]) -> Path:
+    """The file of the requirements and all that they need, a tar archive of wheels; fetched once, kept in the cache.
 
     :param platform: of the node: Python's two version numbers, the machine, the version of glibc
     :raises ActionError: pip could not get them
@@ -127,23 +165,21 @@ def wheels(requirements: Iterable[str], platform: list[str]) -> bytes:
             output=f"the node's python3 says {' '.join(platform) or 'nothing'}",
             advice="wheels are for CPython on a Linux with glibc; install python3 there",
         )
-    name = hashlib.sha256("\n".join([*asked, *platform]).encode()).hexdigest()[:12]
-    folder = cache_directory() / "wheels" / f"{asked[0].split('==')[0]}-{name}"
+    final = cache_directory() / "wheels" / _file_name(asked, platform)
     with _FETCHING:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        if not final.is_file():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
             try:
-                _download(asked, platform, part)
-                part.rename(folder)
-            except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for wheel in sorted(folder.iterdir()):
-            archive.add(wheel, wheel.name)
-    return stream.getvalue()
+                (work / "wheels").mkdir()
+                _download(asked, platform, work / "wheels")
+                with tarfile.open(work / final.name, mode="w") as archive:
+                    for wheel in sorted((work / "wheels").iterdir()):
+                        archive.add(wheel, wheel.name)
+                (work / final.name).rename(final)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    return final
 
 
 def _download(requirements: list[str], platform: list[str], folder: Path) -> None:

@@ -39,7 +39,7 @@ ROOMS = {
     ),
     # The engine: a site is planned, changed and looked at.
     "core": Room(
-        r"site|inventory|release|release_check|step|task|engine|drift|schedule|precheck|transport|node_agent|ledger|names|wheels|ports"
+        r"site|inventory|release|release_check|step|task|engine|drift|schedule|precheck|transport|node_agent|ledger|names|store|wheels|ports"
         r"|resources(\..+)?",
         "tools",
     ),
@@ -58,7 +58,9 @@ ROOMS = {
         "tools core openstack reach report",
         PYTEST,
     ),
-    "commands": Room("cli|cleanup|fault_command|init|survey", "tools core openstack lab reach report faults", CLIENTS),
+    "commands": Room(
+        "cli|bundle_command|cleanup|fault_command|init|survey", "tools core openstack lab reach report faults", CLIENTS
+    ),
     "steps": Room(r"steps(\..+)?", "tools core openstack"),
     "fixtures": Room(r"fixtures(\..+)?", "tools core openstack lab run report", (*CLIENTS, *PYTEST)),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import tarfile
 import threading
@@ -65,10 +64,15 @@ class TestVenv:
         found = change(APPLICATION)
         assert len(differences(found)) == 3
 
-    def test_wheels_are_fetched_outside_and_sent(self, site, monkeypatch):
+    def test_wheels_are_fetched_outside_and_sent(self, site, monkeypatch, tmp_path):
         """What the controlling machine fetches is in the message to the node, which makes the environment offline."""
         calls = []
-        monkeypatch.setattr(venv, "wheels", lambda wanted, platform: b"tar of " + repr((wanted, platform)).encode())
+
+        def wheels(wanted, platform):
+            (tmp_path / "tar").write_text(f"tar of {wanted} {platform}")
+            return tmp_path / "tar"
+
+        monkeypatch.setattr(venv, "wheels", wheels)
         site = replace(site, outside=lambda call: calls.append("outside") or call())
         (change,) = APPLICATION.changes(context(site, site.controller, installed()))
         fetch, *actions = change.actions
@@ -109,7 +113,7 @@ class TestWheels:
 
     def test_for_the_node_s_python_and_platform(self, monkeypatch):
         calls = self.pip(monkeypatch)
-        with tarfile.open(fileobj=io.BytesIO(venv.wheels(["app==1.2"], PLATFORM))) as archive:
+        with tarfile.open(venv.wheels(["app==1.2"], PLATFORM)) as archive:
             assert archive.getnames() == ["app-1.2-py3-none-any.whl"]
         (command,) = calls
         text = " ".join(command)
