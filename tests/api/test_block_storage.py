@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import all_work
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
-
 from stackspec.plugin_keys import SITE
 from stackspec.secrets import redact
 from stackspec.waiting import wait_for

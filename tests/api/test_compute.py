@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.owned import Owned
-
 from stackspec.waiting import wait_for
 
 SMALL = {"ram": 64, "vcpus": 1, "disk": 1}

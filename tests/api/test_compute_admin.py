@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import all_work
-
 from stackspec.plugin_keys import SITE
 from stackspec.waiting import wait_for
 

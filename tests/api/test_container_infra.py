@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.clusters import api
 from stackspec.fixtures.owned import Owned
-
 from stackspec.waiting import wait_for
 
 RAW = {"disk_format": "raw", "container_format": "bare"}

@@ -7,8 +7,8 @@ from urllib.parse import urljoin
 
 import pytest
 import requests
-from stackspec.fixtures.cloud import Tenant, Tenants
 
+from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.pace import pace
 from stackspec.site import Site
 

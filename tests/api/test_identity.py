@@ -9,6 +9,7 @@ import pytest
 from keystoneauth1 import exceptions as auth_errors
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, connect_as
 from stackspec.fixtures.owned import Owned
 

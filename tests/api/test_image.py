@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.owned import Owned
-
 from stackspec.plugin_keys import SITE
 
 RAW = {"disk_format": "raw", "container_format": "bare"}

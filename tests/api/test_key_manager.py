@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
 from stackspec.fixtures.owned import Owned
-
 from stackspec.openstack.ownership import within
 from stackspec.waiting import wait_for
 

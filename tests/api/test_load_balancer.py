@@ -11,9 +11,9 @@ import pytest
 import requests
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant
 from stackspec.fixtures.owned import Owned
-
 from stackspec.pace import pace
 
 CIDR = ipaddress.ip_network("10.204.1.0/24")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.owned import Owned
-
 from stackspec.waiting import wait_for
 
 CIDR = "10.202.1.0/24"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import requests
-from stackspec.fixtures.cloud import Tenant, Tenants
 
+from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.pace import pace
 from stackspec.site import Site
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from openstack import exceptions
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes

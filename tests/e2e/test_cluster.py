@@ -1,6 +1,6 @@
 """A Kubernetes cluster from a template: its stack, its certificates, its servers with their user data, and its end.
 
-The report says whether its nodes ran Fedora CoreOS, or the test took their place (`fixtures/clusters.py`).
+The report says whether its nodes ran Fedora CoreOS, or the test took their place (`stackspec/fixtures/clusters.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.clusters import (
     COMPLETE_WITHIN,
     STARTED_WITHIN,
@@ -29,7 +30,6 @@ from stackspec.fixtures.clusters import (
     state,
     user_data,
 )
-
 from stackspec.openstack.run_names import belongs
 from stackspec.waiting import wait_for
 

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.screen import CANVAS, Screen, wait_lit
-
 from stackspec.secrets import redact
 from stackspec.site import Site
 from stackspec.waiting import wait_for

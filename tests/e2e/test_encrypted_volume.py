@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import GIB, Disk, Volumes
-
 from stackspec.openstack.ownership import within
 
 pytestmark = pytest.mark.lane("volumes")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 from playwright.sync_api import Locator
+
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
 from stackspec.fixtures.dashboards import Horizon
@@ -17,7 +18,6 @@ from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
-
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from stackspec.fixtures.guests import Guest
 
+from stackspec.fixtures.guests import Guest
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from stackspec.fixtures import programs
-from stackspec.fixtures.object_store import ObjectStorage, listing
-from stackspec.fixtures.owned import Owned
 from swiftclient.client import Connection as SwiftConnection
 from swiftclient.service import SwiftService, SwiftUploadObject
 
+from stackspec.fixtures import programs
+from stackspec.fixtures.object_store import ObjectStorage, listing
+from stackspec.fixtures.owned import Owned
 from stackspec.inventory import Node
 from stackspec.openstack.cloud import API_TIMEOUT
 from stackspec.waiting import wait_for

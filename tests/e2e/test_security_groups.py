@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet, allow
-
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")

@@ -7,9 +7,9 @@ import json
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.topology import RED, RESOLVER, ROUTED, Fleet
-
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")

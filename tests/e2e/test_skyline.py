@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 from playwright.sync_api import Error, Page
+
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
 from stackspec.fixtures.dashboards import SHOWN_WITHIN, Skyline, choose, choose_option, go_on, row_of
@@ -17,7 +18,6 @@ from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 from stackspec.fixtures.volumes import Volumes
-
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
 

@@ -10,6 +10,7 @@ import ipaddress
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest, GuestSpec
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.stacks import (
@@ -23,7 +24,6 @@ from stackspec.fixtures.stacks import (
     server_vanishes,
     template,
 )
-
 from stackspec.waiting import wait_for
 
 CHANGE = "      metadata: {state: changed}\n"

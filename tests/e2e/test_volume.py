@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from openstack import exceptions
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, RoamingVolume, Volumes
-
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("volumes")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi, node_name
@@ -24,7 +25,6 @@ from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
-
 from stackspec.openstack.block_storage import NodeClock, Stuck, repair, stuck
 from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME

@@ -6,8 +6,8 @@ import ipaddress
 import re
 
 import pytest
-from stackspec.fixtures import programs
 
+from stackspec.fixtures import programs
 from stackspec.waiting import wait_for
 
 APIS = {

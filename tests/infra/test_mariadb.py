@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from stackspec.fixtures import programs
 
 OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")

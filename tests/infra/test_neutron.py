@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from stackspec.fixtures import programs
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.

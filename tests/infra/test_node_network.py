@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from stackspec.fixtures import programs
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 import requests
-from stackspec.fixtures.cloud import catalog_of
 
+from stackspec.fixtures.cloud import catalog_of
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.disturbs("skyline_apiserver")

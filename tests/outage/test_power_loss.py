@@ -16,6 +16,7 @@ import pytest
 from keystoneauth1.exceptions import ClientException
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced
 from stackspec.fixtures.owned import Owned
@@ -23,7 +24,6 @@ from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.stacks import template
 from stackspec.fixtures.topology import RED, Fleet, allow
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
-
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 

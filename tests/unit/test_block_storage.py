@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from openstack import exceptions
-from stackspec.fixtures.volumes import zone_with_volumes
 
+from stackspec.fixtures.volumes import zone_with_volumes
 from stackspec.openstack import block_storage
 from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, repair, set_right, stuck
 from stackspec.openstack.kind import Found

@@ -7,10 +7,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from stackspec.fixtures.browser import Chromium, Window, _url
-from stackspec.fixtures.screen import Screen
 
 from stackspec.errors import StackspecError
+from stackspec.fixtures.browser import Chromium, Window, _url
+from stackspec.fixtures.screen import Screen
 from stackspec.resources import PythonSettings
 from stackspec.resources.base import file
 from stackspec.session import RUN

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import testinfra
+
 from stackspec.fixtures import programs
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "fixtures/programs").glob("[a-z]*.py"))
+NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "stackspec/fixtures/programs").glob("[a-z]*.py"))
 HOST = testinfra.get_host("local://")
 
 
