@@ -48,6 +48,10 @@ class NodeHost(testinfra.host.Host):
         return done.stdout.rstrip("\r\n")
 
 
+HostOf = Callable[[str], NodeHost]
+"""Gives the host of a node, by its name."""
+
+
 class ConnectionBackend(base.BaseBackend):
     """A testinfra backend that runs commands through a node's interpreter.
 

@@ -8,10 +8,11 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
+from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, user_of
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import all_work
 from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
+from stackspec.openstack.versions import identity_v3
 from stackspec.plugin_keys import SITE
 from stackspec.secrets import redact
 from stackspec.waiting import wait_for
@@ -362,9 +363,10 @@ def test_reader_reads(volumes: Volumes, volume: Any, cloud: Connection, owned: O
     """
     password = redact.add(owned.name("Reader"))
     user = owned(
-        cloud, "user", "reader", password=password, domain_id=cloud.identity.get_user(cloud.current_user_id).domain_id
+        cloud, "user", "reader", password=password, domain_id=identity_v3(cloud).get_user(user_of(cloud)).domain_id
     )
-    cloud.identity.assign_project_role_to_user(member_tenant.project_id, user, cloud.identity.find_role("reader"))
+    role = identity_v3(cloud).find_role("reader", ignore_missing=False)
+    identity_v3(cloud).assign_project_role_to_user(member_tenant.project_id, user, role)
     reader = connect_as(cloud, password, user_id=user.id, project_id=member_tenant.project_id)
     assert ask(reader, "GET", f"/volumes/{volume.id}").status_code == 200
     assert volume.id in {each.id for each in reader.block_storage.volumes()}

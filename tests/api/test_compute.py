@@ -12,8 +12,9 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants
+from stackspec.fixtures.cloud import Tenant, Tenants, project_of
 from stackspec.fixtures.owned import Owned
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
 
 SMALL = {"ram": 64, "vcpus": 1, "disk": 1}
@@ -34,10 +35,10 @@ def test_flavor_of_some_projects_only(
 ) -> None:
     """A flavor that is not public is seen by the projects that were given it."""
     made = owned(cloud, "flavor", "private", is_public=False, **SMALL)
-    cloud.compute.flavor_add_tenant_access(made, member.current_project_id)
+    cloud.compute.flavor_add_tenant_access(made, project_of(member))
     assert made.id in {each.id for each in member.compute.flavors()}
     assert made.id not in {each.id for each in other_member.compute.flavors()}
-    cloud.compute.flavor_remove_tenant_access(made, member.current_project_id)
+    cloud.compute.flavor_remove_tenant_access(made, project_of(member))
     assert made.id not in {each.id for each in member.compute.flavors()}
 
 
@@ -133,7 +134,7 @@ def quota_tenant(nova: object, tenants: Tenants) -> Tenant:
 def no_servers(nova: object, cloud: Connection, quota_tenant: Tenant, owned: Owned) -> Iterator[Connection]:
     """A project that may have no server. Nova keeps the limit, or keystone where nova uses unified limits."""
     project = quota_tenant.project_id
-    registered = [each for each in cloud.identity.registered_limits() if each.resource_name == "servers"]
+    registered = [each for each in identity_v3(cloud).registered_limits() if each.resource_name == "servers"]
     for limit in registered:
         owned(
             cloud,

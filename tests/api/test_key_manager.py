@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
+from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.ownership import within
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
 
 TEXT = {"payload_content_type": "text/plain"}
@@ -51,7 +52,7 @@ def test_text_comes_back(keeper: Connection, secret: Any) -> None:
 
 def test_reference_is_the_endpoint_s(keeper: Connection, secret: Any) -> None:
     """Secrets are handed on by URL, so it has to be one that others can follow."""
-    endpoint = keeper.key_manager.get_endpoint()
+    endpoint = str(keeper.key_manager.get_endpoint())
     assert str(secret.secret_ref).startswith(endpoint.split("/v1")[0]), f"{secret.secret_ref} is not at {endpoint}"
 
 
@@ -161,13 +162,14 @@ def test_access_list_admits_one_user(keeper: Connection, other_member: Connectio
 def test_private_secret_is_its_maker_s(keeper: Connection, tenants: Tenants, owned: Owned) -> None:
     """Another user of the same project reads what is the project's, and not what was made private."""
     made = owned(keeper, "secret", "private", payload="mine", **TEXT)
-    admin = tenants.get("member") and tenants.admin
+    tenants.get("member")
+    admin = tenants.admin
     assert admin is not None
     password = base64.b64encode(os.urandom(18)).decode()
     colleague = owned(admin, "user", "colleague", password=password)
     for name in ("member", "creator"):
-        if role := admin.identity.find_role(name):
-            admin.identity.assign_project_role_to_user(keeper.current_project_id, colleague, role)
+        if role := identity_v3(admin).find_role(name):
+            identity_v3(admin).assign_project_role_to_user(project_of(keeper), colleague, role)
     theirs = connect_as(admin, password, user_id=colleague.id, project_id=keeper.current_project_id)
     assert get(theirs, made, "payload").text == "mine"
     answer = keeper.key_manager.put(f"/secrets/{made.secret_id}/acl", json={"read": {"project-access": False}})
@@ -274,6 +276,7 @@ def test_key_is_made_on_order(
     private = serialization.load_pem_private_key(parts["private_key"], password=None)
     public = serialization.load_pem_public_key(parts["public_key"])
     assert private.public_key() == public
+    assert isinstance(private, rsa.RSAPrivateKey)
     assert private.key_size == bits
 
 
@@ -303,7 +306,7 @@ def test_deleted_secret_is_gone(keeper: Connection, owned: Owned) -> None:
 
 def test_no_token_no_secret(keeper: Connection, secret: Any) -> None:
     """Nor with one that is none."""
-    url = f"{keeper.key_manager.get_endpoint().split('/v1')[0]}/v1/secrets/{secret.secret_id}/payload"
+    url = f"{str(keeper.key_manager.get_endpoint()).split('/v1')[0]}/v1/secrets/{secret.secret_id}/payload"
     for headers in ({}, {"X-Auth-Token": "gAAAAAB-not-a-token"}):
         answer = keeper.session.get(url, headers=headers, authenticated=False, raise_exc=False)
         assert answer.status_code == 401

@@ -16,7 +16,7 @@ from stackspec.fixtures.cloud import Tenant
 from stackspec.fixtures.owned import Owned
 from stackspec.pace import pace
 
-CIDR = ipaddress.ip_network("10.204.1.0/24")
+CIDR = ipaddress.IPv4Network("10.204.1.0/24")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def subnet(balancer: Connection, module_owned: Owned) -> Any:
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
     """The API's answer, whatever it is."""
-    return connection.load_balancer.request(f"/lbaas/{path}", method, **({"json": body} if body else {}))
+    return connection.load_balancer.request(f"/lbaas/{path}", method, json=body or None)
 
 
 def test_amphora_is_the_only_provider(balancer: Connection) -> None:

@@ -31,6 +31,7 @@ from stackspec.fixtures.clusters import (
     user_data,
 )
 from stackspec.openstack.run_names import belongs
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
 
 GONE_WITHIN = 300
@@ -163,9 +164,12 @@ def test_cluster_is_complete(
         def console(server: Any = server) -> str:
             return str(member.compute.get_server_console_output(server.id).get("output") or "")
 
+        def named(server: Any = server) -> bool:
+            return f"host {server.name}" in console(server)
+
         wait_for(
             f"{server.name} has its name from the metadata service",
-            lambda console=console, server=server: f"host {server.name}" in console(),
+            named,
             STARTED_WITHIN,
             every=3,
             detail=console,
@@ -183,10 +187,10 @@ def test_deleted_cluster_leaves_nothing(
     """Stack, servers, network, router, addresses, groups, the authority's key and the cluster's user are gone."""
     authority = x509.load_pem_x509_certificate(api(member).get_cluster_certificate(cluster.id).pem.encode())
     stack = member.orchestration.get_stack(api(member).get_cluster(cluster.id).stack_id)
-    domain = cloud.identity.find_domain("magnum", ignore_missing=False)
+    domain = identity_v3(cloud).find_domain("magnum", ignore_missing=False)
 
     def trustees() -> list[str]:
-        return [each.name for each in cloud.identity.users(domain_id=domain.id) if cluster.id in each.name]
+        return [each.name for each in identity_v3(cloud).users(domain_id=domain.id) if cluster.id in each.name]
 
     assert trustees(), "magnum made no user for the cluster"
     api(member).delete_cluster(cluster.id, ignore_missing=False)

@@ -18,12 +18,13 @@ from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
+from stackspec.openstack.versions import identity_v3
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("dashboards")
 
-NETWORK = ipaddress.ip_network("10.201.7.0/24")
+NETWORK = ipaddress.IPv4Network("10.201.7.0/24")
 ACTIVE_WITHIN = 180
 ATTACHED_WITHIN = 300
 LOG = "/var/log/apache2/error.log"
@@ -148,6 +149,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, horizon_url
     inside.known.append(NO_TLS)
     inside.page.goto(f"{horizon_url}/project/instances/{guest.server.id}/?tab=instance_details__console")
     handle = inside.page.wait_for_selector("#console_embed")
+    assert handle is not None
     frame = handle.content_frame()
     assert frame is not None
     frame.wait_for_selector(CANVAS)
@@ -263,8 +265,8 @@ def test_every_panel_opens(
     window.known += Horizon.known
     # One of our own: the site's is shown any project that he has a role in, also one that goes meanwhile.
     admin = tenants.get("horizon-admin")
-    role = cloud.identity.find_role("admin", ignore_missing=False)
-    cloud.identity.assign_project_role_to_user(admin.project_id, admin.user_id, role)
+    role = identity_v3(cloud).find_role("admin", ignore_missing=False)
+    identity_v3(cloud).assign_project_role_to_user(admin.project_id, admin.user_id, role)
     Horizon(horizon_url).sign_in(window, admin)
     page = window.page
     page.wait_for_selector("#sidebar")

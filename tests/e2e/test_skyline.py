@@ -23,7 +23,7 @@ from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("dashboards")
 
-NETWORK = ipaddress.ip_network("10.201.8.0/24")
+NETWORK = ipaddress.IPv4Network("10.201.8.0/24")
 ACTIVE_WITHIN = 180
 ATTACHED_WITHIN = 300
 CLICK = 5

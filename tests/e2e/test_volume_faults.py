@@ -28,6 +28,7 @@ from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volu
 from stackspec.openstack.block_storage import NodeClock, Stuck, repair, stuck
 from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME
+from stackspec.openstack.versions import block_storage_v3
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 
@@ -193,7 +194,7 @@ def test_volume_hangs_in_detaching(
     disk.unmount()
     volume, volumes, node = roaming.volume, roaming.volumes, iscsi.compute_of(disk_guest)
     # What nova's API does before it hands the rest to nova-compute.
-    volumes.connection.block_storage.begin_volume_detaching(volume.id)
+    block_storage_v3(volumes.connection).begin_volume_detaching(volume.id)
     try:
         assert volumes.get("volume", volume.id).status == "detaching"
         with pytest.raises(exceptions.HttpException):
@@ -207,7 +208,7 @@ def test_volume_hangs_in_detaching(
         assert volumes.get("volume", volume.id).status == "in-use"
     finally:
         if volumes.get("volume", volume.id).status == "detaching":
-            volumes.connection.block_storage.abort_volume_detaching(volume.id)
+            block_storage_v3(volumes.connection).abort_volume_detaching(volume.id)
     roaming.disk = None
     volumes.detach(disk_guest, volume)
     assert roaming.to(disk_guest).digest("first") == roaming.digest

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from stackspec.secrets import redact
-from stackspec.session import RUN
+from stackspec.session import RUN, Declared
 
 
-def test_as_declared(declared, pytestconfig: pytest.Config) -> None:
+def test_as_declared(declared: Declared, pytestconfig: pytest.Config) -> None:
     """The node's state equals the declaration; the message names node, file, option, wanted and found value."""
     finding = pytestconfig.stash[RUN].finding(declared)
     task = declared.task
