@@ -76,8 +76,3 @@ def _same(site: Site, name: str) -> bool:
     return (
         address.hostname in hosts and address.port == KEYSTONE and config.get_region_name() in ("", None, site.region)
     )
-
-
-ENVIRONMENT = "envvars"
-"""What openstacksdk calls the cloud of OS_AUTH_URL and its like, as an openrc file sets them."""
-KEYSTONE = 5000

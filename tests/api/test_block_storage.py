@@ -10,8 +10,9 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, user_of
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.services import all_work
-from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
+from stackspec.fixtures.services import REPORTED_WITHIN, all_work
+from stackspec.fixtures.volumes import Volumes
+from stackspec.openstack.kinds import SETTLED_WITHIN
 from stackspec.openstack.versions import identity_v3
 from stackspec.plugin_keys import SITE
 from stackspec.secrets import redact
@@ -20,7 +21,6 @@ from stackspec.waiting import wait_for
 NOTHING = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
 MICROVERSION = "3.55"
 """Old enough for every cloud; since it all that is wrong in a request is refused."""
-REPORTED_WITHIN = 60
 
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:

@@ -12,10 +12,10 @@ from openstack.connection import Connection
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.clusters import api
 from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.topology import RESOLVER
 from stackspec.waiting import wait_for
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
-RESOLVER = "192.0.2.53"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes
 
 pytestmark = pytest.mark.lane("volumes")
 
-MIB = 8
+FILE_MIB = 8
 """Size of the files that are written."""
 
 
@@ -47,14 +47,14 @@ def saved(cinder_backup: object, object_store: Any, volumes: Volumes, disk_guest
     disk = volumes.attach(disk_guest, volume)
     disk.make_file_system()
     disk.mount()
-    digests = {"first": disk.write("first", MIB)}
+    digests = {"first": disk.write("first", FILE_MIB)}
     disk.unmount()
     volumes.detach(disk_guest, volume)
     full = volumes.backup(module_owned, "full", volume, container=container)
     module_owned.adopt(volumes.connection, "object_container", object_store.get_container_metadata(container))
     disk = volumes.attach(disk_guest, volume)
     disk.mount()
-    digests["second"] = disk.write("second", MIB)
+    digests["second"] = disk.write("second", FILE_MIB)
     incremental = volumes.backup(
         module_owned,
         "incremental",
@@ -80,7 +80,7 @@ def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, vo
         mine = {each["name"]: each["bytes"] for each in listed if backup.id in each["name"]}
         assert any(name.endswith("_metadata") for name in mine), f"of backup {backup.id} there is {sorted(mine)}"
         sizes[backup.id] = sum(mine.values())
-    assert sizes[saved.full.id] >= MIB * 1024**2, "random bytes do not get smaller"
+    assert sizes[saved.full.id] >= FILE_MIB * 1024**2, "random bytes do not get smaller"
     shown = {each.id: each for each in volumes.connection.block_storage.backups()}
     full, incremental = shown[saved.full.id], shown[saved.incremental.id]
     assert (full.is_incremental, full.has_dependent_backups, full.container) == (False, True, saved.container)

@@ -13,10 +13,10 @@ from playwright.sync_api import Locator
 
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
-from stackspec.fixtures.dashboards import Horizon
+from stackspec.fixtures.dashboards import ACTIVE_WITHIN, ATTACHED_WITHIN, Horizon
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.screen import CANVAS, wait_lit
+from stackspec.fixtures.screen import CANVAS, NO_TLS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
 from stackspec.openstack.versions import identity_v3
 from stackspec.pace import pace
@@ -25,14 +25,10 @@ from stackspec.waiting import wait_for
 pytestmark = pytest.mark.lane("dashboards")
 
 NETWORK = ipaddress.IPv4Network("10.201.7.0/24")
-ACTIVE_WITHIN = 180
-ATTACHED_WITHIN = 300
 LOG = "/var/log/apache2/error.log"
 BAD = re.compile("Traceback|Internal Server Error| ERROR | CRITICAL ")
 KNOWN_IN_LOG = "Default policy file for load-balancer is not defined"
 """The panel brings its rules without the defaults that horizon would compare them with."""
-NO_TLS = "noVNC requires a secure context"
-"""The guide's console has no TLS, which noVNC says aloud."""
 
 
 VOLUME_PANELS = {

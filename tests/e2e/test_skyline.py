@@ -12,7 +12,16 @@ from playwright.sync_api import Error, Page
 
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
-from stackspec.fixtures.dashboards import SHOWN_WITHIN, Skyline, choose, choose_option, go_on, row_of
+from stackspec.fixtures.dashboards import (
+    ACTIVE_WITHIN,
+    ATTACHED_WITHIN,
+    SHOWN_WITHIN,
+    Skyline,
+    choose,
+    choose_option,
+    go_on,
+    row_of,
+)
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
@@ -24,8 +33,6 @@ from stackspec.waiting import wait_for
 pytestmark = pytest.mark.lane("dashboards")
 
 NETWORK = ipaddress.IPv4Network("10.201.8.0/24")
-ACTIVE_WITHIN = 180
-ATTACHED_WITHIN = 300
 CLICK = 5
 """Seconds for a click on what is about to go away by itself."""
 

@@ -24,10 +24,10 @@ from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.topology import Fleet
-from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
+from stackspec.fixtures.volumes import Disk, RoamingVolume, Volumes
 from stackspec.openstack.block_storage import NodeClock, Stuck, repair, stuck
 from stackspec.openstack.kind import Found
-from stackspec.openstack.kinds import BY_NAME
+from stackspec.openstack.kinds import BY_NAME, SETTLED_WITHIN
 from stackspec.openstack.versions import block_storage_v3
 from stackspec.site import Site
 from stackspec.waiting import wait_for

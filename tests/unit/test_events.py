@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stackspec.errors import InputError
-from stackspec.events import FILE, EventLog, find_run, forget_runs, latest_run, read, run_file
+from stackspec.events import FILE, EventLog, find_run, forget_runs, latest_run, read
 from stackspec.secrets import redact
 
 NASTY = "p\"w\\d'<&>\tend-of-it"
@@ -108,11 +108,10 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
 
 def test_runs_are_found_by_id_by_path_and_as_the_latest(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    first, second = run_file(None, "r1"), run_file(state / "sites" / "lab", "r2")
+    first, second = state / "runs/r1" / FILE, state / "sites/lab/runs/r2" / FILE
     for age, path in enumerate((first, second)):
         EventLog(path).write({"event": "run"})
         os.utime(path, (age + 1, age + 1))
-    assert first == state / "runs" / "r1" / "events.jsonl"
     assert latest_run() == find_run(None) == find_run("r2") == second
     assert find_run("r1") == find_run(str(first)) == find_run(str(first.parent)) == first
 

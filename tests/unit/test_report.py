@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stackspec import report
-from stackspec.events import EventLog, run_file
+from stackspec.events import FILE, EventLog
 from stackspec.report import render, sections
 from stackspec.report_model import Event, Run
 from stackspec.secrets import redact
@@ -330,7 +330,7 @@ def test_the_command_writes_the_page_of_the_latest_run(
 ) -> None:
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
     site = tmp_path / "sites" / "lab"
-    log = EventLog(run_file(site, "r1"))
+    log = EventLog(site / "runs/r1" / FILE)
     log.write(begin())
     log.write(step("nova", state="failed", error="it said tardy-secret-77"))
     # A secret that became known after the event was written is kept from the page all the same.

@@ -47,11 +47,6 @@ def declared(site: Site, step: str) -> list[Resource]:
     return STEPS[step].resources(site, STEPS[step].nodes(site)[0])
 
 
-def without_environment(facts: dict[Query, Any], found: Context) -> Context:
-    found.facts = facts
-    return found
-
-
 class TestTable:
     def test_each_package_has_a_version_and_a_known_owner(self) -> None:
         for name, part in WHEELS.packages.items():
