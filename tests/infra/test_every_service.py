@@ -9,6 +9,7 @@ import pytest
 from testinfra.backend.base import CommandResult
 
 from stackspec.fixtures import programs
+from stackspec.secrets import redact
 from stackspec.site import Site
 from stackspec.testinfra_backend import HostOf, NodeHost
 from stackspec.waiting import wait_for
@@ -162,8 +163,6 @@ def test_no_password_on_a_command_line(
     node_host: HostOf,
 ) -> None:
     """No process of any node shows one of the site's secrets (erratum E11)."""
-    from stackspec.secrets import redact
-
     for name in site.nodes:
         lines = node_host(name).check_output("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true")
         assert redact(lines) == lines, f"a secret is in a process list of {name}"
