@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
@@ -15,6 +15,9 @@ from stackspec.fixtures.cloud import Tenants, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3, image_v2
 from stackspec.plugin_keys import SITE
+
+if TYPE_CHECKING:
+    from openstack.image.v2.image import Image
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 SIZE = 3 * 1024 * 1024 + 17
@@ -28,13 +31,14 @@ def data() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def image(glance: object, member: Connection, module_owned: Owned, data: bytes) -> Any:
+def image(glance: object, member: Connection, module_owned: Owned, data: bytes) -> Image:
     """An image with data, for tests that leave it as it is."""
-    return module_owned(member, "image", "shared", data=data, **RAW)
+    made: Image = module_owned(member, "image", "shared", data=data, **RAW)
+    return made
 
 
 @pytest.mark.smoke
-def test_upload_and_download_are_equal(glance: object, member: Connection, image: Any, data: bytes) -> None:
+def test_upload_and_download_are_equal(glance: object, member: Connection, image: Image, data: bytes) -> None:
     """Size and checksum are the data's, and what comes back is what was sent."""
     found = image_v2(member).get_image(image.id)
     shown = f"the image is {found.status} with {found.size} bytes, after an upload of {SIZE} it should be active"
@@ -89,7 +93,7 @@ def test_deactivated_image_gives_no_data(glance: object, cloud: Connection, memb
 
 
 def test_private_image_is_seen_by_its_project_only(
-    glance: object, member: Connection, other_member: Connection, image: Any
+    glance: object, member: Connection, other_member: Connection, image: Image
 ) -> None:
     """Another project neither lists, reads, downloads nor deletes it."""
     assert image.id in {each.id for each in image_v2(member).images()}

@@ -6,7 +6,7 @@ The tests go in their order over one volume, which is deleted before it is resto
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
@@ -14,6 +14,10 @@ from openstack import exceptions
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes
+from stackspec.openstack.versions import block_storage_v3
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.backup import Backup
 
 pytestmark = pytest.mark.lane("volumes")
 
@@ -34,8 +38,8 @@ class Saved:
 
     container: str
     volume: str
-    full: Any
-    incremental: Any
+    full: Backup
+    incremental: Backup
     digests: dict[str, str]
 
 
@@ -90,7 +94,7 @@ def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, vo
 
 def test_backups_come_back(saved: Saved, volumes: Volumes, disk_guest: Guest, owned: Owned) -> None:
     """A new volume has all that was on the deleted one: what the full backup has, and what the second one adds."""
-    service: Any = volumes.connection.block_storage
+    service = block_storage_v3(volumes.connection)
     with volumes.measured("volume restore"):
         body = {"restore": {"name": owned.name("restored")}}
         answer = service.post(f"/backups/{saved.incremental.id}/restore", json=body)
@@ -110,7 +114,7 @@ def test_backups_come_back(saved: Saved, volumes: Volumes, disk_guest: Guest, ow
 
 def test_backup_that_others_build_upon_is_kept(saved: Saved, object_store: Any, volumes: Volumes) -> None:
     """The full one is deleted after the incremental one, not before; then their objects are gone."""
-    service: Any = volumes.connection.block_storage
+    service = block_storage_v3(volumes.connection)
     with pytest.raises(exceptions.BadRequestException):
         service.delete_backup(saved.full.id, ignore_missing=False)
     for backup in (saved.incremental, saved.full):

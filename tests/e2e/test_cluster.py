@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -34,10 +34,13 @@ from stackspec.openstack.run_names import belongs
 from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
 
+if TYPE_CHECKING:
+    from openstack.container_infrastructure_management.v1.cluster import Cluster
+
 GONE_WITHIN = 300
 
 
-def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Any, member: Connection) -> None:
+def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
     """The stack that magnum names is in the project, and the servers are its own: a master and a node."""
     found = api(member).get_cluster(cluster.id)
     assert (found.master_count, found.node_count) == (1, 1)
@@ -52,7 +55,7 @@ def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Any, memb
 
 
 def test_certificates_are_in_barbican(
-    cluster_servers: list[Any], cluster: Any, cluster_secrets: ClusterSecrets, member: Connection
+    cluster_servers: list[Any], cluster: Cluster, cluster_secrets: ClusterSecrets, member: Connection
 ) -> None:
     """The authority that the API gives out is one of the containers there, and that container holds its key."""
     given = x509.load_pem_x509_certificate(api(member).get_cluster_certificate(cluster.id).pem.encode())
@@ -62,7 +65,7 @@ def test_certificates_are_in_barbican(
     assert given.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_certificates_are_signed(cluster_servers: list[Any], cluster: Any, member: Connection) -> None:
+def test_certificates_are_signed(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
     """What a user is given for a request is signed by the cluster's authority: `openstack coe cluster config`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([
@@ -79,14 +82,14 @@ def test_certificates_are_signed(cluster_servers: list[Any], cluster: Any, membe
     assert signed.public_key() == key.public_key()
 
 
-def test_certificates_are_the_projects(cluster: Any, other_member: Connection) -> None:
+def test_certificates_are_the_projects(cluster: Cluster, other_member: Connection) -> None:
     """Another project sees neither the cluster nor its authority, and is signed nothing."""
     assert api(other_member).get(f"/clusters/{cluster.id}").status_code == 404
     assert api(other_member).get(f"/certificates/{cluster.id}").status_code == 404
     assert cluster.id not in {each.uuid for each in api(other_member).clusters()}
 
 
-def test_template_in_use_stays(cluster_servers: list[Any], cluster: Any, member: Connection) -> None:
+def test_template_in_use_stays(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
     """A template with a cluster is not deleted."""
     template = api(member).get_cluster(cluster.id).cluster_template_id
     answer = api(member).delete(f"/clustertemplates/{template}")
@@ -95,7 +98,7 @@ def test_template_in_use_stays(cluster_servers: list[Any], cluster: Any, member:
 
 def test_servers_have_the_right_user_data(
     cluster_servers: list[Any],
-    cluster: Any,
+    cluster: Cluster,
     cloud: Connection,
     member: Connection,
     guest_key: Path,
@@ -134,7 +137,7 @@ def test_cluster_is_complete(
     cluster_servers: list[Any],
     cluster_parts: ClusterParts,
     cluster_agents: NodeAgents,
-    cluster: Any,
+    cluster: Cluster,
     member: Connection,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -178,7 +181,7 @@ def test_cluster_is_complete(
 
 def test_deleted_cluster_leaves_nothing(
     cluster_servers: list[Any],
-    cluster: Any,
+    cluster: Cluster,
     cluster_secrets: ClusterSecrets,
     cloud: Connection,
     member: Connection,

@@ -95,10 +95,10 @@ def test_floating_address_moves_between_servers(patient: Guest, peer: Guest, mem
         return via_address.run("hostname", seconds=20).output.strip().split(".")[0]
 
     try:
-        member.network.update_ip(address, port_id=peer.port.id)
+        member.network.update_ip(address, port_id=peer.own_port.id)
         wait_for(f"{patient.address} leads to {peer.name}", lambda: name() == peer.name, 60, every=2, detail=peer.state)
     finally:
-        member.network.update_ip(address, port_id=patient.port.id)
+        member.network.update_ip(address, port_id=patient.own_port.id)
     wait_for(f"{patient.address} leads back to {patient.name}", lambda: name() == patient.name, 60, every=2)
 
 

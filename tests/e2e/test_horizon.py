@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.connection import Connection
@@ -21,6 +21,9 @@ from stackspec.fixtures.topology import Segment, make_router, make_segment, open
 from stackspec.openstack.versions import identity_v3
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.network.v2.network import Network
 
 pytestmark = pytest.mark.lane("dashboards")
 
@@ -45,7 +48,7 @@ def tenant(tenants: Tenants) -> Tenant:
 
 
 @pytest.fixture(scope="module")
-def segment(tenant: Tenant, module_owned: Owned, external_network: Any) -> Segment:
+def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
     """The project's network, with a router to the world."""
     made = make_segment(tenant.connection, module_owned, "horizon", NETWORK)
     make_router(tenant.connection, module_owned, "horizon", external_network, made)
@@ -155,7 +158,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, horizon_url
 
 
 def test_floating_address_is_associated_through_the_dialog(
-    guest: Guest, inside: Window, horizon_url: str, external_network: Any, module_owned: Owned
+    guest: Guest, inside: Window, horizon_url: str, external_network: Network, module_owned: Owned
 ) -> None:
     """A floating address is allocated and given to the instance, all in the dialog; neutron has it at the port."""
     guest.wait_status()
@@ -176,8 +179,8 @@ def test_floating_address_is_associated_through_the_dialog(
     inside.picture("floating address, allocated in the dialog")
     page.get_by_role("button", name="Associate").click()
     wait_for(
-        f"the floating address {address} is at the server's port {guest.port.id}",
-        lambda: network.get_ip(made.id).port_id == guest.port.id,
+        f"the floating address {address} is at the server's port {guest.own_port.id}",
+        lambda: network.get_ip(made.id).port_id == guest.own_port.id,
         60,
         detail=lambda: f"its port is {network.get_ip(made.id).port_id}",
     )

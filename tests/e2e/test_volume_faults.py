@@ -10,7 +10,7 @@ import datetime
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from openstack import exceptions
@@ -31,6 +31,9 @@ from stackspec.openstack.kinds import BY_NAME, SETTLED_WITHIN
 from stackspec.openstack.versions import block_storage_v3
 from stackspec.site import Site
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.volume import Volume
 
 pytestmark = [pytest.mark.lane("volumes"), pytest.mark.disturbs("cinder_volume")]
 
@@ -60,12 +63,12 @@ def roaming(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Own
     found.home()
 
 
-def found_of(cloud: Connection, volume: Any) -> Found:
+def found_of(cloud: Connection, volume: Volume) -> Found:
     """A volume as cleanup finds it."""
     return Found(cloud, BY_NAME["volume"], volume.id, volume.name, volume.project_id)
 
 
-def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Any) -> Stuck:
+def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Volume) -> Stuck:
     """Wait until cleanup finds that nobody works on a volume; what it says names the volume."""
     (left,) = wait_for(
         "cleanup finds what hangs",

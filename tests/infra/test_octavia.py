@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from openstack.connection import Connection
@@ -11,16 +11,19 @@ from openstack.connection import Connection
 from stackspec.site import Site
 from stackspec.testinfra_backend import NodeHost
 
+if TYPE_CHECKING:
+    from openstack.network.v2.port import Port
+
 CERTIFICATES = "/etc/octavia/certs"
 
 
 @pytest.fixture
-def listen_port(octavia: object, cloud: Connection) -> Any:
+def listen_port(octavia: object, cloud: Connection) -> Port:
     """Neutron's port that o-hm0 is."""
     return cloud.network.find_port("octavia-health-manager-listen-port", ignore_missing=False)
 
 
-def test_interface_is_the_port(listen_port: Any, cloud: Connection, controller: NodeHost, site: Site) -> None:
+def test_interface_is_the_port(listen_port: Port, cloud: Connection, controller: NodeHost, site: Site) -> None:
     """o-hm0 has the port's MAC and address, is up with the network's MTU, and no route leads out by it."""
     (link,) = json.loads(controller.check_output("ip -j address show dev o-hm0"))
     wanted = site.inventory.octavia
@@ -55,7 +58,7 @@ def test_interface_outlives_a_boot(octavia: object, controller: NodeHost) -> Non
     assert "--interface=o-hm0" in before, before
 
 
-def test_heartbeats_are_admitted(listen_port: Any, controller: NodeHost) -> None:
+def test_heartbeats_are_admitted(listen_port: Port, controller: NodeHost) -> None:
     """The health manager listens on o-hm0 and nowhere else, and nothing on the node keeps packets from it (E121)."""
     address = listen_port.fixed_ips[0]["ip_address"]
     listeners = controller.check_output("ss -Hulnp sport = 5555").splitlines()

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from keystoneauth1.exceptions import ClientException
@@ -26,6 +26,10 @@ from stackspec.fixtures.topology import RED, Fleet, allow
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
 from stackspec.site import Site
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.key_manager.v1.secret import Secret
+    from openstack.network.v2.network import Network
 
 pytestmark = pytest.mark.disturbs("base")
 
@@ -48,7 +52,7 @@ class Before:
     balanced: Balanced
     container: str
     digest: str
-    secret: Any
+    secret: Secret
     stack: Any
     word: str
 
@@ -64,7 +68,7 @@ def before_outage(
     member: Connection,
     keeper: Connection,
     balancer: Connection,
-    external_network: Any,
+    external_network: Network,
     module_owned: Owned,
 ) -> Before:
     """One of each, made, filled and looked at."""
