@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import random
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +104,12 @@ def run() -> int:
     try:
         for _ in range(chosen.rounds):
             seconds = moments.uniform(2, chosen.longest)
-            name = site.outside(lambda seconds=seconds: killed(site.file, chosen.tests, seconds))
+            name = site.outside(partial(killed, site.file, chosen.tests, seconds))
             before = len(ownership.leftovers(connection, name))
             began = time.monotonic()
             words = [sys.executable, "-m", "stackspec.cli", "cleanup", name, "--inventory", str(site.file)]
-            done = site.outside(lambda words=words: subprocess.run(words, cwd=ROOT, capture_output=True, text=True))
-            left = [str(each) for each in ownership.leftovers(connection, lambda each, name=name: each == name)]
+            done = site.outside(partial(subprocess.run, words, cwd=ROOT, capture_output=True, text=True))
+            left = [str(each) for each in ownership.leftovers(connection, partial(operator.eq, name))]
             gone = lost(connection, theirs)
             print(
                 f"killed after {seconds:.0f} s: {before} objects, cleanup ended with {done.returncode} in "

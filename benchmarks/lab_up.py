@@ -26,7 +26,7 @@ def run() -> int:
     ups: list[float] = []
     downs: list[float] = []
     try:
-        if not rootfs.path_of(lab.cache, rootfs.key()).is_dir():
+        if not rootfs.path_of(lab.cache, rootfs.key(lab.spec.suite)).is_dir():
             print("the root file system is made first, which is not counted")
             lab.up(lambda line: None)
             lab.down()

@@ -12,6 +12,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -20,10 +21,9 @@ from typing import Any
 from rich.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
 from common import arguments, machine, main, site_of  # noqa: E402
-from unit.fake_nodes import FakeConnections  # noqa: E402
 
 from stackspec import engine as engine_module  # noqa: E402
 from stackspec import plan_output  # noqa: E402
@@ -36,6 +36,7 @@ from stackspec.resources import Command, Directory, File, IniFile, Lines, Packag
 from stackspec.secrets import Secrets  # noqa: E402
 from stackspec.site import Site  # noqa: E402
 from stackspec.step import STEPS, Step, load_steps  # noqa: E402
+from tests.unit.fake_nodes import FakeConnections  # noqa: E402
 
 SERVICES = 10
 FEW = 3
@@ -147,7 +148,7 @@ def run() -> int:
     parser.add_argument("--nodes", type=int, default=200, help="default: %(default)s")
     chosen = parser.parse_args()
     pattern = site_of(chosen.inventory)
-    engine_module.Connections = FakeConnections  # type: ignore[assignment,misc]
+    engine_module.Connections = FakeConnections  # type: ignore[assignment,attr-defined]
     sites = {number: site_with(number, pattern) for number in (FEW, chosen.nodes)}
     rows: dict[str, dict[int, list[float]]] = {}
 
@@ -158,17 +159,17 @@ def run() -> int:
     load_steps()
     for _ in range(chosen.rounds):
         for size, site in sites.items():
-            measure(GUIDE, size, lambda site=site: plan(site), resources)
+            measure(GUIDE, size, partial(plan, site), resources)
     STEPS.clear()
     STEPS.update(equal_steps())
     for size, site in sites.items():
         FakeConnections.prepared = {}
         for _ in range(chosen.rounds):
-            measure("plan", size, lambda site=site: plan(site), lambda engine: len(engine.site.nodes))
-        done = deploy(site)
-        FakeConnections.prepared = {name: done.connections[name].state for name in site.nodes}
+            measure("plan", size, partial(plan, site), lambda engine: len(engine.site.nodes))
+        connections: Any = deploy(site).connections
+        FakeConnections.prepared = {name: connections[name].state for name in site.nodes}
         for _ in range(chosen.rounds):
-            measure("no-op", size, lambda site=site: deploy(site), lambda engine: len(engine.site.nodes))
+            measure("no-op", size, partial(deploy, site), lambda engine: len(engine.site.nodes))
     for what, times in rows.items():
         show(what, "resource" if what == GUIDE else "node", times)
     print(machine())

@@ -90,7 +90,8 @@ def peer(site: Site, node: Node, control: Path | None) -> Side:
         options["ssh_identity_file"] = str(ssh.key)
     if control is not None:
         options["controlpath"] = str(control)
-    host = testinfra.get_host(spec, **options)
+    # Its modules have no annotations.
+    host: Any = testinfra.get_host(spec, **options)
     if host.check_output("id -u") != "0":
         host = testinfra.get_host(spec, sudo=True, **options)
 

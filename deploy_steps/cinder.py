@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stackspec.cloud_inventory import CloudNode
+from stackspec.cloud_inventory import CloudNode, inventory_of
+from stackspec.inventory import Node
 from stackspec.openstack import (
     Database,
     DbSync,
@@ -124,7 +125,7 @@ def volume_attachment(site: Site, node: CloudNode, cinder: Step, nova_networking
         yield Service("nova-compute", reads=("/etc/nova/nova.conf",))
 
 
-def _common(site: Site, node: CloudNode) -> dict[str, dict[str, Value]]:
+def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
     """What cinder.conf holds on controller and storage nodes alike."""
     own = keystone_auth(site, "cinder")
     return {
@@ -160,7 +161,7 @@ def _storage(site: Site, node: CloudNode) -> dict[str, dict[str, Value]]:
 
 def _initiator(site: Site, node: CloudNode) -> list[Resource]:
     """What a node needs for volumes to come to it. Without the last two packages none grows while it is attached."""
-    attach = tuple(each.name for each in site.nodes.values() if _attaches(each))
+    attach = tuple(each.name for each in inventory_of(site).nodes.values() if _attaches(each))
     advice = "say volumes: false there" if "compute" in node.roles and node.volumes else "take its disks.cinder away"
     return [
         Packages("open-iscsi", "lsscsi", "sg3-utils"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ActionError, InputError
 from .inventory import BUILT_IMAGES
+from .lab import Lab, load
 from .release_check import check_release
 from .secrets import Secrets
 from .site import Site, check_config, default_inventory
@@ -51,8 +52,6 @@ def command(arguments: argparse.Namespace) -> int:
     # Steps are declared for the files that they name: no secret is read, or made and kept.
     site = replace(site, secrets=Secrets())
     if site.inventory.lab is not None:
-        from .lab import Lab, load
-
         site = replace(site, image_builders=Lab(load(site.file)).images(BUILT_IMAGES, say, begin=False))
     wheels = site.release.wheels
     constraints = hashlib.sha256(wheels.constraints_text().encode()).hexdigest() if wheels else ""

@@ -50,6 +50,7 @@ def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[
     :param at_work: ids of the runs that are at work, which are never touched
     :raises InputError: no run is named and none by its age, or the one that is named is no run's id, or may be at work
     """
+    # Imported here, as below: other commands need no client, which takes a second to load.
     from .openstack.run_names import age, run_of
 
     run, hours = arguments.run, arguments.older_than
@@ -84,7 +85,6 @@ def command(arguments: argparse.Namespace) -> int:
     from keystoneauth1.exceptions import ClientException
     from openstack.exceptions import SDKException
 
-    # Imported here: other commands need no client, which takes a second to load.
     from .openstack import block_storage, ownership
     from .openstack.cloud import open_cloud
 

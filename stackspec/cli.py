@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 
+from . import bundle_command, cleanup, compare, fault_command, init, report, suite
 from .errors import InputError, StackspecError
+from .lab import cli as lab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed, 4 bad input."""
-    from . import bundle_command, cleanup, compare, fault_command, init, report, suite
-    from .lab import cli as lab
-
     parser = argparse.ArgumentParser(prog="stackspec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     init.add_parser(commands)

@@ -14,6 +14,7 @@ from typing import Any
 from . import node_agent
 from .errors import StackspecError
 from .ledger import Ledger
+from .precheck import check_obstacles, precheck
 from .resources.actions import Apt, InService, Record
 from .resources.base import Query, Shared, file, package
 from .resources.service import Service
@@ -118,8 +119,6 @@ class Engine:
 
         :raises InputError: naming the nodes, before anything is touched
         """
-        from .precheck import check_obstacles, precheck
-
         self.connections.open()
         precheck(self.site, self.connections)
         check_obstacles(self.tasks, self.site, self.connections, self.shared)

@@ -103,15 +103,6 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def run_file(state: Path | None, run: str) -> Path:
-    """Where the events of a run belong.
-
-    :param state: the state directory of the site; None when the run has no site
-    :param run: the run id
-    """
-    return (state or state_directory()) / "runs" / run / FILE
-
-
 def runs() -> list[Path]:
     """The event files of all runs of all sites, the newest last."""
     state = state_directory()

@@ -284,6 +284,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Lanes: of a deployment in the order of its steps, of a check the longest first; else what --dist says."""
     if LANES not in config.stash or config.option.dist != "loadfile":
         return None
+    # Imported here: nobody else needs xdist's schedulers, and pytest calls this only where xdist is loaded.
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     lanes, run = config.stash[LANES], config.stash[RUN]

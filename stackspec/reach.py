@@ -28,6 +28,7 @@ def reach(site: Site, up: Up | None = None) -> tuple[Site, Platform | None]:
     learn_names(site)
     if site.inventory.lab is None:
         return site, None
+    # Imported here: the lab and what makes its images are nothing to other sites.
     from .lab import Lab, LabError, load
 
     builders: dict[str, ImageBuilder] = {}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .inventory import Node
 from .release import ReleaseValue
+from .resources.environment import from_wheels
+from .resources.site_options import with_site_options
 from .site import Site
 
 if TYPE_CHECKING:
@@ -66,9 +68,6 @@ class Step:
 
     def resources(self, site: Site, node: Node) -> list[Resource]:
         """What the step declares for `node`, with the options that release and inventory add for it."""
-        from .resources.environment import from_wheels
-        from .resources.site_options import with_site_options
-
         given: dict[str, Any] = {"site": site, "node": node}
         wanted = inspect.signature(self.declare).parameters
         arguments = {name: given.get(name, self) for name in wanted}

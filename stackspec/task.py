@@ -10,7 +10,7 @@ from typing import Any
 from .errors import ActionError, CannotTell
 from .inventory import Node
 from .resources.actions import NodeAction, Outdate
-from .resources.base import Change, Context, Difference, Query, Resource, Shared
+from .resources.base import Change, Context, Difference, Query, Resource, Shared, file
 from .resources.packages import Packages
 from .site import Site
 from .step import Step
@@ -104,8 +104,6 @@ class Task:
 
     def _watched_facts(self, connection: Connection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
         """A service looks at files that an earlier segment managed."""
-        from .resources.base import file
-
         if any(not each.on_runner for each in todo):
             return connection.facts(file(path) for path in context.watched)
         return {}

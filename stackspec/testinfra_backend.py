@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import testinfra.host  # type: ignore[import-untyped]
-from testinfra.backend import base  # type: ignore[import-untyped]
+import testinfra.host
+from testinfra.backend import base
 
 from .resources.base import run
 from .transport import Connection
@@ -14,11 +15,17 @@ SHOWN = 200
 """Characters of a command in a failure's first line."""
 
 
-class NodeHost(testinfra.host.Host):  # type: ignore[misc]
+class NodeHost(testinfra.host.Host):
     """A testinfra host whose failures begin with a sentence: which node, which command, and what it said.
 
     :param connection: the node's connection
     """
+
+    # Modules of testinfra, which have no annotations; it finds them when they are asked for.
+    file: Callable[[str], Any]
+    mount_point: Callable[[str], Any]
+    service: Callable[[str], Any]
+    socket: Callable[[str], Any]
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(ConnectionBackend(connection))
@@ -33,15 +40,19 @@ class NodeHost(testinfra.host.Host):  # type: ignore[misc]
         done = self.run(command, *args, **kwargs)
         if done.rc != 0:
             said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            shown = " ".join(done.command.split())[:SHOWN]
+            shown = " ".join(done.command.decode().split())[:SHOWN]
             raise AssertionError(
                 f"{self._node}: {said[-1] if said else 'no word of why'} (exit {done.rc}: {shown})"
                 + "".join(f"\n{line}" for line in said[-20:])
             )
-        return str(done.stdout).rstrip("\r\n")
+        return done.stdout.rstrip("\r\n")
 
 
-class ConnectionBackend(base.BaseBackend):  # type: ignore[misc]
+HostOf = Callable[[str], NodeHost]
+"""Gives the host of a node, by its name."""
+
+
+class ConnectionBackend(base.BaseBackend):
     """A testinfra backend that runs commands through a node's interpreter.
 
     :param connection: the node's connection
@@ -58,4 +69,4 @@ class ConnectionBackend(base.BaseBackend):  # type: ignore[misc]
         line = self.get_command(command, *args)
         query = run("sh", "-c", line)
         answer = self._connection.facts([query])[query]
-        return self.result(answer["status"], line, answer["out"], answer["err"])
+        return self.result(answer["status"], line.encode(), answer["out"], answer["err"])

@@ -65,6 +65,7 @@ def which_cloud(
 
 def _same(site: Site, name: str) -> bool:
     """Whether the entry `name` of clouds.yaml leads to the site's keystone; the site's own clouds.yaml does."""
+    # Imported here: a command that names no cloud needs no client, which takes half a second to load.
     import openstack
 
     try:

@@ -11,6 +11,7 @@ from ..errors import CannotTell
 from ..inventory import Node
 from ..resources.actions import Execute
 from ..resources.base import Change, Context, Difference, Query, Resource, file
+from ..resources.files import File
 from ..site import Site
 from .api_object import ApiObject, compare
 from .cloud import Cloud, auth_url
@@ -407,8 +408,6 @@ class CloudsFile(Resource):
         return [file(self.path)]
 
     def changes(self, context: Context) -> list[Change]:
-        from ..resources.files import File
-
         return File(self.path, clouds_yaml(context.site), 0o600).changes(context)
 
 

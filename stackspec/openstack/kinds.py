@@ -148,6 +148,7 @@ def _of_magnum(plural: str) -> Listing:
 
 
 SETTLED_WITHIN = 300
+"""Seconds for which a change of a volume, a snapshot, an attachment or a load balancer may take."""
 
 
 def _delete_load_balancer(connection: Cloud, key: str) -> None:
@@ -338,4 +339,3 @@ KINDS: tuple[Kind, ...] = (
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 RANK = {kind.name: rank for rank, kind in enumerate(KINDS)}
-_TYPES = {"network": "network", "compute": "compute", "image": "image", "placement": "placement"}

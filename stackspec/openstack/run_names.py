@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 
-RUN_ID = re.compile(r"^(ss-\d{8}-\d{6}-[0-9a-f]{4})(?:-.*)?$")
+_NAME = re.compile(r"^(ss-\d{8}-\d{6}-[0-9a-f]{4})(?:-.*)?$")
 EVERY_RUN = "ss-"
 
 
@@ -21,7 +21,7 @@ def run_of(label: str | None) -> str | None:
         return None
     if label.startswith("CUSTOM_"):
         label = label.removeprefix("CUSTOM_").lower().replace("_", "-")
-    found = RUN_ID.match(label)
+    found = _NAME.match(label)
     return found.group(1) if found else None
 
 

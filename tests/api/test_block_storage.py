@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
-from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.services import all_work
-from stackspec.fixtures.volumes import SETTLED_WITHIN, Volumes
 
+from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, user_of
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.services import REPORTED_WITHIN, all_work
+from stackspec.fixtures.volumes import Volumes
+from stackspec.openstack.kinds import SETTLED_WITHIN
+from stackspec.openstack.versions import block_storage_v3, identity_v3
 from stackspec.plugin_keys import SITE
 from stackspec.secrets import redact
 from stackspec.waiting import wait_for
 
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.snapshot import Snapshot
+    from openstack.block_storage.v3.volume import Volume
+
 NOTHING = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
 MICROVERSION = "3.55"
 """Old enough for every cloud; since it all that is wrong in a request is refused."""
-REPORTED_WITHIN = 60
 
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
     """The API's answer, whatever it is."""
-    service: Any = connection.block_storage
-    return service.request(path, method, raise_exc=False, microversion=MICROVERSION, **({"json": body} if body else {}))
+    service = block_storage_v3(connection)
+    return service.request(path, method, raise_exc=False, microversion=MICROVERSION, json=body or None)
 
 
 def reason(answer: Any) -> str:
@@ -35,13 +40,13 @@ def reason(answer: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def volume(volumes: Volumes, module_owned: Owned) -> Any:
+def volume(volumes: Volumes, module_owned: Owned) -> Volume:
     """A volume of 1 GiB for tests that leave it, and its size, as they are."""
     return volumes.create(module_owned, "shared")
 
 
 @pytest.fixture(scope="module")
-def snapshot(volumes: Volumes, volume: Any, module_owned: Owned) -> Any:
+def snapshot(volumes: Volumes, volume: Volume, module_owned: Owned) -> Snapshot:
     """A snapshot of that volume."""
     return volumes.snapshot(module_owned, "shared", volume)
 
@@ -93,7 +98,7 @@ def test_default_type(request: pytest.FixtureRequest, volumes: Volumes) -> None:
 # ---- volumes
 
 
-def test_new_volume(volumes: Volumes, volume: Any, member_tenant: Tenant) -> None:
+def test_new_volume(volumes: Volumes, volume: Volume, member_tenant: Tenant) -> None:
     """It has the size that was asked for and the default type, is not bootable, and is used by nobody."""
     found = volumes.get("volume", volume.id)
     default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]["name"]
@@ -103,15 +108,15 @@ def test_new_volume(volumes: Volumes, volume: Any, member_tenant: Tenant) -> Non
     assert found.id in {each.id for each in volumes.connection.block_storage.volumes()}
 
 
-def test_place_is_the_administrator_s_to_see(volumes: Volumes, volume: Any, cloud: Connection) -> None:
+def test_place_is_the_administrator_s_to_see(volumes: Volumes, volume: Volume, cloud: Connection) -> None:
     """Which backend has it, users do not learn."""
     assert volumes.get("volume", volume.id).host is None
     assert "@" in cloud.block_storage.get_volume(volume.id).host
 
 
-def test_name_and_metadata(volumes: Volumes, volume: Any, module_owned: Owned) -> None:
+def test_name_and_metadata(volumes: Volumes, volume: Volume, module_owned: Owned) -> None:
     """Renamed and described; metadata is added, changed and removed one by one."""
-    service: Any = volumes.connection.block_storage
+    service = block_storage_v3(volumes.connection)
     name = module_owned.name("renamed")
     service.update_volume(volume.id, name=name, description="a test's")
     found = volumes.get("volume", volume.id)
@@ -125,9 +130,9 @@ def test_name_and_metadata(volumes: Volumes, volume: Any, module_owned: Owned) -
     assert (found["flower"], "size" in found) == ("tulip", False)
 
 
-def test_flags(volumes: Volumes, volume: Any) -> None:
+def test_flags(volumes: Volumes, volume: Volume) -> None:
     """Bootable and read-only are set and taken back."""
-    service: Any = volumes.connection.block_storage
+    service = block_storage_v3(volumes.connection)
     for value in (True, False):
         service.set_volume_bootable_status(volume.id, value)
         service.set_volume_readonly(volume.id, value)
@@ -172,7 +177,7 @@ def test_nobody_without_a_token(volumes: Volumes) -> None:
     assert volumes.connection.session.get(url, authenticated=False, raise_exc=False).status_code == 401
 
 
-def test_limits_count_the_volume(volumes: Volumes, volume: Any) -> None:
+def test_limits_count_the_volume(volumes: Volumes, volume: Volume) -> None:
     """Users see what they may have, and what they have of it."""
     found = ask(volumes.connection, "GET", "/limits").json()["limits"]["absolute"]
     assert found["totalVolumesUsed"] >= 1
@@ -183,7 +188,7 @@ def test_limits_count_the_volume(volumes: Volumes, volume: Any) -> None:
 # ---- snapshots and copies
 
 
-def test_snapshot_keeps_its_volume(volumes: Volumes, volume: Any, snapshot: Any) -> None:
+def test_snapshot_keeps_its_volume(volumes: Volumes, volume: Volume, snapshot: Snapshot) -> None:
     """The snapshot is shown with its volume, which cannot be deleted under it."""
     assert (snapshot.volume_id, snapshot.size, snapshot.status) == (volume.id, 1, "available")
     answer = ask(volumes.connection, "DELETE", f"/volumes/{volume.id}")
@@ -192,14 +197,14 @@ def test_snapshot_keeps_its_volume(volumes: Volumes, volume: Any, snapshot: Any)
     assert volumes.get("volume", volume.id).status == "available"
 
 
-def test_volume_does_not_shrink(volumes: Volumes, volume: Any) -> None:
+def test_volume_does_not_shrink(volumes: Volumes, volume: Volume) -> None:
     """A volume is extended to more than it has, or not at all."""
     answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-extend": {"new_size": 1}})
     assert answer.status_code == 400, answer.text
     assert "must be greater" in reason(answer)
 
 
-def test_volume_from_snapshot_is_extended(volumes: Volumes, snapshot: Any, owned: Owned) -> None:
+def test_volume_from_snapshot_is_extended(volumes: Volumes, snapshot: Snapshot, owned: Owned) -> None:
     """A volume from a snapshot may be larger than it, and grow; a copy of it that is smaller is refused."""
     made = volumes.create(owned, "from-snapshot", 2, what="volume from snapshot", snapshot_id=snapshot.id)
     assert (made.size, made.snapshot_id) == (2, snapshot.id)
@@ -210,11 +215,11 @@ def test_volume_from_snapshot_is_extended(volumes: Volumes, snapshot: Any, owned
 
 
 def test_clone_is_handed_over(
-    volumes: Volumes, volume: Any, owned: Owned, other_member: Connection, tenants: Tenants
+    volumes: Volumes, volume: Volume, owned: Owned, other_member: Connection, tenants: Tenants
 ) -> None:
     """A clone is offered, and taken by another project with the key of the offer, not without; then it is theirs."""
-    mine: Any = volumes.connection.block_storage
-    theirs: Any = other_member.block_storage
+    mine = block_storage_v3(volumes.connection)
+    theirs = block_storage_v3(other_member)
     clone = volumes.create(owned, "clone", what="volume clone", source_volume_id=volume.id)
     # Whoever has it in the end removes it.
     owned.adopt(other_member, "volume", clone)
@@ -336,7 +341,7 @@ def test_quota_is_the_administrator_s(small_quota_tenant: Tenant, cloud: Connect
 
 
 def test_another_project_sees_nothing(
-    volumes: Volumes, volume: Any, snapshot: Any, other_member: Connection, member_tenant: Tenant
+    volumes: Volumes, volume: Volume, snapshot: Snapshot, other_member: Connection, member_tenant: Tenant
 ) -> None:
     """Neither shown, nor listed, nor changed, nor deleted; nor with the id of the project in the path."""
     for path in (f"/volumes/{volume.id}", f"/snapshots/{snapshot.id}"):
@@ -355,16 +360,17 @@ def test_another_project_sees_nothing(
         assert other_member.session.get(url, raise_exc=False).status_code in (400, 403)
 
 
-def test_reader_reads(volumes: Volumes, volume: Any, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:
+def test_reader_reads(volumes: Volumes, volume: Volume, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:
     """Who has but the role reader sees the project's volumes and may not what an administrator may.
 
     That readers write, too, is cinder's default as long as `enforce_new_defaults` is not set, which the guide does not.
     """
     password = redact.add(owned.name("Reader"))
     user = owned(
-        cloud, "user", "reader", password=password, domain_id=cloud.identity.get_user(cloud.current_user_id).domain_id
+        cloud, "user", "reader", password=password, domain_id=identity_v3(cloud).get_user(user_of(cloud)).domain_id
     )
-    cloud.identity.assign_project_role_to_user(member_tenant.project_id, user, cloud.identity.find_role("reader"))
+    role = identity_v3(cloud).find_role("reader", ignore_missing=False)
+    identity_v3(cloud).assign_project_role_to_user(member_tenant.project_id, user, role)
     reader = connect_as(cloud, password, user_id=user.id, project_id=member_tenant.project_id)
     assert ask(reader, "GET", f"/volumes/{volume.id}").status_code == 200
     assert volume.id in {each.id for each in reader.block_storage.volumes()}
@@ -381,7 +387,7 @@ def test_ordinary_user_is_no_administrator(volumes: Volumes, cloud: Connection, 
     assert ask(cloud, "GET", path).status_code == 200
 
 
-def test_status_is_the_administrator_s(volumes: Volumes, volume: Any) -> None:
+def test_status_is_the_administrator_s(volumes: Volumes, volume: Volume) -> None:
     """Nobody but an administrator may set a wrong state of a volume."""
     answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-reset_status": {"status": "error"}})
     assert answer.status_code == 403, answer.text

@@ -6,15 +6,21 @@ import hashlib
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.cloud import Tenant, Tenants
-from stackspec.fixtures.owned import Owned
 
+from stackspec.fixtures.cloud import Tenant, Tenants, project_of
+from stackspec.fixtures.owned import Owned
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.compute.v2.flavor import Flavor
+    from openstack.compute.v2.server import Server
+    from openstack.image.v2.image import Image
 
 SMALL = {"ram": 64, "vcpus": 1, "disk": 1}
 
@@ -34,10 +40,10 @@ def test_flavor_of_some_projects_only(
 ) -> None:
     """A flavor that is not public is seen by the projects that were given it."""
     made = owned(cloud, "flavor", "private", is_public=False, **SMALL)
-    cloud.compute.flavor_add_tenant_access(made, member.current_project_id)
+    cloud.compute.flavor_add_tenant_access(made, project_of(member))
     assert made.id in {each.id for each in member.compute.flavors()}
     assert made.id not in {each.id for each in other_member.compute.flavors()}
-    cloud.compute.flavor_remove_tenant_access(made, member.current_project_id)
+    cloud.compute.flavor_remove_tenant_access(made, project_of(member))
     assert made.id not in {each.id for each in member.compute.flavors()}
 
 
@@ -133,7 +139,7 @@ def quota_tenant(nova: object, tenants: Tenants) -> Tenant:
 def no_servers(nova: object, cloud: Connection, quota_tenant: Tenant, owned: Owned) -> Iterator[Connection]:
     """A project that may have no server. Nova keeps the limit, or keystone where nova uses unified limits."""
     project = quota_tenant.project_id
-    registered = [each for each in cloud.identity.registered_limits() if each.resource_name == "servers"]
+    registered = [each for each in identity_v3(cloud).registered_limits() if each.resource_name == "servers"]
     for limit in registered:
         owned(
             cloud,
@@ -155,7 +161,7 @@ def no_servers(nova: object, cloud: Connection, quota_tenant: Tenant, owned: Own
 
 
 def test_quota_of_servers_is_enforced(
-    glance: object, nova: object, no_servers: Connection, guest_image: Any, guest_flavor: Any, owned: Owned
+    glance: object, nova: object, no_servers: Connection, guest_image: Image, guest_flavor: Flavor, owned: Owned
 ) -> None:
     """The server over the quota is refused with 403, and the message says which quota it is."""
     with pytest.raises(exceptions.ForbiddenException, match=r"(?i)quota|limit") as raised:
@@ -177,10 +183,10 @@ def bare_server(
     neutron: object,
     nova_networking: object,
     member: Connection,
-    guest_image: Any,
-    guest_flavor: Any,
+    guest_image: Image,
+    guest_flavor: Flavor,
     module_owned: Owned,
-) -> Any:
+) -> Server:
     """A server without network, which needs no guest to come up."""
     made = module_owned(
         member,
@@ -192,7 +198,7 @@ def bare_server(
         metadata={"color": "red"},
     )
 
-    def active() -> Any:
+    def active() -> Server | None:
         server = member.compute.get_server(made.id)
         assert server.status != "ERROR", f"server {made.id} went to ERROR: {server.fault}"
         return server if server.status == "ACTIVE" else None
@@ -200,7 +206,7 @@ def bare_server(
     return wait_for(f"server {made.id} is ACTIVE", active, 300)
 
 
-def test_server_metadata_tags_and_name(bare_server: Any, member: Connection, owned: Owned) -> None:
+def test_server_metadata_tags_and_name(bare_server: Server, member: Connection, owned: Owned) -> None:
     """Properties, tags and name are changed, and servers are found by them."""
     compute, made = member.compute, bare_server
     compute.set_server_metadata(made.id, color="blue", shape="round")
@@ -216,7 +222,7 @@ def test_server_metadata_tags_and_name(bare_server: Any, member: Connection, own
 
 
 def test_server_of_unknown_image_or_flavor_is_refused(
-    glance: object, nova: object, member: Connection, guest_image: Any, guest_flavor: Any, owned: Owned
+    glance: object, nova: object, member: Connection, guest_image: Image, guest_flavor: Flavor, owned: Owned
 ) -> None:
     """400, before anything is made."""
     nobody = "00000000-0000-0000-0000-000000000000"
@@ -225,7 +231,9 @@ def test_server_of_unknown_image_or_flavor_is_refused(
             owned(member, "server", "refused", image_id=image, flavor_id=flavor, networks="none")
 
 
-def test_another_projects_server_is_not_found(bare_server: Any, member: Connection, other_member: Connection) -> None:
+def test_another_projects_server_is_not_found(
+    bare_server: Server, member: Connection, other_member: Connection
+) -> None:
     """Neither read nor deleted by another project's user."""
     made = bare_server
     with pytest.raises(exceptions.NotFoundException):
@@ -235,14 +243,14 @@ def test_another_projects_server_is_not_found(bare_server: Any, member: Connecti
     assert member.compute.get_server(made.id).id == made.id
 
 
-def test_actions_of_a_server_are_recorded(bare_server: Any, member: Connection) -> None:
+def test_actions_of_a_server_are_recorded(bare_server: Server, member: Connection) -> None:
     """Nova keeps what was asked of a server, by whom, and how it ended."""
     actions = list(member.compute.server_actions(bare_server.id))
     assert [each.action for each in actions][-1] == "create"
     assert all(each.user_id == member.current_user_id for each in actions if each.action == "create")
 
 
-def test_pause_and_go_on(bare_server: Any, member: Connection) -> None:
+def test_pause_and_go_on(bare_server: Server, member: Connection) -> None:
     """A paused server is paused, and goes on."""
     compute, made = member.compute, bare_server
 

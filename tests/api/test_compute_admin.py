@@ -5,16 +5,13 @@ from __future__ import annotations
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.services import all_work
 
+from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.services import REPORTED_WITHIN, all_work
 from stackspec.plugin_keys import SITE
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.disturbs("nova_compute")
-
-REPORTED_WITHIN = 60
-"""Seconds."""
 
 
 def expected_nodes(request: pytest.FixtureRequest) -> set[str]:

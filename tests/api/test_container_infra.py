@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.clusters import api
 from stackspec.fixtures.owned import Owned
-
+from stackspec.fixtures.topology import RESOLVER
 from stackspec.waiting import wait_for
 
+if TYPE_CHECKING:
+    from openstack.compute.v2.flavor import Flavor
+    from openstack.image.v2.image import Image
+    from openstack.network.v2.network import Network
+
 RAW = {"disk_format": "raw", "container_format": "bare"}
-RESOLVER = "192.0.2.53"
 
 
 @pytest.fixture(scope="module")
-def coreos(magnum: object, glance: object, member: Connection, module_owned: Owned) -> Any:
+def coreos(magnum: object, glance: object, member: Connection, module_owned: Owned) -> Image:
     """An image that says of itself that it is Fedora CoreOS, by which magnum chooses its driver."""
-    return module_owned(member, "image", "coreos", data=b"no system", properties={"os_distro": "fedora-coreos"}, **RAW)
+    distro = {"os_distro": "fedora-coreos"}
+    made: Image = module_owned(member, "image", "coreos", data=b"no system", properties=distro, **RAW)
+    return made
 
 
 @pytest.fixture(scope="module")
-def basic_template(coreos: Any, guest_flavor: Any, external_network: Any) -> dict[str, Any]:
+def basic_template(coreos: Image, guest_flavor: Flavor, external_network: Network) -> dict[str, Any]:
     """The options of the guide's template."""
     return {
         "coe": "kubernetes",
@@ -84,7 +92,7 @@ def test_template_with_every_option(
     segment: tuple[Any, Any],
     member: Connection,
     owned: Owned,
-    guest_key: Any,
+    guest_key: Path,
 ) -> None:
     """Each option of the guide, with network drivers that exist (errata E144, E146), and those it leaves out."""
     network, subnet = segment

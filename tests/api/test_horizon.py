@@ -7,9 +7,9 @@ from urllib.parse import urljoin
 
 import pytest
 import requests
-from stackspec.fixtures.cloud import Tenant, Tenants
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.fixtures.cloud import Tenant, Tenants, access_of
 from stackspec.pace import pace
 from stackspec.site import Site
 
@@ -34,7 +34,7 @@ def visitor(horizon_url: str) -> requests.Session:
 def log_in(visitor: requests.Session, url: str, tenant: Tenant, password: str) -> requests.Response:
     """Send the form of the first page; where that leads is not followed."""
     page = visitor.get(f"{url}/auth/login/", timeout=pace.seconds(60))
-    access = tenant.connection.session.auth.get_access(tenant.connection.session)
+    access = access_of(tenant.connection)
     form = {
         **dict(HIDDEN.findall(page.text)),
         "domain": access.user_domain_name,
@@ -78,7 +78,7 @@ def test_session_begins_with_the_login_and_ends_with_the_logout(
     assert "httponly" in cookie.lower(), "scripts of a page can read the session's cookie"
     inside = visitor.get(f"{horizon_url}/project/", timeout=pace.seconds(60), allow_redirects=False)
     assert (inside.status_code, tenant.user_name in inside.text) == (200, True)
-    kept = dict(visitor.cookies)
+    kept = {name: value or "" for name, value in visitor.cookies.items()}
     headers = {"Referer": f"{horizon_url}/project/"}
     visitor.get(f"{horizon_url}/auth/logout/", headers=headers, timeout=pace.seconds(60))
     again = requests.get(f"{horizon_url}/project/", cookies=kept, timeout=pace.seconds(60), allow_redirects=False)

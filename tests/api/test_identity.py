@@ -9,8 +9,10 @@ import pytest
 from keystoneauth1 import exceptions as auth_errors
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, connect_as
 from stackspec.fixtures.owned import Owned
+from stackspec.openstack.versions import identity_v3
 
 INTERFACES = ("public", "internal", "admin")
 
@@ -31,7 +33,7 @@ def account(tenants: Tenants) -> Tenant:
 def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -> None:
     """A token is issued and validates as what it was issued for."""
     token = new_login(account).auth_token
-    answer = cloud.identity.get("/auth/tokens", headers={"X-Subject-Token": token})
+    answer = identity_v3(cloud).get("/auth/tokens", headers={"X-Subject-Token": token})
     assert answer.status_code == 200, f"validation of a fresh token: {answer.status_code} {answer.text[:200]}"
     found = answer.json()["token"]
     assert found["user"]["id"] == account.user_id
@@ -44,8 +46,8 @@ def test_revoked_token_is_refused(cloud: Connection, account: Tenant) -> None:
     connection = new_login(account)
     token = connection.auth_token
     headers = {"X-Subject-Token": token}
-    assert cloud.identity.delete("/auth/tokens", headers=headers).status_code == 204
-    assert cloud.identity.get("/auth/tokens", headers=headers).status_code == 404
+    assert identity_v3(cloud).delete("/auth/tokens", headers=headers).status_code == 204
+    assert identity_v3(cloud).get("/auth/tokens", headers=headers).status_code == 404
     answer = connection.session.get(
         f"{_identity(connection)}/auth/projects", headers={"X-Auth-Token": token}, authenticated=False, raise_exc=False
     )
@@ -79,20 +81,20 @@ def test_unknown_user_is_refused_alike(account: Tenant) -> None:
 def test_project_is_created_changed_and_deleted(cloud: Connection, owned: Owned) -> None:
     """A project's life."""
     project = owned(cloud, "project", "project", description="before")
-    assert cloud.identity.get_project(project.id).description == "before"
-    cloud.identity.update_project(project, description="after", is_enabled=False)
-    found = cloud.identity.get_project(project.id)
+    assert identity_v3(cloud).get_project(project.id).description == "before"
+    identity_v3(cloud).update_project(project, description="after", is_enabled=False)
+    found = identity_v3(cloud).get_project(project.id)
     assert (found.description, found.is_enabled) == ("after", False)
-    cloud.identity.delete_project(project)
+    identity_v3(cloud).delete_project(project)
     with pytest.raises(exceptions.NotFoundException):
-        cloud.identity.get_project(project.id)
+        identity_v3(cloud).get_project(project.id)
 
 
 def test_project_name_is_unique_in_its_domain(cloud: Connection, owned: Owned) -> None:
     """The second of a name is a conflict."""
     project = owned(cloud, "project", "unique")
     with pytest.raises(exceptions.ConflictException):
-        cloud.identity.create_project(name=project.name, domain_id=project.domain_id)
+        identity_v3(cloud).create_project(name=project.name, domain_id=project.domain_id)
 
 
 def test_role_admits_and_its_removal_excludes(cloud: Connection, owned: Owned) -> None:
@@ -100,18 +102,18 @@ def test_role_admits_and_its_removal_excludes(cloud: Connection, owned: Owned) -
     password = secrets.token_urlsafe(18)
     project = owned(cloud, "project", "assigned")
     user = owned(cloud, "user", "assigned", password=password, domain_id=project.domain_id)
-    role = cloud.identity.find_role("member", ignore_missing=False)
+    role = identity_v3(cloud).find_role("member", ignore_missing=False)
 
     def enter() -> None:
         connect_as(cloud, password, user_id=user.id, project_id=project.id).session.get_token()
 
     with pytest.raises(auth_errors.Unauthorized):
         enter()
-    cloud.identity.assign_project_role_to_user(project, user, role)
+    identity_v3(cloud).assign_project_role_to_user(project, user, role)
     enter()
-    assigned = list(cloud.identity.role_assignments(user_id=user.id, scope_project_id=project.id))
+    assigned = list(identity_v3(cloud).role_assignments(user_id=user.id, scope_project_id=project.id))
     assert [each.role["id"] for each in assigned] == [role.id]
-    cloud.identity.unassign_project_role_from_user(project, user, role)
+    identity_v3(cloud).unassign_project_role_from_user(project, user, role)
     with pytest.raises(auth_errors.Unauthorized):
         enter()
 
@@ -122,11 +124,11 @@ def test_group_gives_its_role_to_its_members(cloud: Connection, owned: Owned) ->
     project = owned(cloud, "project", "grouped")
     user = owned(cloud, "user", "grouped", password=password, domain_id=project.domain_id)
     group = owned(cloud, "group", "group", domain_id=project.domain_id)
-    role = cloud.identity.find_role("member", ignore_missing=False)
-    cloud.identity.assign_project_role_to_group(project, group, role)
-    cloud.identity.add_user_to_group(user, group)
+    role = identity_v3(cloud).find_role("member", ignore_missing=False)
+    identity_v3(cloud).assign_project_role_to_group(project, group, role)
+    identity_v3(cloud).add_user_to_group(user, group)
     connect_as(cloud, password, user_id=user.id, project_id=project.id).session.get_token()
-    cloud.identity.remove_user_from_group(user, group)
+    identity_v3(cloud).remove_user_from_group(user, group)
     with pytest.raises(auth_errors.Unauthorized):
         connect_as(cloud, password, user_id=user.id, project_id=project.id).session.get_token()
 
@@ -136,12 +138,12 @@ def test_disabled_user_is_refused(cloud: Connection, owned: Owned) -> None:
     old, new = secrets.token_urlsafe(18), secrets.token_urlsafe(18)
     project = owned(cloud, "project", "disabled")
     user = owned(cloud, "user", "disabled", password=old, domain_id=project.domain_id)
-    role = cloud.identity.find_role("member", ignore_missing=False)
-    cloud.identity.assign_project_role_to_user(project, user, role)
-    cloud.identity.update_user(user, is_enabled=False)
+    role = identity_v3(cloud).find_role("member", ignore_missing=False)
+    identity_v3(cloud).assign_project_role_to_user(project, user, role)
+    identity_v3(cloud).update_user(user, is_enabled=False)
     with pytest.raises(auth_errors.Unauthorized):
         connect_as(cloud, old, user_id=user.id, project_id=project.id).session.get_token()
-    cloud.identity.update_user(user, is_enabled=True, password=new)
+    identity_v3(cloud).update_user(user, is_enabled=True, password=new)
     connect_as(cloud, new, user_id=user.id, project_id=project.id).session.get_token()
 
 
@@ -149,20 +151,20 @@ def test_role_is_created_renamed_and_deleted(cloud: Connection, owned: Owned) ->
     """A role of the cloud's own."""
     role = owned(cloud, "role", "role")
     other = owned.name("renamed")
-    cloud.identity.update_role(role, name=other)
-    assert cloud.identity.find_role(other, ignore_missing=False).id == role.id
-    cloud.identity.delete_role(role)
-    assert cloud.identity.find_role(other) is None
+    identity_v3(cloud).update_role(role, name=other)
+    assert identity_v3(cloud).find_role(other, ignore_missing=False).id == role.id
+    identity_v3(cloud).delete_role(role)
+    assert identity_v3(cloud).find_role(other) is None
 
 
 def test_domain_keeps_its_projects_apart(cloud: Connection, owned: Owned) -> None:
     """A name may be used again in another domain; an enabled domain is not deleted."""
     domain = owned(cloud, "domain", "domain")
     here = owned(cloud, "project", "same")
-    there = owned.adopt(cloud, "project", cloud.identity.create_project(name=here.name, domain_id=domain.id))
+    there = owned.adopt(cloud, "project", identity_v3(cloud).create_project(name=here.name, domain_id=domain.id))
     assert there.id != here.id
     with pytest.raises(exceptions.ForbiddenException):
-        cloud.identity.delete_domain(domain)
+        identity_v3(cloud).delete_domain(domain)
 
 
 def test_application_credential_logs_in_and_expires_with_its_removal(account: Tenant, owned: Owned) -> None:
@@ -182,7 +184,7 @@ def test_application_credential_logs_in_and_expires_with_its_removal(account: Te
         return program
 
     assert enter().current_project_id == account.project_id
-    connection.identity.delete_application_credential(account.user_id, made.id)
+    identity_v3(connection).delete_application_credential(account.user_id, made.id)
     with pytest.raises((auth_errors.Unauthorized, auth_errors.NotFound)):
         enter()
 
@@ -190,23 +192,23 @@ def test_application_credential_logs_in_and_expires_with_its_removal(account: Te
 def test_credential_is_kept_as_it_was_given(cloud: Connection, account: Tenant) -> None:
     """A credential (of EC2 kind) comes back as it was stored; keystone keeps it encrypted, so its keys are there."""
     blob = '{"access": "a", "secret": "s"}'
-    made = cloud.identity.create_credential(
+    made = identity_v3(cloud).create_credential(
         type="ec2", blob=blob, user_id=account.user_id, project_id=account.project_id
     )
     try:
-        assert cloud.identity.get_credential(made.id).blob == blob
+        assert identity_v3(cloud).get_credential(made.id).blob == blob
     finally:
-        cloud.identity.delete_credential(made.id)
+        identity_v3(cloud).delete_credential(made.id)
     with pytest.raises(exceptions.NotFoundException):
-        cloud.identity.get_credential(made.id)
+        identity_v3(cloud).get_credential(made.id)
 
 
 @pytest.mark.parametrize("what", ["projects", "users", "services", "roles"])
 def test_ordinary_user_is_no_administrator(member: Connection, cloud: Connection, what: str) -> None:
     """What is an administrator's is refused with 403, reading and writing."""
-    assert member.identity.get(f"/{what}").status_code == 403
+    assert identity_v3(member).get(f"/{what}").status_code == 403
     one = what.removesuffix("s")
-    answer = member.identity.post(f"/{what}", json={one: {"name": "not-allowed", "type": "none"}})
+    answer = identity_v3(member).post(f"/{what}", json={one: {"name": "not-allowed", "type": "none"}})
     assert answer.status_code == 403, f"POST /{what} by an ordinary user: {answer.status_code}, expected 403"
 
 
@@ -214,11 +216,11 @@ def test_service_and_endpoint_appear_in_the_catalog(cloud: Connection, owned: Ow
     """A new endpoint is in the catalog of the next token, and gone with its service."""
     kind = owned.name("kind")
     service = owned(cloud, "service", "service", type=kind)
-    region = cloud.config.get_region_name() or next(iter(cloud.identity.regions())).id
+    region = cloud.config.get_region_name() or next(iter(identity_v3(cloud).regions())).id
     url = "http://192.0.2.1/"
-    cloud.identity.create_endpoint(service_id=service.id, interface="public", url=url, region_id=region)
+    identity_v3(cloud).create_endpoint(service_id=service.id, interface="public", url=url, region_id=region)
     entry = next((each for each in catalog_of(new_login(account)) if each["type"] == kind), None)
     assert entry is not None, f"service {kind} is not in the catalog of a token that was issued after it was made"
     assert [each["url"] for each in entry["endpoints"]] == [url]
-    cloud.identity.delete_service(service)
+    identity_v3(cloud).delete_service(service)
     assert kind not in {each["type"] for each in catalog_of(new_login(account))}

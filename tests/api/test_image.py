@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.cloud import Tenants
-from stackspec.fixtures.owned import Owned
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.fixtures.cloud import Tenants, project_of
+from stackspec.fixtures.owned import Owned
+from stackspec.openstack.versions import identity_v3, image_v2
 from stackspec.plugin_keys import SITE
+
+if TYPE_CHECKING:
+    from openstack.image.v2.image import Image
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 SIZE = 3 * 1024 * 1024 + 17
@@ -28,51 +32,52 @@ def data() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def image(glance: object, member: Connection, module_owned: Owned, data: bytes) -> Any:
+def image(glance: object, member: Connection, module_owned: Owned, data: bytes) -> Image:
     """An image with data, for tests that leave it as it is."""
-    return module_owned(member, "image", "shared", data=data, **RAW)
+    made: Image = module_owned(member, "image", "shared", data=data, **RAW)
+    return made
 
 
 @pytest.mark.smoke
-def test_upload_and_download_are_equal(glance: object, member: Connection, image: Any, data: bytes) -> None:
+def test_upload_and_download_are_equal(glance: object, member: Connection, image: Image, data: bytes) -> None:
     """Size and checksum are the data's, and what comes back is what was sent."""
-    found = member.image.get_image(image.id)
+    found = image_v2(member).get_image(image.id)
     shown = f"the image is {found.status} with {found.size} bytes, after an upload of {SIZE} it should be active"
     assert (found.status, found.size) == ("active", SIZE), shown
     digest = hashlib.new(found.hash_algo, data).hexdigest()
     assert found.checksum == hashlib.md5(data, usedforsecurity=False).hexdigest()
     assert found.hash_value == digest, f"{found.hash_algo} of the image differs from that of the data"
-    got = member.image.download_image(found).content
+    got = image_v2(member).download_image(found).content
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest(), f"{len(got)} bytes came back of {SIZE}"
 
 
 def test_image_without_data_is_queued(glance: object, member: Connection, owned: Owned) -> None:
     """Created first, given its data later."""
     made = owned(member, "image", "queued", **RAW)
-    assert member.image.get_image(made.id).status == "queued"
-    answer = member.image.put(
+    assert image_v2(member).get_image(made.id).status == "queued"
+    answer = image_v2(member).put(
         f"/images/{made.id}/file", data=b"x" * 100, headers={"Content-Type": "application/octet-stream"}
     )
     assert answer.status_code == 204, f"upload: {answer.status_code} {answer.text[:200]}"
-    found = member.image.get_image(made.id)
+    found = image_v2(member).get_image(made.id)
     assert (found.status, found.size) == ("active", 100)
 
 
 def test_properties_are_added_changed_and_removed(glance: object, member: Connection, owned: Owned) -> None:
     """Free properties, minimum sizes and tags."""
     made = owned(member, "image", "properties", **RAW)
-    member.image.update_image(made, min_ram=64, min_disk=1, hw_disk_bus="virtio", flower="rose")
-    found = member.image.get_image(made.id)
+    image_v2(member).update_image(made, min_ram=64, min_disk=1, hw_disk_bus="virtio", flower="rose")
+    found = image_v2(member).get_image(made.id)
     assert (found.min_ram, found.min_disk, found.hw_disk_bus) == (64, 1, "virtio")
     assert found.properties["flower"] == "rose"
-    member.image.add_tag(made, "red")
-    assert member.image.get_image(made.id).tags == ["red"]
-    member.image.remove_tag(made, "red")
+    image_v2(member).add_tag(made, "red")
+    assert image_v2(member).get_image(made.id).tags == ["red"]
+    image_v2(member).remove_tag(made, "red")
     patch = [{"op": "remove", "path": "/flower"}]
     headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-    answer = member.image.patch(f"/images/{made.id}", json=patch, headers=headers)
+    answer = image_v2(member).patch(f"/images/{made.id}", json=patch, headers=headers)
     assert answer.status_code == 200, f"removal of a property: {answer.status_code} {answer.text[:200]}"
-    found = member.image.get_image(made.id)
+    found = image_v2(member).get_image(made.id)
     assert "flower" not in found.properties
     assert found.tags == []
 
@@ -80,25 +85,25 @@ def test_properties_are_added_changed_and_removed(glance: object, member: Connec
 def test_deactivated_image_gives_no_data(glance: object, cloud: Connection, member: Connection, owned: Owned) -> None:
     """An administrator's deactivation closes the data to users; reactivation opens it."""
     made = owned(member, "image", "deactivated", data=b"content", **RAW)
-    cloud.image.deactivate_image(made.id)
-    assert member.image.get_image(made.id).status == "deactivated"
-    answer = member.image.get(f"/images/{made.id}/file")
+    image_v2(cloud).deactivate_image(made.id)
+    assert image_v2(member).get_image(made.id).status == "deactivated"
+    answer = image_v2(member).get(f"/images/{made.id}/file")
     assert answer.status_code == 403, f"data of a deactivated image: status {answer.status_code}, expected 403"
-    cloud.image.reactivate_image(made.id)
-    assert member.image.download_image(made.id).content == b"content"
+    image_v2(cloud).reactivate_image(made.id)
+    assert image_v2(member).download_image(made.id).content == b"content"
 
 
 def test_private_image_is_seen_by_its_project_only(
-    glance: object, member: Connection, other_member: Connection, image: Any
+    glance: object, member: Connection, other_member: Connection, image: Image
 ) -> None:
     """Another project neither lists, reads, downloads nor deletes it."""
-    assert image.id in {each.id for each in member.image.images()}
-    assert image.id not in {each.id for each in other_member.image.images()}
+    assert image.id in {each.id for each in image_v2(member).images()}
+    assert image.id not in {each.id for each in image_v2(other_member).images()}
     with pytest.raises(exceptions.NotFoundException):
-        other_member.image.get_image(image.id)
-    assert other_member.image.get(f"/images/{image.id}/file").status_code == 404
-    assert other_member.image.delete(f"/images/{image.id}").status_code == 404
-    assert member.image.get_image(image.id).status == "active"
+        image_v2(other_member).get_image(image.id)
+    assert image_v2(other_member).get(f"/images/{image.id}/file").status_code == 404
+    assert image_v2(other_member).delete(f"/images/{image.id}").status_code == 404
+    assert image_v2(member).get_image(image.id).status == "active"
 
 
 def test_shared_image_is_seen_by_the_members_it_names(
@@ -106,17 +111,17 @@ def test_shared_image_is_seen_by_the_members_it_names(
 ) -> None:
     """Shared, accepted, used, and taken back."""
     made = owned(member, "image", "lent", data=b"content", visibility="shared", **RAW)
-    guest = other_member.current_project_id
-    member.image.add_member(made.id, member_id=guest)
-    assert other_member.image.get_image(made.id).id == made.id
-    assert made.id not in {each.id for each in other_member.image.images()}, "listed before it was accepted"
-    other_member.image.update_member(guest, made.id, status="accepted")
-    assert made.id in {each.id for each in other_member.image.images()}
-    assert other_member.image.download_image(made.id).content == b"content"
-    assert other_member.image.delete(f"/images/{made.id}").status_code == 403
-    member.image.remove_member(guest, image=made.id)
+    guest = project_of(other_member)
+    image_v2(member).add_member(made.id, member_id=guest)
+    assert image_v2(other_member).get_image(made.id).id == made.id
+    assert made.id not in {each.id for each in image_v2(other_member).images()}, "listed before it was accepted"
+    image_v2(other_member).update_member(guest, made.id, status="accepted")
+    assert made.id in {each.id for each in image_v2(other_member).images()}
+    assert image_v2(other_member).download_image(made.id).content == b"content"
+    assert image_v2(other_member).delete(f"/images/{made.id}").status_code == 403
+    image_v2(member).remove_member(guest, image=made.id)
     with pytest.raises(exceptions.NotFoundException):
-        other_member.image.get_image(made.id)
+        image_v2(other_member).get_image(made.id)
 
 
 def test_public_image_is_an_administrators(
@@ -125,28 +130,28 @@ def test_public_image_is_an_administrators(
     """Ordinary users cannot publish; what an administrator publishes is everybody's to read and nobody's to change."""
     mine = owned(member, "image", "unpublished", **RAW)
     with pytest.raises(exceptions.ForbiddenException):
-        member.image.update_image(mine, visibility="public")
+        image_v2(member).update_image(mine, visibility="public")
     public = owned(cloud, "image", "public", data=b"content", visibility="public", **RAW)
-    assert other_member.image.download_image(public.id).content == b"content"
+    assert image_v2(other_member).download_image(public.id).content == b"content"
     with pytest.raises(exceptions.ForbiddenException):
-        other_member.image.update_image(public.id, min_ram=1)
+        image_v2(other_member).update_image(public.id, min_ram=1)
 
 
 def test_protected_image_is_not_deleted(glance: object, member: Connection, owned: Owned) -> None:
     """Protection has to be taken off first; then the image is gone."""
     made = owned(member, "image", "protected", data=b"content", **RAW)
-    member.image.update_image(made.id, is_protected=True)
-    assert member.image.delete(f"/images/{made.id}").status_code == 403
-    member.image.update_image(made.id, is_protected=False)
-    member.image.delete_image(made.id, ignore_missing=False)
+    image_v2(member).update_image(made.id, is_protected=True)
+    assert image_v2(member).delete(f"/images/{made.id}").status_code == 403
+    image_v2(member).update_image(made.id, is_protected=False)
+    image_v2(member).delete_image(made.id, ignore_missing=False)
     with pytest.raises(exceptions.NotFoundException):
-        member.image.get_image(made.id)
+        image_v2(member).get_image(made.id)
 
 
 @pytest.fixture
 def limit_of_images(request: pytest.FixtureRequest, glance: object, cloud: Connection) -> Any:
     """The registered limit for the number of images, where the cloud keeps limits in keystone."""
-    for each in cloud.identity.registered_limits():
+    for each in identity_v3(cloud).registered_limits():
         if each.resource_name == "image_count_total":
             return each
     site = request.config.stash.get(SITE, None)
@@ -160,7 +165,7 @@ def limited_member(tenants: Tenants, cloud: Connection, limit_of_images: Any, ow
     """A project that may have one image."""
     tenant = tenants.get("few-images")
     region = {"region_id": limit_of_images.region_id} if limit_of_images.region_id else {}
-    made = cloud.identity.create_limit(
+    made = identity_v3(cloud).create_limit(
         project_id=tenant.project_id,
         service_id=limit_of_images.service_id,
         resource_name="image_count_total",
@@ -169,15 +174,15 @@ def limited_member(tenants: Tenants, cloud: Connection, limit_of_images: Any, ow
         **region,
     )
     yield tenant.connection
-    cloud.identity.delete_limit(made.id)
+    identity_v3(cloud).delete_limit(made.id)
 
 
 def test_limit_of_images_is_enforced(glance: object, limited_member: Connection, owned: Owned) -> None:
     """The image over the project's limit is refused with 413, and admitted when there is room again."""
     first = owned(limited_member, "image", "first", **RAW)
-    answer = limited_member.image.post("/images", json={"name": owned.name("second"), **RAW})
+    answer = image_v2(limited_member).post("/images", json={"name": owned.name("second"), **RAW})
     assert answer.status_code == 413, f"second image of a project limited to 1: {answer.status_code}, expected 413"
-    usage = limited_member.image.get("/info/usage").json()["usage"]["image_count_total"]
+    usage = image_v2(limited_member).get("/info/usage").json()["usage"]["image_count_total"]
     assert usage == {"limit": 1, "usage": 1}, f"/info/usage says {usage}"
-    limited_member.image.delete_image(first.id)
+    image_v2(limited_member).delete_image(first.id)
     owned(limited_member, "image", "third", **RAW)

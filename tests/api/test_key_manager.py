@@ -6,20 +6,24 @@ import base64
 import os
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as
-from stackspec.fixtures.owned import Owned
 
+from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, project_of
+from stackspec.fixtures.owned import Owned
 from stackspec.openstack.ownership import within
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.key_manager.v1.secret import Secret
 
 TEXT = {"payload_content_type": "text/plain"}
 LIFE = 4
@@ -27,7 +31,7 @@ LIFE = 4
 WORKER_WITHIN = 60
 
 
-def get(connection: Connection, secret: Any, what: str = "") -> Any:
+def get(connection: Connection, secret: Secret, what: str = "") -> Any:
     """The API's answer for a secret, whatever it is."""
     headers = {"Accept": "text/plain"} if what == "payload" else {}
     path = "/".join(part for part in ("/secrets", secret.secret_id, what) if part)
@@ -35,13 +39,14 @@ def get(connection: Connection, secret: Any, what: str = "") -> Any:
 
 
 @pytest.fixture(scope="module")
-def secret(keeper: Connection, module_owned: Owned) -> Any:
+def secret(keeper: Connection, module_owned: Owned) -> Secret:
     """A secret for tests that leave it as it is."""
-    return module_owned(keeper, "secret", "shared", payload="open sesame", **TEXT)
+    made: Secret = module_owned(keeper, "secret", "shared", payload="open sesame", **TEXT)
+    return made
 
 
 @pytest.mark.smoke
-def test_text_comes_back(keeper: Connection, secret: Any) -> None:
+def test_text_comes_back(keeper: Connection, secret: Secret) -> None:
     """The payload is what was given; the secret's description does not show it."""
     found = keeper.key_manager.get_secret(secret.secret_id)
     assert (found.status, found.payload) == ("ACTIVE", "open sesame")
@@ -49,9 +54,9 @@ def test_text_comes_back(keeper: Connection, secret: Any) -> None:
     assert secret.secret_id in {each.secret_id for each in keeper.key_manager.secrets(name=secret.name)}
 
 
-def test_reference_is_the_endpoint_s(keeper: Connection, secret: Any) -> None:
+def test_reference_is_the_endpoint_s(keeper: Connection, secret: Secret) -> None:
     """Secrets are handed on by URL, so it has to be one that others can follow."""
-    endpoint = keeper.key_manager.get_endpoint()
+    endpoint = str(keeper.key_manager.get_endpoint())
     assert str(secret.secret_ref).startswith(endpoint.split("/v1")[0]), f"{secret.secret_ref} is not at {endpoint}"
 
 
@@ -134,7 +139,7 @@ def test_expired_secret_is_gone(keeper: Connection, owned: Owned) -> None:
     assert made.secret_id not in {each.secret_id for each in keeper.key_manager.secrets(name=made.name)}
 
 
-def test_another_project_is_refused(keeper: Connection, other_member: Connection, secret: Any) -> None:
+def test_another_project_is_refused(keeper: Connection, other_member: Connection, secret: Secret) -> None:
     """Whoever knows the URL does not get the secret, cannot delete it, and does not find it listed."""
     assert [get(other_member, secret, what).status_code for what in ("", "payload")] == [403, 403]
     with pytest.raises(exceptions.ForbiddenException):
@@ -161,13 +166,14 @@ def test_access_list_admits_one_user(keeper: Connection, other_member: Connectio
 def test_private_secret_is_its_maker_s(keeper: Connection, tenants: Tenants, owned: Owned) -> None:
     """Another user of the same project reads what is the project's, and not what was made private."""
     made = owned(keeper, "secret", "private", payload="mine", **TEXT)
-    admin = tenants.get("member") and tenants.admin
+    tenants.get("member")
+    admin = tenants.admin
     assert admin is not None
     password = base64.b64encode(os.urandom(18)).decode()
     colleague = owned(admin, "user", "colleague", password=password)
     for name in ("member", "creator"):
-        if role := admin.identity.find_role(name):
-            admin.identity.assign_project_role_to_user(keeper.current_project_id, colleague, role)
+        if role := identity_v3(admin).find_role(name):
+            identity_v3(admin).assign_project_role_to_user(project_of(keeper), colleague, role)
     theirs = connect_as(admin, password, user_id=colleague.id, project_id=keeper.current_project_id)
     assert get(theirs, made, "payload").text == "mine"
     answer = keeper.key_manager.put(f"/secrets/{made.secret_id}/acl", json={"read": {"project-access": False}})
@@ -219,14 +225,14 @@ def test_container_of_a_certificate(keeper: Connection, other_member: Connection
     assert other_member.key_manager.get(f"/containers/{container.container_id}").status_code == 403
 
 
-def test_certificate_container_needs_a_certificate(keeper: Connection, secret: Any) -> None:
+def test_certificate_container_needs_a_certificate(keeper: Connection, secret: Secret) -> None:
     """A container of that kind without its parts is refused."""
     refs = [{"name": "private_key", "secret_ref": secret.secret_ref}]
     answer = keeper.key_manager.post("/containers", json={"type": "certificate", "secret_refs": refs})
     assert answer.status_code == 400, answer.text
 
 
-def test_consumers_of_a_container(keeper: Connection, secret: Any, owned: Owned) -> None:
+def test_consumers_of_a_container(keeper: Connection, secret: Secret, owned: Owned) -> None:
     """Who uses a container is noted with it, as load balancers do."""
     refs = [{"name": "word", "secret_ref": secret.secret_ref}]
     container = owned(keeper, "container", "used", type="generic", secret_refs=refs)
@@ -274,10 +280,13 @@ def test_key_is_made_on_order(
     private = serialization.load_pem_private_key(parts["private_key"], password=None)
     public = serialization.load_pem_public_key(parts["public_key"])
     assert private.public_key() == public
+    assert isinstance(private, rsa.RSAPrivateKey)
     assert private.key_size == bits
 
 
-def test_quota_of_a_project(barbican: object, cloud: Connection, keeper: Connection, secret: Any, owned: Owned) -> None:
+def test_quota_of_a_project(
+    barbican: object, cloud: Connection, keeper: Connection, secret: Secret, owned: Owned
+) -> None:
     """A project that has as many secrets as it may have gets no more; the user reads the quota and cannot set it."""
     project = keeper.current_project_id
     path = f"/project-quotas/{project}"
@@ -301,9 +310,9 @@ def test_deleted_secret_is_gone(keeper: Connection, owned: Owned) -> None:
     assert [get(keeper, made, what).status_code for what in ("", "payload")] == [404, 404]
 
 
-def test_no_token_no_secret(keeper: Connection, secret: Any) -> None:
+def test_no_token_no_secret(keeper: Connection, secret: Secret) -> None:
     """Nor with one that is none."""
-    url = f"{keeper.key_manager.get_endpoint().split('/v1')[0]}/v1/secrets/{secret.secret_id}/payload"
+    url = f"{str(keeper.key_manager.get_endpoint()).split('/v1')[0]}/v1/secrets/{secret.secret_id}/payload"
     for headers in ({}, {"X-Auth-Token": "gAAAAAB-not-a-token"}):
         answer = keeper.session.get(url, headers=headers, authenticated=False, raise_exc=False)
         assert answer.status_code == 401

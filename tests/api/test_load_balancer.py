@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant
 from stackspec.fixtures.owned import Owned
-
 from stackspec.pace import pace
 
-CIDR = ipaddress.ip_network("10.204.1.0/24")
+if TYPE_CHECKING:
+    from openstack.network.v2.subnet import Subnet
+
+CIDR = ipaddress.IPv4Network("10.204.1.0/24")
 
 
 @pytest.fixture(scope="module")
-def subnet(balancer: Connection, module_owned: Owned) -> Any:
+def subnet(balancer: Connection, module_owned: Owned) -> Subnet:
     """A subnet that a VIP could be in."""
     network = module_owned(balancer, "network", "vip")
-    return module_owned(balancer, "subnet", "vip", network_id=network.id, ip_version=4, cidr=str(CIDR))
+    made: Subnet = module_owned(balancer, "subnet", "vip", network_id=network.id, ip_version=4, cidr=str(CIDR))
+    return made
 
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
     """The API's answer, whatever it is."""
-    return connection.load_balancer.request(f"/lbaas/{path}", method, **({"json": body} if body else {}))
+    return connection.load_balancer.request(f"/lbaas/{path}", method, json=body or None)
 
 
 def test_amphora_is_the_only_provider(balancer: Connection) -> None:
@@ -48,7 +52,7 @@ def test_new_project_has_none(balancer: Connection) -> None:
     assert list(balancer.load_balancer.load_balancers()) == []
 
 
-def test_users_without_a_role(octavia: object, other_member: Connection, subnet: Any) -> None:
+def test_users_without_a_role(octavia: object, other_member: Connection, subnet: Subnet) -> None:
     """Older releases refuse whoever has no role for it (erratum E111); in none can another's subnet be used."""
     listed = ask(other_member, "GET", "loadbalancers")
     assert listed.status_code == 403 or listed.json()["loadbalancers"] == [], listed.text
@@ -88,7 +92,7 @@ def test_members_do_not_administer(balancer: Connection, member_tenant: Tenant) 
     ],
 )
 def test_bad_request_is_refused(
-    balancer: Connection, subnet: Any, body: dict[str, Any], status: int, part: str
+    balancer: Connection, subnet: Subnet, body: dict[str, Any], status: int, part: str
 ) -> None:
     """With what is wrong, and nothing is left of it."""
     wanted = {key: subnet.id if value == "subnet" else value for key, value in body.items()}
@@ -109,7 +113,7 @@ def test_what_is_not_there(balancer: Connection, kind: str) -> None:
     assert ask(balancer, "DELETE", f"{kind}/{nothing}").status_code == 404
 
 
-def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: Tenant, subnet: Any) -> None:
+def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: Tenant, subnet: Subnet) -> None:
     """With none allowed, none is made, and no port is left of the attempt."""
     if not member_tenant.made:
         pytest.skip("the given user's own quota is left as it is")

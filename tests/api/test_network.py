@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.owned import Owned
-
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.network.v2.network import Network
+    from openstack.network.v2.subnet import Subnet
 
 CIDR = "10.202.1.0/24"
 
 
 @pytest.fixture(scope="module")
-def network(neutron: object, member: Connection, module_owned: Owned) -> Any:
+def network(neutron: object, member: Connection, module_owned: Owned) -> Network:
     """A network, for tests that leave it as it is."""
-    return module_owned(member, "network", "shared")
+    made: Network = module_owned(member, "network", "shared")
+    return made
 
 
 @pytest.fixture(scope="module")
-def subnet(network: Any, member: Connection, module_owned: Owned) -> Any:
+def subnet(network: Network, member: Connection, module_owned: Owned) -> Subnet:
     """Its subnet."""
-    return module_owned(member, "subnet", "shared", network_id=network.id, ip_version=4, cidr=CIDR)
+    made: Subnet = module_owned(member, "subnet", "shared", network_id=network.id, ip_version=4, cidr=CIDR)
+    return made
 
 
 def test_network_is_changed_and_deleted(neutron: object, member: Connection, owned: Owned) -> None:
@@ -42,7 +48,7 @@ def test_network_is_changed_and_deleted(neutron: object, member: Connection, own
 
 
 def test_network_is_a_tunnel_and_members_do_not_see_it(
-    neutron: object, cloud: Connection, member: Connection, network: Any
+    neutron: object, cloud: Connection, member: Connection, network: Network
 ) -> None:
     """An administrator sees how a project's network is carried (with an id of its own), its owner does not."""
     seen = cloud.network.get_network(network.id)
@@ -64,7 +70,7 @@ def test_ordinary_user_names_no_segment(neutron: object, cloud: Connection, memb
             owned(member, "network", "not-allowed", **attributes)
 
 
-def test_subnet_of_every_part(neutron: object, member: Connection, network: Any, owned: Owned) -> None:
+def test_subnet_of_every_part(neutron: object, member: Connection, network: Network, owned: Owned) -> None:
     """Gateway, pool, resolvers and routes come back as they were given and are changed."""
     made = owned(
         member,
@@ -86,7 +92,7 @@ def test_subnet_of_every_part(neutron: object, member: Connection, network: Any,
     assert found.host_routes == [{"destination": "203.0.113.0/24", "nexthop": "10.202.2.253"}]
 
 
-def test_subnet_of_ipv6(neutron: object, member: Connection, network: Any, owned: Owned) -> None:
+def test_subnet_of_ipv6(neutron: object, member: Connection, network: Network, owned: Owned) -> None:
     """A port gets the address that follows from its MAC, where the subnet says so."""
     subnet = owned(
         member,
@@ -104,7 +110,7 @@ def test_subnet_of_ipv6(neutron: object, member: Connection, network: Any, owned
 
 
 def test_subnets_of_a_network_do_not_overlap(
-    neutron: object, member: Connection, network: Any, subnet: Any, owned: Owned
+    neutron: object, member: Connection, network: Network, subnet: Subnet, owned: Owned
 ) -> None:
     """A second subnet with the same addresses is a bad request."""
     with pytest.raises(exceptions.BadRequestException):
@@ -112,7 +118,7 @@ def test_subnets_of_a_network_do_not_overlap(
 
 
 def test_port_with_a_chosen_address(
-    neutron: object, member: Connection, network: Any, subnet: Any, owned: Owned
+    neutron: object, member: Connection, network: Network, subnet: Subnet, owned: Owned
 ) -> None:
     """A port takes the address that was asked for, and nobody else gets it."""
     fixed = [{"subnet_id": subnet.id, "ip_address": "10.202.1.77"}]
@@ -136,7 +142,7 @@ def test_network_with_a_port_is_not_deleted(neutron: object, member: Connection,
 
 
 def test_port_security_and_address_pairs(
-    neutron: object, member: Connection, network: Any, subnet: Any, owned: Owned
+    neutron: object, member: Connection, network: Network, subnet: Subnet, owned: Owned
 ) -> None:
     """An owner lets a port carry further addresses, or takes its security off; the one excludes the other."""
     made = owned(member, "port", "pairs", network_id=network.id)
@@ -152,7 +158,7 @@ def test_port_security_and_address_pairs(
 
 
 def test_router_with_interface_and_gateway(
-    neutron: object, member: Connection, external_network: Any, owned: Owned
+    neutron: object, member: Connection, external_network: Network, owned: Owned
 ) -> None:
     """A router joins a subnet and the outside; while it has an interface it is not deleted."""
     network = owned(member, "network", "routed")
@@ -176,7 +182,7 @@ def test_router_with_interface_and_gateway(
 
 
 def test_floating_address_without_a_server(
-    neutron: object, member: Connection, external_network: Any, owned: Owned
+    neutron: object, member: Connection, external_network: Network, owned: Owned
 ) -> None:
     """Taken, given to a port behind a router, taken off, given back. A port that no router leads to cannot have it."""
     network = owned(member, "network", "floating")
@@ -197,7 +203,7 @@ def test_floating_address_without_a_server(
 
 
 def test_networks_are_each_projects_own(
-    neutron: object, member: Connection, other_member: Connection, network: Any, subnet: Any
+    neutron: object, member: Connection, other_member: Connection, network: Network, subnet: Subnet
 ) -> None:
     """Another project neither lists, reads, uses nor deletes them."""
     assert network.id not in {each.id for each in other_member.network.networks()}

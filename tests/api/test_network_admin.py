@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from openstack.connection import Connection
 
 from stackspec.plugin_keys import SITE
+
+if TYPE_CHECKING:
+    from openstack.network.v2.network import Network
 
 ON_CONTROLLER = ("Open vSwitch agent", "L3 agent", "DHCP agent", "Metadata agent")
 
@@ -47,7 +50,7 @@ def test_switch_agents_see_each_others_tunnels(neutron: object, neutron_compute:
 
 
 def test_external_network_is_the_sites(
-    request: pytest.FixtureRequest, neutron: object, cloud: Connection, external_network: Any
+    request: pytest.FixtureRequest, neutron: object, cloud: Connection, external_network: Network
 ) -> None:
     """The external network has a subnet with a pool; on a site of ours it is flat and as the inventory says."""
     subnets = list(cloud.network.subnets(network_id=external_network.id, ip_version=4))

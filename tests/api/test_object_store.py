@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.object_store import LISTED_WITHIN, listing
 from stackspec.fixtures.owned import Owned
-
 from stackspec.waiting import wait_for
 
 SIZE = 3 * 1024 * 1024 + 17
@@ -31,7 +31,7 @@ def test_new_account_is_empty(object_store: Any, tenants: Tenants) -> None:
     assert answer.status_code in (200, 204), f"account: {answer.status_code} {answer.text[:200]}"
     counts = {key: answer.headers[f"X-Account-{key}-Count"] for key in ("Container", "Object")}
     assert (counts, answer.headers["X-Account-Bytes-Used"]) == ({"Container": "0", "Object": "0"}, "0")
-    assert tenant.connection.object_store.get_endpoint().endswith(f"/v1/AUTH_{tenant.project_id}")
+    assert str(tenant.connection.object_store.get_endpoint()).endswith(f"/v1/AUTH_{tenant.project_id}")
 
 
 @pytest.mark.smoke

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.owned import Owned
 
+from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for
 
 STACK_WITHIN = 120

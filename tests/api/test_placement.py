@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
-from stackspec.fixtures.owned import Owned
 
+from stackspec.fixtures.owned import Owned
 from stackspec.plugin_keys import SITE
 
 VERSION = "1.29"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.owned import Owned
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import requests
-from stackspec.fixtures.cloud import Tenant, Tenants
 
+from stackspec.fixtures.cloud import Tenant, Tenants, access_of
 from stackspec.pace import pace
 from stackspec.site import Site
 
@@ -41,7 +41,7 @@ class Visitor:
 
     def login(self, tenant: Tenant, password: str | None = None) -> requests.Response:
         """Log in as the tenant's user."""
-        access = tenant.connection.session.auth.get_access(tenant.connection.session)
+        access = access_of(tenant.connection)
         body = {
             "region": tenant.connection.config.get_region_name(),
             "domain": access.user_domain_name,

@@ -6,17 +6,22 @@ The tests go in their order over one volume, which is deleted before it is resto
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes
+from stackspec.openstack.versions import block_storage_v3
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.backup import Backup
 
 pytestmark = pytest.mark.lane("volumes")
 
-MIB = 8
+FILE_MIB = 8
 """Size of the files that are written."""
 
 
@@ -33,8 +38,8 @@ class Saved:
 
     container: str
     volume: str
-    full: Any
-    incremental: Any
+    full: Backup
+    incremental: Backup
     digests: dict[str, str]
 
 
@@ -46,14 +51,14 @@ def saved(cinder_backup: object, object_store: Any, volumes: Volumes, disk_guest
     disk = volumes.attach(disk_guest, volume)
     disk.make_file_system()
     disk.mount()
-    digests = {"first": disk.write("first", MIB)}
+    digests = {"first": disk.write("first", FILE_MIB)}
     disk.unmount()
     volumes.detach(disk_guest, volume)
     full = volumes.backup(module_owned, "full", volume, container=container)
     module_owned.adopt(volumes.connection, "object_container", object_store.get_container_metadata(container))
     disk = volumes.attach(disk_guest, volume)
     disk.mount()
-    digests["second"] = disk.write("second", MIB)
+    digests["second"] = disk.write("second", FILE_MIB)
     incremental = volumes.backup(
         module_owned,
         "incremental",
@@ -79,7 +84,7 @@ def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, vo
         mine = {each["name"]: each["bytes"] for each in listed if backup.id in each["name"]}
         assert any(name.endswith("_metadata") for name in mine), f"of backup {backup.id} there is {sorted(mine)}"
         sizes[backup.id] = sum(mine.values())
-    assert sizes[saved.full.id] >= MIB * 1024**2, "random bytes do not get smaller"
+    assert sizes[saved.full.id] >= FILE_MIB * 1024**2, "random bytes do not get smaller"
     shown = {each.id: each for each in volumes.connection.block_storage.backups()}
     full, incremental = shown[saved.full.id], shown[saved.incremental.id]
     assert (full.is_incremental, full.has_dependent_backups, full.container) == (False, True, saved.container)
@@ -89,7 +94,7 @@ def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, vo
 
 def test_backups_come_back(saved: Saved, volumes: Volumes, disk_guest: Guest, owned: Owned) -> None:
     """A new volume has all that was on the deleted one: what the full backup has, and what the second one adds."""
-    service: Any = volumes.connection.block_storage
+    service = block_storage_v3(volumes.connection)
     with volumes.measured("volume restore"):
         body = {"restore": {"name": owned.name("restored")}}
         answer = service.post(f"/backups/{saved.incremental.id}/restore", json=body)
@@ -109,7 +114,7 @@ def test_backups_come_back(saved: Saved, volumes: Volumes, disk_guest: Guest, ow
 
 def test_backup_that_others_build_upon_is_kept(saved: Saved, object_store: Any, volumes: Volumes) -> None:
     """The full one is deleted after the incremental one, not before; then their objects are gone."""
-    service: Any = volumes.connection.block_storage
+    service = block_storage_v3(volumes.connection)
     with pytest.raises(exceptions.BadRequestException):
         service.delete_backup(saved.full.id, ignore_missing=False)
     for backup in (saved.incremental, saved.full):

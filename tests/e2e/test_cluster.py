@@ -1,13 +1,13 @@
 """A Kubernetes cluster from a template: its stack, its certificates, its servers with their user data, and its end.
 
-The report says whether its nodes ran Fedora CoreOS, or the test took their place (`fixtures/clusters.py`).
+The report says whether its nodes ran Fedora CoreOS, or the test took their place (`stackspec/fixtures/clusters.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.clusters import (
     COMPLETE_WITHIN,
     STARTED_WITHIN,
@@ -29,14 +30,17 @@ from stackspec.fixtures.clusters import (
     state,
     user_data,
 )
-
 from stackspec.openstack.run_names import belongs
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.container_infrastructure_management.v1.cluster import Cluster
 
 GONE_WITHIN = 300
 
 
-def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Any, member: Connection) -> None:
+def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
     """The stack that magnum names is in the project, and the servers are its own: a master and a node."""
     found = api(member).get_cluster(cluster.id)
     assert (found.master_count, found.node_count) == (1, 1)
@@ -51,7 +55,7 @@ def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Any, memb
 
 
 def test_certificates_are_in_barbican(
-    cluster_servers: list[Any], cluster: Any, cluster_secrets: ClusterSecrets, member: Connection
+    cluster_servers: list[Any], cluster: Cluster, cluster_secrets: ClusterSecrets, member: Connection
 ) -> None:
     """The authority that the API gives out is one of the containers there, and that container holds its key."""
     given = x509.load_pem_x509_certificate(api(member).get_cluster_certificate(cluster.id).pem.encode())
@@ -61,7 +65,7 @@ def test_certificates_are_in_barbican(
     assert given.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_certificates_are_signed(cluster_servers: list[Any], cluster: Any, member: Connection) -> None:
+def test_certificates_are_signed(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
     """What a user is given for a request is signed by the cluster's authority: `openstack coe cluster config`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([
@@ -78,14 +82,14 @@ def test_certificates_are_signed(cluster_servers: list[Any], cluster: Any, membe
     assert signed.public_key() == key.public_key()
 
 
-def test_certificates_are_the_projects(cluster: Any, other_member: Connection) -> None:
+def test_certificates_are_the_projects(cluster: Cluster, other_member: Connection) -> None:
     """Another project sees neither the cluster nor its authority, and is signed nothing."""
     assert api(other_member).get(f"/clusters/{cluster.id}").status_code == 404
     assert api(other_member).get(f"/certificates/{cluster.id}").status_code == 404
     assert cluster.id not in {each.uuid for each in api(other_member).clusters()}
 
 
-def test_template_in_use_stays(cluster_servers: list[Any], cluster: Any, member: Connection) -> None:
+def test_template_in_use_stays(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
     """A template with a cluster is not deleted."""
     template = api(member).get_cluster(cluster.id).cluster_template_id
     answer = api(member).delete(f"/clustertemplates/{template}")
@@ -94,7 +98,7 @@ def test_template_in_use_stays(cluster_servers: list[Any], cluster: Any, member:
 
 def test_servers_have_the_right_user_data(
     cluster_servers: list[Any],
-    cluster: Any,
+    cluster: Cluster,
     cloud: Connection,
     member: Connection,
     guest_key: Path,
@@ -133,7 +137,7 @@ def test_cluster_is_complete(
     cluster_servers: list[Any],
     cluster_parts: ClusterParts,
     cluster_agents: NodeAgents,
-    cluster: Any,
+    cluster: Cluster,
     member: Connection,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -163,9 +167,12 @@ def test_cluster_is_complete(
         def console(server: Any = server) -> str:
             return str(member.compute.get_server_console_output(server.id).get("output") or "")
 
+        def named(server: Any = server) -> bool:
+            return f"host {server.name}" in console(server)
+
         wait_for(
             f"{server.name} has its name from the metadata service",
-            lambda console=console, server=server: f"host {server.name}" in console(),
+            named,
             STARTED_WITHIN,
             every=3,
             detail=console,
@@ -174,7 +181,7 @@ def test_cluster_is_complete(
 
 def test_deleted_cluster_leaves_nothing(
     cluster_servers: list[Any],
-    cluster: Any,
+    cluster: Cluster,
     cluster_secrets: ClusterSecrets,
     cloud: Connection,
     member: Connection,
@@ -183,10 +190,10 @@ def test_deleted_cluster_leaves_nothing(
     """Stack, servers, network, router, addresses, groups, the authority's key and the cluster's user are gone."""
     authority = x509.load_pem_x509_certificate(api(member).get_cluster_certificate(cluster.id).pem.encode())
     stack = member.orchestration.get_stack(api(member).get_cluster(cluster.id).stack_id)
-    domain = cloud.identity.find_domain("magnum", ignore_missing=False)
+    domain = identity_v3(cloud).find_domain("magnum", ignore_missing=False)
 
     def trustees() -> list[str]:
-        return [each.name for each in cloud.identity.users(domain_id=domain.id) if cluster.id in each.name]
+        return [each.name for each in identity_v3(cloud).users(domain_id=domain.id) if cluster.id in each.name]
 
     assert trustees(), "magnum made no user for the cluster"
     api(member).delete_cluster(cluster.id, ignore_missing=False)

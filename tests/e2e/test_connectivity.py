@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.topology import NC_PORT, RED, STRANGER, Fleet
-
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")
@@ -95,10 +95,10 @@ def test_floating_address_moves_between_servers(patient: Guest, peer: Guest, mem
         return via_address.run("hostname", seconds=20).output.strip().split(".")[0]
 
     try:
-        member.network.update_ip(address, port_id=peer.port.id)
+        member.network.update_ip(address, port_id=peer.own_port.id)
         wait_for(f"{patient.address} leads to {peer.name}", lambda: name() == peer.name, 60, every=2, detail=peer.state)
     finally:
-        member.network.update_ip(address, port_id=patient.port.id)
+        member.network.update_ip(address, port_id=patient.own_port.id)
     wait_for(f"{patient.address} leads back to {patient.name}", lambda: name() == patient.name, 60, every=2)
 
 

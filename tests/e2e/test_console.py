@@ -8,18 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.screen import CANVAS, Screen, wait_lit
-
+from stackspec.fixtures.screen import CANVAS, NO_TLS, Screen, wait_lit
 from stackspec.secrets import redact
 from stackspec.site import Site
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")
 
-NO_TLS = "noVNC requires a secure context"
-"""The guide's console has no TLS, which noVNC says aloud."""
 CURSOR = 1
 """Cells that differ from the text: the cursor is on one, or blinks."""
 ROWS, COLUMNS = 25, 80

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenant
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import GIB, Disk, Volumes
-
 from stackspec.openstack.ownership import within
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.volume import Volume
 
 pytestmark = pytest.mark.lane("volumes")
 
@@ -62,7 +65,7 @@ def volume(
     secret_type: Any,
     disk_guest: Guest,
     module_owned: Owned,
-) -> Any:
+) -> Volume:
     """An encrypted volume of the ordinary user's, who may keep secrets."""
     made = volumes.create(module_owned, "encrypted", volume_type=secret_type.name, what="encrypted volume create")
     # Cinder has ordered the key for the user and leaves the order, which only an administrator may delete.
@@ -73,7 +76,7 @@ def volume(
 
 
 @pytest.fixture(scope="module")
-def disk(volumes: Volumes, volume: Any, disk_guest: Guest) -> Iterator[Disk]:
+def disk(volumes: Volumes, volume: Volume, disk_guest: Guest) -> Iterator[Disk]:
     """The volume in a guest, which has written the text to it."""
     found = volumes.attach(disk_guest, volume, what=WHAT)
     write(found)
@@ -90,14 +93,14 @@ def test_guest_sees_a_plain_disk(disk: Disk) -> None:
     assert digest(disk) == hashlib.sha256(TEXT).hexdigest()
 
 
-def test_content_outlives_a_detachment(disk: Disk, volumes: Volumes, volume: Any) -> None:
+def test_content_outlives_a_detachment(disk: Disk, volumes: Volumes, volume: Volume) -> None:
     """Detached, and attached again with the key fetched anew: the disk has what was written."""
     volumes.detach(disk.guest, volume)
     again = volumes.attach(disk.guest, volume, what=WHAT)
     assert digest(again) == hashlib.sha256(TEXT).hexdigest()
 
 
-def test_storage_node_holds_only_ciphertext(disk: Disk, volume: Any, iscsi: Iscsi) -> None:
+def test_storage_node_holds_only_ciphertext(disk: Disk, volume: Volume, iscsi: Iscsi) -> None:
     """The logical volume begins with LUKS, and where the text was written there is something else."""
     node = iscsi.node_of(volume)
     host, path = iscsi.host(node), f"/dev/cinder-volumes/volume-{volume.id}"
@@ -111,7 +114,7 @@ def test_storage_node_holds_only_ciphertext(disk: Disk, volume: Any, iscsi: Iscs
 
 
 def test_key_is_barbican_s_and_goes_with_the_volume(
-    disk: Disk, volumes: Volumes, volume: Any, keeper: Connection
+    disk: Disk, volumes: Volumes, volume: Volume, keeper: Connection
 ) -> None:
     """The volume names a key of the size asked for, among the project's secrets; both are gone when it is deleted."""
     assert volume.is_encrypted
@@ -119,7 +122,7 @@ def test_key_is_barbican_s_and_goes_with_the_volume(
     secret = keeper.key_manager.get_secret(key)
     assert (secret.status, secret.algorithm.lower(), secret.bit_length) == ("ACTIVE", "aes", ENCRYPTION["key_size"])
     volumes.detach(disk.guest, volume)
-    volumes.connection.block_storage.delete_volume(volume, ignore_missing=False)
+    volumes.connection.block_storage.delete_volume(volume.id, ignore_missing=False)
     volumes.gone("volume", volume.id)
     # Not openstacksdk's get_secret, which takes the answer 404 for a secret.
     answer = keeper.key_manager.get(f"/secrets/{key}")

@@ -5,33 +5,33 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.connection import Connection
 from playwright.sync_api import Locator
+
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
-from stackspec.fixtures.dashboards import Horizon
+from stackspec.fixtures.dashboards import ACTIVE_WITHIN, ATTACHED_WITHIN, Horizon
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
-from stackspec.fixtures.screen import CANVAS, wait_lit
+from stackspec.fixtures.screen import CANVAS, NO_TLS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
-
+from stackspec.openstack.versions import identity_v3
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
 
+if TYPE_CHECKING:
+    from openstack.network.v2.network import Network
+
 pytestmark = pytest.mark.lane("dashboards")
 
-NETWORK = ipaddress.ip_network("10.201.7.0/24")
-ACTIVE_WITHIN = 180
-ATTACHED_WITHIN = 300
+NETWORK = ipaddress.IPv4Network("10.201.7.0/24")
 LOG = "/var/log/apache2/error.log"
 BAD = re.compile("Traceback|Internal Server Error| ERROR | CRITICAL ")
 KNOWN_IN_LOG = "Default policy file for load-balancer is not defined"
 """The panel brings its rules without the defaults that horizon would compare them with."""
-NO_TLS = "noVNC requires a secure context"
-"""The guide's console has no TLS, which noVNC says aloud."""
 
 
 VOLUME_PANELS = {
@@ -48,7 +48,7 @@ def tenant(tenants: Tenants) -> Tenant:
 
 
 @pytest.fixture(scope="module")
-def segment(tenant: Tenant, module_owned: Owned, external_network: Any) -> Segment:
+def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
     """The project's network, with a router to the world."""
     made = make_segment(tenant.connection, module_owned, "horizon", NETWORK)
     make_router(tenant.connection, module_owned, "horizon", external_network, made)
@@ -148,6 +148,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, horizon_url
     inside.known.append(NO_TLS)
     inside.page.goto(f"{horizon_url}/project/instances/{guest.server.id}/?tab=instance_details__console")
     handle = inside.page.wait_for_selector("#console_embed")
+    assert handle is not None
     frame = handle.content_frame()
     assert frame is not None
     frame.wait_for_selector(CANVAS)
@@ -157,7 +158,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, horizon_url
 
 
 def test_floating_address_is_associated_through_the_dialog(
-    guest: Guest, inside: Window, horizon_url: str, external_network: Any, module_owned: Owned
+    guest: Guest, inside: Window, horizon_url: str, external_network: Network, module_owned: Owned
 ) -> None:
     """A floating address is allocated and given to the instance, all in the dialog; neutron has it at the port."""
     guest.wait_status()
@@ -178,8 +179,8 @@ def test_floating_address_is_associated_through_the_dialog(
     inside.picture("floating address, allocated in the dialog")
     page.get_by_role("button", name="Associate").click()
     wait_for(
-        f"the floating address {address} is at the server's port {guest.port.id}",
-        lambda: network.get_ip(made.id).port_id == guest.port.id,
+        f"the floating address {address} is at the server's port {guest.own_port.id}",
+        lambda: network.get_ip(made.id).port_id == guest.own_port.id,
         60,
         detail=lambda: f"its port is {network.get_ip(made.id).port_id}",
     )
@@ -263,8 +264,8 @@ def test_every_panel_opens(
     window.known += Horizon.known
     # One of our own: the site's is shown any project that he has a role in, also one that goes meanwhile.
     admin = tenants.get("horizon-admin")
-    role = cloud.identity.find_role("admin", ignore_missing=False)
-    cloud.identity.assign_project_role_to_user(admin.project_id, admin.user_id, role)
+    role = identity_v3(cloud).find_role("admin", ignore_missing=False)
+    identity_v3(cloud).assign_project_role_to_user(admin.project_id, admin.user_id, role)
     Horizon(horizon_url).sign_in(window, admin)
     page = window.page
     page.wait_for_selector("#sidebar")

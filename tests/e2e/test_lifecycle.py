@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from openstack.connection import Connection
-from stackspec.fixtures.guests import Guest
 
+from stackspec.fixtures.guests import Guest
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.image.v2.image import Image
 
 pytestmark = pytest.mark.lane("guests")
 
@@ -67,7 +70,7 @@ def _reboot(patient: Guest, member: Connection, how: str) -> None:
     assert marked(patient) == how, f"the disk lost a file over a {how.lower()} reboot: {marked(patient)!r}"
 
 
-def test_rebuild_keeps_the_addresses(patient: Guest, member: Connection, guest_image: Any) -> None:
+def test_rebuild_keeps_the_addresses(patient: Guest, member: Connection, guest_image: Image) -> None:
     """A rebuilt server has a new disk from the image, and its name, key and addresses."""
     boot, before = patient.boot_id(), addresses(patient)
     mark(patient, "before-rebuild")

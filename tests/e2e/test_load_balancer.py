@@ -14,10 +14,10 @@ from functools import partial
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.load_balancer import CHANGED_WITHIN, NAME, SERVE, STOP, Balanced, Issued
 from stackspec.fixtures.owned import Owned
-
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from stackspec.fixtures import programs
-from stackspec.fixtures.object_store import ObjectStorage, listing
-from stackspec.fixtures.owned import Owned
 from swiftclient.client import Connection as SwiftConnection
 from swiftclient.service import SwiftService, SwiftUploadObject
 
+from stackspec.fixtures import programs
+from stackspec.fixtures.object_store import ObjectStorage, listing
+from stackspec.fixtures.owned import Owned
 from stackspec.inventory import Node
 from stackspec.openstack.cloud import API_TIMEOUT
 from stackspec.waiting import wait_for
@@ -32,7 +32,10 @@ that it has taken them, and the proxy keeps what it was told for a minute."""
 
 def access(user: Connection) -> dict[str, str]:
     """What python-swiftclient needs to be this user; a token, since not every user has a password here."""
-    return {"os_storage_url": user.object_store.get_endpoint(), "os_auth_token": user.session.get_token()}
+    url, token = user.object_store.get_endpoint(), user.session.get_token()
+    assert url, "the catalog has no object storage"
+    assert token, "keystone gives no token"
+    return {"os_storage_url": url, "os_auth_token": token}
 
 
 def client(user: Connection) -> SwiftConnection:

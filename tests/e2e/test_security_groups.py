@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet, allow
-
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.network.v2.security_group import SecurityGroup
 
 pytestmark = pytest.mark.lane("guests")
 
@@ -23,13 +26,15 @@ def closed_group(patient: Guest, fleet: Fleet, member: Connection, owned: Owned)
     """A group without a rule for what comes in, as the only one of the patient's port."""
     patient.ready()
     group = owned(member, "security_group", "closed")
-    member.network.update_port(patient.port, security_group_ids=[group.id])
+    member.network.update_port(patient.own_port, security_group_ids=[group.id])
     yield group
-    member.network.update_port(patient.port, security_group_ids=[fleet.group.id])
+    member.network.update_port(patient.own_port, security_group_ids=[fleet.group.id])
     wait_for(f"{patient.name} takes logins by ssh again", patient.can_log_in, APPLIED_WITHIN, detail=patient.state)
 
 
-def test_ssh_is_blocked_then_admitted_then_blocked(closed_group: Any, patient: Guest, member: Connection) -> None:
+def test_ssh_is_blocked_then_admitted_then_blocked(
+    closed_group: SecurityGroup, patient: Guest, member: Connection
+) -> None:
     """Of new connections from outside, only those pass that a rule allows."""
     blocked = f"ssh to {patient.address} is blocked"
     wait_for(f"{blocked} without a rule", lambda: not patient.can_log_in(), APPLIED_WITHIN, detail=patient.state)
@@ -40,7 +45,7 @@ def test_ssh_is_blocked_then_admitted_then_blocked(closed_group: Any, patient: G
 
 
 def test_ping_is_blocked_then_admitted_from_one_address(
-    closed_group: Any, patient: Guest, web: Guest, peer: Guest, member: Connection
+    closed_group: SecurityGroup, patient: Guest, web: Guest, peer: Guest, member: Connection
 ) -> None:
     """A rule for one source allows that source and no other."""
     target = patient.fixed_address
@@ -51,7 +56,7 @@ def test_ping_is_blocked_then_admitted_from_one_address(
 
 
 def test_what_goes_out_is_answered(
-    closed_group: Any, patient: Guest, web: Guest, fleet: Fleet, member: Connection
+    closed_group: SecurityGroup, patient: Guest, web: Guest, fleet: Fleet, member: Connection
 ) -> None:
     """The answers to what the server itself began come in without a rule: the group keeps state."""
     # Only ssh comes in, to look from inside; the echo replies have no rule.

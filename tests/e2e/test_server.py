@@ -7,9 +7,9 @@ import json
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.topology import RED, RESOLVER, ROUTED, Fleet
-
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.lane("guests")
@@ -72,7 +72,7 @@ def test_lease_comes_from_the_networks_dhcp_port(web: Guest, fleet: Fleet) -> No
     ports = list(fleet.launch.connection.network.ports(network_id=fleet.red.network.id, device_owner="network:dhcp"))
     assert ports, "the network has no DHCP port"
     assert all(port.status == "ACTIVE" for port in ports), f"DHCP ports: {[port.status for port in ports]}"
-    address = ipaddress.ip_address(web.fixed_address)
+    address = ipaddress.IPv4Address(web.fixed_address)
     assert RED[10] <= address <= RED[99], f"{address} is not in the subnet's pool {RED[10]}-{RED[99]}"
 
 

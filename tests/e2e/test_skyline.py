@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.connection import Connection
 from playwright.sync_api import Error, Page
+
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
-from stackspec.fixtures.dashboards import SHOWN_WITHIN, Skyline, choose, choose_option, go_on, row_of
+from stackspec.fixtures.dashboards import (
+    ACTIVE_WITHIN,
+    ATTACHED_WITHIN,
+    SHOWN_WITHIN,
+    Skyline,
+    choose,
+    choose_option,
+    go_on,
+    row_of,
+)
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_router, make_segment
 from stackspec.fixtures.volumes import Volumes
-
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
 
+if TYPE_CHECKING:
+    from openstack.network.v2.network import Network
+
 pytestmark = pytest.mark.lane("dashboards")
 
-NETWORK = ipaddress.ip_network("10.201.8.0/24")
-ACTIVE_WITHIN = 180
-ATTACHED_WITHIN = 300
+NETWORK = ipaddress.IPv4Network("10.201.8.0/24")
 CLICK = 5
 """Seconds for a click on what is about to go away by itself."""
 
@@ -37,7 +48,7 @@ def tenant(tenants: Tenants) -> Tenant:
 
 
 @pytest.fixture(scope="module")
-def segment(tenant: Tenant, module_owned: Owned, external_network: Any) -> Segment:
+def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
     """The project's network, with a router to the world."""
     made = make_segment(tenant.connection, module_owned, "skyline", NETWORK)
     make_router(tenant.connection, module_owned, "skyline", external_network, made)
@@ -54,7 +65,7 @@ def guest(
     segment: Segment,
     module_owned: Owned,
     guest_spec: GuestSpec,
-    guest_key: Any,
+    guest_key: Path,
 ) -> Guest:
     """A server of the project; it boots while others are looked at."""
     launch = launcher(tenant.connection, module_owned, guest_spec, guest_key)
@@ -162,7 +173,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
 
 
 def test_floating_address_is_associated_through_the_dialog(
-    guest: Guest, inside: Window, skyline_url: str, tenant: Tenant, external_network: Any, module_owned: Owned
+    guest: Guest, inside: Window, skyline_url: str, tenant: Tenant, external_network: Network, module_owned: Owned
 ) -> None:
     """A floating address of the project is given to the instance, in the dialog; neutron has it at the port."""
     guest.wait_status()
@@ -179,7 +190,7 @@ def test_floating_address_is_associated_through_the_dialog(
     dialog.get_by_role("button", name="OK").click()
     row_of(page, guest.name).get_by_text(address.floating_ip_address).wait_for()
     inside.picture("the instance has a floating address")
-    assert tenant.connection.network.get_ip(address.id).port_id == guest.port.id
+    assert tenant.connection.network.get_ip(address.id).port_id == guest.own_port.id
 
 
 def test_volume_is_created_and_attached_through_the_dialogs(

@@ -7,9 +7,11 @@ have it, not in what heat says. A third stack has a volume, and a server where i
 from __future__ import annotations
 
 import ipaddress
+from functools import partial
 
 import pytest
 from openstack.connection import Connection
+
 from stackspec.fixtures.guests import Guest, GuestSpec
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.stacks import (
@@ -23,7 +25,7 @@ from stackspec.fixtures.stacks import (
     server_vanishes,
     template,
 )
-
+from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
 
 CHANGE = "      metadata: {state: changed}\n"
@@ -93,24 +95,24 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
     """No server, port, floating address or group is left, nor a user, project or trust that heat made."""
     both = [stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN), stacks.guide]
     wait_for("the other stack rests", lambda: not stacks.guide.refresh().status.endswith("IN_PROGRESS"), CREATED_WITHIN)
-    domain = cloud.identity.find_domain("heat", ignore_missing=False)
+    domain = identity_v3(cloud).find_domain("heat", ignore_missing=False)
     given, user_project = stacks.whole.outputs(), stacks.whole.found.user_project_id
     guide_server = stacks.guide.resource("server").physical_resource_id
     names = tuple(stack.found.name for stack in both)
 
     def users() -> list[str]:
-        return [each.name for each in cloud.identity.users(domain_id=domain.id) if each.name.startswith(names)]
+        return [each.name for each in identity_v3(cloud).users(domain_id=domain.id) if each.name.startswith(names)]
 
     def trusts() -> list[str]:
-        return [each.id for each in member.identity.trusts(trustor_user_id=member.current_user_id)]
+        return [each.id for each in identity_v3(member).trusts(trustor_user_id=member.current_user_id)]
 
     assert users(), "heat made no user for the signal"
-    assert user_project in {each.id for each in cloud.identity.projects(domain_id=domain.id)}
+    assert user_project in {each.id for each in identity_v3(cloud).projects(domain_id=domain.id)}
     before = trusts()
     for stack in both:
         member.orchestration.delete_stack(stack.found.id, ignore_missing=False)
     for stack in both:
-        wait_for(f"stack {stack.found.name} is gone", lambda each=stack: is_gone(each), CHANGED_WITHIN, every=2)
+        wait_for(f"stack {stack.found.name} is gone", partial(is_gone, stack), CHANGED_WITHIN, every=2)
     for server in (given["server"], guide_server):
         server_vanishes(member, server)
     left = [each.id for each in member.network.ports(device_id=guide_server)]
@@ -119,7 +121,7 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
     left += [each.name for each in member.network.security_groups() if each.id == given["group"]]
     assert left == [], f"left by a deleted stack: {left}"
     assert users() == []
-    assert user_project not in {each.id for each in cloud.identity.projects(domain_id=domain.id)}
+    assert user_project not in {each.id for each in identity_v3(cloud).projects(domain_id=domain.id)}
     assert len(trusts()) <= len(before) - len(both), f"trusts before {len(before)}, after {len(trusts())}"
 
 

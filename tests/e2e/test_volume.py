@@ -8,17 +8,22 @@ One volume goes through the first tests, in their order; each of them brings abo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack import exceptions
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import GIB, SEEN_WITHIN, RoamingVolume, Volumes
-
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.volume import Volume
+    from openstack.compute.v2.flavor import Flavor
+    from openstack.image.v2.image import Image
 
 pytestmark = pytest.mark.lane("volumes")
 
@@ -34,7 +39,7 @@ def roaming(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def root_volume(volumes: Volumes, guest_image: Any, guest_flavor: Any, module_owned: Owned) -> Any:
+def root_volume(volumes: Volumes, guest_image: Image, guest_flavor: Flavor, module_owned: Owned) -> Volume:
     """A volume with the guest's image on it."""
     size = max(guest_image.min_disk or 0, guest_flavor.disk, 1)
     return volumes.create(module_owned, "root", size, what="volume from image", image_id=guest_image.id)
@@ -43,7 +48,7 @@ def root_volume(volumes: Volumes, guest_image: Any, guest_flavor: Any, module_ow
 @pytest.fixture(scope="module")
 def root_guest(
     volumes: Volumes,
-    root_volume: Any,
+    root_volume: Volume,
     fleet: Fleet,
     volume_zone: str | None,
     volume_attachment: object,
@@ -69,7 +74,7 @@ def root_guest(
         return fleet.floating(guest).ready()
 
 
-def test_volume_from_image(volumes: Volumes, root_volume: Any, guest_image: Any) -> None:
+def test_volume_from_image(volumes: Volumes, root_volume: Volume, guest_image: Image) -> None:
     """It is bootable, and knows of which image it is."""
     found = volumes.get("volume", root_volume.id)
     assert found.is_bootable
@@ -172,7 +177,7 @@ def test_detached_volume_leaves_nothing(roaming: RoamingVolume, disk_guest: Gues
     )
 
 
-def test_boot_from_volume(root_guest: Guest, root_volume: Any) -> None:
+def test_boot_from_volume(root_guest: Guest, root_volume: Volume) -> None:
     """The server has no image, and its root disk is the volume."""
     assert not (root_guest.refresh().image or {}).get("id"), "the server was made of an image"
     (shown,) = root_guest.connection.compute.volume_attachments(root_guest.server)
@@ -202,7 +207,7 @@ def test_extend_offline_and_attach_elsewhere(roaming: RoamingVolume, root_guest:
 
 
 def test_deleted_server_and_its_volumes(
-    roaming: RoamingVolume, root_volume: Any, root_guest: Guest, disk_guest: Guest
+    roaming: RoamingVolume, root_volume: Volume, root_guest: Guest, disk_guest: Guest
 ) -> None:
     """Its root volume goes with it, as it was made to; the other one is available, and another server reads it."""
     roaming.to(root_guest).unmount()

@@ -10,11 +10,12 @@ import datetime
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from openstack import exceptions
 from openstack.connection import Connection
+
 from stackspec.fixtures.cloud import Tenants
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi, node_name
@@ -23,13 +24,16 @@ from stackspec.fixtures.object_store import ObjectStorage
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.topology import Fleet
-from stackspec.fixtures.volumes import SETTLED_WITHIN, Disk, RoamingVolume, Volumes
-
+from stackspec.fixtures.volumes import Disk, RoamingVolume, Volumes
 from stackspec.openstack.block_storage import NodeClock, Stuck, repair, stuck
 from stackspec.openstack.kind import Found
-from stackspec.openstack.kinds import BY_NAME
+from stackspec.openstack.kinds import BY_NAME, SETTLED_WITHIN
+from stackspec.openstack.versions import block_storage_v3
 from stackspec.site import Site
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.volume import Volume
 
 pytestmark = [pytest.mark.lane("volumes"), pytest.mark.disturbs("cinder_volume")]
 
@@ -59,12 +63,12 @@ def roaming(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Own
     found.home()
 
 
-def found_of(cloud: Connection, volume: Any) -> Found:
+def found_of(cloud: Connection, volume: Volume) -> Found:
     """A volume as cleanup finds it."""
     return Found(cloud, BY_NAME["volume"], volume.id, volume.name, volume.project_id)
 
 
-def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Any) -> Stuck:
+def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Volume) -> Stuck:
     """Wait until cleanup finds that nobody works on a volume; what it says names the volume."""
     (left,) = wait_for(
         "cleanup finds what hangs",
@@ -193,7 +197,7 @@ def test_volume_hangs_in_detaching(
     disk.unmount()
     volume, volumes, node = roaming.volume, roaming.volumes, iscsi.compute_of(disk_guest)
     # What nova's API does before it hands the rest to nova-compute.
-    volumes.connection.block_storage.begin_volume_detaching(volume.id)
+    block_storage_v3(volumes.connection).begin_volume_detaching(volume.id)
     try:
         assert volumes.get("volume", volume.id).status == "detaching"
         with pytest.raises(exceptions.HttpException):
@@ -207,7 +211,7 @@ def test_volume_hangs_in_detaching(
         assert volumes.get("volume", volume.id).status == "in-use"
     finally:
         if volumes.get("volume", volume.id).status == "detaching":
-            volumes.connection.block_storage.abort_volume_detaching(volume.id)
+            block_storage_v3(volumes.connection).abort_volume_detaching(volume.id)
     roaming.disk = None
     volumes.detach(disk_guest, volume)
     assert roaming.to(disk_guest).digest("first") == roaming.digest

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import base64
 
+from openstack.connection import Connection
+
 from stackspec.fixtures import programs
+from stackspec.fixtures.owned import Owned
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 
 PUBLISHED = "dGhpcnR5X3R3b19ieXRlX2tleWJsYWhibGFoYmxhaGg="
 """The key-encryption key that the software comes with, which everybody knows (erratum E109)."""
 
 
-def kek(controller):
+def kek(controller: NodeHost) -> str:
     """The key in barbican.conf."""
     return programs.output(controller, "ini_value", "/etc/barbican/barbican.conf", "simple_crypto_plugin", "kek")
 
 
-def test_the_key_is_the_site_s_own(barbican, controller):
+def test_the_key_is_the_site_s_own(barbican: object, controller: NodeHost) -> None:
     """32 random bytes, not the ones that are in the source."""
     found = kek(controller).strip("'")
     assert found != PUBLISHED, "barbican encrypts with the key that it comes with: whoever has the database has it all"
     assert len(base64.urlsafe_b64decode(found)) == 32
 
 
-def test_secrets_are_encrypted_in_the_database(barbican, controller, keeper, owned):
+def test_secrets_are_encrypted_in_the_database(
+    barbican: object, controller: NodeHost, keeper: Connection, owned: Owned
+) -> None:
     """A dump of the database shows no payload, neither as it is nor in base64."""
     payload = owned.name("plain-as-day")
     owned(keeper, "secret", "dumped", payload=payload, payload_content_type="text/plain")
@@ -32,14 +39,14 @@ def test_secrets_are_encrypted_in_the_database(barbican, controller, keeper, own
     assert base64.b64encode(payload.encode()).decode().rstrip("=") not in dump
 
 
-def test_worker_is_at_the_queue(barbican, controller):
+def test_worker_is_at_the_queue(barbican: object, controller: NodeHost) -> None:
     """The API hands orders to the worker, which listens for them (the guide leaves that off)."""
     queues = controller.check_output("rabbitmqctl -q list_queues name consumers < /dev/null").splitlines()
     consumers = dict(line.rsplit("\t", 1) for line in queues if line.startswith("barbican"))
     assert int(consumers.get("barbican.workers", 0)) >= 1, f"queues of barbican: {consumers}"
 
 
-def test_listener_is_left_out(barbican, site, controller):
+def test_listener_is_left_out(barbican: object, site: Site, controller: NodeHost) -> None:
     """Keystone sends no notifications, so there is nothing to listen for (erratum E106)."""
     running = controller.service("barbican-keystone-listener").is_running
     assert not running, f"{site.controller.name}: barbican-keystone-listener runs, and nothing tells it anything"

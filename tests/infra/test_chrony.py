@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf, NodeHost
 from stackspec.waiting import wait_for
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
@@ -15,14 +17,14 @@ OFFSET = 1.0
 """Seconds that a node's clock may differ from the controller's; tokens and heartbeats bear more."""
 
 
-def test_controller_has_time(chrony, controller):
+def test_controller_has_time(chrony: object, controller: NodeHost) -> None:
     """The controller is synchronised, or serves its own clock at stratum 10 where the site has no other source."""
     stratum = int(controller.check_output("chronyc -n -c tracking").split(",")[2])
     assert 1 <= stratum <= 10
 
 
 @looks_at_nodes
-def test_time_comes_from_where_the_inventory_says(chrony, site, controller):
+def test_time_comes_from_where_the_inventory_says(chrony: object, site: Site, controller: NodeHost) -> None:
     """The controller has chosen a source of the inventory's; without one it serves its own clock."""
 
     def chosen() -> list[list[str]]:
@@ -37,14 +39,14 @@ def test_time_comes_from_where_the_inventory_says(chrony, site, controller):
     wait_for(what, chosen, 60, detail=lambda: str(controller.run("chronyc sources").stdout))
 
 
-def test_time_comes_from_the_controller(chrony_client, site, node_host):
+def test_time_comes_from_the_controller(chrony_client: object, site: Site, node_host: HostOf) -> None:
     """Every other node has chosen the controller as its source."""
     for node in site.nodes.values():
         if "controller" in node.roles:
             continue
         host = node_host(node.name)
 
-        def chosen(host=host) -> bool:
+        def chosen(host: NodeHost = host) -> bool:
             rows = [line.split(",") for line in host.check_output("chronyc -n -c sources").splitlines()]
             return [row[2] for row in rows if row[1] == "*"] == [site.controller.address]
 
@@ -52,7 +54,7 @@ def test_time_comes_from_the_controller(chrony_client, site, node_host):
 
 
 @looks_at_nodes
-def test_clocks_agree(chrony, chrony_client, site, node_host):
+def test_clocks_agree(chrony: object, chrony_client: object, site: Site, node_host: HostOf) -> None:
     """Each node's clock shows what the controller's does; within the time that asking takes nobody can tell."""
 
     def complaints() -> list[str]:

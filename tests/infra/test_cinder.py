@@ -5,33 +5,37 @@ from __future__ import annotations
 import json
 
 import pytest
+from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.inventory import Node
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf, NodeHost
 
 GROUP = "cinder-volumes"
 SECRETS = ("/etc/cinder/cinder.conf", "/etc/iscsi/initiatorname.iscsi", "/var/lib/cinder")
 
 
 @pytest.fixture
-def storage(site):
+def storage(site: Site) -> list[Node]:
     """Nodes with disks for cinder."""
     return [node for node in site.with_role("storage") if node.devices("cinder")]
 
 
 @pytest.fixture
-def attaching(site):
+def attaching(site: Site) -> list[Node]:
     """Nodes that volumes come to: compute nodes that may have some, and storage nodes, which back volumes up."""
     wanted = [node for node in inventory_of(site).nodes.values() if "compute" in node.roles and node.volumes]
     return wanted + [node for node in site.with_role("storage") if node.devices("cinder") and node not in wanted]
 
 
-def physical_volumes(host, *options):
+def physical_volumes(host: NodeHost, *options: str) -> dict[str, str]:
     """What LVM sees on a node: device -> volume group."""
     out = host.check_output(f"pvs --reportformat json --options pv_name,vg_name {' '.join(options)}")
     return {row["pv_name"]: row["vg_name"] for row in json.loads(out)["report"][0]["pv"]}
 
 
-def test_volume_group_is_on_its_own_disks(cinder_volume, storage, node_host):
+def test_volume_group_is_on_its_own_disks(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
     """The disks of the inventory, all of them and no other; no server's data goes anywhere else."""
     for node in storage:
         found = {device for device, group in physical_volumes(node_host(node.name)).items() if group == GROUP}
@@ -39,7 +43,7 @@ def test_volume_group_is_on_its_own_disks(cinder_volume, storage, node_host):
         assert found == wanted, f"{node.name}: {GROUP} is on {found or 'nothing'}"
 
 
-def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume, storage, node_host):
+def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
     """A physical volume inside of a volume is a server's: made on one by hand, LVM does not see it.
 
     It is made on a logical volume that is attached to the node as a loop device, as a volume would be by iSCSI.
@@ -63,7 +67,9 @@ def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume, storage, node_host)
             host.check_output("rm %s", file)
 
 
-def test_own_system_is_seen_through_the_filter(cinder_volume, volume_attachment, attaching, node_host):
+def test_own_system_is_seen_through_the_filter(
+    cinder_volume: object, volume_attachment: object, attaching: list[Node], node_host: HostOf
+) -> None:
     """What is mounted from logical volumes is among what LVM sees, else the node would not boot again (erratum E59)."""
     for node in attaching:
         host = node_host(node.name)
@@ -76,7 +82,9 @@ def test_own_system_is_seen_through_the_filter(cinder_volume, volume_attachment,
         assert {f"/dev/mapper/{name}" for name in mounted} <= set(seen), f"{node.name}: {mounted}, LVM sees {seen}"
 
 
-def test_targets_listen_on_the_management_address_only(cinder_volume, storage, node_host):
+def test_targets_listen_on_the_management_address_only(
+    cinder_volume: object, storage: list[Node], node_host: HostOf
+) -> None:
     """Volumes are nobody else's business, and a password on a target is a small one."""
     for node in storage:
         sockets = node_host(node.name).check_output("ss -H -t -l -n 'sport = :3260'").splitlines()
@@ -84,7 +92,7 @@ def test_targets_listen_on_the_management_address_only(cinder_volume, storage, n
         assert addresses == {node.address}, f"{node.name}: targets on {addresses or 'no address'}"
 
 
-def test_targets_survive_a_restart(cinder_volume, storage, node_host):
+def test_targets_survive_a_restart(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
     """The daemon is told of cinder's targets at each start, whichever of the two file names the distribution has."""
     for node in storage:
         host = node_host(node.name)
@@ -94,7 +102,9 @@ def test_targets_survive_a_restart(cinder_volume, storage, node_host):
         assert host.service("cinder-volume").is_enabled
 
 
-def test_services_are_up(cinder_volume, cinder_backup, site, storage, cloud):
+def test_services_are_up(
+    cinder_volume: object, cinder_backup: object, site: Site, storage: list[Node], cloud: Connection
+) -> None:
     """`openstack volume service list`, and what the guide leaves open: every service that the inventory means is up."""
     found = {(each.binary, each.host): (each.status, each.state) for each in cloud.block_storage.services()}
     wanted = {("cinder-scheduler", site.controller.name)}
@@ -106,7 +116,7 @@ def test_services_are_up(cinder_volume, cinder_backup, site, storage, cloud):
     assert found.keys() == wanted
 
 
-def test_default_type_means_the_backend(cinder_volume, storage, cloud):
+def test_default_type_means_the_backend(cinder_volume: object, storage: list[Node], cloud: Connection) -> None:
     """Who names no type gets `lvm`, which the backends of all storage nodes have."""
     kind = next(each for each in cloud.block_storage.types() if each.name == "lvm")
     assert kind.extra_specs == {"volume_backend_name": "lvm"}
@@ -117,7 +127,9 @@ def test_default_type_means_the_backend(cinder_volume, storage, cloud):
     }
 
 
-def test_initiators_are_ready(volume_attachment, cinder_backup, attaching, node_host):
+def test_initiators_are_ready(
+    volume_attachment: object, cinder_backup: object, attaching: list[Node], node_host: HostOf
+) -> None:
     """The kernel has what it takes, now and at boot, and the daemon is there for who calls it."""
     for node in attaching:
         host = node_host(node.name)
@@ -131,7 +143,9 @@ def test_initiators_are_ready(volume_attachment, cinder_backup, attaching, node_
         assert done.rc in (0, 21), done.stderr
 
 
-def test_initiators_have_names_of_their_own(volume_attachment, cinder_backup, attaching, node_host):
+def test_initiators_have_names_of_their_own(
+    volume_attachment: object, cinder_backup: object, attaching: list[Node], node_host: HostOf
+) -> None:
     """Two nodes of one name are one node for a target: it would take the volume of one for the other's."""
     text = {node.name: node_host(node.name).file("/etc/iscsi/initiatorname.iscsi").content_string for node in attaching}
     names = {
@@ -142,7 +156,9 @@ def test_initiators_have_names_of_their_own(volume_attachment, cinder_backup, at
     assert len({each[0] for each in names.values()}) == len(names), names
 
 
-def test_nothing_secret_is_for_everybody(cinder, cinder_volume, volume_attachment, site, node_host):
+def test_nothing_secret_is_for_everybody(
+    cinder: object, cinder_volume: object, volume_attachment: object, site: Site, node_host: HostOf
+) -> None:
     """Passwords of services, and those of the targets, which are in a file for each volume."""
     for name in site.nodes:
         for path in SECRETS:
@@ -151,7 +167,7 @@ def test_nothing_secret_is_for_everybody(cinder, cinder_volume, volume_attachmen
                 assert file.mode & 0o007 == 0, f"{name}: {path} has mode {file.mode:04o}"
 
 
-def test_shipped_options_are_gone(cinder_volume, storage, node_host):
+def test_shipped_options_are_gone(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
     """The package's own backend is another group's, and says the protocol under its old names."""
     for node in storage:
         text = node_host(node.name).file("/etc/cinder/cinder.conf").content_string

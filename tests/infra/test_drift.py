@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from stackspec.drift import Declared
 from stackspec.secrets import redact
 from stackspec.session import RUN
 
 
-def test_as_declared(declared, pytestconfig: pytest.Config) -> None:
+def test_as_declared(declared: Declared, pytestconfig: pytest.Config) -> None:
     """The node's state equals the declaration; the message names node, file, option, wanted and found value."""
     finding = pytestconfig.stash[RUN].finding(declared)
     task = declared.task

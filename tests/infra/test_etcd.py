@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from stackspec.fixtures import programs
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 
 
-def test_etcd_keeps_a_value(etcd, site, controller):
+def test_etcd_keeps_a_value(etcd: object, site: Site, controller: NodeHost) -> None:
     """A key is written, read and deleted through the v3 API."""
     found, deleted = json.loads(programs.output(controller, "etcd_value", site.controller.address))
     assert found["count"] == "1"

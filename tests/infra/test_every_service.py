@@ -6,8 +6,12 @@ import ipaddress
 import re
 
 import pytest
-from stackspec.fixtures import programs
+from testinfra.backend.base import CommandResult
 
+from stackspec.fixtures import programs
+from stackspec.secrets import redact
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf, NodeHost
 from stackspec.waiting import wait_for
 
 APIS = {
@@ -36,7 +40,7 @@ EVERYWHERE = {5355: "names of the local network, which the distribution's resolv
 
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])
-def test_api_answers_on_every_node(service, site, node_host):
+def test_api_answers_on_every_node(service: str, site: Site, node_host: HostOf) -> None:
     """Whoever asks at the endpoint's name and port is answered, and not with an error, wherever he is."""
     host, port = site.controller.name, APIS[service]
     for name in site.nodes:
@@ -46,8 +50,13 @@ def test_api_answers_on_every_node(service, site, node_host):
 
 
 def test_nothing_of_the_inside_is_reached_from_outside(
-    rabbitmq, nova_networking, neutron_compute, nova_discover, site, node_host
-):
+    rabbitmq: object,
+    nova_networking: object,
+    neutron_compute: object,
+    nova_discover: object,
+    site: Site,
+    node_host: HostOf,
+) -> None:
     """What only services ask is neither on the provider network, which tenants reach, nor on all addresses."""
     outside = site.networks["provider"].cidr
 
@@ -83,7 +92,7 @@ def test_nothing_of_the_inside_is_reached_from_outside(
         pytest.param(2380, "etcd", marks=pytest.mark.steps("etcd"), id="etcd-peers"),
     ],
 )
-def test_listens_on_the_management_address_only(port, step, site, controller):
+def test_listens_on_the_management_address_only(port: int, step: str, site: Site, controller: NodeHost) -> None:
     """Tokens, passwords and keys are behind these ports (errata E08, E20, E21)."""
     sockets = controller.check_output("ss -H -t -l -n 'sport = :'%s", str(port)).splitlines()
     addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
@@ -103,17 +112,19 @@ def test_listens_on_the_management_address_only(port, step, site, controller):
         pytest.param("magnum-status upgrade check", marks=pytest.mark.steps("magnum"), id="magnum"),
     ],
 )
-def test_upgrade_check(command, controller):
+def test_upgrade_check(command: str, controller: NodeHost) -> None:
     """0: all is well; 1: warnings only, which the service itself allows."""
     service = command.split("-")[0]
 
-    def check():
+    def check() -> CommandResult:
         return controller.run("setpriv --reuid %s --regid %s --init-groups env HOME=/tmp " + command, service, service)
 
     done = check()
     if service == "cinder" and "must have a service UUID" in done.stdout:
         # A volume that another test has just asked for gets its service's when it is made.
-        done = wait_for("no volume is without a service", lambda: (again := check()).rc in (0, 1) and again, 120)
+        done = wait_for(
+            "no volume is without a service", lambda: again if (again := check()).rc in (0, 1) else None, 120
+        )
     assert done.rc in (0, 1), done.stdout + done.stderr
 
 
@@ -135,7 +146,7 @@ def test_upgrade_check(command, controller):
         pytest.param("/etc/swift/swift.conf", marks=pytest.mark.steps("swift_storage")),
     ],
 )
-def test_passwords_in_files_are_not_for_everybody(path, site, node_host):
+def test_passwords_in_files_are_not_for_everybody(path: str, site: Site, node_host: HostOf) -> None:
     """Configuration files with passwords cannot be read by other users, on any node."""
     files = {name: node_host(name).file(path) for name in site.nodes}
     modes = {name: file.mode for name, file in files.items() if file.exists}
@@ -144,10 +155,14 @@ def test_passwords_in_files_are_not_for_everybody(path, site, node_host):
         assert mode & 0o007 == 0, f"{name}: {path} has mode {mode:04o}"
 
 
-def test_no_password_on_a_command_line(nova_discover, neutron_compute, nova_networking, site, node_host):
+def test_no_password_on_a_command_line(
+    nova_discover: object,
+    neutron_compute: object,
+    nova_networking: object,
+    site: Site,
+    node_host: HostOf,
+) -> None:
     """No process of any node shows one of the site's secrets (erratum E11)."""
-    from stackspec.secrets import redact
-
     for name in site.nodes:
         lines = node_host(name).check_output("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true")
         assert redact(lines) == lines, f"a secret is in a process list of {name}"
@@ -166,7 +181,7 @@ FOLDERS = {
 @pytest.mark.parametrize(
     "path", [pytest.param(path, marks=pytest.mark.steps(step)) for path, (_, step) in FOLDERS.items()]
 )
-def test_folders_can_be_written_to(path, site, node_host):
+def test_folders_can_be_written_to(path: str, site: Site, node_host: HostOf) -> None:
     """Images, disks of servers and locks are written by the service's own user."""
     user, here = FOLDERS[path][0], []
     for name in site.nodes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 from stackspec.waiting import wait_for
 
 
-def test_images_are_whole(glance, site, controller):
+def test_images_are_whole(glance: object, site: Site, controller: NodeHost) -> None:
     """Each image's file is as long as its record says."""
     query = "SELECT id, size, name FROM images WHERE status = 'active' AND deleted = 0"
 

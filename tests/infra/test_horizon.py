@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from stackspec.fixtures import programs
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 
 
-def test_settings_in_force(horizon, site, controller):
+def test_settings_in_force(horizon: object, site: Site, controller: NodeHost) -> None:
     """What Django has read in the end: a package's own files are read after the guide's and would win."""
     shell = "python3 /usr/share/openstack-dashboard/manage.py shell -c %s 2>/dev/null"
     out = controller.check_output(shell, programs.text("horizon_settings"))
@@ -25,7 +27,7 @@ def test_settings_in_force(horizon, site, controller):
     }
 
 
-def test_web_server_is_sound_and_holds_port_80(horizon, controller):
+def test_web_server_is_sound_and_holds_port_80(horizon: object, controller: NodeHost) -> None:
     """Apache accepts its own configuration, and starts with it after the next reboot, too."""
     assert controller.run("apache2ctl configtest").rc == 0
     holders = controller.check_output("ss -Htlnp 'sport = :80'")
@@ -33,7 +35,7 @@ def test_web_server_is_sound_and_holds_port_80(horizon, controller):
     assert "nginx" not in holders
 
 
-def test_key_of_sessions_is_the_web_servers_only(horizon, controller):
+def test_key_of_sessions_is_the_web_servers_only(horizon: object, controller: NodeHost) -> None:
     """Who can read it can forge sessions."""
     found = controller.check_output(
         "find /var/lib/openstack-dashboard -type f -name '*secret_key*' ! -name '*.lock' -printf '%m %u %p\\n'"

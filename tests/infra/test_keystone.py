@@ -6,8 +6,11 @@ import json
 
 import pytest
 
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 
-def test_credentials_are_the_owners_only(keystone, site, controller):
+
+def test_credentials_are_the_owners_only(keystone: object, site: Site, controller: NodeHost) -> None:
     """openrc and clouds.yaml hold the administrator's password (erratum E13)."""
     controller_name = site.controller.name
     for path in ("/etc/keystone/admin-openrc.sh", "/etc/openstack/clouds.yaml"):
@@ -17,14 +20,14 @@ def test_credentials_are_the_owners_only(keystone, site, controller):
         assert found == "root, 0600", f"{controller_name}: {path} is of {found}, wanted root, 0600"
 
 
-def test_openrc_works(keystone, controller):
+def test_openrc_works(keystone: object, controller: NodeHost) -> None:
     """What the guide does after keystone: source the file, issue a token."""
     done = controller.run(". /etc/keystone/admin-openrc.sh && openstack token issue -f json -c project_id -c expires")
     assert done.rc == 0, done.stderr
     assert json.loads(done.stdout)["project_id"]
 
 
-def test_clouds_yaml_works_for_the_member(keystone, site, controller):
+def test_clouds_yaml_works_for_the_member(keystone: object, site: Site, controller: NodeHost) -> None:
     """The cloud `<site>-demo` of clouds.yaml logs in as an ordinary user."""
     done = controller.run("openstack --os-cloud %s token issue -f value -c project_id", f"{site.name}-demo")
     assert done.rc == 0, done.stderr
@@ -32,7 +35,7 @@ def test_clouds_yaml_works_for_the_member(keystone, site, controller):
 
 
 @pytest.mark.parametrize("folder", ["/etc/keystone/fernet-keys", "/etc/keystone/credential-keys"])
-def test_keys_are_keystones_only(folder, keystone, controller):
+def test_keys_are_keystones_only(folder: str, keystone: object, controller: NodeHost) -> None:
     """Who can read the keys can forge tokens."""
     keys = controller.file(folder).listdir()
     assert {"0", "1"} <= set(keys), f"{folder} has no keys 0 and 1: {', '.join(sorted(keys)) or 'none'}"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
 from stackspec.fixtures import programs
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf
+
+if TYPE_CHECKING:
+    from stackspec.lab import Lab
 
 
-def test_nothing_leaves_the_lab(base, site, node_host, lab):
+def test_nothing_leaves_the_lab(base: object, site: Site, node_host: HostOf, lab: Lab) -> None:
     """A connection to an address of documentation (RFC 5737) is refused on every node at once, and counted."""
     for name in site.nodes:
         before = lab.drops()
@@ -16,14 +23,14 @@ def test_nothing_leaves_the_lab(base, site, node_host, lab):
         assert lab.drops() > before, f"{name}: the packet was not counted"
 
 
-def test_packages_come_through_the_proxy(base, site, node_host, lab):
+def test_packages_come_through_the_proxy(base: object, site: Site, node_host: HostOf, lab: Lab) -> None:
     """apt on a node asks the lab's proxy, the only way to packages."""
     for name in site.nodes:
         proxy = node_host(name).check_output("apt-config dump Acquire::http::Proxy")
         assert "http://10.0.0.1:3142" in proxy, f"{name}: {proxy}"
 
 
-def test_kernel_of_its_own(base, node_host, lab):
+def test_kernel_of_its_own(base: object, node_host: HostOf, lab: Lab) -> None:
     """A node of that kind runs another kernel than this machine, in no more memory than the inventory gives it."""
     own = [process for process in lab.nodes if process.node.kind == "uml"]
     if not own:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+
 from stackspec.fixtures import programs
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 
 OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")
 """Accounts that the database's packages make, for its own work."""
 
 
-def test_database_settings(mariadb, controller):
+def test_database_settings(mariadb: object, controller: NodeHost) -> None:
     """The server runs with what the guide sets; a service's tables come out in its character set."""
     sql = (
         "SELECT @@character_set_server, @@collation_server, @@max_connections, @@default_storage_engine,"
@@ -20,7 +23,7 @@ def test_database_settings(mariadb, controller):
     assert found == wanted, f"the database runs with {', '.join(found)}, wanted {', '.join(wanted)}"
 
 
-def test_database_admits_no_stranger(mariadb, site, controller):
+def test_database_admits_no_stranger(mariadb: object, site: Site, controller: NodeHost) -> None:
     """No account without a name, root only by the unix socket, and rights over all databases are root's alone."""
     rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()
     accounts = {tuple(row.split("\t")) for row in rows}
@@ -58,7 +61,7 @@ def test_database_admits_no_stranger(mariadb, site, controller):
         ),
     ],
 )
-def test_service_logs_in_to_its_database(file, section, option, controller):
+def test_service_logs_in_to_its_database(file: str, section: str, option: str, controller: NodeHost) -> None:
     """The password in the service's file opens its database, and no other service's."""
     query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE(); SHOW DATABASES"
     # The password stays on the node.

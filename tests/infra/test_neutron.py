@@ -6,15 +6,17 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from stackspec.fixtures import programs
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.fixtures import programs
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
 
 
-def test_bridges(neutron_compute, site, node_host):
+def test_bridges(neutron_compute: object, site: Site, node_host: HostOf) -> None:
     """br-int, br-tun and br-provider exist on every node with the site's datapath, and br-provider has its address."""
     wanted = inventory_of(site).datapath
     for node in site.nodes.values():
@@ -30,7 +32,7 @@ def test_bridges(neutron_compute, site, node_host):
         )
 
 
-def test_way_out_leads_over_the_bridge(neutron_compute, site, node_host):
+def test_way_out_leads_over_the_bridge(neutron_compute: object, site: Site, node_host: HostOf) -> None:
     """Where the inventory says so, the node's default route is the bridge's. Guide: netplan of br-provider."""
     gateway = site.networks["provider"].gateway
     for node in site.nodes.values():
@@ -43,7 +45,7 @@ def test_way_out_leads_over_the_bridge(neutron_compute, site, node_host):
             assert not here, f"{node.name}: a default route leads over br-provider, which the inventory does not say"
 
 
-def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, node_host):
+def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute: object, site: Site, node_host: HostOf) -> None:
     """Tunnels end at these addresses; a node that is not reached there has servers without a network."""
     for node in site.nodes.values():
         for other in site.nodes.values():
@@ -52,7 +54,7 @@ def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute, site, nod
                 assert done.rc == 0, f"{node.name} does not reach {site.tunnel_address(other)}"
 
 
-def test_packets_of_tunnels_arrive(neutron_compute, site, node_host):
+def test_packets_of_tunnels_arrive(neutron_compute: object, site: Site, node_host: HostOf) -> None:
     """No firewall keeps VXLAN (UDP, port 4789) from a node: a raw socket hears what has passed its rules.
 
     A switch in userspace that has tunnels takes their packets before the node's rules see them.

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from stackspec.fixtures import programs
+from stackspec.inventory import Node
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf
 
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")
@@ -14,7 +18,7 @@ BRIDGED = {"controller", "compute"}
 """Roles of nodes that have the provider's bridge."""
 
 
-def test_every_node_knows_every_name(base, site, node_host):
+def test_every_node_knows_every_name(base: object, site: Site, node_host: HostOf) -> None:
     """The guide's URLs use names that it never sets up (erratum E04)."""
     for name in site.nodes:
         host = node_host(name)
@@ -26,10 +30,10 @@ def test_every_node_knows_every_name(base, site, node_host):
 
 
 @looks_at_nodes
-def test_no_firewall_keeps_nodes_from_each_other(deployed, base, site, node_host):
+def test_no_firewall_keeps_nodes_from_each_other(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
     """Whatever rules a node has, what its services listen for on the management network reaches them."""
 
-    def listening(node) -> set[int]:
+    def listening(node: Node) -> set[int]:
         sockets = [line.split()[3] for line in node_host(node.name).check_output("ss -H -t -l -n").splitlines()]
         found = [socket.rpartition(":") for socket in sockets]
         return {int(port) for address, _, port in found if address in (node.address, "0.0.0.0", "*", "[::]")}
@@ -53,7 +57,9 @@ def test_no_firewall_keeps_nodes_from_each_other(deployed, base, site, node_host
 
 @looks_at_nodes
 @pytest.mark.parametrize("network", ["management", "provider"])
-def test_full_packets_reach_every_node(network, base, neutron_compute, site, node_host):
+def test_full_packets_reach_every_node(
+    network: str, base: object, neutron_compute: object, site: Site, node_host: HostOf
+) -> None:
     """A packet as large as the interface allows arrives whole: a switch or tunnel between that takes less loses it."""
     nodes = [node for node in site.nodes.values() if network == "management" or set(node.roles) & BRIDGED]
     problems = []

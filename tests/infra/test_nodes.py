@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf
+
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
 
@@ -15,7 +18,7 @@ MONTH = 30 * 24 * 3600
 NOT_DISKS = ("tmpfs", "devtmpfs", "squashfs", "iso9660", "efivarfs", "fuse.snapfuse")
 
 
-def test_disks_have_room(base, site, node_host):
+def test_disks_have_room(base: object, site: Site, node_host: HostOf) -> None:
     """No file system is full, or out of inodes, or read-only: databases, queues and images stop there."""
     problems = []
     for name in site.nodes:
@@ -31,7 +34,7 @@ def test_disks_have_room(base, site, node_host):
     assert not problems, "\n".join(problems)
 
 
-def test_packages_are_whole(deployed, base, site, node_host):
+def test_packages_are_whole(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
     """dpkg has finished everything, and apt's dependencies hold."""
     problems = []
     for name in site.nodes:
@@ -48,7 +51,7 @@ def test_packages_are_whole(deployed, base, site, node_host):
     assert not problems, "\n".join(problems)
 
 
-def test_certificates_last(deployed, base, site, node_host):
+def test_certificates_last(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
     """No certificate that a service has in /etc ends within a month; those of the distribution are its own affair."""
     find = (
         "grep -rlsI -e '-----BEGIN CERTIFICATE' --include='*.pem' --include='*.crt' --include='*.cert'"

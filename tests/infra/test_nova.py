@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from stackspec.fixtures import programs
-
 from stackspec.cloud_inventory import inventory_of
+from stackspec.fixtures import programs
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 
 
-def test_cells(nova_discover, site, controller):
+def test_cells(nova_discover: object, site: Site, controller: NodeHost) -> None:
     """cell0 and cell1 exist, with the databases and the queue of the guide; every compute node is in cell1."""
     out = controller.check_output("setpriv --reuid nova --regid nova --init-groups nova-manage cell_v2 list_cells")
     for part in ("none:/", "nova_cell0", f"rabbit://openstack:****@{site.controller.name}:5672/", "cell1"):
@@ -20,13 +21,13 @@ def test_cells(nova_discover, site, controller):
     )
 
 
-def test_console_proxy_serves(nova, site, controller):
+def test_console_proxy_serves(nova: object, site: Site, controller: NodeHost) -> None:
     """The page that shows a server's screen is there."""
     page = f"http://{site.controller.address}:6080/vnc_auto.html"
     assert programs.output(controller, "http_status", page) == "200"
 
 
-def test_hypervisor_is_ready(nova_compute, site, computes):
+def test_hypervisor_is_ready(nova_compute: object, site: Site, computes: dict[str, NodeHost]) -> None:
     """libvirt answers and can run servers of the kind that nova asks for: kvm needs help of the processor."""
     kind = inventory_of(site).virt_type
     for name, host in computes.items():

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-import testinfra.host
 from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
 from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
+
+if TYPE_CHECKING:
+    from openstack.network.v2.port import Port
 
 CERTIFICATES = "/etc/octavia/certs"
 
 
 @pytest.fixture
-def listen_port(octavia: object, cloud: Connection) -> Any:
+def listen_port(octavia: object, cloud: Connection) -> Port:
     """Neutron's port that o-hm0 is."""
     return cloud.network.find_port("octavia-health-manager-listen-port", ignore_missing=False)
 
 
-def test_interface_is_the_port(
-    listen_port: Any, cloud: Connection, controller: testinfra.host.Host, site: Site
-) -> None:
+def test_interface_is_the_port(listen_port: Port, cloud: Connection, controller: NodeHost, site: Site) -> None:
     """o-hm0 has the port's MAC and address, is up with the network's MTU, and no route leads out by it."""
     (link,) = json.loads(controller.check_output("ip -j address show dev o-hm0"))
     wanted = inventory_of(site).octavia
@@ -42,7 +43,7 @@ def test_interface_is_the_port(
     assert listen_port.status == "ACTIVE", "neutron's agent does not have the port"
 
 
-def test_interface_outlives_a_boot(octavia: object, controller: testinfra.host.Host) -> None:
+def test_interface_outlives_a_boot(octavia: object, controller: NodeHost) -> None:
     """The switch's database has it with its MAC, what cleans up at boot passes it by, and the network's file is there.
 
     The manager, whose address it has, waits for it (errata E124 and E126).
@@ -58,7 +59,7 @@ def test_interface_outlives_a_boot(octavia: object, controller: testinfra.host.H
     assert "--interface=o-hm0" in before, before
 
 
-def test_heartbeats_are_admitted(listen_port: Any, controller: testinfra.host.Host) -> None:
+def test_heartbeats_are_admitted(listen_port: Port, controller: NodeHost) -> None:
     """The health manager listens on o-hm0 and nowhere else, and nothing on the node keeps packets from it (E121)."""
     address = listen_port.fixed_ips[0]["ip_address"]
     listeners = controller.check_output("ss -Hulnp sport = 5555").splitlines()
@@ -69,7 +70,7 @@ def test_heartbeats_are_admitted(listen_port: Any, controller: testinfra.host.Ho
     assert not refusing, f"{controller.check_output('hostname')}: heartbeats are refused: {', '.join(refusing)}"
 
 
-def test_certificates_verify(octavia: object, controller: testinfra.host.Host) -> None:
+def test_certificates_verify(octavia: object, controller: NodeHost) -> None:
     """As Python 3.13 in an amphora verifies, strictly; for another purpose or another authority it is refused."""
     client = f"{CERTIFICATES}/private/client.cert-and-key.pem"
     verify = "openssl verify -x509_strict -CAfile %s -purpose %s %s"
@@ -84,7 +85,7 @@ def test_certificates_verify(octavia: object, controller: testinfra.host.Host) -
         assert controller.run(verify, file, "any", file).rc == 0, f"{file} does not verify itself"
 
 
-def test_keys_are_octavias_only(octavia: object, controller: testinfra.host.Host) -> None:
+def test_keys_are_octavias_only(octavia: object, controller: NodeHost) -> None:
     """Whoever has them commands every amphora; the authority's is encrypted as well, and the clients' is not here."""
     folder = controller.file(f"{CERTIFICATES}/private")
     assert (folder.user, folder.group, folder.mode) == ("root", "octavia", 0o750)
@@ -98,7 +99,7 @@ def test_keys_are_octavias_only(octavia: object, controller: testinfra.host.Host
     assert controller.file("/etc/keystone/octavia-openrc").mode == 0o600
 
 
-def test_load_balancers_run_in_amphorae_only(octavia: object, controller: testinfra.host.Host) -> None:
+def test_load_balancers_run_in_amphorae_only(octavia: object, controller: NodeHost) -> None:
     """What agents in amphorae and other drivers need does not run on the controller."""
     for unit in ("haproxy", "keepalived", "octavia-agent", "octavia-driver-agent"):
         assert controller.run("systemctl is-active %s", unit).stdout.strip() != "active", unit

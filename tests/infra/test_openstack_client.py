@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from stackspec.testinfra_backend import NodeHost
 
-def test_client_is_installed(openstack_client, controller):
+
+def test_client_is_installed(openstack_client: object, controller: NodeHost) -> None:
     """The operator's command works on the controller."""
     assert controller.check_output("openstack --version").startswith("openstack ")

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 from stackspec.waiting import wait_for
 
 QUEUES = {
@@ -24,7 +26,7 @@ QUEUES = {
 """Where the services of a step take what they are asked for, and the nodes that have such a queue."""
 
 
-def test_queue_has_its_user_and_no_other(rabbitmq, controller):
+def test_queue_has_its_user_and_no_other(rabbitmq: object, controller: NodeHost) -> None:
     """The guide's user openstack; guest, whose password everybody knows, is gone."""
     users = [
         line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()
@@ -35,7 +37,7 @@ def test_queue_has_its_user_and_no_other(rabbitmq, controller):
 
 
 @pytest.mark.parametrize("step", [pytest.param(name, marks=pytest.mark.steps(name)) for name in QUEUES])
-def test_services_take_what_they_are_asked_for(step, site, controller):
+def test_services_take_what_they_are_asked_for(step: str, site: Site, controller: NodeHost) -> None:
     """Each is connected to its queue, and nothing waits there for long: one that is frozen holds its connection."""
     nodes = {
         "controller": [site.controller],

@@ -7,8 +7,11 @@ import socket
 
 import pytest
 import requests
-from stackspec.fixtures.cloud import catalog_of
+from openstack.connection import Connection
 
+from stackspec.fixtures.cloud import catalog_of
+from stackspec.site import Site
+from stackspec.testinfra_backend import NodeHost
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.disturbs("skyline_apiserver")
@@ -30,7 +33,7 @@ NAMES = {
 """Type in the catalog -> the name under which the dashboard asks for it (errata E100, E105)."""
 
 
-def test_every_service_has_its_place_behind_nginx(skyline_url, site, user_cloud):
+def test_every_service_has_its_place_behind_nginx(skyline_url: str, site: Site, user_cloud: Connection) -> None:
     """The browser reaches each API of the catalog through nginx, and that API answers, not the dashboard's own page."""
     services = {each["type"] for each in catalog_of(user_cloud)} & NAMES.keys()
     assert {"compute", "identity", "image", "network"} <= services
@@ -42,7 +45,7 @@ def test_every_service_has_its_place_behind_nginx(skyline_url, site, user_cloud)
         assert answer.status_code < 500, f"{kind}: {url}: HTTP {answer.status_code}: {answer.text[:100]}"
 
 
-def test_api_server_is_behind_nginx_only(skyline, site, controller):
+def test_api_server_is_behind_nginx_only(skyline: object, site: Site, controller: NodeHost) -> None:
     """The API server itself is not to be reached from elsewhere (erratum E94)."""
     for address in (site.controller.address, str(site.controller.provider.address)):
         with socket.socket() as client:
@@ -53,7 +56,7 @@ def test_api_server_is_behind_nginx_only(skyline, site, controller):
     assert controller.socket(f"tcp://0.0.0.0:{PORT}").is_listening
 
 
-def test_default_site_of_nginx_is_gone(skyline, controller):
+def test_default_site_of_nginx_is_gone(skyline: object, controller: NodeHost) -> None:
     """Port 80 is the other dashboard's: after a reboot, too, whichever starts first."""
     assert controller.file("/etc/nginx/sites-enabled").listdir() == []
     holders = controller.check_output("ss -Htlnp 'sport = :80'")
@@ -63,7 +66,7 @@ def test_default_site_of_nginx_is_gone(skyline, controller):
     assert listens == [f"listen 0.0.0.0:{PORT} default_server;"]
 
 
-def test_nobody_is_root(skyline, controller):
+def test_nobody_is_root(skyline: object, controller: NodeHost) -> None:
     """The API server has a user of its own, who cannot change the program (erratum E102)."""
     pid = controller.check_output("systemctl show -p MainPID --value skyline-apiserver")
     assert controller.check_output("stat -c %%U /proc/%s", pid) == "skyline"
@@ -71,13 +74,13 @@ def test_nobody_is_root(skyline, controller):
     assert not written, f"not root's alone: {written}"
 
 
-def test_settings_are_not_for_everybody(skyline, controller):
+def test_settings_are_not_for_everybody(skyline: object, controller: NodeHost) -> None:
     """skyline.yaml holds passwords and the key that signs sessions."""
     file = controller.file("/etc/skyline/skyline.yaml")
     assert (file.user, file.group, file.mode) == ("root", "skyline", 0o640)
 
 
-def test_system_python_is_left_alone(skyline, controller):
+def test_system_python_is_left_alone(skyline: object, controller: NodeHost) -> None:
     """No library of the dashboard is where other services would find it (errata E92, E93), and no wheel is left."""
     found = controller.run("python3 -c 'import skyline_apiserver'")
     assert found.rc != 0, "skyline_apiserver is among the libraries of the system's Python"
@@ -87,7 +90,7 @@ def test_system_python_is_left_alone(skyline, controller):
         assert not controller.file(path).exists, f"{path} was left"
 
 
-def test_comes_back_after_a_crash(skyline, skyline_url, controller):
+def test_comes_back_after_a_crash(skyline: object, skyline_url: str, controller: NodeHost) -> None:
     """The unit is started again (erratum E102)."""
     before = controller.check_output("systemctl show -p MainPID --value skyline-apiserver")
     controller.check_output("systemctl kill --kill-whom=all --signal=KILL skyline-apiserver")

@@ -6,17 +6,21 @@ import re
 
 import pytest
 
+from stackspec.inventory import Node
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf, NodeHost
+
 SERVERS = {"account": 6202, "container": 6201, "object": 6200}
 
 
 @pytest.fixture
-def storage(site):
+def storage(site: Site) -> list[Node]:
     """Nodes with disks for swift."""
     nodes = [node for node in site.with_role("storage") if node.devices("swift")]
     return nodes or pytest.skip("the inventory gives swift no disks")
 
 
-def test_disks_are_mounted_as_the_guide_has_them(swift_storage, storage, node_host):
+def test_disks_are_mounted_as_the_guide_has_them(swift_storage: object, storage: list[Node], node_host: HostOf) -> None:
     """XFS, without access times, swift's; found at boot by what fstab says, and a broken one does not stop the boot."""
     for node in storage:
         host = node_host(node.name)
@@ -30,7 +34,9 @@ def test_disks_are_mounted_as_the_guide_has_them(swift_storage, storage, node_ho
             assert "nofail" in line, line
 
 
-def test_servers_listen_on_the_management_address_only(swift_storage, storage, node_host):
+def test_servers_listen_on_the_management_address_only(
+    swift_storage: object, storage: list[Node], node_host: HostOf
+) -> None:
     """Nothing but the address is asked for there: no password is behind these ports, nor behind rsync's."""
     for node in storage:
         for name, port in {**SERVERS, "rsync": 873}.items():
@@ -40,7 +46,9 @@ def test_servers_listen_on_the_management_address_only(swift_storage, storage, n
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_rings_are_as_the_guide_builds_them(name, swift_storage, storage, controller):
+def test_rings_are_as_the_guide_builds_them(
+    name: str, swift_storage: object, storage: list[Node], controller: NodeHost
+) -> None:
     """1024 partitions, two copies, a zone for each node, all disks alike, and every partition has its disks."""
     out = controller.run("swift-ring-builder /etc/swift/%s.builder", name).stdout
     devices = [(node, device.rsplit("/", 1)[1]) for node in storage for device in node.devices("swift")]
@@ -55,7 +63,9 @@ def test_rings_are_as_the_guide_builds_them(name, swift_storage, storage, contro
         assert ", 0.00 balance, 0.00 dispersion" in out, out
 
 
-def test_all_nodes_have_the_same_rings_and_hashes(swift_storage, storage, site, node_host):
+def test_all_nodes_have_the_same_rings_and_hashes(
+    swift_storage: object, storage: list[Node], site: Site, node_host: HostOf
+) -> None:
     """Two nodes that disagree about where an object is lose it."""
     for path in ("swift.conf", *(f"{name}.ring.gz" for name in SERVERS)):
         sums = {
@@ -65,7 +75,7 @@ def test_all_nodes_have_the_same_rings_and_hashes(swift_storage, storage, site, 
         assert not others, f"{', '.join(others)}: /etc/swift/{path} differs from {site.controller.name}'s"
 
 
-def test_hashes_are_secrets_of_their_own(swift, site, controller):
+def test_hashes_are_secrets_of_their_own(swift: object, site: Site, controller: NodeHost) -> None:
     """Two long values that are not the package's (erratum E81), for root and swift only."""
     lines = [line.partition(" = ") for line in controller.file("/etc/swift/swift.conf").content_string.splitlines()]
     values = [value for key, _, value in lines if key in ("swift_hash_path_suffix", "swift_hash_path_prefix")]
@@ -75,7 +85,7 @@ def test_hashes_are_secrets_of_their_own(swift, site, controller):
     assert controller.file("/etc/swift").mode & 0o007 == 0
 
 
-def test_nodes_report_no_error(swift_storage, storage, controller):
+def test_nodes_report_no_error(swift_storage: object, storage: list[Node], controller: NodeHost) -> None:
     """swift-recon asks all servers: they answer, no disk is missing, rings and swift.conf are the same."""
     done = controller.run("swift-recon object --unmounted --md5 --validate-servers")
     assert done.rc == 0, done.stderr

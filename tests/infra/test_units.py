@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from stackspec.site import Site
+from stackspec.testinfra_backend import HostOf
+
 # A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")
 
@@ -15,7 +18,13 @@ RESTARTS_WITHIN = 10
 """Seconds in which a service that ends each time has been started again."""
 
 
-def test_no_failed_units(nova_networking, neutron_compute, nova_discover, site, node_host):
+def test_no_failed_units(
+    nova_networking: object,
+    neutron_compute: object,
+    nova_discover: object,
+    site: Site,
+    node_host: HostOf,
+) -> None:
     """systemd has nothing to complain about on any node."""
     problems = []
     for name in site.nodes:
@@ -26,7 +35,7 @@ def test_no_failed_units(nova_networking, neutron_compute, nova_discover, site, 
 
 
 @looks_at_nodes
-def test_no_service_is_frozen(deployed, base, site, node_host):
+def test_no_service_is_frozen(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
     """A process that SIGSTOP holds keeps its connections, and systemd and its peers call it alive."""
     problems = []
     for name in site.nodes:
@@ -38,7 +47,7 @@ def test_no_service_is_frozen(deployed, base, site, node_host):
 
 
 @looks_at_nodes
-def test_no_service_restarts_over_and_over(deployed, base, site, node_host):
+def test_no_service_restarts_over_and_over(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
     """systemd starts again what ends; one that ends each time looks alive whenever somebody looks."""
 
     def restarts(name: str) -> dict[str, int]:

@@ -10,12 +10,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from keystoneauth1.exceptions import ClientException
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
+
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced
 from stackspec.fixtures.owned import Owned
@@ -23,9 +24,12 @@ from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.stacks import template
 from stackspec.fixtures.topology import RED, Fleet, allow
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
-
 from stackspec.site import Site
 from stackspec.waiting import wait_for
+
+if TYPE_CHECKING:
+    from openstack.key_manager.v1.secret import Secret
+    from openstack.network.v2.network import Network
 
 pytestmark = pytest.mark.disturbs("base")
 
@@ -48,7 +52,7 @@ class Before:
     balanced: Balanced
     container: str
     digest: str
-    secret: Any
+    secret: Secret
     stack: Any
     word: str
 
@@ -64,7 +68,7 @@ def before_outage(
     member: Connection,
     keeper: Connection,
     balancer: Connection,
-    external_network: Any,
+    external_network: Network,
     module_owned: Owned,
 ) -> Before:
     """One of each, made, filled and looked at."""

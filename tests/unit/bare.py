@@ -148,6 +148,13 @@ def context(site: Site, node: Node, known: Known | None = None) -> Context:
     return Context(site, node, BareNode(known), BareShared(site))
 
 
+def noted(here: Context) -> NotedCloud:
+    """The cloud of a bare machine's context, which notes what it is asked for."""
+    found = here.shared.get(Cloud)
+    assert isinstance(found, NotedCloud)
+    return found
+
+
 @cache
 def _lab_inventory() -> CloudInventory:
     return load_inventory(Path(__file__).parents[2] / "inventories/lab", CloudInventory)
@@ -172,9 +179,19 @@ def look(site: Site, resources: Iterable[Resource], known: Known) -> list[Findin
     return Task(step, site.controller, list(resources)).look(site, BareNode(known), BareShared(site))
 
 
+ChangeOf = Callable[..., Any]
+"""`change_of` on the lab. A test of what has to change gets that; where it gets None it fails by itself."""
+
+
 def differences(change: Change | None) -> list[str]:
     """A change's differences in words."""
     return [str(each) for each in change.differences] if change else []
+
+
+def actions(change: Change | None) -> tuple[Any, ...]:
+    """A change's actions, of types that the test knows."""
+    assert change is not None
+    return change.actions
 
 
 def text_file(content: str, mtime: float = 0.0, **attributes: Any) -> dict[str, Any]:
@@ -196,7 +213,7 @@ def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
         elif isinstance(action, Apt):
             after |= {package(name): "1.0" for name in action.packages}
         elif isinstance(action, Systemctl):
-            verbs = {
+            verbs: dict[str, dict[str, object]] = {
                 "restart": {"active": "active", "started": now},
                 "enable": {"enabled": "enabled"},
                 "stop": {"active": "inactive"},

@@ -139,7 +139,7 @@ def _of(fact: Fact, part: Part) -> Covered:
         return {("command", *argv_of(fact, part))}
     if kind == "role_assignment":
         where = fact.get("project", fact.get("domain", fact.get("system", "")))
-        return {("role", fact["user"], fact["assigned_role"], where)}
+        return {("role", fact["user"], fact["assigned_role"], str(where))}
     if kind == "endpoint":
         return {("create_endpoint", fact["interface"], fact["url"])}
     if kind == "object":

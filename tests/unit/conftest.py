@@ -11,7 +11,7 @@ import pytest
 from stackspec import engine, plugin, release, secrets, step
 from stackspec.site import Site
 
-from .bare import change_of, lab_site
+from .bare import ChangeOf, change_of, lab_site
 from .plugin_runs import HERE, Runs
 
 
@@ -56,6 +56,6 @@ def site() -> Site:
 
 
 @pytest.fixture
-def change(site):
+def change(site: Site) -> ChangeOf:
     """The change of a resource on the controller, given what is known of it; or None."""
     return lambda resource, known=None: change_of(resource, site, known)

@@ -70,10 +70,10 @@ def _ini(fact: Fact, part: Part) -> bool:
     if not found:
         return False
     # What the guide looked up in its own cloud is looked up here as well (erratum E130).
-    wanted = REFERENCES.get(fact.get("lookup", fact["value"]), fact["value"])
+    wanted: Any = REFERENCES.get(fact.get("lookup", str(fact["value"])), fact["value"])
     if isinstance(found[-1], Reference):
         return found[-1] == wanted and after is None
-    return resolve(found[-1], context(part.site, part.node)) == wanted == after
+    return bool(resolve(found[-1], context(part.site, part.node)) == wanted == after)
 
 
 @cache
@@ -86,7 +86,8 @@ def _file(fact: Fact, part: Part) -> bool:
     """The chapter says these lines, in this order, and they are there at the end; what they replace is not."""
     wanted = [with_disks(line, part) for line in fact["contains"]]
     after = str(part.after.files.get(fact["path"], {}).get("content", "")).splitlines()
-    for each in part.of(File, Lines):
+    files: list[File | Lines] = [*part.of(File), *part.of(Lines)]
+    for each in files:
         if part.site.release.path(each.path) == fact["path"]:
             lines = each.lines if isinstance(each, Lines) else each.content.splitlines()
             if _in_order(wanted, lines):
@@ -121,7 +122,8 @@ def _directory(fact: Fact, part: Part) -> bool:
 def _setting(fact: Fact, part: Part) -> bool:
     """A value in a file of nested settings, which `key` names with dots between; no later step has that file."""
     found: list[Any] = []
-    here = [each for each in part.of(PythonSettings, YamlFile) if part.site.release.path(each.path) == fact["file"]]
+    files: list[PythonSettings | YamlFile] = [*part.of(PythonSettings), *part.of(YamlFile)]
+    here = [each for each in files if part.site.release.path(each.path) == fact["file"]]
     for each in here:
         value: Any = each.settings
         for name in fact["key"].split("."):
@@ -207,7 +209,7 @@ def _rabbit_user(fact: Fact, part: Part) -> bool:
     for each in _definitions(part).get("users", ()):
         salt = base64.b64decode(each["password_hash"])[:4]
         if each["name"] == fact["name"]:
-            return each["password_hash"] == password_hash(fact["password"], salt)
+            return bool(each["password_hash"] == password_hash(fact["password"], salt))
     return False
 
 

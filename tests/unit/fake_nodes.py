@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node
 from stackspec.resources.actions import NodeAction
 from stackspec.resources.base import Query
+
+if TYPE_CHECKING:
+    from stackspec.engine import Engine
 
 RELEASE = """\
 name: epoxy-trixie
@@ -74,7 +77,7 @@ WAIT = 10.0
 
 def describe(action: dict[str, Any]) -> str:
     """An operation in a few words, by which a node can be told to fail at it: `write /etc/hosts`, `apt keystone`."""
-    words = {
+    words: dict[str, Callable[[], Sequence[Any]]] = {
         "write": lambda: [action["path"]],
         "directory": lambda: [action["path"]],
         "remove": lambda: [action["path"]],
@@ -87,8 +90,8 @@ def describe(action: dict[str, Any]) -> str:
         "await_active": lambda: action["units"],
         "await_http": lambda: [action["url"]],
         "apt": lambda: action["packages"],
-    }[action["op"]]()
-    return " ".join([action["op"], *words])
+    }
+    return " ".join([action["op"], *words[action["op"]]()])
 
 
 class FakeConnection:
@@ -212,10 +215,11 @@ class FakeConnection:
         elif op == "await_http":
             self.state["effects"].append(arguments["url"])
         elif op == "systemctl":
-            new: dict[str, Any] = {
+            verbs: dict[str, dict[str, Any]] = {
                 "restart": {"load": "loaded", "active": "active", "sub": "running", "started": time.time()},
                 "enable": {"load": "loaded", "enabled": "enabled"},
-            }.get(arguments["verb"], {})
+            }
+            new = verbs.get(arguments["verb"], {})
             for name in arguments["units"]:
                 self.state["units"][name] = {**self.state["units"].get(name, {}), **new}
 
@@ -268,6 +272,13 @@ class FakeConnections:
             connection.close()
 
 
+def fake(engine: Engine, node: str) -> FakeConnection:
+    """A node of an engine whose connections are these."""
+    found = engine.connections[node]
+    assert isinstance(found, FakeConnection)
+    return found
+
+
 def write_release(folder: Path, text: str = RELEASE) -> None:
     """Write the table of the site's release beside `folder`, the nodes'."""
     table = folder.parent / "releases/epoxy-trixie.yaml"
@@ -277,15 +288,16 @@ def write_release(folder: Path, text: str = RELEASE) -> None:
 
 def install(folder: Path) -> None:
     """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
+    # Imported here: who only takes the nodes, as a benchmark does, needs neither the plugin nor pytest.
     from stackspec import engine, plugin, release, session, step
 
     class Here(FakeConnections):
         pass
 
     Here.folder = folder
-    engine.Connections = session.Connections = Here  # type: ignore[assignment,misc]
+    engine.Connections = session.Connections = Here  # type: ignore[assignment,attr-defined]
     step.STEPS.clear()
     # The real table is about the real steps.
     release._folder = lambda: folder.parent / "releases"
-    plugin.load_steps = list  # type: ignore[assignment]
-    plugin._fixture_modules = list  # type: ignore[assignment]
+    plugin.load_steps = list  # type: ignore[attr-defined]
+    plugin._fixture_modules = list

@@ -178,7 +178,7 @@ class GuideNode(Mapping[Query, Any]):
         op = action["op"]
         if op in ("write", "directory"):
             path = action["path"]
-            given = {key: action[key] for key in ("mode", "owner", "group") if key in action}
+            given: dict[str, Any] = {key: action[key] for key in ("mode", "owner", "group") if key in action}
             kept = {key: value for key, value in self.files.get(path, {}).items() if key in ("mode", "owner", "group")}
             now: dict[str, Any] = {**kept, **given, **({"kind": "directory"} if op == "directory" else {})}
             self.files[path] = text_file(action.get("content", ""), float(place), **now)

@@ -107,7 +107,7 @@ def _of_endpoints(step: Step, resources: list[Resource], project: Project) -> It
         proxy = (ServiceTypes().get_service_type(endpoint.type) or endpoint.type).replace("-", "_")
         if f'"{proxy}"' not in project.text(KINDS):
             yield f"{declares}: {KINDS} has no objects of it: add them to KINDS, before what they use"
-        if not (project.names(API, step.name) or project.names("fixtures/*.py", step.name)):
+        if not (project.names(API, step.name) or project.names("stackspec/fixtures/*.py", step.name)):
             yield f"{declares}: tests/api has no test for it: add one that takes {step.name}"
         if not project.names("deploy_steps/skyline.py", endpoint.type):
             yield f"{declares}: service_mapping in deploy_steps/skyline.py has no name for it: add it"

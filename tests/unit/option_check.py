@@ -11,6 +11,8 @@ import json
 import sys
 from typing import Any
 
+from keystoneauth1 import loading
+
 SERVICES = (
     *("nova", "keystone", "glance", "placement", "neutron", "cinder", "heat", "octavia", "magnum", "barbican"),
     *("manila", "ironic", "designate", "swift"),
@@ -45,8 +47,6 @@ def known_options(service: str) -> dict[str, dict[str, Any]]:
 
 def auth_options() -> dict[str, Any]:
     """What a section takes that names how to log in: the plugin's options, and those of the session."""
-    from keystoneauth1 import loading
-
     options = [*loading.get_auth_plugin_conf_options("password"), *loading.get_auth_common_conf_options()]
     options += [*loading.get_session_conf_options(), *loading.get_adapter_conf_options()]
     return {option.dest: option for option in options}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import MISSING, fields
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,12 @@ from stackspec.resources.actions import Execute, NodeAction, Write
 from .bare import ANSWERS
 from .fake_nodes import FakeConnection
 
-TYPES = [each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__]
+TYPES: list[type[NodeAction]] = [
+    each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__
+]
+
+OPERATIONS: dict[str, Any] = node_agent.OPERATIONS
+QUERIES: dict[str, Any] = node_agent.QUERIES
 
 
 def test_each_operation_has_one_type() -> None:
@@ -24,7 +30,7 @@ def test_each_operation_has_one_type() -> None:
 @pytest.mark.parametrize("action", TYPES, ids=lambda each: each.__name__)
 def test_fields_are_what_the_operation_takes(action: type[NodeAction]) -> None:
     """In name and default, since a default is not sent; `say` is the agent's own."""
-    parameters = inspect.signature(node_agent.OPERATIONS[action.op]).parameters.values()
+    parameters = inspect.signature(OPERATIONS[action.op]).parameters.values()
     taken = {each.name: MISSING if each.default is each.empty else each.default for each in parameters}
     taken.pop("say", None)
     assert {each.name: each.default for each in fields(action)} == taken
@@ -35,7 +41,7 @@ def test_each_query_has_an_answer_here_and_of_every_fake() -> None:
     asked = [each(*inspect.getfullargspec(each).args) for each in makers]
     assert sorted(each.op for each in asked) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
     for each in asked:
-        inspect.signature(node_agent.QUERIES.get(each.op, lambda name: None)).bind(*each.args)
+        inspect.signature(QUERIES.get(each.op, lambda name: None)).bind(*each.args)
         assert callable(getattr(FakeConnection, f"_{each.op}"))
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from stackspec.fixtures.services import all_work
 
 WANTED = {"nova-scheduler": (), "nova-compute": ("compute01", "compute02")}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from openstack import exceptions
-from stackspec.fixtures.volumes import zone_with_volumes
 
+from stackspec.fixtures.volumes import zone_with_volumes
 from stackspec.openstack import block_storage
 from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, repair, set_right, stuck
 from stackspec.openstack.kind import Found
@@ -39,7 +39,9 @@ def started(**ago: float) -> Any:
 class BlockStorage:
     """What the tests need of cinder, and a record of what is asked of it."""
 
-    def __init__(self, status: str, ago: float, *, attached: tuple[str, ...] = (), host: str = "storage1@lvm#lvm"):
+    def __init__(
+        self, status: str, ago: float, *, attached: tuple[str, ...] = (), host: str = "storage1@lvm#lvm"
+    ) -> None:
         self.log: list[Any] = []
         self.refuses = False
         self.attached = attached

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import builtins
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from stackspec.fixtures.browser import Chromium, Window, _url
-from stackspec.fixtures.screen import Screen
 
 from stackspec.errors import StackspecError
+from stackspec.fixtures.browser import Chromium, Window, _url
+from stackspec.fixtures.screen import Screen
 from stackspec.resources import PythonSettings
 from stackspec.resources.base import file
 from stackspec.session import RUN
 
-from .bare import differences, made, text_file
+from .bare import ChangeOf, differences, made, text_file
 
 SETTINGS = PythonSettings("/etc/s.py", {"DEBUG": False, "HOSTS": ["a", "b"], "CACHES": {"default": {"BACKEND": "x"}}})
 FOUND = """\
@@ -34,7 +36,7 @@ CACHES = {
 class TestPythonSettings:
     """Names that a Python file assigns."""
 
-    def test_new_file(self, change):
+    def test_new_file(self, change: ChangeOf) -> None:
         """A file that is not there holds the settings and nothing else, as Python reads them."""
         found = change(SETTINGS)
         assert (found.actions[0].mode, found.touches) == (0o644, ("/etc/s.py",))
@@ -43,7 +45,7 @@ class TestPythonSettings:
         assert {name: read[name] for name in SETTINGS.settings} == SETTINGS.settings
         assert change(SETTINGS, made({}, found)) is None
 
-    def test_in_place(self, change):
+    def test_in_place(self, change: ChangeOf) -> None:
         """Assignments that differ are replaced where they stand, however long; all else stays as it is written."""
         known = {file("/etc/s.py"): text_file(FOUND)}
         found = change(SETTINGS, known)
@@ -53,20 +55,20 @@ class TestPythonSettings:
         assert found.actions[0].mode is None
         assert change(SETTINGS, made(known, found)) is None
 
-    def test_the_last_assignment_counts(self, change):
+    def test_the_last_assignment_counts(self, change: ChangeOf) -> None:
         """It is the one that is in force, so the others may stay."""
         known = {file("/etc/s.py"): text_file("A = 1\nA = 2\n")}
         assert change(PythonSettings("/etc/s.py", {"A": 2}), known) is None
         found = change(PythonSettings("/etc/s.py", {"A": 3}), known)
         assert found.actions[0].content == "A = 1\nA = 3\n"
 
-    def test_an_expression_is_another_value(self, change):
+    def test_an_expression_is_another_value(self, change: ChangeOf) -> None:
         """What cannot be read without running the file differs, and is shown as it stands there."""
         known = {file("/etc/s.py"): text_file('URL = "http://%s/v3" % HOST\n')}
         found = change(PythonSettings("/etc/s.py", {"URL": "http://c:5000/v3"}), known)
         assert differences(found) == ["URL: wanted 'http://c:5000/v3', found 'http://%s/v3' % HOST"]
 
-    def test_what_is_not_python(self, change):
+    def test_what_is_not_python(self, change: ChangeOf) -> None:
         """The file and the line are named; nothing is written into a file that cannot be understood."""
         known = {file("/etc/s.py"): text_file("A = 1\nB = (\n")}
         with pytest.raises(StackspecError, match=r"/etc/s.py:2: not valid Python: .*; fix or remove it"):
@@ -85,7 +87,7 @@ def screen(*lines: str) -> Screen:
 class TestScreen:
     """A picture of lit and dark points."""
 
-    def test_text_is_recognised_without_a_font(self):
+    def test_text_is_recognised_without_a_font(self) -> None:
         """The same character looks the same, others do not, and a blank is dark."""
         text = ["ab a", " ba "]
         assert screen(*text).misspelt(text) == 0
@@ -94,13 +96,13 @@ class TestScreen:
         assert screen("aa a", " aa ").misspelt(text) == 2
         assert screen("    ", "    ").misspelt(text) == 5
 
-    def test_points_that_differ(self):
+    def test_points_that_differ(self) -> None:
         """A screen of another size differs in all of them."""
         assert screen("ab").differing(screen("ab")) == 0
         assert screen("ab").differing(screen("a ")) == 2
         assert screen("ab").differing(screen("a")) == 8
 
-    def test_portable_pixmap(self):
+    def test_portable_pixmap(self) -> None:
         """Points are read by their brightness, also such as look like blanks."""
         data = b"P6\n2 2\n255\n" + bytes([0, 0, 0, 255, 255, 255, 32, 32, 32, 170, 0, 0])
         assert Screen.of_ppm(data) == Screen(2, 2, ".#.#")
@@ -111,20 +113,23 @@ class FakePage:
 
     url = "http://d/p"
 
-    def __init__(self):
-        self.handlers = {}
+    def __init__(self) -> None:
+        self.handlers: dict[str, Callable[[Any], object]] = {}
 
-    def on(self, event, handler):
+    def on(self, event: str, handler: Callable[[Any], object]) -> None:
         self.handlers[event] = handler
+
+    def screenshot(self, **options: object) -> bytes:
+        return b"page"
 
 
 class Report:
     """Takes what is attached."""
 
-    def __init__(self):
-        self.attached = []
+    def __init__(self) -> None:
+        self.attached: list[tuple[str, str | bytes]] = []
 
-    def attach(self, title, content):
+    def attach(self, title: str, content: str | bytes) -> None:
         self.attached.append((title, content))
 
 
@@ -154,10 +159,10 @@ class TestWindow:
             ),
         ],
     )
-    def test_fails_for(self, event, given, said):
+    def test_fails_for(self, event: str, given: Any, said: str) -> None:
         """Each is told once, unless it is known."""
         page = FakePage()
-        window = Window(page, Report())
+        window = Window(cast("Any", page), cast("Any", Report()))
         for _ in range(2):
             page.handlers[event](given)
         with pytest.raises(pytest.fail.Exception, match="the last one http://d/p") as failure:
@@ -168,11 +173,10 @@ class TestWindow:
         window.known.append(said)
         window.check()
 
-    def test_picture(self):
+    def test_picture(self) -> None:
         """It is attached to the test at once."""
         page, report = FakePage(), Report()
-        page.screenshot = lambda **options: b"page"
-        Window(page, report).picture("login page")
+        Window(cast("Any", page), cast("Any", report)).picture("login page")
         assert report.attached == [("login page", b"page")]
 
     @pytest.mark.parametrize(
@@ -184,10 +188,10 @@ class TestWindow:
             ("requestfailed", SimpleNamespace(resource_type="image", url="http://d/i", failure="net::ERR_ABORTED")),
         ],
     )
-    def test_bears(self, event, given):
+    def test_bears(self, event: str, given: Any) -> None:
         """What a page may do without a fault."""
         page = FakePage()
-        window = Window(page, Report())
+        window = Window(cast("Any", page), cast("Any", Report()))
         page.handlers[event](given)
         window.check()
 
@@ -200,32 +204,32 @@ class TestWindow:
     ],
     ids=["option", "site"],
 )
-def test_where_a_dashboard_is(given, site, expected):
+def test_where_a_dashboard_is(given: str | None, site: SimpleNamespace | None, expected: str) -> None:
     """What the option says, else the site's."""
-    config = SimpleNamespace(getoption=lambda name, default: given, stash={RUN: SimpleNamespace(site=site)})
+    config: Any = SimpleNamespace(getoption=lambda name, default: given, stash={RUN: SimpleNamespace(site=site)})
     assert _url(config, "horizon_url", "http://{controller}/horizon") == expected
 
 
-def test_a_dashboard_that_nobody_named_is_not_tested():
+def test_a_dashboard_that_nobody_named_is_not_tested() -> None:
     """A cloud that exists has it in no catalog; before a browser is looked for, the test is skipped."""
-    config = SimpleNamespace(getoption=lambda name, default: None, stash={RUN: SimpleNamespace(site=None)})
+    config: Any = SimpleNamespace(getoption=lambda name, default: None, stash={RUN: SimpleNamespace(site=None)})
     with pytest.raises(pytest.skip.Exception, match="name it with --horizon-url URL"):
         _url(config, "horizon_url", "http://{controller}/horizon")
 
 
-def test_without_a_browser_the_message_says_what_to_install(monkeypatch):
+def test_without_a_browser_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails; a skipped test would look like a dashboard that works."""
     pytest.importorskip("playwright", reason="the extra `browser` is not installed")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(pytest.fail.Exception, match="apt-get install chromium fonts-dejavu-core"):
-        Chromium().window(Report())
+        Chromium().window(cast("Any", Report()))
 
 
-def test_without_the_client_the_message_says_what_to_install(monkeypatch):
+def test_without_the_client_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for Playwright, which is an extra."""
     real = builtins.__import__
 
-    def without(name, *args, **kwargs):
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
         if name.startswith("playwright"):
             raise ImportError(name)
         return real(name, *args, **kwargs)
@@ -233,4 +237,4 @@ def test_without_the_client_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.delitem(sys.modules, "playwright.sync_api", raising=False)
     with pytest.raises(pytest.fail.Exception, match=r"run \./run, or pip install 'stackspec\[browser\]'"):
-        Chromium().window(Report())
+        Chromium().window(cast("Any", Report()))

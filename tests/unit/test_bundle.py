@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -23,11 +24,11 @@ from stackspec.release import load_release
 from stackspec.resources import Venv, environment, venv
 from stackspec.resources.base import run
 from stackspec.resources.environment import Environment
-from stackspec.site import ImageBuilder
+from stackspec.site import ImageBuilder, Site
 from stackspec.store import LIST, Bundle, Listing, Part
 from stackspec.wheels import folder_of
 
-from .bare import context
+from .bare import Known, actions, context
 from .guide_plan import ROOT
 from .plugin_runs import Runs
 
@@ -78,7 +79,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, float]]:
 class TestWriting:
     """A bundle is written, completed and mended by the same call."""
 
-    def test_list(self, elsewhere, folder):
+    def test_list(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         content = b"content of images/a"
         listed = json.loads((folder / LIST).read_text())
@@ -92,14 +93,14 @@ class TestWriting:
             "sha256": hashlib.sha256(content).hexdigest(),
         }
 
-    def test_second_time_changes_nothing(self, elsewhere, folder):
+    def test_second_time_changes_nothing(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         before, elsewhere.calls = state(folder), []
         elsewhere.write(folder)
         assert state(folder) == before
         assert elsewhere.calls == []
 
-    def test_killed_while_it_fetches(self, elsewhere, folder):
+    def test_killed_while_it_fetches(self, elsewhere: Elsewhere, folder: Path) -> None:
         """What it has is listed and kept; with what is missing, the list is a bundle's that says so."""
         elsewhere.broken = {"wheels/b"}
         with pytest.raises(KeyboardInterrupt):
@@ -109,7 +110,7 @@ class TestWriting:
         elsewhere.write(folder)
         assert elsewhere.calls == ["wheels/b"]
 
-    def test_killed_while_it_copies(self, elsewhere, folder, monkeypatch):
+    def test_killed_while_it_copies(self, elsewhere: Elsewhere, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Half a file has not the name of a whole one, and is gone after the next call."""
 
         def half(source: Path, target: Path) -> None:
@@ -124,13 +125,13 @@ class TestWriting:
         elsewhere.write(folder, "wheels/b")
         assert set(state(folder)) == {LIST, "wheels/b"}
 
-    def test_killed_before_it_was_listed(self, elsewhere, folder):
+    def test_killed_before_it_was_listed(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         (folder / LIST).write_text(FOR.model_dump_json())
         elsewhere.write(folder)
         assert Bundle(folder).lacks(elsewhere.part("images/a")) == []
 
-    def test_changed_byte_is_mended(self, elsewhere, folder):
+    def test_changed_byte_is_mended(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         (folder / "images/a").write_bytes(b"Content of images/a")
         elsewhere.calls = []
@@ -138,20 +139,20 @@ class TestWriting:
         assert elsewhere.calls == ["images/a"]
         assert (folder / "images/a").read_bytes() == b"content of images/a"
 
-    def test_what_the_site_does_not_need_any_more_goes(self, elsewhere, folder):
+    def test_what_the_site_does_not_need_any_more_goes(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         (folder / "images/mine").touch()
         elsewhere.write(folder, "wheels/b")
         assert set(state(folder)) == {LIST, "wheels/b", "images/mine"}
 
-    def test_but_not_while_something_cannot_be_fetched(self, elsewhere, folder):
+    def test_but_not_while_something_cannot_be_fetched(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         elsewhere.broken = {"wheels/c"}
         with pytest.raises(KeyboardInterrupt):
             elsewhere.write(folder, "wheels/c")
         assert Bundle(folder).lacks(elsewhere.part("wheels/b")) == []
 
-    def test_directory_of_something_else(self, elsewhere, folder):
+    def test_directory_of_something_else(self, elsewhere: Elsewhere, folder: Path) -> None:
         folder.mkdir()
         (folder / "thesis.txt").touch()
         for path, wrong in ((folder, "holds other files and is no bundle"), (folder / "thesis.txt", "is no directory")):
@@ -159,7 +160,7 @@ class TestWriting:
                 elsewhere.write(path)
         assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
-    def test_bundle_of_another_site(self, elsewhere, folder):
+    def test_bundle_of_another_site(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         with pytest.raises(InputError, match="is a bundle of site made-up, not other"):
             bundle_command.write(folder, FOR.model_copy(update={"site": "other"}), [], print)
@@ -169,7 +170,7 @@ class TestWriting:
 class TestReading:
     """A bundle is as listed, or refused."""
 
-    def test_whole(self, elsewhere, folder):
+    def test_whole(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         elsewhere.calls = []
         assert Bundle(folder).take(elsewhere.part("images/a")) == folder / "images/a"
@@ -183,13 +184,13 @@ class TestReading:
             pytest.param(lambda path: path.unlink(), id="gone"),
         ],
     )
-    def test_file_that_differs(self, elsewhere, folder, harm):
+    def test_file_that_differs(self, elsewhere: Elsewhere, folder: Path, harm: Callable[[Path], object]) -> None:
         elsewhere.write(folder)
         harm(folder / "images/a")
         with pytest.raises(InputError, match=f"not as {LIST} says: images/a; make the bundle anew: stackspec bundle"):
             Bundle(folder)
 
-    def test_missing_part(self, elsewhere, folder):
+    def test_missing_part(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder, "images/a")
         elsewhere.calls = []
         with pytest.raises(ActionError, match="what wheels/b is is not in the bundle") as raised:
@@ -198,7 +199,7 @@ class TestReading:
         assert f"stackspec bundle --inventory PATH {folder}" in str(raised.value)
         assert elsewhere.calls == []
 
-    def test_no_bundle(self, folder):
+    def test_no_bundle(self, folder: Path) -> None:
         with pytest.raises(InputError, match=f"is no bundle, it has no {LIST}"):
             Bundle(folder)
 
@@ -212,7 +213,7 @@ class TestReading:
         ],
         ids=["no JSON", "no release", "file above", "file elsewhere"],
     )
-    def test_list_that_is_none(self, folder, text):
+    def test_list_that_is_none(self, folder: Path, text: str) -> None:
         folder.mkdir()
         (folder / LIST).write_text(text)
         with pytest.raises(InputError, match=f"{LIST} is no list of a bundle"):
@@ -242,32 +243,36 @@ class TestParts:
 
         return begin
 
-    def known(self, platform=PLATFORM):
-        _, question = list(APPLICATION.queries(None, None))[:2]
+    def known(self, site: Site, platform: list[str] = PLATFORM) -> Known:
+        _, question = list(APPLICATION.queries(site, site.controller))[:2]
         assert question == run(*venv._PLATFORM)
         return {question: {"status": 0, "out": " ".join(platform), "err": ""}}
 
-    def test_wheels(self, site, folder, fetched, offline, monkeypatch):
+    def test_wheels(
+        self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Those that the node asks for are those that the release table has chosen."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
         bundle_command.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
-        here = context(replace(site, store=Bundle(folder)), site.controller, self.known())
+        here = context(replace(site, store=Bundle(folder)), site.controller, self.known(site))
         assert APPLICATION.obstacles(here) == []
-        fetch, tar, *_ = APPLICATION.changes(here)[0].actions
+        fetch, tar, *_ = actions(APPLICATION.changes(here)[0])
         fetch()
         assert tar.message()["content"] == QCOW2
 
-    def test_wheels_for_another_python(self, site, folder, fetched, offline, monkeypatch):
+    def test_wheels_for_another_python(
+        self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """It is told before anything is touched."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
         bundle_command.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
-        known = self.known(["3", "12", "aarch64", "2.39"])
+        known = self.known(site, ["3", "12", "aarch64", "2.39"])
         (text,) = APPLICATION.obstacles(context(replace(site, store=Bundle(folder)), site.controller, known))
         assert text.startswith("wheels of app==1.2 for Python 3.12 on aarch64 with glibc 2.39 is not in the bundle")
 
-    def test_release_that_does_not_say_its_python(self, site):
+    def test_release_that_does_not_say_its_python(self, site: Site) -> None:
         distribution = site.release.distribution.model_copy(update={"glibc": ""})
         release = site.release.model_copy(update={"distribution": distribution})
         with pytest.raises(
@@ -275,9 +280,12 @@ class TestParts:
         ):
             APPLICATION.parts(replace(site, release=release))
 
-    def test_environment(self, site, folder, fetched, offline, monkeypatch):
+    def test_environment(
+        self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(environment, "archive", lambda _: fetched)
         site = replace(site, release=load_release("caracal-bookworm"))
+        assert site.release.wheels is not None
         resource = Environment(folder_of(site.release.wheels))
         (part,) = resource.parts(site)
         assert (part.name.split("/")[0], part.what) == ("environments", "the environment of caracal-bookworm")
@@ -287,7 +295,7 @@ class TestParts:
         assert resource.lacking(site) == []
         node = site.controller
         facts = {query: {"status": 0, "out": "", "err": "", "content": ""} for query in resource.queries(site, node)}
-        fetch, tar, *_ = resource.changes(context(site, node, facts))[0].actions
+        fetch, tar, *_ = actions(resource.changes(context(site, node, facts))[0])
         fetch()
         assert tar.message()["content"] == QCOW2
         assert (
@@ -295,7 +303,9 @@ class TestParts:
             in Environment("/opt/openstack-of-another-list").obstacles(context(site, node, facts))[0]
         )
 
-    def test_images(self, site, folder, fetched, offline, monkeypatch):
+    def test_images(
+        self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A download and one that is built; what the inventory has as a file is not copied."""
         monkeypatch.setattr(images, "_download", lambda *_: fetched)
         site = replace(site, image_builders={"test-guest": ImageBuilder("test-guest-1.qcow2", lambda: fetched)})
@@ -318,23 +328,33 @@ class TestParts:
             with pytest.raises(ActionError, match="image guest is not in the bundle"):
                 image_file(newer, "guest", image)
 
-    def test_web_page_instead_of_an_image(self, site, folder, fetched, monkeypatch):
+    def test_web_page_instead_of_an_image(
+        self, site: Site, folder: Path, fetched: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fetched.write_bytes(b"<html>")
         monkeypatch.setattr(images, "_download", lambda *_: fetched)
         with pytest.raises(ActionError, match="a web page"):
             bundle_command.write(folder, FOR, Image("guest", Wanted(source="https://x/a")).parts(site), print)
         assert set(state(folder)) == {LIST}
 
-    def test_images_of_the_lab_are_not_begun(self, monkeypatch, tmp_path):
+    def test_images_of_the_lab_are_not_begun(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(Recipe, "build", lambda self, *_: pytest.fail(f"built {self.name}"))
-        fake = SimpleNamespace(cache=tmp_path, _beside=lambda *_: pytest.fail("begun"))
+        fake: Any = SimpleNamespace(cache=tmp_path, _beside=lambda *_: pytest.fail("begun"))
         assert set(lab.Lab.images(fake, ["test-guest"], print, begin=False)) == {"test-guest"}
 
 
 @pytest.mark.parametrize(
     ("inventory", "names"), [("guide", ["images", "images", "wheels"]), ("caracal", ["environments", "images"])]
 )
-def test_command(inventory, names, tmp_path, folder, monkeypatch, no_traces, capsys):
+def test_command(
+    inventory: str,
+    names: list[str],
+    tmp_path: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_traces: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """By the inventory alone: no node is asked, and no secret is made."""
     fetched = tmp_path / "fetched"
     fetched.write_bytes(QCOW2)
@@ -343,7 +363,7 @@ def test_command(inventory, names, tmp_path, folder, monkeypatch, no_traces, cap
     for owner, name in ((venv, "wheels"), (environment, "archive"), (images, "_download")):
         monkeypatch.setattr(owner, name, lambda *_: fetched)
     built = {"test-guest": ImageBuilder("test-guest-1.qcow2", lambda: fetched)}
-    monkeypatch.setattr(lab, "Lab", lambda spec: SimpleNamespace(images=lambda *_, begin: built))
+    monkeypatch.setattr(bundle_command, "Lab", lambda spec: SimpleNamespace(images=lambda *_, begin: built))
     words = ["bundle", "--inventory", str(ROOT / "inventories" / inventory), str(folder)]
     assert cli.main(words) == 0
     listed = json.loads((folder / LIST).read_text())
@@ -399,17 +419,17 @@ class TestDeployment:
         runs.tests("def test_program(program): pass\n")
         return runs
 
-    def test_without_a_bundle(self, fetching):
+    def test_without_a_bundle(self, fetching: Runs) -> None:
         fetching.pytest("--deploy").assert_outcomes(passed=1)
         assert (fetching.path / "fetched").exists()
 
-    def test_from_a_bundle_nothing_is_fetched(self, fetching, elsewhere, folder):
+    def test_from_a_bundle_nothing_is_fetched(self, fetching: Runs, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         fetching.pytest("--deploy", f"--bundle={folder}").assert_outcomes(passed=1)
         assert fetching.node("one")["files"]["/opt/program"]["content"] == "content of wheels/b"
         assert not (fetching.path / "fetched").exists()
 
-    def test_changed_byte(self, fetching, elsewhere, folder):
+    def test_changed_byte(self, fetching: Runs, elsewhere: Elsewhere, folder: Path) -> None:
         """Status 4 before a node is connected to."""
         elsewhere.write(folder)
         (folder / "wheels/b").write_bytes(b"Content of wheels/b")
@@ -419,7 +439,7 @@ class TestDeployment:
         assert fetching.node("one") == {}
 
     @pytest.mark.parametrize("mode", ["--deploy", "--plan"])
-    def test_missing_part(self, fetching, elsewhere, folder, mode):
+    def test_missing_part(self, fetching: Runs, elsewhere: Elsewhere, folder: Path, mode: str) -> None:
         """Status 4 before anything is changed."""
         elsewhere.write(folder, "images/a")
         result = fetching.pytest(mode, f"--bundle={folder}")

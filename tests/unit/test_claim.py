@@ -12,7 +12,7 @@ import pytest
 
 from stackspec.errors import ActionError
 from stackspec.ledger import Ledger
-from stackspec.resources import Claim, SpareInterface
+from stackspec.resources import Claim, File, SpareInterface
 from stackspec.resources.actions import Write
 from stackspec.resources.base import file
 from stackspec.resources.claim import MARK, REACHED_BY, mark_of
@@ -156,7 +156,8 @@ def test_the_way_out_moves_to_the_bridge(site: Site) -> None:
         moved = provider.model_copy(update={"default_route": leads_out})
         node = site.controller.model_copy(update={"provider": moved})
         resources = STEPS["neutron_compute"].resources(site, node)
-        (text,) = [each.content for each in resources if getattr(each, "path", "").endswith("05-br-provider.network")]
+        files = [each for each in resources if isinstance(each, File)]
+        (text,) = [each.content for each in files if each.path.endswith("05-br-provider.network")]
         assert f"Address={provider.address}/{network.cidr.prefixlen}\n" in text
         assert (f"Gateway={network.gateway}\n" in text) is leads_out
         assert all((f"DNS={each}\n" in text) is leads_out for each in network.dns)

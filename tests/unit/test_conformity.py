@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def deliberate() -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=[fact["id"] for fact in FACTS])
-def test_fact(fact, deliberate):
+def test_fact(fact: dict[str, Any], deliberate: dict[str, dict[str, Any]]) -> None:
     """The fact is the same in the plan, or deliberately otherwise."""
     verdict = conformity.judge(fact, deliberate)
     if verdict.status == "missing":
@@ -40,7 +41,7 @@ def test_fact(fact, deliberate):
 
 @pytest.mark.parametrize("chapter", guide_plan.CHAPTERS)
 @pytest.mark.parametrize("release", RELEASES[1:])
-def test_other_release(release, chapter):
+def test_other_release(release: str, chapter: str) -> None:
     """So is each fact of a chapter with another release, whose own names are written down once more."""
     plan, deliberate = conformity.guide_plan(release), conformity.load_deliberate(release)
     verdicts = {f["id"]: conformity.judge(f, deliberate, plan) for f in FACTS if f["step"] == chapter}
@@ -49,7 +50,7 @@ def test_other_release(release, chapter):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_guards_answer_by_what_is_there(release):
+def test_guards_answer_by_what_is_there(release: str) -> None:
     """On a bare machine every command is due, and when it has run it is not."""
     for here in conformity.guide_plan(release).nodes.values():
         assert here.after.done, here.node.name
@@ -57,20 +58,20 @@ def test_guards_answer_by_what_is_there(release):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_nothing_comes_too_early_or_is_undone(release):
+def test_nothing_comes_too_early_or_is_undone(release: str) -> None:
     """A tool finds its file, a service its schema, a call its objects; and each declaration holds to the end."""
     for here in conformity.guide_plan(release).nodes.values():
         assert list(order_problems(here, FACTS)) == [], here.node.name
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_the_guide_does_not_have_is_listed(release):
+def test_what_the_guide_does_not_have_is_listed(release: str) -> None:
     """With its reason, in data/beyond.yaml: no more is declared, and no less."""
     found = beyond.differences(conformity.guide_plan(release), release, conformity.load_deliberate(release))
     assert found == [], "\n".join(found)
 
 
-def test_what_promises_stand_on_can_fail():
+def test_what_promises_stand_on_can_fail() -> None:
     """A test that an entry leans on is one that a fault of the catalogue breaks; mutants break the suite's own."""
     entries = [each for release in RELEASES for each in conformity.load_deliberate(release).values()]
     tests = {each["checked_by"] for each in entries if "checked_by" in each}
@@ -82,32 +83,37 @@ def test_what_promises_stand_on_can_fail():
 
 
 @pytest.mark.parametrize("pair", guide_order.ANY_ORDER)
-def test_no_order_is_left_open_for_nothing(pair, monkeypatch):
+def test_no_order_is_left_open_for_nothing(pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An order that is by chance in the guide is another one here; else the exception goes."""
     monkeypatch.delitem(guide_order.ANY_ORDER, pair)
     nodes = conformity.guide_plan().nodes.values()
     assert [problem for here in nodes for problem in order_problems(here, FACTS)]
 
 
-def test_what_is_read_is_about_a_fact():
+def test_what_is_read_is_about_a_fact() -> None:
     """No line of the table of what services read is left over."""
     assert [name for name in UNITS if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
     with pytest.raises(KeyError, match="say in UNITS"):
         reads_of("trove.unit.trove-api.restart")
 
 
-def test_each_secret_is_another(monkeypatch):
+def test_each_secret_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that one in the place of another is no longer the same."""
     names: set[str] = set()
     value = NamedSecrets._get
-    monkeypatch.setattr(NamedSecrets, "_get", lambda self, name, make: names.add(name) or value(self, name, make))
+
+    def noted(self: NamedSecrets, name: str, make: Callable[[], str]) -> str:
+        names.add(name)
+        return value(self, name, make)
+
+    monkeypatch.setattr(NamedSecrets, "_get", noted)
     site = guide_plan.site_with(guide_plan.guide_site().release)
     assert guide_plan.declared(site, site.controller)
     assert len(names) > 30
     assert len({site.password(name) for name in names}) == len(names)
 
 
-def test_sql_is_taken_apart():
+def test_sql_is_taken_apart() -> None:
     """A later statement overrules an earlier one, and a statement inside a text is none."""
     sql = Sql()
     sql.run("CREATE DATABASE IF NOT EXISTS `a`; CREATE USER IF NOT EXISTS 'u'@'h';", 1)
@@ -117,7 +123,7 @@ def test_sql_is_taken_apart():
     assert (sql.grants, sql.others) == (set(), ["SELECT 1"])
 
 
-def test_counts(deliberate, record_property):
+def test_counts(deliberate: dict[str, dict[str, Any]], record_property: Callable[[str, object], None]) -> None:
     """The table of a chapter's facts; `-rA` shows it."""
     table = {name: Counter({"same": 0, "deliberate": 0, "missing": 0}) for name in guide_plan.CHAPTERS}
     for fact in FACTS:
@@ -131,7 +137,7 @@ def test_counts(deliberate, record_property):
     assert total["missing"] == 0
 
 
-def test_no_entry_without_a_fact(deliberate):
+def test_no_entry_without_a_fact(deliberate: dict[str, dict[str, Any]]) -> None:
     """An excuse for nothing would hide the next thing of that name."""
     assert [name for name in deliberate if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
     for release in RELEASES[1:]:
@@ -140,7 +146,7 @@ def test_no_entry_without_a_fact(deliberate):
         assert own - {name for fact in FACTS for name in conformity.entries_of(fact, entries)} == set()
 
 
-def test_no_option_has_two_values():
+def test_no_option_has_two_values() -> None:
     """Two steps that set an option of a node to different values would undo each other for ever."""
     site = guide_plan.guide_site()
     load_steps()
@@ -205,7 +211,7 @@ WRONG: list[tuple[str, Callable[[], dict[str, object]]]] = [
 
 
 @pytest.mark.parametrize("make", [make for _, make in WRONG], ids=[name for name, _ in WRONG])
-def test_a_wrong_fact_is_missing(make):
+def test_a_wrong_fact_is_missing(make: Callable[[], dict[str, Any]]) -> None:
     """The comparison can fail: a fact of each kind, altered, is not found."""
     fact = make()
     verdict = conformity.judge(fact, {})
@@ -223,7 +229,7 @@ def test_a_wrong_fact_is_missing(make):
         pytest.param({"why": "so it is better"}, "name an erratum", id="a reason that nothing holds"),
     ],
 )
-def test_an_excuse_must_hold(entry, problem):
+def test_an_excuse_must_hold(entry: dict[str, Any], problem: str) -> None:
     """What deliberate.yaml says is checked, too."""
     fact = next(each for each in FACTS if each["id"] == "etcd.default.ETCD_LISTEN_PEER_URLS")
     verdict = conformity.judge(fact, {fact["id"]: entry})
@@ -231,7 +237,7 @@ def test_an_excuse_must_hold(entry, problem):
     assert problem in verdict.why
 
 
-def test_an_excuse_for_what_is_the_same_fails():
+def test_an_excuse_for_what_is_the_same_fails() -> None:
     """No dead excuses."""
     fact = next(each for each in FACTS if each["id"] == "etcd.default.ETCD_NAME")
     verdict = conformity.judge(fact, {"etcd.default.*": {"why": "so"}})

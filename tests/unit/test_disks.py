@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,8 @@ from stackspec.site import Site
 from stackspec.step import STEPS, Step, load_steps
 
 from . import fake_nodes
-from .bare import context, differences, text_file
+from .bare import ChangeOf, actions, context, differences, text_file
+from .fake_nodes import fake
 
 UUID = "58211a5c-5478-51f9-a593-53d6ece25edc"
 BLANK = {"exists": True, "block": True, "content": {}, "id": "S1", "mounted": [], "holders": []}
@@ -34,7 +36,7 @@ EXT4 = {"TYPE": "ext4", "UUID": "1", "LABEL": "photos"}
 WIPE = ("S1",)
 
 
-def obstacles(site, found, *, wipe=()):
+def obstacles(site: Site, found: dict[str, Any], *, wipe: tuple[str, ...] = ()) -> list[str]:
     """What forbids an XFS on /dev/sdb of compute01."""
     here = context(site, site.nodes["compute01"], {disk("/dev/sdb"): found})
     return Xfs("/dev/sdb", UUID, "/srv/a", wipe).obstacles(here)
@@ -49,7 +51,7 @@ class TestXfs:
     @pytest.mark.parametrize(
         "found", [BLANK, OURS, {**OURS, "mounted": ["/srv/a"]}], ids=["blank", "ours", "ours, mounted"]
     )
-    def test_nothing_in_the_way(self, site, found, wipe):
+    def test_nothing_in_the_way(self, site: Site, found: dict[str, Any], wipe: tuple[str, ...]) -> None:
         """A blank disk, or what was made there before."""
         assert obstacles(site, found, wipe=wipe) == []
 
@@ -68,7 +70,7 @@ class TestXfs:
         ],
         ids=["missing", "no disk", "mounted", "ours elsewhere", "held"],
     )
-    def test_refused_in_any_case(self, site, found, message, wipe):
+    def test_refused_in_any_case(self, site: Site, found: dict[str, Any], message: str, wipe: tuple[str, ...]) -> None:
         """Also where what is on it may be lost."""
         (said,) = obstacles(site, {**BLANK, **found}, wipe=wipe)
         assert said.startswith(message)
@@ -82,7 +84,9 @@ class TestXfs:
             ({"TYPE": "several things at once"}, "several things at once"),
         ],
     )
-    def test_data_is_refused_unless_it_may_be_lost(self, site, change, content, words):
+    def test_data_is_refused_unless_it_may_be_lost(
+        self, site: Site, change: ChangeOf, content: dict[str, Any], words: str
+    ) -> None:
         """The message says what is there and what to write; only with that is mkfs told to go on."""
         found = {**BLANK, "content": content}
         (said,) = obstacles(site, found)
@@ -94,11 +98,11 @@ class TestXfs:
             change(self.resource, known).actions[0]()
         here = context(site, site.controller, known)
         wiping, noted = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
-        assert wiping.actions[0].argv == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
+        assert actions(wiping)[0].argv == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
         assert noted.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
 
     @pytest.mark.parametrize("used", ["S1\n", "S0\nS1\n"])
-    def test_wipe_counts_once_and_for_one_disk(self, site, change, used):
+    def test_wipe_counts_once_and_for_one_disk(self, site: Site, change: ChangeOf, used: str) -> None:
         """Not for another disk in its place, nor for what a later owner has put on the same disk."""
         found = {**BLANK, "content": EXT4}
         assert obstacles(site, {**found, "id": "S2"}, wipe=WIPE)
@@ -110,7 +114,7 @@ class TestXfs:
             change(resource, known).actions[0]()
         assert change(resource, {**known, disk("/dev/sdb"): OURS}) is None
 
-    def test_made_once(self, change):
+    def test_made_once(self, change: ChangeOf) -> None:
         """A blank disk is formatted without force; what was made is left alone, also where the disk may be wiped."""
         made = change(self.resource, {disk("/dev/sdb"): BLANK})
         assert made.actions[0].argv == ("mkfs.xfs", "-m", f"uuid={UUID}", "/dev/sdb")
@@ -119,7 +123,7 @@ class TestXfs:
         left = change(Xfs("/dev/sdb", UUID, "/srv/a", WIPE), {disk("/dev/sdb"): OURS})
         assert [type(action) for action in left.actions] == [Record]
 
-    def test_mounted(self, change):
+    def test_mounted(self, change: ChangeOf) -> None:
         """Mounted as fstab says, unless it is."""
         resource = Mounted("/dev/sdb", "/srv/a")
         made = change(resource, {disk("/dev/sdb"): OURS})
@@ -132,7 +136,7 @@ class TestAccess:
 
     resource = Access(("/etc/a", "/etc/b"), group="swift")
 
-    def test_only_what_differs(self, change):
+    def test_only_what_differs(self, change: ChangeOf) -> None:
         """One file is right, the other is everybody's."""
         known = {
             file("/etc/a"): text_file("", mode=0o640, group="swift"),
@@ -145,7 +149,7 @@ class TestAccess:
             ("chmod", "0640", "/etc/b"),
         ]
 
-    def test_all_right(self, change):
+    def test_all_right(self, change: ChangeOf) -> None:
         """Nothing to do."""
         known = {file(path): text_file("", mode=0o640, group="swift") for path in self.resource.files}
         assert change(self.resource, known) is None
@@ -160,7 +164,7 @@ The overload factor is 0.00% (0.000000)
 """
 
 
-def shown(devices, state="is up-to-date", **tails):
+def shown(devices: Any, state: str = "is up-to-date", **tails: Any) -> Any:
     """What swift-ring-builder says; `tails` are weight, partitions, balance and flags by name of a device."""
     text = (
         f"{HEAD}Ring file object.ring.gz {state}\nDevices:   id region zone ip address:port replication ip:port  name"
@@ -177,7 +181,7 @@ class TestRing:
 
     resource = Ring("/etc/swift/object.ring.gz", DEVICES)
 
-    def calls(self, change, devices, state="is up-to-date", **tails):
+    def calls(self, change: ChangeOf, devices: Any, state: str = "is up-to-date", **tails: Any) -> Any:
         known = {
             run("swift-ring-builder", self.resource.builder): shown(devices, state, **tails),
             file(self.resource.builder): text_file(""),
@@ -185,7 +189,7 @@ class TestRing:
         made = change(self.resource, known)
         return [action.argv[2:] for action in made.actions] if made else []
 
-    def test_made_from_nothing(self, change):
+    def test_made_from_nothing(self, change: ChangeOf) -> None:
         """Created as the guide has it, each disk added once, and balanced."""
         made = change(self.resource)
         assert {action.argv[:2] for action in made.actions} == {("swift-ring-builder", "/etc/swift/object.builder")}
@@ -195,29 +199,29 @@ class TestRing:
         assert " ".join(added[2]) == "add --region 1 --zone 2 --ip 10.0.0.20 --port 6200 --device sdb --weight 100"
         assert made.touches == ("/etc/swift/object.ring.gz",)
 
-    def test_as_it_is(self, change):
+    def test_as_it_is(self, change: ChangeOf) -> None:
         """The same disks in any order, and the ring file of now."""
         assert self.calls(change, DEVICES[::-1]) == []
 
     @pytest.mark.parametrize(
         "state", ["is obsolete", "not found, probably it hasn't been written yet", "is invalid, reason"]
     )
-    def test_killed_before_it_was_written(self, change, state):
+    def test_killed_before_it_was_written(self, change: ChangeOf, state: str) -> None:
         """The builder file is complete, the ring file is not of it: nothing has to move."""
         assert self.calls(change, DEVICES, state) == [("write_ring",)]
 
-    def test_killed_before_the_rebalance(self, change):
+    def test_killed_before_the_rebalance(self, change: ChangeOf) -> None:
         """The builder file knows that a disk comes or goes, and nothing has moved yet."""
         new = self.calls(change, DEVICES, "is obsolete", sdc="100.00          0 -100.00       ")
         leaving = RingDevice(2, "10.0.0.20", 6200, "sdz")
         gone = self.calls(change, (*DEVICES, leaving), "is obsolete", sdz="  0.00        512  999.99   DEL ")
         assert new == gone == [("rebalance",)]
 
-    def test_partitions_that_may_not_move_yet(self, change):
+    def test_partitions_that_may_not_move_yet(self, change: ChangeOf) -> None:
         """The ring file is of now, and a disk has nothing: that is no end."""
         assert self.calls(change, DEVICES, sdc="100.00          0 -100.00       ") == [("rebalance",)]
 
-    def test_disk_comes_and_goes(self, change):
+    def test_disk_comes_and_goes(self, change: ChangeOf) -> None:
         """What is where stays known: the ring is changed, not made anew."""
         old = RingDevice(2, "10.0.0.20", 6200, "sdz")
         found = self.calls(change, (*DEVICES[:3], old))
@@ -245,7 +249,7 @@ def declare(role: str, *resources: Resource) -> None:
     STEPS["s"] = Step("s", role, (), None, lambda: resources)
 
 
-def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up):
+def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up: Site) -> None:
     """Every node with its name, each obstacle once, and no node is changed."""
     declare("compute", Xfs("/dev/sdb", UUID, "/srv/a"), Xfs("/dev/sdb", UUID, "/srv/b"))
     engine = Engine(made_up, STEPS)
@@ -255,10 +259,10 @@ def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up):
         "node two: no device /dev/sdb, whi",
         "node three: no device /dev/sdb, w",
     ]
-    assert all(engine.connections[name].state["log"] == [] for name in made_up.nodes)
+    assert all(fake(engine, name).state["log"] == [] for name in made_up.nodes)
 
 
-def test_file_of_another_node_is_carried_and_compared(made_up):
+def test_file_of_another_node_is_carried_and_compared(made_up: Site) -> None:
     """As it is, with mode and owner; again when it is another there; and not when it is the same."""
     declare("compute", FileFrom("/etc/ring", "one"))
 
@@ -266,7 +270,7 @@ def test_file_of_another_node_is_carried_and_compared(made_up):
         engine = Engine(made_up, STEPS)
         engine.connections.open()
         for name in ("two", "three"):
-            engine.connections[name].state["files"] |= kept
+            fake(engine, name).state["files"] |= kept
         engine.start()
         engine.join()
         return engine
@@ -274,7 +278,7 @@ def test_file_of_another_node_is_carried_and_compared(made_up):
     kept: dict[str, object] = {}
     first = deploy()
     content = "\x1f\x8b one".encode()
-    written = first.connections["two"].state["files"]["/etc/ring"]
+    written = fake(first, "two").state["files"]["/etc/ring"]
     assert (written["content"], written["mode"], written["owner"]) == (content, 0o644, "root")
     assert [each.made[0].title for each in first.tasks] == ["copy /etc/ring from one"] * 2
     kept["/etc/ring"] = {**written}
@@ -283,14 +287,14 @@ def test_file_of_another_node_is_carried_and_compared(made_up):
     assert [len(each.made) for each in deploy().tasks] == [1, 1]
 
 
-def test_file_of_another_node_is_not_known_in_a_plan(site):
+def test_file_of_another_node_is_not_known_in_a_plan(site: Site) -> None:
     """No node is asked, and nothing would be written."""
     (found,) = FileFrom("/etc/ring", "controller").changes(context(site, site.nodes["compute01"]))
     assert [str(each) for each in found.differences][-1].endswith("wanted (known after apply), found absent")
     assert found.actions == ()
 
 
-def test_site_without_disks_has_no_storage_services(site):
+def test_site_without_disks_has_no_storage_services(site: Site) -> None:
     """Nothing is declared on any node, so that neither catalog nor tests know of it."""
     load_steps()
     bare = {name: node.model_copy(update={"disks": {}}) for name, node in site.nodes.items()}
@@ -301,7 +305,7 @@ def test_site_without_disks_has_no_storage_services(site):
         assert STEPS[name].nodes(site) == []
 
 
-def test_storage_node_without_disks_for_swift_is_left_alone(site):
+def test_storage_node_without_disks_for_swift_is_left_alone(site: Site) -> None:
     """It stores something else, and the rings do not name it."""
     load_steps()
     other = site.nodes["compute02"].model_copy(update={"disks": {}})
@@ -313,7 +317,7 @@ def test_storage_node_without_disks_for_swift_is_left_alone(site):
     assert {device.ip for ring in rings for device in ring.devices} == {"10.0.0.20"}
 
 
-def test_options_of_the_site_make_no_files_where_the_step_does_nothing(site):
+def test_options_of_the_site_make_no_files_where_the_step_does_nothing(site: Site) -> None:
     """The lab's options for cinder_volume are for the node with the disks, not for every storage node."""
     load_steps()
     assert "cinder_volume" in site.inventory.config
@@ -321,7 +325,7 @@ def test_options_of_the_site_make_no_files_where_the_step_does_nothing(site):
     assert STEPS["cinder_volume"].resources(site, site.nodes["compute01"]) == []
 
 
-def test_what_a_node_says_of_a_device_that_is_none(tmp_path):
+def test_what_a_node_says_of_a_device_that_is_none(tmp_path: Path) -> None:
     """A path that is not there, and one that is a file: neither is probed."""
     missing = node_agent.read_disk(str(tmp_path / "sdb"))
     path = str(tmp_path / "sdb")
@@ -339,7 +343,7 @@ def test_what_a_node_says_of_a_device_that_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("place", [0, 5 << 20, (64 << 20) - 10])
-def test_disk_without_a_signature_is_not_blank_for_it(tmp_path, place):
+def test_disk_without_a_signature_is_not_blank_for_it(tmp_path: Path, place: int) -> None:
     """Data at the beginning, somewhere, or at the end; zeros only are blank."""
     path = tmp_path / "disk"
     with path.open("wb") as stream:
@@ -351,7 +355,7 @@ def test_disk_without_a_signature_is_not_blank_for_it(tmp_path, place):
     assert "cannot be read" in node_agent.without_signature(str(tmp_path / "none"))["TYPE"]
 
 
-def test_bytes_are_written_and_read_as_they_are(tmp_path):
+def test_bytes_are_written_and_read_as_they_are(tmp_path: Path) -> None:
     """A ring file is no text."""
     path, content = str(tmp_path / "ring"), b"\x1f\x8b\x08\x00\xff\r\n"
     assert node_agent.read_bytes(path) is None

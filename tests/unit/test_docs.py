@@ -23,7 +23,7 @@ PAGES = [*(page for pair in PAIRS for page in pair), *(DOCS / name for name in E
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ERRATUM = re.compile(r"\bE\d{2,3}\b")
-CITING = ("deploy_steps", "releases", "stackspec", "fixtures", "inventories", "faults", "tests")
+CITING = ("deploy_steps", "releases", "stackspec", "inventories", "faults", "tests")
 SCREENS = 130
 """Lines that two screens show."""
 

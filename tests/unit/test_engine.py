@@ -23,7 +23,7 @@ from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, Step, closure
 
-from .fake_nodes import BARE, SITE, FakeConnections
+from .fake_nodes import BARE, SITE, FakeConnections, fake
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -61,8 +61,7 @@ def states(engine: Engine) -> dict[str, str]:
 
 
 def log(engine: Engine, node: str = "one") -> list[str]:
-    found: list[str] = engine.connections[node].state["log"]
-    return found
+    return [*fake(engine, node).state["log"]]
 
 
 def command(word: str) -> Command:
@@ -164,7 +163,9 @@ def test_a_node_that_is_lost_fails_its_own_steps_only(site: Site) -> None:
     found = states(engines[0])
     assert found.pop("agent on two") == "failed"
     assert set(found.values()) == {"done"}
-    assert engines[0].failure("agent").error == "the connection to two was lost"
+    failure = engines[0].failure("agent")
+    assert failure is not None
+    assert failure.error == "the connection to two was lost"
 
 
 # ---- packages
@@ -215,7 +216,7 @@ def test_what_is_as_declared_is_read_once_and_not_touched(site: Site) -> None:
     Prepared.prepared = {"one": {"files": {"/etc/a": {"content": "text"}}, "effects": ["next"]}}
     Prepared.prepared["one"]["files"] |= BARE["files"]
     engine = deploy(site)
-    assert engine.connections["one"].batches == []
+    assert fake(engine, "one").batches == []
     assert site.state is not None
     assert not (site.state / "ledger.jsonl").exists()
 
@@ -226,13 +227,13 @@ def test_units_that_a_killed_run_left_held_are_put_in_service(site: Site) -> Non
     files = BARE["files"] | {node_agent.HELD: {"content": "a\n"}}
     unit = {"load": "loaded", "active": "active", "enabled": "enabled"}
     Prepared.prepared = {"one": {"files": files, "units": {"a": unit}}}
-    assert deploy(site).connections["one"].batches == [["in_service"]]
+    assert fake(deploy(site), "one").batches == [["in_service"]]
 
 
 def test_what_a_change_marks_is_noted_before_it_is_made(site: Site) -> None:
     """Even a run that is killed in between leaves units to start again; files tell that by their content."""
     declare("base", Command(("do", "it"), unless=("look", "it"), restarts=True), File("/etc/a", "1"))
-    made, *_ = deploy(site).connections["one"].batches
+    made, *_ = fake(deploy(site), "one").batches
     assert made == ["outdate do it", "command do it", "write /etc/a"]
 
 
@@ -253,7 +254,7 @@ def test_a_service_restarts_once_when_its_files_change(site: Site) -> None:
     engine = deploy(site)
     assert log(engine).count("systemctl restart a") == 1
     assert log(engine).index("write /etc/b") < log(engine).index("systemctl restart a")
-    again = engine.connections["one"].state
+    again = fake(engine, "one").state
     Prepared.prepared = {"one": again | {"log": []}}
     assert log(deploy(site)) == []
 
@@ -261,7 +262,7 @@ def test_a_service_restarts_once_when_its_files_change(site: Site) -> None:
 def test_a_service_that_started_before_its_file_was_written_restarts(site: Site) -> None:
     """A run that was killed between the two leaves this, and the next one sees it."""
     declare("a", File("/etc/a", "1"), Service("a"))
-    state = deploy(site).connections["one"].state
+    state = fake(deploy(site), "one").state
     state["units"]["a"]["started"] -= 100
     Prepared.prepared = {"one": state | {"log": []}}
     assert log(deploy(site)) == ["systemctl restart a", "await_active a"]
@@ -273,7 +274,7 @@ def test_a_survey_reads_each_node_once(site: Site) -> None:
     engine = Engine(site, ["next"])
     engine.survey()
     engine.survey()
-    assert [engine.connections[name].asked for name in site.nodes] == [1, 1, 1]
+    assert [fake(engine, name).asked for name in site.nodes] == [1, 1, 1]
     assert [len(finding.changes) for task in engine.tasks for finding in task.findings] == [1] * 9
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stackspec.errors import InputError
-from stackspec.events import FILE, EventLog, find_run, forget_runs, latest_run, read, run_file
+from stackspec.events import FILE, EventLog, find_run, forget_runs, latest_run, read
 from stackspec.secrets import redact
 
 NASTY = "p\"w\\d'<&>\tend-of-it"
@@ -23,13 +23,13 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", set())
 
 
-def test_nothing_exists_before_the_first_event(tmp_path):
+def test_nothing_exists_before_the_first_event(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "runs" / "r1" / "events.jsonl")
     assert log.read() == []
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_event_comes_back_with_the_time_and_only_its_owner_can_read_it(tmp_path):
+def test_an_event_comes_back_with_the_time_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     log.write({"event": "step", "step": "nova", "changes": [{"title": "a", "diff": "ä\n+b"}]})
     (event,) = log.read()
@@ -38,14 +38,14 @@ def test_an_event_comes_back_with_the_time_and_only_its_owner_can_read_it(tmp_pa
     assert log.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_given_time_is_kept(tmp_path):
+def test_a_given_time_is_kept(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     log.write({"event": "step", "time": 5.0})
     assert log.read()[0]["time"] == 5.0
 
 
 @pytest.mark.parametrize("secret", ["a1b2c3d4e5f6a7b8c9d0e1f2", NASTY, "zwölf&Äpfel", "line one 1\nline two 22"])
-def test_no_form_of_a_secret_is_written(tmp_path, secret):
+def test_no_form_of_a_secret_is_written(tmp_path: Path, secret: str) -> None:
     redact.add(secret)
     log = EventLog(tmp_path / "events.jsonl")
     log.write(
@@ -65,7 +65,7 @@ def test_no_form_of_a_secret_is_written(tmp_path, secret):
     assert "mysql://u:******@db" in event["text"]
 
 
-def test_numbers_stay_when_the_guides_password_is_a_number(tmp_path, monkeypatch):
+def test_numbers_stay_when_the_guides_password_is_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", {"000000"})
     log = EventLog(tmp_path / "events.jsonl")
     log.write({"event": "step", "seconds": 1000000, "text": "password 000000"})
@@ -73,7 +73,7 @@ def test_numbers_stay_when_the_guides_password_is_a_number(tmp_path, monkeypatch
     assert log.read()[0]["text"] == "password ******"
 
 
-def test_lines_of_many_threads_are_whole(tmp_path):
+def test_lines_of_many_threads_are_whole(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
 
     def write(thread: int) -> None:
@@ -89,7 +89,7 @@ def test_lines_of_many_threads_are_whole(tmp_path):
     assert len(found) == 320
 
 
-def test_a_torn_line_loses_only_itself(tmp_path):
+def test_a_torn_line_loses_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = EventLog(path)
     log.write({"event": "step", "step": "one"})
@@ -100,24 +100,23 @@ def test_a_torn_line_loses_only_itself(tmp_path):
     assert [event["step"] for event in read(path)] == ["one", "two"]
 
 
-def test_lines_that_are_no_events_are_passed_over(tmp_path):
+def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'[1]\nnull\n{"time": 1}\n\xff\xfe\n{"event": "end"}\n')
     assert read(path) == [{"event": "end"}]
 
 
-def test_runs_are_found_by_id_by_path_and_as_the_latest(tmp_path):
+def test_runs_are_found_by_id_by_path_and_as_the_latest(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    first, second = run_file(None, "r1"), run_file(state / "sites" / "lab", "r2")
+    first, second = state / "runs/r1" / FILE, state / "sites/lab/runs/r2" / FILE
     for age, path in enumerate((first, second)):
         EventLog(path).write({"event": "run"})
         os.utime(path, (age + 1, age + 1))
-    assert first == state / "runs" / "r1" / "events.jsonl"
     assert latest_run() == find_run(None) == find_run("r2") == second
     assert find_run("r1") == find_run(str(first)) == find_run(str(first.parent)) == first
 
 
-def test_a_run_that_is_not_there_is_an_input_error():
+def test_a_run_that_is_not_there_is_an_input_error() -> None:
     with pytest.raises(InputError, match="no run has left events"):
         find_run(None)
     with pytest.raises(InputError, match="no run r9"):

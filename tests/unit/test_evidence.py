@@ -79,10 +79,15 @@ def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) 
 
     def task(name: str) -> Any:
         wanted = Packages("etcd").real_names(site)
-        return SimpleNamespace(packages=lambda site: looks.append(name) or wanted, state="waiting")
+
+        def packages(site: Site) -> list[str]:
+            looks.append(name)
+            return wanted
+
+        return SimpleNamespace(packages=packages, state="waiting")
 
     names = many(50)
-    connections, events = Asked(names), []
+    connections, events = Asked(names), list[dict[str, Any]]()
     engine: Any = SimpleNamespace(site=site, connections=connections, on_node={n: {"s": task(n)} for n in names})
     log: Any = SimpleNamespace(write=events.append)
     evidence.write_versions(engine, log)

@@ -16,6 +16,8 @@ from stackspec.report_html import Page, causes
 from stackspec.report_model import Run
 from stackspec.waiting import NotInTime
 
+from .plugin_runs import Runs
+
 
 @pytest.mark.parametrize(
     ("error", "nodeid", "kind"),
@@ -75,7 +77,7 @@ def test_own_words():
 '''
 
 
-def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs) -> None:  # type: ignore[no-untyped-def]
+def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs: Runs) -> None:
     runs.tests(SENTENCES, "test_sentences.py")
     runs.pytest("test_sentences.py")
     (record,) = runs.path.rglob("events.jsonl")
@@ -98,7 +100,7 @@ def test_bad(): raise KeyError("id")
 """
 
 
-def test_kind_and_command_are_in_record_page_terminal_and_junit(runs) -> None:  # type: ignore[no-untyped-def]
+def test_kind_and_command_are_in_record_page_terminal_and_junit(runs: Runs) -> None:
     runs.tests(TESTS, "test_kinds.py")
     result = runs.pytest("--junitxml=junit.xml", "test_kinds.py")
     result.stdout.fnmatch_lines(["*to run it again*", "./run test_kinds.py::test_bad"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.resources
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stackspec import fault, fault_agent
+from stackspec import fault_agent
 from stackspec.cloud_inventory import load_site
 from stackspec.errors import InputError
 from stackspec.fault import Fault, catalogue, chosen, filled
@@ -105,7 +106,7 @@ def test_bad_entry_is_refused_with_its_line(
     entry: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "units.yaml").write_text(f"# a comment\nbad: {entry}\n")
-    monkeypatch.setattr(fault.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
     with pytest.raises(InputError) as raised:
         catalogue()
     assert f"{tmp_path}/units.yaml:2: bad: " in str(raised.value)
@@ -254,7 +255,12 @@ def test_file_that_two_operations_change_is_as_it_was_first(machine: Machine) ->
 def test_units_are_started_after_what_they_read_is_back(machine: Machine) -> None:
     file = machine.file("some.conf", "one\n")
     script = f"echo undone >>{machine.log}"
-    operations = [{"stop": "first"}, {"freeze": "second"}, {"mask": "third"}, {"run": {"do": "true", "undo": script}}]
+    operations: list[dict[str, Any]] = [
+        {"stop": "first"},
+        {"freeze": "second"},
+        {"mask": "third"},
+        {"run": {"do": "true", "undo": script}},
+    ]
     assert machine.broken(*operations, {"replace": {"file": str(file), "old": "one", "new": "two"}}).returncode == 0
     machine.log.write_text("")
     machine.undone()

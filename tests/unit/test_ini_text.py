@@ -27,79 +27,79 @@ auth_url = http://127.0.0.1:5000
 """
 
 
-def test_set_option_keeps_its_place():
+def test_set_option_keeps_its_place() -> None:
     """The line is changed where it stands; its neighbours and their comments stay."""
     found = edit(SHIPPED, {"DEFAULT": {"log_dir": "/tmp"}})
     assert found == SHIPPED.replace("log_dir = /var/log/nova", "log_dir = /tmp")
 
 
-def test_right_option_keeps_its_spelling():
+def test_right_option_keeps_its_spelling() -> None:
     """`a=1` and `a : 1` say the same as `a = 1`: no change."""
     text = "[a]\nx=1\ny : 2\nz   =   3\n"
     assert edit(text, {"a": {"x": "1", "y": "2", "z": "3"}}) == text
 
 
-def test_new_option_goes_below_its_commented_default():
+def test_new_option_goes_below_its_commented_default() -> None:
     """A reader finds it beside its explanation."""
     found = edit(SHIPPED, {"DEFAULT": {"my_ip": "10.0.0.10"}, "api": {"auth_strategy": "keystone"}})
     assert "#my_ip = <host_ipv4>\nmy_ip = 10.0.0.10\nlog_dir" in found
     assert "#auth_strategy = keystone\nauth_strategy = keystone\n" in found
 
 
-def test_hint_of_another_section_does_not_count():
+def test_hint_of_another_section_does_not_count() -> None:
     """The comment shows another section's option."""
     found = edit(SHIPPED, {"api": {"my_ip": "1"}})
     assert found == SHIPPED.replace("[api]\n", "[api]\nmy_ip = 1\n")
 
 
-def test_other_new_options_go_to_the_top_of_the_section():
+def test_other_new_options_go_to_the_top_of_the_section() -> None:
     """In the order in which they are declared."""
     assert "[api]\nb = 1\na = 2\n# How" in edit(SHIPPED, {"api": {"b": "1", "a": "2"}})
 
 
-def test_new_section_goes_to_the_end():
+def test_new_section_goes_to_the_end() -> None:
     """With a blank line before it."""
     assert edit(SHIPPED, {"vnc": {"enabled": "true"}}) == SHIPPED + "\n[vnc]\nenabled = true\n"
 
 
-def test_new_file():
+def test_new_file() -> None:
     """From nothing."""
     assert edit("", {"a": {"x": "1"}, "b": {"y": "2"}}) == "[a]\nx = 1\n\n[b]\ny = 2\n"
 
 
-def test_none_comments_out():
+def test_none_comments_out() -> None:
     """The line is still there to be read, and does not count."""
     found = edit(SHIPPED, {"DEFAULT": {"log_dir": None}})
     assert "\n#log_dir = /var/log/nova\n" in found
     assert "log_dir" not in read(found)["DEFAULT"]
 
 
-def test_none_of_what_is_not_there_changes_nothing():
+def test_none_of_what_is_not_there_changes_nothing() -> None:
     """Neither an option nor a section appears."""
     assert edit(SHIPPED, {"DEFAULT": {"x": None}, "nothing": {"y": None}}) == SHIPPED
 
 
-def test_own_section_holds_nothing_else():
+def test_own_section_holds_nothing_else() -> None:
     """The guide: comment out any other option in the section. Other sections keep theirs."""
     found = edit(SHIPPED, {"neutron": {"auth_url": "http://controller:5000"}}, own=["neutron"])
     assert "\n#region_name = regionOne\nauth_url = http://controller:5000\n" in found
     assert read(found)["DEFAULT"] == {"log_dir": "/var/log/nova"}
 
 
-def test_commented_option_comes_back_to_its_place():
+def test_commented_option_comes_back_to_its_place() -> None:
     """Set, taken out, set again."""
     without = edit(SHIPPED, {"DEFAULT": {"log_dir": None}})
     assert "#log_dir = /var/log/nova\nlog_dir = /tmp\n#debug" in edit(without, {"DEFAULT": {"log_dir": "/tmp"}})
 
 
-def test_repeated_option_stands_once():
+def test_repeated_option_stands_once() -> None:
     """The last would win, so the first alone would not do."""
     text = "[a]\nx = 1\ny = 0\nx = 2\n\n[b]\n\n[a]\nx = 3\n"
     assert read(text)["a"]["x"] == "3"
     assert edit(text, {"a": {"x": "9"}}) == "[a]\nx = 9\ny = 0\n\n[b]\n\n[a]\n"
 
 
-def test_repeated_option_that_is_not_wanted_stays():
+def test_repeated_option_that_is_not_wanted_stays() -> None:
     """Some options of oslo.config are lists of lines."""
     text = "[a]\nx = 1\nx = 2\n"
     assert edit(text, {"a": {"y": "1"}}) == "[a]\ny = 1\nx = 1\nx = 2\n"
@@ -108,12 +108,12 @@ def test_repeated_option_that_is_not_wanted_stays():
 CONTINUED = "[a]\nx = 1,\n    2,\n    [3]\n# about y\ny = 4\n"
 
 
-def test_continuation_is_part_of_the_value():
+def test_continuation_is_part_of_the_value() -> None:
     """Even where it looks like a section."""
     assert read(CONTINUED) == {"a": {"x": "1,\n2,\n[3]", "y": "4"}}
 
 
-def test_continuation_goes_with_its_option():
+def test_continuation_goes_with_its_option() -> None:
     """A value of one line replaces all of them, and all of them are commented out."""
     assert edit(CONTINUED, {"a": {"x": "9"}}) == "[a]\nx = 9\n# about y\ny = 4\n"
     assert edit(CONTINUED, {"a": {"x": "1,"}}) == "[a]\nx = 1,\n# about y\ny = 4\n"
@@ -121,7 +121,7 @@ def test_continuation_goes_with_its_option():
     assert edit(CONTINUED, {"a": {"y": "4"}}) == CONTINUED
 
 
-def test_value_of_several_lines():
+def test_value_of_several_lines() -> None:
     """It is written so that it is read as one value."""
     found = edit("", {"a": {"x": "1\n2", "y": "3"}})
     assert found == "[a]\nx = 1\n    2\ny = 3\n"
@@ -131,19 +131,19 @@ def test_value_of_several_lines():
 SHELL = '# Options of a daemon.\n#DAEMON_OPTS="-F 1"\nOTHER="a=b: c"\n'
 
 
-def test_shell_file():
+def test_shell_file() -> None:
     """A file without sections is read by a shell: no blanks around the sign."""
     found = edit(SHELL, {"": {"DAEMON_OPTS": '"-x"', "NEW": "1", "OTHER": '"d"'}})
     assert found == '# Options of a daemon.\n#DAEMON_OPTS="-F 1"\nDAEMON_OPTS="-x"\nOTHER="d"\nNEW=1\n'
     assert read(found) == {"": {"DAEMON_OPTS": '"-x"', "OTHER": '"d"', "NEW": "1"}}
 
 
-def test_option_of_no_section_stands_before_the_first():
+def test_option_of_no_section_stands_before_the_first() -> None:
     """Below it would belong to the last one."""
     assert edit("# top\n[a]\nx = 1\n", {"b": {"z": "1"}, "": {"y": "2"}}) == "# top\ny=2\n[a]\nx = 1\n\n[b]\nz = 1\n"
 
 
-def test_option_without_a_value():
+def test_option_without_a_value() -> None:
     """As MariaDB has them; and an empty value."""
     text = "[mysqld]\nskip-name-resolve\nempty =\n"
     assert read(text) == {"mysqld": {"skip-name-resolve": "", "empty": ""}}
@@ -152,7 +152,7 @@ def test_option_without_a_value():
 
 
 @pytest.mark.parametrize("text", ["[a]\nx = 1", "[a]\r\nx = 1\r\n", "[a]\nx = 1\n\n\n", "[a] ; first\nx = 1\n; [b]\n"])
-def test_ends_of_lines_and_file(text):
+def test_ends_of_lines_and_file(text: str) -> None:
     """No newline at the end, two of them, those of another system, a section with a comment."""
     assert read(text) == {"a": {"x": "1"}}
     assert read(edit(text, {"a": {"x": "2", "y": "3"}})) == {"a": {"x": "2", "y": "3"}}
@@ -165,7 +165,7 @@ PIECES = (
 
 
 @pytest.mark.parametrize("start", range(0, 4000, 400))
-def test_any_file(start):
+def test_any_file(start: int) -> None:
     """Whatever a file looks like: what is wanted is in force, the rest is as it was, and once is enough."""
     for seed in range(start, start + 400):
         check_any_file(random.Random(seed))
@@ -183,7 +183,9 @@ def check_any_file(chance: random.Random) -> None:
     }
     own = chance.sample(["a", "b", "c"], chance.randint(0, 2))
     once = edit(text, wanted, own)
-    expected = {section: dict(options) for section, options in read(text).items() if section not in own}
+    expected: dict[str, dict[str, str | None]] = {
+        section: {**options} for section, options in read(text).items() if section not in own
+    }
     for section, options in wanted.items():
         for name, value in options.items():
             expected.setdefault(section, {})[name] = value

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stackspec.cli import main
-from stackspec.cloud_inventory import CloudInventory, load_site
+from stackspec.cloud_inventory import CloudInventory, inventory_of, load_site
 from stackspec.inventory import load_inventory
 from stackspec.site import Site
 
@@ -113,7 +113,11 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
     machines.pair()
     assert machines.init("alpha", "beta") == 0
     site: Site = load_site(machines.file)
-    assert (site.release.name, site.inventory.secrets, site.inventory.virt_type) == ("epoxy-trixie", "generated", "kvm")
+    assert (site.release.name, site.inventory.secrets, inventory_of(site).virt_type) == (
+        "epoxy-trixie",
+        "generated",
+        "kvm",
+    )
     assert [(node.name, node.roles, node.ssh_host) for node in site.nodes.values()] == [
         ("alpha", ("controller",), "alpha"),
         ("beta", ("compute",), "beta"),
@@ -124,7 +128,7 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
     ]
     assert str(site.networks["management"].cidr) == "10.0.0.0/24"
     assert [str(each) for each in site.networks["provider"].dns] == ["10.0.0.53"]
-    assert site.inventory.nodes["beta"].volumes is True
+    assert inventory_of(site).nodes["beta"].volumes is True
     lines, told = machines.file.read_text().splitlines(), capsys.readouterr().out.splitlines()
     asked = [
         f"{machines.file}:{number}: {line.split('# EDIT: ')[1]}"

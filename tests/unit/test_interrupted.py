@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,9 +19,10 @@ from stackspec.resources.actions import Write
 from stackspec.resources.base import file, unfinished
 from stackspec.resources.packages import NothingHalfInstalled
 from stackspec.secrets import redact
+from stackspec.site import Site
 from stackspec.transport import Connection
 
-from .bare import look, text_file
+from .bare import ChangeOf, actions, lab_site, look, text_file
 
 TOOL = """\
 #!/bin/sh
@@ -55,8 +59,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _executing(environment):
-    def execute(argv, **_options):
+def _executing(environment: dict[str, str]) -> Callable[..., dict[str, object]]:
+    def execute(argv: list[str], **_options: object) -> dict[str, object]:
         done = subprocess.run(argv, env=environment, capture_output=True, text=True)
         return {"status": done.returncode, "out": done.stdout, "err": done.stderr}
 
@@ -72,7 +76,7 @@ def lines(here: Path) -> list[str]:
     return (here / "LOG").read_text().splitlines()
 
 
-def test_interrupted_dpkg_is_repaired_first(here):
+def test_interrupted_dpkg_is_repaired_first(here: Path) -> None:
     """Before apt, which refuses everything else; what dpkg alone cannot repair is repaired by apt."""
     (here / "AUDIT").write_text("The following packages are only half configured\n")
     node_agent.apt(["etcd-server"], update=True)
@@ -82,7 +86,7 @@ def test_interrupted_dpkg_is_repaired_first(here):
     assert [line.endswith("etcd-server") for line in lines(here) if "apt-get install" in line] == [False, True]
 
 
-def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here):
+def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here: Path) -> None:
     """apt's --fix-broken says 0 and leaves such a package as it is; each installation after it fails then."""
     (here / "AUDIT").write_text("The following packages are in a mess due to serious problems\n")
     (here / "STATES").write_text("ii |bash\niHR|python3-os-ken\niUR|etcd\nrc |old\niF |half-configured\n")
@@ -93,7 +97,7 @@ def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here):
     assert lines(here)[-3:] == FOLLOWS
 
 
-def test_journal_of_dpkg_is_an_interruption_too(here):
+def test_journal_of_dpkg_is_an_interruption_too(here: Path) -> None:
     """dpkg was killed before it merged what it did into its status."""
     assert not node_agent.interrupted()
     (here / "updates").mkdir()
@@ -101,7 +105,7 @@ def test_journal_of_dpkg_is_an_interruption_too(here):
     assert node_agent.interrupted()
 
 
-def test_sound_dpkg_is_left_alone(here):
+def test_sound_dpkg_is_left_alone(here: Path) -> None:
     """Nothing is configured that nobody asked for."""
     node_agent.apt(["etcd-server"])
     assert not [line for line in lines(here) if "--configure" in line or "--fix-broken" in line]
@@ -113,18 +117,20 @@ FOLLOWS = ["systemctl daemon-reload", "systemctl reload dbus", "systemctl try-re
 """What is done once the packages are there."""
 
 
-def due(site) -> list[str]:
+def due(site: Site) -> list[str]:
     """What a look at the node finds of an installation."""
     (answer,) = node_agent.facts([("unfinished", ())])
     (finding,) = look(site, [NothingHalfInstalled()], {unfinished(): answer})
-    return [action.op for each in finding.changes for action in each.actions]
+    return [action.op for each in finding.changes for action in actions(each)]
 
 
-def test_what_follows_an_installation_is_done_by_the_next_run(here, site, monkeypatch):
+def test_what_follows_an_installation_is_done_by_the_next_run(
+    here: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The packages are there, and nothing else would tell that systemd, the bus and polkit were not told."""
     assert due(site) == []
 
-    def kill():
+    def kill() -> NoReturn:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
@@ -138,7 +144,7 @@ def test_what_follows_an_installation_is_done_by_the_next_run(here, site, monkey
     assert due(site) == []
 
 
-def test_an_installation_leaves_nothing_to_do(here, site):
+def test_an_installation_leaves_nothing_to_do(here: Path, site: Site) -> None:
     """Nor does one that is at work look as if it had been killed."""
     with node_agent.APT_LOCK:
         (here / "installing").touch()
@@ -149,7 +155,7 @@ def test_an_installation_leaves_nothing_to_do(here, site):
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_policy_of_the_operator_comes_back(here, link):
+def test_policy_of_the_operator_comes_back(here: Path, link: bool) -> None:
     """Starts are held back by ours meanwhile; a link stays a link."""
     own = here / ("own" if link else "POLICY")
     own.write_text("#!/bin/sh\nexit 104\n")
@@ -163,7 +169,7 @@ def test_policy_of_the_operator_comes_back(here, link):
     assert not (here / "POLICY.kept").exists()
 
 
-def test_policy_of_the_operator_comes_back_after_a_kill(here):
+def test_policy_of_the_operator_comes_back_after_a_kill(here: Path) -> None:
     """The run died with ours in place: the next who asks it puts the operator's back and answers with that."""
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -178,11 +184,11 @@ def test_policy_of_the_operator_comes_back_after_a_kill(here):
     assert not kept.exists()
 
 
-def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path):
+def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
     """Read and written over the connection, as a line is added to it."""
     path = tmp_path / "file"
     path.write_bytes(b"# gr\xfc\xdfe\n")
-    provider = ProviderAttachment(address="192.0.2.1", interface="eth0")
+    provider = ProviderAttachment(address=IPv4Address("192.0.2.1"), interface="eth0")
     node = Node(name="here", roles=("controller",), management=provider, provider=provider)
     connection = Connection(node, Ssh(), spec="popen")
     try:
@@ -193,7 +199,7 @@ def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path):
     assert path.read_bytes() == b"# gr\xfc\xdfe\nx\n"
 
 
-def test_written_whole_and_for_the_owner_only(tmp_path):
+def test_written_whole_and_for_the_owner_only(tmp_path: Path) -> None:
     """Also over a file that others could read; nothing else is left in the folder."""
     path = tmp_path / "a" / "report.html"
     path.parent.mkdir()
@@ -203,7 +209,7 @@ def test_written_whole_and_for_the_owner_only(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_tokens_are_masked():
+def test_tokens_are_masked() -> None:
     """Keystone's, and a console's."""
     token = "gAAAAA" + "aB3_-" * 30 + "=="
     text = redact(f"X-Auth-Token: {token} http://c:6080/vnc?path=%3F&token=0a1b2c3d-1111-2222-3333-444455556666")
@@ -216,20 +222,21 @@ class TestFirstSync:
 
     resource = DbSync(("nova-manage", "db", "sync"), "nova", "nova-api", "nova", "1", ("nova_cell0",))
 
-    def actions(self, change, stamp: str, tables: str):
+    def actions(self, change: ChangeOf, stamp: str, tables: str) -> Any:
         """What is done with an empty version table, with this stamp, and with that many tables."""
-        version, kept, count = self.resource.queries(None, None)
+        site = lab_site()
+        version, kept, count = self.resource.queries(site, site.controller)
         answers = {version: {"status": 0, "out": "", "err": ""}, count: {"status": 0, "out": tables, "err": ""}}
         known = {**answers, kept: text_file(stamp)} if stamp else answers
         return change(self.resource, known).actions
 
-    def test_begun_in_an_empty_database(self, change):
+    def test_begun_in_an_empty_database(self, change: ChangeOf) -> None:
         """The stamp tells the next run that nothing can be lost; nothing is emptied in this one."""
         begin, sync, end = self.actions(change, "", "0\n")
         assert (begin.content, end.content) == ("first sync unfinished\n", "1\n")
         assert sync.repair == ()
 
-    def test_begun_again(self, change):
+    def test_begun_again(self, change: ChangeOf) -> None:
         """It goes on if it can; if it cannot, its tables and those of the other database are made anew."""
         begin, sync, _ = self.actions(change, "first sync unfinished\n", "7\n")
         assert begin.content == "first sync unfinished\n"
@@ -238,14 +245,14 @@ class TestFirstSync:
             assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in repair.stdin
 
     @pytest.mark.parametrize("stamp", ["", "unfinished\n", "0.9\n"])
-    def test_tables_that_may_hold_something_are_never_dropped(self, change, stamp):
+    def test_tables_that_may_hold_something_are_never_dropped(self, change: ChangeOf, stamp: str) -> None:
         """An upgrade that was stopped, or tables of somebody else."""
         begin, sync, _ = self.actions(change, stamp, "7\n")
         assert begin.content == "unfinished\n"
         assert sync.repair == ()
 
 
-def test_command_is_mended_and_run_once_more(tmp_path):
+def test_command_is_mended_and_run_once_more(tmp_path: Path) -> None:
     """Not repaired where it succeeds; a failure after that is a failure."""
     made = str(tmp_path / "made")
     repair = ({"op": "command", "argv": ("touch", made)},)
@@ -292,7 +299,7 @@ def masked(here: Path) -> list[str]:
     return sorted(link.name for link in (here / "early").iterdir())
 
 
-def test_what_is_not_configured_stays_off_after_a_power_loss(here, monkeypatch):
+def test_what_is_not_configured_stays_off_after_a_power_loss(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages enable it; at a boot it would take ports of others, or start over and over."""
     loaded = {"ssh": "loaded", "nginx": "not-found", "swift-proxy": "not-found", "a.socket": "not-found"}
     monkeypatch.setattr(node_agent, "read_units", lambda names: {name: {"load": loaded[name]} for name in names})
@@ -314,7 +321,7 @@ def test_what_is_not_configured_stays_off_after_a_power_loss(here, monkeypatch):
     assert not (here / "generator").exists()
 
 
-def test_a_node_that_nothing_is_held_on_is_left_alone(here):
+def test_a_node_that_nothing_is_held_on_is_left_alone(here: Path) -> None:
     """Also by those who look at it only."""
     (here / "LOG").touch()
     node_agent.let_start()

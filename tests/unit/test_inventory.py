@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
-from stackspec.cloud_inventory import CloudInventory, load_site
+from stackspec.cloud_inventory import CloudInventory, inventory_of, load_site
 from stackspec.errors import InputError
 from stackspec.inventory import Inventory, LabSection, Strict, load_inventory, matches
 from stackspec.site import check_config, load_secrets
@@ -42,7 +42,7 @@ images:
 
 
 @pytest.fixture
-def write(tmp_path, monkeypatch):
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Write an inventory, with its image beside it; state stays in the test's folder."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
     (tmp_path / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
@@ -61,7 +61,7 @@ def line_of(text: str, part: str) -> int:
     return line
 
 
-def test_good_inventory(write, tmp_path):
+def test_good_inventory(write: Callable[..., Path], tmp_path: Path) -> None:
     """The inventory that the other tests spoil is right, by its path and by its folder; nothing is written for it."""
     site = load_site(write())
     assert [node.address for node in site.nodes.values()] == ["10.0.0.10", "10.0.0.20"]
@@ -71,10 +71,10 @@ def test_good_inventory(write, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_zones(write):
+def test_zones(write: Callable[..., Path]) -> None:
     """Zones have the compute nodes that name them; a node that names none is in none, and may have volumes."""
-    assert load_site(write()).inventory.zones() == {}
-    site = load_site(write(TEXT.replace("[compute]", "[compute]\n    availability_zone: rack1"))).inventory
+    assert inventory_of(load_site(write())).zones() == {}
+    site = inventory_of(load_site(write(TEXT.replace("[compute]", "[compute]\n    availability_zone: rack1"))))
     assert site.zones() == {"rack1": ["compute01"]}
     assert site.nodes["compute01"].volumes
 
@@ -271,7 +271,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_value(case, write):
+def test_bad_value(case: str, write: Callable[..., Path]) -> None:
     """The line is that of the value, and the message says what is wrong and what would be right."""
     before, after, message = BAD[case]
     assert TEXT.count(before) == 1, "the test itself"
@@ -310,7 +310,9 @@ FORMATS = {
     ],
 )
 @pytest.mark.parametrize("section", ["images", "octavia"])
-def test_image_of_another_format(section, wanted, found, message, write, tmp_path):
+def test_image_of_another_format(
+    section: str, wanted: str, found: str, message: str, write: Callable[..., Path], tmp_path: Path
+) -> None:
     """Refused before anything is uploaded, where the image is named."""
     (tmp_path / "it.img").write_bytes(FORMATS[found])
     image = f"{{source: it.img, disk_format: {wanted}}}"
@@ -324,7 +326,7 @@ def test_image_of_another_format(section, wanted, found, message, write, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["qcow2", "vmdk", "iso", "raw"])
-def test_image_of_its_format(name, write, tmp_path):
+def test_image_of_its_format(name: str, write: Callable[..., Path], tmp_path: Path) -> None:
     """Each format is known by its first bytes; a disk that starts with a CD is raw as well."""
     (tmp_path / "it.img").write_bytes(FORMATS[name])
     load_site(write(TEXT.replace("{source: guest.img}", f"{{source: it.img, disk_format: {name}}}")))
@@ -346,7 +348,7 @@ class TestOctavia:
             ("nework: 172.16.0.0/24", "octavia: unknown key 'nework'; did you mean 'network'?"),
         ],
     )
-    def test_bad(self, line, message, write):
+    def test_bad(self, line: str, message: str, write: Callable[..., Path]) -> None:
         """Said where it stands."""
         path = write(TEXT + f"octavia:\n  image: {{source: guest.img}}\n  {line}\n")
         with pytest.raises(InputError) as raised:
@@ -354,13 +356,13 @@ class TestOctavia:
         assert str(raised.value).startswith(f"{path}:{line_of(path.read_text(), line)}: ")
         assert message in str(raised.value)
 
-    def test_without_an_image(self, write):
+    def test_without_an_image(self, write: Callable[..., Path]) -> None:
         """No default could be right."""
         path = write(TEXT + "octavia:\n  network: 172.16.0.0/22\n")
         with pytest.raises(InputError, match="octavia: 'image' is missing"):
             load_site(path)
 
-    def test_default_network_overlaps(self, write):
+    def test_default_network_overlaps(self, write: Callable[..., Path]) -> None:
         """A site in the guide's network has to name another."""
         text = TEXT.replace("10.0.0.", "172.20.0.") + "octavia:\n  image: {source: guest.img}\n"
         path = write(text)
@@ -370,9 +372,9 @@ class TestOctavia:
             f"{path}:{line_of(text, 'octavia:')}: octavia.network: 172.16.0.0/12 overlaps"
         )
 
-    def test_image_is_private(self, write):
+    def test_image_is_private(self, write: Callable[..., Path]) -> None:
         """Nobody else boots it; other images are public by default."""
-        inventory = load_site(write(TEXT + "octavia:\n  image: {source: guest.img}\n")).inventory
+        inventory = inventory_of(load_site(write(TEXT + "octavia:\n  image: {source: guest.img}\n")))
         assert inventory.octavia is not None
         assert (inventory.octavia.image.visibility, inventory.images["cirros"].visibility) == ("private", "public")
 
@@ -393,7 +395,7 @@ class TestOctavia:
         ),
     ],
 )
-def test_missing(gone, line, message, write):
+def test_missing(gone: str, line: str, message: str, write: Callable[..., Path]) -> None:
     """What is missing is said where it should stand."""
     text = TEXT.replace(gone, "")
     path = write(text)
@@ -404,7 +406,7 @@ def test_missing(gone, line, message, write):
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "hello\n"], ids=["empty", "list", "word"])
-def test_not_a_mapping(text, write):
+def test_not_a_mapping(text: str, write: Callable[..., Path]) -> None:
     """A file that is something else points to the example."""
     path = write(text)
     with pytest.raises(InputError, match=rf"{re.escape(str(path))}:1: a mapping .*`stackspec init` writes an example"):
@@ -412,7 +414,7 @@ def test_not_a_mapping(text, write):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"site: \x00\n"], ids=["not UTF-8", "control characters"])
-def test_not_text(content, write):
+def test_not_text(content: bytes, write: Callable[..., Path]) -> None:
     """An image, say, given as inventory by mistake."""
     path = write()
     path.write_bytes(content)
@@ -420,14 +422,14 @@ def test_not_text(content, write):
         load_site(path)
 
 
-def test_no_file(tmp_path):
+def test_no_file(tmp_path: Path) -> None:
     """A path or folder without an inventory."""
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(InputError, match=r"no such file; name an inventory with --inventory PATH"):
             load_site(path)
 
 
-def test_first_line_is_the_file_s_only(write):
+def test_first_line_is_the_file_s_only(write: Callable[..., Path]) -> None:
     """Comments and blank lines count."""
     path = write("# a\n\n" + TEXT.replace("10.0.0.20,", "10.0.0.300,"))
     with pytest.raises(InputError) as raised:
@@ -439,21 +441,21 @@ class TestSecretsFile:
     """Secrets that the user gives."""
 
     @pytest.fixture
-    def given(self, write, tmp_path):
+    def given(self, write: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
         """An inventory that names a file of secrets, and that file."""
         path = tmp_path / "mine.yaml"
         path.write_text('glance: "mine-0"\n')
         path.chmod(0o600)
         return write(TEXT.replace("secrets: generated", "secrets: mine.yaml")), path
 
-    def test_used(self, given):
+    def test_used(self, given: tuple[Path, Path]) -> None:
         """What it names is used; what it does not name is generated."""
         site = load_site(given[0])
         assert site.password("glance") == "mine-0"
         assert len(site.password("nova")) == 24
 
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
-    def test_readable_by_others(self, given, mode):
+    def test_readable_by_others(self, given: tuple[Path, Path], mode: int) -> None:
         """Refused, with the command that repairs it."""
         inventory, path = given
         path.chmod(mode)
@@ -462,14 +464,14 @@ class TestSecretsFile:
         where = f"{inventory}:{line_of(inventory.read_text(), 'secrets:')}: secrets: {path}"
         assert str(raised.value) == f"{where}: others can read this file of secrets (mode {mode:04o}); chmod 600 it"
 
-    def test_number(self, given):
+    def test_number(self, given: tuple[Path, Path]) -> None:
         """000000 is a number in YAML, and not the one that was meant."""
         given[1].write_text('nova: "a"\nglance: 000000\n')
         with pytest.raises(InputError, match=r"mine.yaml:2: glance: a text in quotes is expected"):
             load_secrets(given[1])
 
     @pytest.mark.parametrize("value", ["a\\nb", "it's", "a@b", "a/b", ""])
-    def test_value_that_would_have_to_be_quoted(self, given, value):
+    def test_value_that_would_have_to_be_quoted(self, given: tuple[Path, Path], value: str) -> None:
         """It goes into URLs, SQL and files as it is; the message does not show it."""
         given[1].write_text(f'nova: "a"\nglance: "{value}"\n')
         with pytest.raises(
@@ -478,7 +480,7 @@ class TestSecretsFile:
             load_secrets(given[1])
         assert not value or value not in str(raised.value)
 
-    def test_no_secret_in_a_message(self, given):
+    def test_no_secret_in_a_message(self, given: tuple[Path, Path]) -> None:
         """A key that stands twice is named, its values are not."""
         given[1].write_text('nova: "hidden-1"\nnova: "hidden-2"\n')
         with pytest.raises(InputError) as raised:
@@ -487,7 +489,9 @@ class TestSecretsFile:
         assert "hidden" not in str(raised.value)
 
 
-def test_ssh_files_start_at_the_inventory(write, tmp_path, monkeypatch):
+def test_ssh_files_start_at_the_inventory(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative key is found from any working directory."""
     (tmp_path / "key").touch()
     path = write(TEXT.replace("user: root", "key: key"))
@@ -496,12 +500,12 @@ def test_ssh_files_start_at_the_inventory(write, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["lab", "guide", "example"])
-def test_shipped_inventories(name):
+def test_shipped_inventories(name: str) -> None:
     """The inventories of the repository are right."""
     assert load_inventory(INVENTORIES / name, CloudInventory).site == name
 
 
-def test_guide_has_generated_secrets():
+def test_guide_has_generated_secrets() -> None:
     """The guide's one password for all has to be asked for."""
     assert load_inventory(INVENTORIES / "guide", CloudInventory).secrets == "generated"
 
@@ -517,7 +521,7 @@ def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
     return seen
 
 
-def test_example_has_every_key():
+def test_example_has_every_key() -> None:
     """A key that the example does not show is one that nobody finds; each is explained by a comment above it."""
     lines = (INVENTORIES / "example/site.yaml").read_text().splitlines()
     keys = {(model, name) for model in models(CloudInventory, []) for name in model.model_fields}
@@ -528,7 +532,7 @@ def test_example_has_every_key():
         assert shown, f"{model.__name__}.{name} is not in the example"
 
 
-def test_example_shows_defaults_that_are_so():
+def test_example_shows_defaults_that_are_so() -> None:
     """Where the example names a default, it is the model's."""
     text = (INVENTORIES / "example/site.yaml").read_text()
     named = re.findall(r"Default: (\S+?)\.\n(?:#.*\n)*(?! )(\w+):", text)
@@ -563,7 +567,7 @@ class WithZones(Inventory):
         ("org: {}", "zones.org: 'mail' is missing; `stackspec init` writes an example"),
     ],
 )
-def test_reader_knows_what_a_model_declares(line, message, write):
+def test_reader_knows_what_a_model_declares(line: str, message: str, write: Callable[..., Path]) -> None:
     """Keys, check and message of a service are its own; the reader adds the line, and what was meant."""
     path = write(TEXT + f"zones:\n  {line}\n")
     with pytest.raises(InputError) as raised:
@@ -571,7 +575,7 @@ def test_reader_knows_what_a_model_declares(line, message, write):
     assert str(raised.value) == f"{path}:{line_of(path.read_text(), line)}: {message}"
 
 
-def test_reader_knows_no_service(write):
+def test_reader_knows_no_service(write: Callable[..., Path]) -> None:
     """What no model declares is refused, and is no section for want of which a step is left out."""
     text = TEXT + "octavia:\n  image: {source: guest.img}\n"
     assert load_inventory(write(text), CloudInventory).has("octavia")
@@ -579,7 +583,7 @@ def test_reader_knows_no_service(write):
         load_inventory(write(text), Inventory)
 
 
-def test_options_of_an_unknown_step(write):
+def test_options_of_an_unknown_step(write: Callable[..., Path]) -> None:
     """Else they would be ignored."""
     path = write(TEXT + "config:\n  nova: {}\n  glace: {}\n")
     with pytest.raises(InputError) as raised:
@@ -588,7 +592,7 @@ def test_options_of_an_unknown_step(write):
     assert str(raised.value) == f"{path}:{line}: config.glace: there is no such step; did you mean 'glance'?"
 
 
-def test_default_route_needs_a_gateway(write):
+def test_default_route_needs_a_gateway(write: Callable[..., Path]) -> None:
     """It moves to the bridge, as the network has it."""
     text = TEXT.replace("35.20, interface: eth1", "35.20, interface: eth1, default_route: true")
     assert load_inventory(write(text), CloudInventory).nodes["compute01"].provider.default_route
@@ -596,7 +600,7 @@ def test_default_route_needs_a_gateway(write):
         load_inventory(write(text.replace("    gateway: 192.168.35.2\n", "")), CloudInventory)
 
 
-def test_nested_without_end(write):
+def test_nested_without_end(write: Callable[..., Path]) -> None:
     """An inventory is no program that may use up the stack."""
     with pytest.raises(InputError, match=r"site.yaml:1: nested too deeply"):
         load_site(write("site: " + "[" * 5000 + "]" * 5000))

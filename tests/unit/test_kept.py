@@ -7,6 +7,7 @@ import pytest
 from stackspec.ledger import Ledger
 from stackspec.resources import KeptOption
 from stackspec.resources.base import file
+from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
 from .bare import context, text_file
@@ -18,7 +19,7 @@ WHERE = {
 }
 
 
-def obstacles(site, step, value, ledger):
+def obstacles(site: Site, step: str, value: str, ledger: list[str] | None) -> list[str]:
     """What the step's keys object to on a node with this value, and these steps in its ledger (None: no ledger)."""
     load_steps()
     node = STEPS[step].nodes(site)[0]
@@ -32,7 +33,7 @@ def obstacles(site, step, value, ledger):
 
 @pytest.mark.parametrize("step", WHERE)
 @pytest.mark.parametrize("ledger", ["own", "none"])
-def test_another_key(site, step, ledger, no_traces):
+def test_another_key(site: Site, step: str, ledger: str, no_traces: None) -> None:
     """Of another state of the site, or of somebody else's cloud: said with what to do, and no key is shown."""
     (text,) = obstacles(site, step, "other-1", ["base", step] if ledger == "own" else None)
     assert WHERE[step][2] in text
@@ -45,6 +46,6 @@ def test_another_key(site, step, ledger, no_traces):
 @pytest.mark.parametrize(
     ("value", "ledger"), [("pass-1", ["base"]), ("pass-1", None), ("", None), ("shipped", ["base"])]
 )
-def test_own_key(site, step, value, ledger, no_traces):
+def test_own_key(site: Site, step: str, value: str, ledger: list[str] | None, no_traces: None) -> None:
     """The site's own, none, and what a package brought before the step was done are no obstacle."""
     assert obstacles(site, step, value, ledger) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from .test_failed_steps import BROKEN
 STEP = {"event": "step", "step": "image", "node": "one", "state": "done"}
 
 
-def events(path: Path, *entries: dict[str, object]) -> None:
+def events(path: Path, *entries: Mapping[str, object]) -> None:
     with path.open("a") as stream:
         stream.writelines(json.dumps(entry) + "\n" for entry in entries)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,15 +11,15 @@ from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import ActionError
 from stackspec.inventory import load_inventory
 from stackspec.release import load_release
-from stackspec.resources import InitiatorName, KernelModule, LvmFilter, VolumeGroup
+from stackspec.resources import InitiatorName, KernelModule, LvmFilter, Resource, VolumeGroup
 from stackspec.resources.actions import Execute, Write
-from stackspec.resources.base import Context, disk, file, run
+from stackspec.resources.base import Change, Context, Query, disk, file, run
 from stackspec.resources.iscsi import PATH
 from stackspec.resources.lvm import PHYSICAL, TREE, filter_of, local_volumes, with_filter
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import BareNode, BareShared, FixedSecrets, context, differences, text_file
+from .bare import BareNode, BareShared, ChangeOf, FixedSecrets, Known, actions, context, differences, text_file
 from .guide_plan import ROOT
 
 CONF = "/etc/lvm/lvm.conf"
@@ -81,18 +82,18 @@ ROOT_ON_ISCSI = device(
 OURS = device("/dev/sdd", device("/dev/mapper/cinder--volumes-volume", type="lvm"), fstype="LVM2_member")
 
 
-def lvm_node(*devices: object, conf: str = SHIPPED) -> dict[object, object]:
+def lvm_node(*devices: object, conf: str = SHIPPED) -> dict[Query, Any]:
     """A node with LVM and these devices."""
     return {file(CONF): text_file(conf), TREE: answer({"blockdevices": devices})}
 
 
-def test_filter_of_the_guide_s_disk():
+def test_filter_of_the_guide_s_disk() -> None:
     """Anchored, the disk that is named and no other."""
     assert filter_of(["/dev/sdb"]) == '[ "a|^/dev/sdb$|", "r|.*|" ]'
     assert filter_of([]) == '[ "r|.*|" ]'
 
 
-def test_system_stays_visible(change):
+def test_system_stays_visible(change: ChangeOf) -> None:
     """The system's own physical volumes are in it, on a node without disks for cinder as well, and tried first."""
     made = change(LvmFilter(CONF), lvm_node(SYSTEM, OURS))
     trial, write = made.actions
@@ -117,11 +118,11 @@ class TestFilter:
             pytest.param([device("/dev/sdb", mountpoints=["/srv"], fstype="xfs")], [], id="no LVM"),
         ],
     )
-    def test_local_volumes(self, devices, found):
+    def test_local_volumes(self, devices: list[dict[str, Any]], found: list[str]) -> None:
         """Physical volumes of the node itself, not those of servers."""
         assert local_volumes(answer({"blockdevices": devices})) == found
 
-    def test_written_once(self, change):
+    def test_written_once(self, change: ChangeOf) -> None:
         """Both settings stand in the section, the rest of the file is as it was, and the second look finds nothing."""
         resource = LvmFilter(CONF, ("/dev/sdd",))
         made = change(resource, lvm_node())
@@ -149,19 +150,19 @@ class TestFilter:
         ],
         ids=["the guide's", "several lines", "without a section", "empty"],
     )
-    def test_replaces_what_is_there(self, before):
+    def test_replaces_what_is_there(self, before: str) -> None:
         """One value of each, and a section that holds them."""
         text = with_filter(before, filter_of(["/dev/sdd"]))
         assert text == (
             'devices {\n\tfilter = [ "a|^/dev/sdd$|", "r|.*|" ]\n\tglobal_filter = [ "a|^/dev/sdd$|", "r|.*|" ]\n}\n'
         )
 
-    def test_no_lvm(self, change):
+    def test_no_lvm(self, change: ChangeOf) -> None:
         """A compute node without LVM has nothing to hide."""
         assert change(LvmFilter(CONF)) is None
 
 
-def test_lsblk_that_fails_hides_nothing(site, change):
+def test_lsblk_that_fails_hides_nothing(site: Site, change: ChangeOf) -> None:
     """A filter that lets no device through would be written: refused before anything is touched, and again then."""
     known = {**lvm_node(), TREE: {"status": 1, "out": "", "err": "lsblk: failed to access sysfs"}}
     (said,) = LvmFilter(CONF).obstacles(context(site, site.controller, known))
@@ -171,17 +172,17 @@ def test_lsblk_that_fails_hides_nothing(site, change):
     assert LvmFilter(CONF).obstacles(context(site, site.controller, lvm_node(SYSTEM))) == []
 
 
-def test_volume_group_is_not_made_anew_when_pvs_fails(site):
+def test_volume_group_is_not_made_anew_when_pvs_fails(site: Site) -> None:
     """Its volumes would be taken for data of somebody else, which `wipe` gives away."""
     known = {disk("/dev/sdd"): MEMBER, PHYSICAL: {"status": 5, "out": "", "err": "locked"}}
     resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", WIPE)
     here = context(site, site.controller, known)
     assert resource.obstacles(here)[0].endswith("ended with 5: locked")
     with pytest.raises(ActionError, match="locked"):
-        resource.changes(here)[0].actions[0]()
+        actions(resource.changes(here)[0])[0]()
 
 
-def physical(**groups: str) -> dict[object, object]:
+def physical(**groups: str) -> dict[Query, Any]:
     """What pvs says: a name below /dev and its group."""
     rows = [{"pv_name": f"/dev/{name}", "vg_name": group} for name, group in groups.items()]
     return {PHYSICAL: answer({"report": [{"pv": rows}]})}
@@ -192,14 +193,14 @@ class TestVolumeGroup:
 
     resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "nodes.compute01.disks.cinder")
 
-    def obstacles(self, site, known, **changed):
+    def obstacles(self, site: Site, known: Known, **changed: Any) -> list[str]:
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "nodes.compute01.disks.cinder", **changed)
         return resource.obstacles(context(site, site.nodes["compute01"], known))
 
-    def argvs(self, site, known, **changed):
+    def argvs(self, site: Site, known: Known, **changed: Any) -> list[tuple[str, ...]]:
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", **changed)
         found = resource.changes(context(site, site.controller, known))
-        return [action.argv for made in found for action in made.actions if isinstance(action, Execute)] or None
+        return [action.argv for made in found for action in made.actions if isinstance(action, Execute)]
 
     @pytest.mark.parametrize("wipe", [(), WIPE])
     @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ class TestVolumeGroup:
         ],
         ids=["blank", "ours", "half made"],
     )
-    def test_nothing_in_the_way(self, site, known, wipe):
+    def test_nothing_in_the_way(self, site: Site, known: Known, wipe: tuple[str, ...]) -> None:
         """A blank disk, or what was made there before, also by a run that was killed."""
         assert self.obstacles(site, known, wipe=wipe) == []
 
@@ -231,13 +232,13 @@ class TestVolumeGroup:
         ],
         ids=["missing", "mounted", "another group's", "another disk in the group"],
     )
-    def test_refused_in_any_case(self, site, known, message):
+    def test_refused_in_any_case(self, site: Site, known: Known, message: str) -> None:
         """Also where what is on it may be lost."""
         for wipe in ((), WIPE):
             (said,) = self.obstacles(site, known, wipe=wipe)
             assert said.startswith(message)
 
-    def test_data_is_refused_unless_it_may_be_lost(self, site, change):
+    def test_data_is_refused_unless_it_may_be_lost(self, site: Site, change: ChangeOf) -> None:
         """Only with the inventory's word for it is the disk wiped."""
         known = {disk("/dev/sdd"): {**BLANK, "content": {"TYPE": "ext4"}}}
         (said,) = self.obstacles(site, known)
@@ -245,17 +246,17 @@ class TestVolumeGroup:
         assert self.obstacles(site, known, wipe=WIPE) == []
         assert self.argvs(site, known, wipe=WIPE)[0] == ("wipefs", "--all", "/dev/sdd")
 
-    def test_made_once(self, site, change):
+    def test_made_once(self, site: Site, change: ChangeOf) -> None:
         """As in the guide; then left alone, also after a run that was killed half way, and where it may be wiped."""
         create = ("vgcreate", "cinder-volumes", "/dev/sdd")
         assert self.argvs(site, {disk("/dev/sdd"): BLANK}) == [("pvcreate", "/dev/sdd"), create]
         assert self.argvs(site, {disk("/dev/sdd"): MEMBER, **physical(sdd="")}, wipe=WIPE) == [create]
         made = {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")}
-        assert self.argvs(site, made, wipe=WIPE) is None
+        assert self.argvs(site, made, wipe=WIPE) == []
         by_name = {disk("/dev/disk/d"): {**MEMBER, "path": "/dev/sdd"}, **physical(sdd="cinder-volumes")}
         assert change(VolumeGroup("cinder-volumes", ("/dev/disk/d",), "there"), by_name) is None
 
-    def test_another_disk(self, change):
+    def test_another_disk(self, change: ChangeOf) -> None:
         """The group grows."""
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd", "/dev/sde"), "there")
         made = change(resource, {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")})
@@ -273,7 +274,7 @@ class TestKernelModule:
     module = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "/lib/iscsi_tcp.ko", "err": ""}}  # noqa: RUF012
     builtin = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "(builtin)", "err": ""}}  # noqa: RUF012
 
-    def test_none(self, site):
+    def test_none(self, site: Site) -> None:
         """Neither built in nor there to be loaded: said before anything is touched, with what to write."""
         here = context(site, site.nodes["compute01"])
         assert self.resource.obstacles(here) == [
@@ -282,7 +283,7 @@ class TestKernelModule:
         for known in (self.loaded, self.module, self.builtin):
             assert self.resource.obstacles(context(site, site.nodes["compute01"], known)) == []
 
-    def test_loaded_now_and_at_boot(self, change):
+    def test_loaded_now_and_at_boot(self, change: ChangeOf) -> None:
         """A module that is there."""
         made = change(self.resource, self.module)
         write, load = made.actions
@@ -301,32 +302,32 @@ class TestInitiatorName:
 
     good = {file(PATH): text_file("## A comment\nInitiatorName=iqn.1993-08.org.debian:01:abc\n")}  # noqa: RUF012
 
-    def made(self, site, known, others=None):
+    def made(self, site: Site, known: Known, others: dict[str, Any] | None = None) -> list[Change]:
         here = context(site, site.nodes["compute02"], known)
-        here.shared.ask = lambda node, query: (others or {}).get(node)
+        here.shared.ask = lambda node, query: (others or {}).get(node)  # type: ignore[method-assign]
         return InitiatorName(("compute01", "compute02")).changes(here)
 
-    def test_own_name_stays(self, site):
+    def test_own_name_stays(self, site: Site) -> None:
         """Whatever it is, as long as no node before has it."""
         assert self.made(site, self.good) == []
         assert self.made(site, self.good, {"compute01": text_file("InitiatorName=iqn.other\n")}) == []
 
-    def test_copied_name(self, site):
+    def test_copied_name(self, site: Site) -> None:
         """A name of the node's own instead; the daemon is stopped first, so that the next caller starts it anew."""
         (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
-        stop, write = found.actions
+        stop, write = actions(found)
         assert (stop.verb, stop.units) == ("stop", ("iscsid.service",))
         assert write.mode == 0o600
         assert differences(found)[0].endswith("found iqn.1993-08.org.debian:01:abc, which compute01 has, too")
         assert self.made(site, {file(PATH): text_file(write.content)}, {"compute01": self.good[file(PATH)]}) == []
 
     @pytest.mark.parametrize("text", ["", "GenerateName=yes\n", "InitiatorName=\n"])
-    def test_no_name(self, site, text):
+    def test_no_name(self, site: Site, text: str) -> None:
         """None yet, or one that is to be made at the first start."""
         (found,) = self.made(site, {file(PATH): text_file(text)} if text else {})
-        name = found.actions[1].content
+        name = actions(found)[1].content
         assert name.startswith("InitiatorName=iqn.1993-08.org.debian:01:")
-        other = InitiatorName(("compute01",)).changes(context(site, site.nodes["compute01"]))[0].actions[1].content
+        other = actions(InitiatorName(("compute01",)).changes(context(site, site.nodes["compute01"]))[0])[1].content
         assert other != name
 
 
@@ -337,7 +338,7 @@ def guide() -> Site:
     return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
 
 
-def steps_of(site: Site, step: str, node: str) -> list[object]:
+def steps_of(site: Site, step: str, node: str) -> list[Resource]:
     """What a step declares for a node."""
     load_steps()
     return STEPS[step].resources(site, site.nodes[node])
@@ -349,7 +350,7 @@ def without_volumes(site: Site, name: str) -> Site:
     return Site(site.inventory.model_copy(update={"nodes": nodes}), site.release, FixedSecrets("pass-1"))
 
 
-def test_node_without_volumes_is_left_alone(guide):
+def test_node_without_volumes_is_left_alone(guide: Site) -> None:
     """Nothing of the chapter is declared there, nor does nova's own configuration say anything of volumes."""
     site = without_volumes(guide, "compute03")
     assert steps_of(site, "volume_attachment", "compute03") == []
@@ -359,7 +360,7 @@ def test_node_without_volumes_is_left_alone(guide):
     assert [each for each in steps_of(site, "nova_compute", "compute01") if "cinder" in getattr(each, "options", ())]
 
 
-def test_backups_need_both_chapters(guide):
+def test_backups_need_both_chapters(guide: Site) -> None:
     """Without disks for swift no node backs up, and cinder says nothing of it."""
     load_steps()
     assert [node.name for node in STEPS["cinder_backup"].nodes(guide)] == ["compute01", "compute02"]
@@ -374,7 +375,7 @@ def test_backups_need_both_chapters(guide):
     assert STEPS["cinder_volume"].nodes(site)
 
 
-def test_advice_fits_the_node(guide):
+def test_advice_fits_the_node(guide: Site) -> None:
     """Where no volume can be attached, either servers do without or the disks go elsewhere."""
     for site, step, advice in (
         (guide, "volume_attachment", "say volumes: false there, at nodes.compute01 of"),
@@ -384,10 +385,15 @@ def test_advice_fits_the_node(guide):
         assert advice in module.advice
 
 
-def test_of_initiators_with_one_name_the_first_keeps_it(guide):
+def test_of_initiators_with_one_name_the_first_keeps_it(guide: Site) -> None:
     """So its volumes stay attached. Each node is asked once, however many there are."""
-    shared, asked = BareShared(guide), []
-    shared.ask = lambda node, query: asked.append(node) or TestInitiatorName.good[query]
+    shared, asked = BareShared(guide), list[str]()
+
+    def ask(node: str, query: Query) -> Any:
+        asked.append(node)
+        return TestInitiatorName.good[query]
+
+    shared.ask = ask  # type: ignore[method-assign]
     changed = {}
     for name in ("compute01", "compute02", "compute03"):
         (found,) = [each for each in steps_of(guide, "volume_attachment", name) if isinstance(each, InitiatorName)]

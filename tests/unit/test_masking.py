@@ -22,7 +22,7 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("secret", [PLAIN, NASTY])
-def test_escaped_forms(secret):
+def test_escaped_forms(secret: str) -> None:
     texts = [secret, repr(secret), json.dumps(secret), json.dumps({"a": json.dumps([secret])}), html.escape(secret)]
     texts += [html.escape(json.dumps(secret)), json.dumps(html.escape(secret)), html.escape(html.escape(secret))]
     for text in texts:
@@ -31,20 +31,20 @@ def test_escaped_forms(secret):
         assert masked.replace("******", "").strip("ab \"{}[]\\:,'&quot;#39") == "", text
 
 
-def test_colours_inside_a_secret_do_not_save_it():
+def test_colours_inside_a_secret_do_not_save_it() -> None:
     assert mask(f"\x1b[31m{PLAIN[:9]}\x1b[0m\x1b[32m{PLAIN[9:]}\x1b[0m") == "******"
     assert mask(f"\x1b[31mred\x1b[0m {PLAIN}") == "\x1b[31mred\x1b[0m ******"
 
 
 @pytest.mark.parametrize("size", range(6, 24))
-def test_a_piece_at_a_cut_is_a_secret_too(size):
+def test_a_piece_at_a_cut_is_a_secret_too(size: int) -> None:
     assert mask(f"key = {PLAIN[:size]}... and") == "key = ******... and"
     assert mask(f"key = ...{PLAIN[-size:]} and") == "key = ...****** and"
 
 
 @pytest.mark.parametrize("name", ["X-Auth-Token", "x-subject-token", "X-Service-Token", "X-Storage-Token"])
 @pytest.mark.parametrize("token", ["5f2c0a917b0c4f5d8e6a", "AUTH_tk0123456789", "eyJhbGciOi.eyJzdWIi.sig-_"])
-def test_what_a_header_with_a_token_holds_is_a_secret(name: str, token: str):
+def test_what_a_header_with_a_token_holds_is_a_secret(name: str, token: str) -> None:
     """Nobody has registered it; not all tokens are keystone's."""
     headers = {"Accept": "application/json", name: token, "User-Agent": "x"}
     raw = f"send: b'GET /v3 HTTP/1.1\\r\\n{name}: {token}\\r\\nAccept: */*'"
@@ -61,7 +61,7 @@ def test_what_a_header_with_a_token_holds_is_a_secret(name: str, token: str):
     assert mask_tree({"headers": headers}) == {"headers": {**headers, name: "******"}}
 
 
-def test_what_only_names_a_header_stays():
+def test_what_only_names_a_header_stays() -> None:
     for text in (
         "Vary: X-Auth-Token, Accept",
         "{'Vary': 'X-Auth-Token', 'x-openstack-request-id': 'req-1'}",
@@ -73,29 +73,29 @@ def test_what_only_names_a_header_stays():
     assert mask("Authorization: Basic dXNlcjpwYXNz") == "Authorization: Basic ******"
 
 
-def test_ordinary_ellipses_stay():
+def test_ordinary_ellipses_stay() -> None:
     assert mask("waiting ... done...\n...and") == "waiting ... done...\n...and"
 
 
-def test_lines_of_a_key_are_masked_apart(monkeypatch):
+def test_lines_of_a_key_are_masked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
     monkeypatch.setattr(redact, "_values", {key})
     assert mask("E   MIIEvQIBADANBgkq\nE   hkiG9w0BAQEFAASC") == "E   ******\nE   ******"
     assert mask("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
 
 
-def test_a_secret_that_comes_later_is_known():
+def test_a_secret_that_comes_later_is_known() -> None:
     assert mask("fresh-secret-1") == "fresh-secret-1"
     redact.add("fresh-secret-1")
     assert mask("fresh-secret-1") == "******"
 
 
-def test_trees_keep_their_shape():
+def test_trees_keep_their_shape() -> None:
     tree = {"a": [1, 2.5, None, True, PLAIN], PLAIN: ("x", {"y": PLAIN})}
     assert mask_tree(tree) == {"a": [1, 2.5, None, True, "******"], "******": ("x", {"y": "******"})}
 
 
-def test_a_finished_html_file_stays_whole(tmp_path: Path, monkeypatch):
+def test_a_finished_html_file_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", {NASTY, "table"})
     file = tmp_path / "a.html"
     blob = html.escape(json.dumps({"log": html.escape(NASTY)}))
@@ -107,7 +107,7 @@ def test_a_finished_html_file_stays_whole(tmp_path: Path, monkeypatch):
     assert "%{y}" not in text
 
 
-def test_a_finished_xml_file_stays_valid(tmp_path: Path, monkeypatch):
+def test_a_finished_xml_file_stays_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", {NASTY, "testcase"})
     file = tmp_path / "a.xml"
     root = ElementTree.Element("testsuites")

@@ -8,14 +8,14 @@ from fnmatch import fnmatchcase
 import pytest
 
 from .guide_plan import RELEASES
-from .mutants import CHANGES, OF_A_KIND, chosen, complaint, listed, mutants
+from .mutants import CHANGES, OF_A_KIND, Mutant, chosen, complaint, listed, mutants
 
 CHOSEN = [mutant for release in RELEASES for mutant in chosen(release)]
 LISTED = listed()
 
 
 @pytest.mark.parametrize("mutant", CHOSEN, ids=str)
-def test_wrong_step_is_seen(mutant):
+def test_wrong_step_is_seen(mutant: Mutant) -> None:
     """Killed, or listed as a survivor, and not both."""
     found = complaint(mutant)
     reasons = [why for name, why in LISTED.items() if fnmatchcase(str(mutant), name)]
@@ -25,7 +25,7 @@ def test_wrong_step_is_seen(mutant):
         pytest.fail(f"{mutant}: nothing is said of it; strengthen the comparison, or list it with why", pytrace=False)
 
 
-def test_enough_of_each_kind():
+def test_enough_of_each_kind() -> None:
     """Each kind has mutants with each release, and each step has some."""
     for release in RELEASES:
         every = list(mutants(release))
@@ -37,7 +37,7 @@ def test_enough_of_each_kind():
     assert len(CHOSEN) >= 60
 
 
-def test_each_reason_is_about_a_mutant():
+def test_each_reason_is_about_a_mutant() -> None:
     """A reason for nothing would hide the next mutant of that name."""
     names = [str(each) for release in RELEASES for each in mutants(release)]
     assert [name for name in LISTED if not any(fnmatchcase(each, name) for each in names)] == []

@@ -17,7 +17,7 @@ from .guide_node import SCHEMAS
 from .guide_plan import CHAPTERS, ROOT
 from .newcomer import KINDS, PAGES, missing
 
-READ = ("deploy_steps", "docs", "faults", "fixtures", "inventories/lab", "releases", "tests/api", "tests/infra")
+READ = ("deploy_steps", "docs", "faults", "inventories/lab", "releases", "stackspec/fixtures", "tests")
 STEP = '''
 from stackspec.openstack import Database, DbSync, Endpoint, OsloConfig, ServiceUser
 from stackspec.openstack import database_url, keystone_authtoken, transport_url

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 
 from stackspec import certificates
-from stackspec.cloud_inventory import CloudInventory
+from stackspec.cloud_inventory import CloudInventory, Octavia, inventory_of
 from stackspec.inventory import load_inventory
 from stackspec.openstack import (
     Flavor,
@@ -32,10 +33,17 @@ from stackspec.secrets import Redactor, Secrets, redact
 from stackspec.site import ImageBuilder, Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import RUNNING, FoundCloud, context, differences, found_in, project
+from .bare import RUNNING, FoundCloud, context, differences, found_in, noted, project
 from .guide_plan import ROOT
 
 SERVICE = [project("service", "p")]
+
+
+def octavia_of(site: Site) -> Octavia:
+    """The inventory's section."""
+    found = inventory_of(site).octavia
+    assert found is not None
+    return found
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
@@ -53,7 +61,7 @@ class TestCertificates:
         """An authority."""
         return certificates.make_authority("authority", self.passphrase)
 
-    def test_client_verifies(self, authority):
+    def test_client_verifies(self, authority: str) -> None:
         """As strictly as a library does that knows the web's rules; not with another authority."""
         client = certificates.certificate_of(certificates.make_client("node", authority, self.passphrase))
         signer = certificates.certificate_of(authority)
@@ -65,7 +73,7 @@ class TestCertificates:
             names = {extension.oid._name for extension in certificate.extensions}
             assert {"keyUsage", "subjectKeyIdentifier", "authorityKeyIdentifier", "basicConstraints"} <= names
 
-    def test_usable(self, authority):
+    def test_usable(self, authority: str) -> None:
         """With its pass phrase and its authority only."""
         client = certificates.make_client("node", authority, self.passphrase)
         assert certificates.is_usable(authority, self.passphrase)
@@ -77,12 +85,12 @@ class TestCertificates:
         assert not certificates.is_usable(mixed, self.passphrase)
         assert not certificates.is_usable("000000", self.passphrase)
 
-    def test_not_at_its_end(self, authority, monkeypatch):
+    def test_not_at_its_end(self, authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Made anew while the old one still holds."""
         monkeypatch.setattr(certificates, "RENEWED", certificates.LIFETIME)
         assert not certificates.is_usable(authority, self.passphrase)
 
-    def test_key_is_encrypted(self, authority):
+    def test_key_is_encrypted(self, authority: str) -> None:
         """Its file alone is worth nothing."""
         assert "ENCRYPTED" in certificates.key_part(authority)
 
@@ -90,7 +98,7 @@ class TestCertificates:
 class TestDocuments:
     """Secrets of several lines."""
 
-    def test_made_once(self, tmp_path):
+    def test_made_once(self, tmp_path: Path) -> None:
         """Kept as long as it is usable, also by the next process."""
         count = iter(range(9))
         secrets = Secrets(tmp_path / "secrets.json")
@@ -102,7 +110,7 @@ class TestDocuments:
         assert (text(), text(), text(False), text()) == tuple(f"document {n}\nwith lines\n" for n in (0, 0, 1, 1))
         assert Secrets(tmp_path / "secrets.json").document("d", str, bool) == "document 1\nwith lines\n"
 
-    def test_lines_are_masked(self):
+    def test_lines_are_masked(self) -> None:
         """A diff puts a mark before each line; the lines that frame a key are no secret."""
         body = ["c2VjcmV0c2VjcmV0c2VjcmV0" + str(number) for number in range(3)]
         key = "\n".join(["-----BEGIN PRIVATE KEY-----", *body, "short", "-----END PRIVATE KEY-----"])
@@ -125,7 +133,7 @@ class TestInterface:
         ("skip_cleanup", "true"),
     )
 
-    def change(self, site, *, row: list[Any] | None, ports: str = "o-hm0\n"):
+    def change(self, site: Site, *, row: list[Any] | None, ports: str = "o-hm0\n") -> Any:
         """What changes when the switch has that interface."""
         interfaces, listed = self.port.queries(site, site.controller)
         known = {interfaces: answer(json.dumps({"data": [row] if row else []})), listed: answer(ports)}
@@ -148,22 +156,22 @@ class TestInterface:
             ["map", [list(each) for each in self.kept]],
         ]
 
-    def test_right(self, site):
+    def test_right(self, site: Site) -> None:
         """Nothing to do."""
         assert self.change(site, row=self.row()) is None
 
-    def test_missing(self, site):
+    def test_missing(self, site: Site) -> None:
         """One call makes all of it, with the cloud's own values."""
         argv = self.change(site, row=None, ports="").actions[0].argv
         assert argv[2:7] == ("--may-exist", "add-port", "br-int", "o-hm0", "--")
         assert {'mac="fa:16:3e:00:00:01"', "mtu_request=1450", 'external-ids:iface-id="id of listen"'} <= set(argv)
 
     @pytest.mark.parametrize("changed", [{"mac": "fa:16:3e:00:00:02"}, {"mtu_request": 1500}, {"type": ""}])
-    def test_differs(self, site, changed):
+    def test_differs(self, site: Site, changed: Any) -> None:
         """A port that was made anew has another MAC."""
         assert len(differences(self.change(site, row=self.row(**changed)))) == 1
 
-    def test_in_no_bridge(self, site):
+    def test_in_no_bridge(self, site: Site) -> None:
         """A record alone carries nothing."""
         assert len(differences(self.change(site, row=self.row(), ports="other\n"))) == 7
 
@@ -173,7 +181,7 @@ class TestStuck:
 
     worker, manager = 10_000.0, 8_000.0
 
-    def change(self, site, *rows: tuple[str, str, float, float], only: tuple[str, ...] = ()):
+    def change(self, site: Site, *rows: tuple[str, str, float, float], only: tuple[str, ...] = ()) -> Any:
         """What changes with these pending ones: id, status, time of the last change, and what time it is."""
         resource = NoStuckLoadBalancer(only=only)
         pending, worker, manager = resource.queries(site, site.controller)
@@ -185,7 +193,7 @@ class TestStuck:
         }
         return next(iter(resource.changes(context(site, site.controller, known))), None)
 
-    def test_none(self, site, change):
+    def test_none(self, site: Site, change: Any) -> None:
         """None, or no database yet."""
         assert self.change(site) is None
         assert change(NoStuckLoadBalancer(), {unit("octavia-worker"): RUNNING}) is None
@@ -198,12 +206,12 @@ class TestStuck:
             pytest.param("PENDING_UPDATE", worker - 1, worker + 899, id="the manager may be at it"),
         ],
     )
-    def test_worked_on(self, site, status, changed, now):
+    def test_worked_on(self, site: Site, status: str, changed: float, now: float) -> None:
         """Not before its worker has ended, and another one has been up for a while."""
         assert self.change(site, ("lb-1", status, changed, now)) is None
 
     @pytest.mark.parametrize("status", PATIENCE)
-    def test_left(self, site, status):
+    def test_left(self, site: Site, status: str) -> None:
         """It is set to ERROR, and no other one."""
         late = self.worker + PATIENCE[status]
         other = ("lb-2", "PENDING_UPDATE", self.worker + 1, late)
@@ -216,11 +224,11 @@ class TestStuck:
         assert "lb-2" not in sql
         assert "provisioning_status LIKE 'PENDING%'" in sql, "it may have come to its end meanwhile"
 
-    def test_too_long(self, site):
+    def test_too_long(self, site: Site) -> None:
         """Whatever was restarted, nothing takes an hour."""
         assert self.change(site, ("lb-1", "PENDING_DELETE", self.worker + 1, self.worker + 3_601)) is not None
 
-    def test_only_those_of_a_run(self, site):
+    def test_only_those_of_a_run(self, site: Site) -> None:
         """What others have is not touched by a cleanup."""
         row = ("lb-1", "PENDING_CREATE", self.worker - 1, self.worker + 300)
         assert self.change(site, row, only=("lb-2",)) is None
@@ -230,7 +238,7 @@ class TestStuck:
 class TestObjects:
     """Objects that services have in the cloud."""
 
-    def test_group_lacks_a_rule(self, site):
+    def test_group_lacks_a_rule(self, site: Site) -> None:
         """Rules that are there stay; a rule from everywhere is not the one from the network."""
         group = SecurityGroup("g", (("icmp", None), ("tcp", 22), ("udp", 5555)), "172.16.0.0/22")
         there = {"direction": "ingress", "protocol": "tcp", "port_range_min": 22, "remote_ip_prefix": "172.16.0.0/22"}
@@ -241,7 +249,7 @@ class TestObjects:
             "rule of security group g: wanted udp 5555 from 172.16.0.0/22, found not there",
         ]
 
-    def test_network_leads_nowhere(self, site):
+    def test_network_leads_nowhere(self, site: Site) -> None:
         """No gateway: the node that is in it would get a second default route (erratum E118)."""
         network = ServiceNetwork("n", "s", "172.16.0.0/22", ("172.16.0.100", "172.16.3.254"))
         pool = [{"start": "172.16.0.100", "end": "172.16.3.254"}]
@@ -252,7 +260,7 @@ class TestObjects:
             "subnet s gateway_ip: wanted None, found '172.16.0.1'"
         ]
 
-    def test_port_elsewhere(self, site):
+    def test_port_elsewhere(self, site: Site) -> None:
         """Another node, another address."""
         port = ServicePort("p", "n", "s", "172.16.0.2", "g", "Octavia:health-mgr", host="controller")
         there = {"device_owner": "Octavia:health-mgr", "binding_host_id": "controller"}
@@ -261,30 +269,30 @@ class TestObjects:
         right.binding_host_id, right.fixed_ips = "other", [{"ip_address": "172.16.0.7"}]
         assert len(found_in(site, port, ports=[right], projects=SERVICE)) == 2
 
-    def test_flavor_of_its_own_id(self, site):
+    def test_flavor_of_its_own_id(self, site: Site) -> None:
         """The id is compared, and so is who may use it."""
         flavor = Flavor("amphora", 1, 512, 2, id="200", public=False)
         there = SimpleNamespace(name="amphora", vcpus=1, ram=512, disk=2, id="200", is_public=True)
         assert found_in(site, flavor, flavors=[there]) == ["flavor amphora is_public: wanted False, found True"]
 
-    def test_key_pair_is_made_by_its_user(self, site):
+    def test_key_pair_is_made_by_its_user(self, site: Site) -> None:
         """With the public half only; the private one is a secret of the site."""
         site = replace(site, secrets=Secrets())
         here = context(site, site.controller)
         Keypair("k", user="octavia").make(here.shared.get(Cloud), here)
-        made = [kwargs for name, _, kwargs in here.shared.get(Cloud).calls if name == "create_keypair"]
+        made = [kwargs for name, _, kwargs in noted(here).calls if name == "create_keypair"]
         assert [each["public_key"].split()[0] for each in made] == ["ssh-ed25519"]
         private = site.secrets.document("k private key", str, bool)
         assert "OPENSSH PRIVATE KEY" in private
         assert private.splitlines()[1] in redact.values()
 
-    def test_quotas_of_no_project(self, site):
+    def test_quotas_of_no_project(self, site: Site) -> None:
         """Keystone is not up."""
         assert found_in(site, NoQuota("service")) == ["quotas of project service: wanted there, found not there"]
 
-    def test_image_with_a_tag(self, site):
+    def test_image_with_a_tag(self, site: Site) -> None:
         """What a service finds by its tag; a tenant's image of the name is not looked at."""
-        wanted = site.inventory.octavia.image
+        wanted = octavia_of(site).image
         image = Image("amphora", wanted, tags=("amphora",), project="service")
         common = {"id": "i", "name": "amphora", "visibility": "private", "status": "active", "properties": {}}
         tenants = SimpleNamespace(**common, tags=["amphora"], owner_id="q")
@@ -293,22 +301,22 @@ class TestObjects:
             "tags of image amphora: wanted amphora, found not there",
         ]
 
-    def test_image_is_not_waited_for(self, site):
+    def test_image_is_not_waited_for(self, site: Site) -> None:
         """Looking asks the builder for the name only; the image may still be being built."""
 
-        def build():
+        def build() -> NoReturn:
             pytest.fail("waited for the image")
 
         site = replace(site, image_builders={"test-amphora": ImageBuilder("test-amphora-2.qcow2", build)})
         common = {"id": "i", "name": "a", "visibility": "private", "status": "active", "tags": []}
         there = SimpleNamespace(**common, owner_id="p", properties={"stackspec_source": "test-amphora-1.qcow2"})
-        image = Image("a", site.inventory.octavia.image, project="service")
+        image = Image("a", octavia_of(site).image, project="service")
         assert found_in(site, image, images=[there], projects=SERVICE) == [
             "source of image a: wanted test-amphora-2.qcow2, found test-amphora-1.qcow2"
         ]
 
 
-def test_no_section_no_step():
+def test_no_section_no_step() -> None:
     """A site without the section has no such step on any node; the others are as they are."""
     load_steps()
     inventory = load_inventory(ROOT / "inventories/lab", CloudInventory)

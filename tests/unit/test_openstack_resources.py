@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -32,14 +34,34 @@ from stackspec.openstack.database import native_hash
 from stackspec.openstack.rabbitmq import NoRabbitUser, RabbitUser, password_hash
 from stackspec.resources import Service
 from stackspec.resources.actions import Remove
-from stackspec.resources.base import file, package, unit
+from stackspec.resources.base import Change, Query, file, package, unit
+from stackspec.site import Site
 
-from .bare import RUNNING, FoundCloud, change_of, context, differences, found_in, look, made, project, text_file
+from .bare import (
+    RUNNING,
+    ChangeOf,
+    FoundCloud,
+    actions,
+    change_of,
+    context,
+    differences,
+    found_in,
+    look,
+    made,
+    noted,
+    project,
+    text_file,
+)
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
     """What a command gives."""
     return {"status": status, "out": out, "err": ""}
+
+
+def stand_in(**services: SimpleNamespace) -> Any:
+    """A connection that has these services."""
+    return SimpleNamespace(**services)
 
 
 class TestDatabase:
@@ -53,21 +75,21 @@ class TestDatabase:
         "grant\tglance\t10.0.0.0/255.255.255.0\tglance",
     )
 
-    def known(self, site, rows):
+    def known(self, site: Site, rows: Iterable[str]) -> dict[Query, Any]:
         """A server that has these rows."""
         (survey,) = Database("glance").queries(site, site.controller)
         return {survey: answer("".join(f"{row}\n" for row in rows))}
 
-    def test_hash_is_the_server_s(self):
+    def test_hash_is_the_server_s(self) -> None:
         """As `SELECT PASSWORD('password')` gives it: two rounds of SHA-1."""
         assert native_hash("password") == "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"
 
-    def test_right(self, site, change):
+    def test_right(self, site: Site, change: ChangeOf) -> None:
         """All rows are there; those of other services do not matter."""
         rows = ("user\tnova\t%\t*0", *self.right, "database\tnova\t\t")
         assert change(Database("glance"), self.known(site, rows)) is None
 
-    def test_nothing(self, site, change):
+    def test_nothing(self, site: Site, change: ChangeOf) -> None:
         """No server, no rows: everything is made, in one call."""
         sql = change(Database("glance")).actions[0].stdin
         assert "CREATE DATABASE IF NOT EXISTS `glance`;" in sql
@@ -75,12 +97,12 @@ class TestDatabase:
             assert f"GRANT ALL PRIVILEGES ON `glance`.* TO 'glance'@'{host}';" in sql
 
     @pytest.mark.parametrize("gone", range(len(right)))
-    def test_one_row_is_missing(self, site, change, gone):
+    def test_one_row_is_missing(self, site: Site, change: ChangeOf, gone: int) -> None:
         """One difference, about that."""
         rows = [row for place, row in enumerate(self.right) if place != gone]
         assert len(differences(change(Database("glance"), self.known(site, rows)))) == 1
 
-    def test_other_password(self, site, change):
+    def test_other_password(self, site: Site, change: ChangeOf) -> None:
         """It is set to the site's, and neither of them is shown or put on the command line."""
         rows = [row.replace(native_hash("pass-1"), native_hash("other")) for row in self.right]
         found = change(Database("glance"), self.known(site, rows))
@@ -91,12 +113,12 @@ class TestDatabase:
         assert "pass-1" not in found.title + " ".join(found.actions[0].argv)
         assert "IDENTIFIED BY 'pass-1'" in found.actions[0].stdin
 
-    def test_grant_to_everybody_is_not_enough(self, site, change):
+    def test_grant_to_everybody_is_not_enough(self, site: Site, change: ChangeOf) -> None:
         """The guide's '%' (erratum E10) is another account."""
         rows = [row.replace("10.0.0.0/255.255.255.0", "%") for row in self.right]
         assert len(differences(change(Database("glance"), self.known(site, rows)))) == 2
 
-    def test_user_of_another_name(self, site, change):
+    def test_user_of_another_name(self, site: Site, change: ChangeOf) -> None:
         """Nova has three databases and one user."""
         assert "ON `nova_api`.* TO 'nova'@'localhost'" in change(Database("nova_api", user="nova")).actions[0].stdin
 
@@ -107,7 +129,9 @@ class TestDbSync:
     resource = DbSync(("glance-manage", "db_sync"), database="glance", package="glance", user="glance")
     stamp = file("/var/lib/stackspec/db/glance")
 
-    def known(self, site, *, version="", made_for="", installed="2:29.0"):
+    def known(
+        self, site: Site, *, version: str = "", made_for: str = "", installed: str = "2:29.0"
+    ) -> dict[Query, Any]:
         """A node whose database has the schema `version`, made for a package of `made_for`."""
         schema, installed_query, *_ = self.resource.queries(site, site.controller)
         assert installed_query == package("glance-api")
@@ -128,11 +152,11 @@ class TestDbSync:
             pytest.param({"version": "glance_1"}, False, id="made by hand"),
         ],
     )
-    def test_due(self, site, change, state, due):
+    def test_due(self, site: Site, change: ChangeOf, state: dict[str, Any], due: bool) -> None:
         """The tool itself takes seconds to say it."""
         assert (change(self.resource, self.known(site, **state)) is not None) == due
 
-    def test_version_that_no_package_has(self, site, change):
+    def test_version_that_no_package_has(self, site: Site, change: ChangeOf) -> None:
         """An application that is not of the distribution says its version itself."""
         resource = DbSync(("app", "sync"), database="glance", package="", user="app", version="app==2")
         schema, *_ = resource.queries(site, site.controller)
@@ -140,13 +164,13 @@ class TestDbSync:
             known = {schema: answer("1\n"), self.stamp: text_file(f"{made_for}\n")}
             assert (change(resource, known) is not None) == due
 
-    def test_empty_table_is_no_schema(self, site, change):
+    def test_empty_table_is_no_schema(self, site: Site, change: ChangeOf) -> None:
         """A tool that was killed after its first statement."""
         known = self.known(site, version="x")
         schema, *_ = self.resource.queries(site, site.controller)
         assert change(self.resource, {**known, schema: answer("\n")}) is not None
 
-    def test_order(self, site, change):
+    def test_order(self, site: Site, change: ChangeOf) -> None:
         """Marked as unfinished first, as finished last: a kill in between is seen by the next run."""
         known = self.known(site)
         found = change(self.resource, known)
@@ -156,7 +180,7 @@ class TestDbSync:
         after = made(known, found) | {next(iter(known)): answer("glance_1\n")}
         assert change(self.resource, after) is None
 
-    def test_services_start_again(self, site):
+    def test_services_start_again(self, site: Site) -> None:
         """They have read the old schema."""
         _, service = look(site, [self.resource, Service("etcd")], {**self.known(site), unit("etcd"): RUNNING})
         assert len(service.changes) == 1
@@ -175,17 +199,17 @@ class TestOvsSetting:
             ([["a", "b"], ["userspace-tso-enable", "true"]], False),
         ],
     )
-    def test_due(self, site, change, config, due):
+    def test_due(self, site: Site, change: ChangeOf, config: list[list[str]], due: bool) -> None:
         """By the switch's own table."""
         (table,) = self.resource.queries(site, site.controller)
         out = json.dumps({"data": [[["map", config]]], "headings": ["other_config"]})
         assert (change(self.resource, {table: answer(out)}) is not None) == due
 
-    def test_not_running(self, change):
+    def test_not_running(self, change: ChangeOf) -> None:
         """Set without waiting for the switch, which reads it when it starts."""
         assert "--no-wait" in change(self.resource).actions[0].argv
 
-    def test_switch_restarts(self, site):
+    def test_switch_restarts(self, site: Site) -> None:
         """It reads the key at its start only; the service names the setting."""
         service = Service("etcd", reads=(self.resource.title,))
         assert len(look(site, [self.resource, service], {unit("etcd"): RUNNING})[1].changes) == 1
@@ -196,7 +220,14 @@ class TestOvsBridge:
 
     resource = OvsBridge("br-provider", "eth1", "netdev", "192.168.35.10/24")
 
-    def known(self, site, *, bridges=(("br-provider", "netdev"),), ports="eth1\n", address="192.168.35.10"):
+    def known(
+        self,
+        site: Site,
+        *,
+        bridges: Iterable[tuple[str, str]] = (("br-provider", "netdev"),),
+        ports: str = "eth1\n",
+        address: str = "192.168.35.10",
+    ) -> dict[Query, Any]:
         """A switch with these bridges."""
         table, listed, shown = self.resource.queries(site, site.controller)
         addresses = [{"addr_info": [{"family": "inet", "local": address, "prefixlen": 24}]}]
@@ -206,7 +237,7 @@ class TestOvsBridge:
             shown: answer(json.dumps(addresses)),
         }
 
-    def test_right(self, site, change):
+    def test_right(self, site: Site, change: ChangeOf) -> None:
         """Other bridges and ports do not matter."""
         known = self.known(site, bridges=(("br-int", "system"), ("br-provider", "netdev")), ports="eth1\nphy-br\n")
         assert change(self.resource, known) is None
@@ -221,7 +252,7 @@ class TestOvsBridge:
             ({"address": "192.168.35.11"}, "address of br-provider: wanted 192.168.35.10/24, found 192.168.35.11/24"),
         ],
     )
-    def test_one_thing_is_wrong(self, site, change, state, message):
+    def test_one_thing_is_wrong(self, site: Site, change: ChangeOf, state: dict[str, Any], message: str) -> None:
         """It is named, and one call that may be repeated repairs it (erratum E42)."""
         found = change(self.resource, self.known(site, **state))
         assert differences(found) == [message]
@@ -230,12 +261,12 @@ class TestOvsBridge:
         assert make.count("--may-exist") == 2
         assert "datapath_type=netdev" in make
 
-    def test_kernel_datapath_has_no_name(self, site, change):
+    def test_kernel_datapath_has_no_name(self, site: Site, change: ChangeOf) -> None:
         """The switch's table says nothing for it."""
         resource = OvsBridge("br-provider", "eth1", "system", "192.168.35.10/24")
         assert change(resource, self.known(site, bridges=(("br-provider", ""),))) is None
 
-    def test_no_switch(self, change):
+    def test_no_switch(self, change: ChangeOf) -> None:
         """Not installed yet: everything is to be made."""
         assert len(differences(change(self.resource))) == 3
 
@@ -246,7 +277,9 @@ class TestRabbitUser:
     resource = RabbitUser("openstack")
     permissions = {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}  # noqa: RUF012
 
-    def known(self, site, *, password="pass-1", permissions=None):
+    def known(
+        self, site: Site, *, password: str | None = "pass-1", permissions: dict[str, str] | None = None
+    ) -> dict[Query, Any]:
         """A broker with the user guest and, unless its password is None, this one."""
         exported, _ = self.resource.queries(site, site.controller)
         users = [{"name": "guest", "password_hash": password_hash("guest", b"salt")}]
@@ -255,12 +288,12 @@ class TestRabbitUser:
         given = self.permissions if permissions is None else permissions
         return {exported: answer(json.dumps({"users": users, "permissions": [given]}))}
 
-    def test_hash_is_the_broker_s(self):
+    def test_hash_is_the_broker_s(self) -> None:
         """The example of RabbitMQ's documentation: password test12, salt 908D C60A."""
         salt = bytes.fromhex("908DC60A")
         assert password_hash("test12", salt) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
-    def test_right(self, site, change):
+    def test_right(self, site: Site, change: ChangeOf) -> None:
         """Whatever the salt is; other users do not matter."""
         assert change(self.resource, self.known(site)) is None
 
@@ -273,24 +306,24 @@ class TestRabbitUser:
             pytest.param({"permissions": {**permissions, "vhost": "/other"}}, 1, id="elsewhere"),
         ],
     )
-    def test_wrong(self, site, change, state, count):
+    def test_wrong(self, site: Site, change: ChangeOf, state: dict[str, Any], count: int) -> None:
         """What is imported is what is looked for."""
         found = change(self.resource, self.known(site, **state))
         assert len(differences(found)) == count
         exported, _ = self.resource.queries(site, site.controller)
         assert change(self.resource, {exported: answer(found.actions[0].content)}) is None
 
-    def test_file_left_by_a_run_that_was_killed(self, site, change):
+    def test_file_left_by_a_run_that_was_killed(self, site: Site, change: ChangeOf) -> None:
         """The password's hash is in it."""
         _, left = self.resource.queries(site, site.controller)
         found = change(self.resource, {**self.known(site), left: text_file("{}")})
         assert found.actions[-1] == Remove(left.args[0])
 
-    def test_no_broker(self, change):
+    def test_no_broker(self, change: ChangeOf) -> None:
         """Not installed yet."""
         assert len(differences(change(self.resource))) == 2
 
-    def test_password_is_nowhere(self, site, change):
+    def test_password_is_nowhere(self, site: Site, change: ChangeOf) -> None:
         """Only its hash goes to the node, in a file that is the broker's alone and gone afterwards."""
         write, load, remove = change(self.resource).actions
         assert "pass-1" not in repr([each.message() for each in (write, load, remove)])
@@ -304,16 +337,16 @@ class TestNoRabbitUser:
 
     resource = NoRabbitUser("guest")
 
-    def known(self, site, users):
+    def known(self, site: Site, users: list[str]) -> dict[Query, Any]:
         """A broker with these users."""
         (exported,) = self.resource.queries(site, site.controller)
         return {exported: answer(json.dumps({"users": [{"name": name} for name in users]}))}
 
-    def test_gone(self, site, change):
+    def test_gone(self, site: Site, change: ChangeOf) -> None:
         """Others stay."""
         assert change(self.resource, self.known(site, ["openstack"])) is None
 
-    def test_there(self, site, change):
+    def test_there(self, site: Site, change: ChangeOf) -> None:
         """It is deleted, and it alone; one that is gone by then is no error."""
         found = change(self.resource, self.known(site, ["guest", "openstack"]))
         assert differences(found) == ["RabbitMQ user guest: wanted not there, found there"]
@@ -321,7 +354,7 @@ class TestNoRabbitUser:
         assert action.argv[-2:] == ("delete_user", "guest")
         assert 67 in action.expect
 
-    def test_broker_does_not_run(self, change):
+    def test_broker_does_not_run(self, change: ChangeOf) -> None:
         """Its first start makes the user: that nobody is listed says nothing."""
         assert differences(change(self.resource)) == ["RabbitMQ user guest: wanted not there, found not known"]
 
@@ -329,13 +362,13 @@ class TestNoRabbitUser:
 class TestApiObjects:
     """Objects of an empty cloud: all of it is made, in the site's region and with its secrets."""
 
-    def calls(self, site, resource):
+    def calls(self, site: Site, resource: Any) -> list[Any]:
         """The calls that making it sends."""
         here = context(site, site.controller)
         resource.make(here.shared.get(Cloud), here)
-        return here.shared.get(Cloud).calls
+        return noted(here).calls
 
-    def test_missing(self, site, change):
+    def test_missing(self, site: Site, change: ChangeOf) -> None:
         """Said in words; the plan's title is the change's."""
         found = change(Project("service", "Service Project"))
         assert (found.title, differences(found)) == (
@@ -343,7 +376,7 @@ class TestApiObjects:
             ["project service: wanted there, found not there"],
         )
 
-    def test_endpoints(self, site):
+    def test_endpoints(self, site: Site) -> None:
         """A service and three endpoints."""
         made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
         assert [name for name, _, _ in made_calls] == ["create_service"] + ["create_endpoint"] * 3
@@ -363,7 +396,9 @@ class TestApiObjects:
             ([], "none", ["create_endpoint"]),
         ],
     )
-    def test_endpoint_that_is_there(self, site, endpoints, found, asked):
+    def test_endpoint_that_is_there(
+        self, site: Site, endpoints: list[tuple[str, bool]], found: str | None, asked: list[str]
+    ) -> None:
         """Another URL, a disabled one and one too many are differences, and are repaired."""
         service = SimpleNamespace(
             id="s", type="image", name="glance", description="OpenStack Image", is_enabled=True, region_id="RegionOne"
@@ -374,26 +409,27 @@ class TestApiObjects:
             for interface, several in (("public", endpoints), ("internal", others), ("admin", others))
             for url, enabled in several
         ]
-        cloud, calls = FoundCloud(site, services=[service], endpoints=rows), []
+        cloud, calls = FoundCloud(site, services=[service], endpoints=rows), list[str]()
         names = ("create_endpoint", "update_endpoint", "delete_endpoint")
-        noted = {name: lambda *_args, name=name, **_more: calls.append(name) for name in names}
-        cloud._connection = SimpleNamespace(identity=SimpleNamespace(**noted))
-        cloud.renew = lambda: None
+        noting = {name: lambda *_args, name=name, **_more: calls.append(name) for name in names}
+        cloud._connection = stand_in(identity=SimpleNamespace(**noting))
+        cloud.renew = lambda: None  # type: ignore[method-assign]
         resource = Endpoint("image", "glance", "OpenStack Image", "http://controller:9292")
         here = context(site, site.controller)
         assert [each.found for each in resource.differences(cloud, here)] == ([found] if found else [])
         resource.make(cloud, here)
         assert calls == asked
 
-    def test_disabled_user_is_enabled(self, site):
+    def test_disabled_user_is_enabled(self, site: Site) -> None:
         """His password opens nothing meanwhile, which is not the password's fault."""
         user = SimpleNamespace(id="u", name="glance", domain_id="default", is_enabled=False)
         role = SimpleNamespace(id="r", name="admin")
         project = SimpleNamespace(id="p", name="service", domain_id="default")
         given = SimpleNamespace(user={"id": "u"}, role={"id": "r"}, scope={"project": {"id": "p"}})
-        cloud, calls = FoundCloud(site, users=[user], roles=[role], projects=[project], role_assignments=[given]), []
-        cloud.admits = lambda *_args: user.is_enabled
-        cloud._connection = SimpleNamespace(
+        cloud = FoundCloud(site, users=[user], roles=[role], projects=[project], role_assignments=[given])
+        calls: list[dict[str, object]] = []
+        cloud.admits = lambda *_args: user.is_enabled  # type: ignore[method-assign]
+        cloud._connection = stand_in(
             identity=SimpleNamespace(
                 update_user=lambda _user, **more: calls.append(more), find_project=lambda *_args, **_more: project
             )
@@ -404,18 +440,18 @@ class TestApiObjects:
         resource.make(cloud, here)
         assert calls == [{"password": "pass-1", "is_enabled": True}]
 
-    def test_public_endpoints_have_a_host_of_their_own(self, site):
+    def test_public_endpoints_have_a_host_of_their_own(self, site: Site) -> None:
         """Where the inventory names one, users and their servers are sent there, and services are not (E137)."""
         site = replace(site, inventory=site.inventory.model_copy(update={"public_host": "cloud.example.org"}))
         made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
         urls = {kwargs["interface"]: kwargs["url"] for _, _, kwargs in made_calls[1:]}
         inside = "http://controller:9292"
         assert urls == {"public": "http://cloud.example.org:9292", "internal": inside, "admin": inside}
-        argv = change_of(Bootstrap(), site).actions[0].argv
+        argv = actions(change_of(Bootstrap(), site))[0].argv
         assert argv[argv.index("--bootstrap-public-url") + 1] == "http://cloud.example.org:5000/v3/"
         assert argv[argv.index("--bootstrap-internal-url") + 1] == "http://controller:5000/v3/"
 
-    def test_service_user(self, site):
+    def test_service_user(self, site: Site) -> None:
         """Role admin as in the guide, and service, which it forgets (erratum E14)."""
         made_calls = self.calls(site, ServiceUser("glance", system_roles=("reader",)))
         roles = [
@@ -427,7 +463,7 @@ class TestApiObjects:
             ("assign_system_role_to_user", "reader"),
         ]
 
-    def test_role_assignment(self, site, change):
+    def test_role_assignment(self, site: Site, change: ChangeOf) -> None:
         """The role goes to that user on that project; it is missing until the cloud lists it."""
         resource = RoleAssignment("creator", user="demo", project="work")
         assert differences(change(resource)) == ["role creator of demo on project work: wanted given, found not given"]
@@ -435,7 +471,7 @@ class TestApiObjects:
         found = [each.name for each in args]
         assert (name, found) == ("assign_project_role_to_user", ["work", "demo", "creator"])
 
-    def test_domain_and_its_administrator(self, site):
+    def test_domain_and_its_administrator(self, site: Site) -> None:
         """The role is on the domain that the user is in, and nowhere else."""
         ((name, _, given),) = self.calls(site, Domain("heat", "Stack projects and users"))
         assert (name, given) == ("create_domain", {"name": "heat", "description": "Stack projects and users"})
@@ -445,7 +481,7 @@ class TestApiObjects:
         name, args, _ = made_calls[-1]
         assert (name, args[0].name, args[1].name) == ("assign_domain_role_to_user", "heat", "heat_domain_admin")
 
-    def test_domain_s_administrator_is_of_that_domain(self, site, monkeypatch):
+    def test_domain_s_administrator_is_of_that_domain(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another domain's user of the name is another one; without the role the password is not even tried."""
         monkeypatch.setattr(Cloud, "admits", lambda *_, domain: domain == "magnum")
         resource = DomainAdmin("a", domain="heat")
@@ -463,7 +499,7 @@ class TestApiObjects:
             "password of a: wanted the site's, found another"
         ]
 
-    def test_image_with_properties(self, site):
+    def test_image_with_properties(self, site: Site) -> None:
         """Those that the inventory names are compared, whether the client knows them by a name of its own or not."""
         wanted = inventory.Image(
             source="https://example.org/a.qcow2", properties={"os_distro": "fedora-coreos", "a": "1"}
@@ -479,7 +515,7 @@ class TestApiObjects:
         ]
 
 
-def aggregate(name, *hosts, zone=None):
+def aggregate(name: str, *hosts: str, zone: str | None = None) -> SimpleNamespace:
     """A host aggregate of the cloud."""
     return SimpleNamespace(name=name, availability_zone=zone or name, hosts=[*hosts])
 
@@ -505,23 +541,23 @@ class TestAvailabilityZone:
         ],
         ids=["none", "right", "other nodes", "aggregate of another zone"],
     )
-    def test_differences(self, site, aggregates, found):
+    def test_differences(self, site: Site, aggregates: list[SimpleNamespace], found: list[str]) -> None:
         """By the list of aggregates."""
         assert found_in(site, self.zone, aggregates=aggregates) == found
 
-    def calls(self, site, *aggregates):
+    def calls(self, site: Site, *aggregates: SimpleNamespace) -> list[Any]:
         """What nova is asked to do."""
         cloud = FoundCloud(site, aggregates=[*aggregates])
         asked = []
 
-        def note(name):
-            def call(*args, **kwargs):
+        def note(name: str) -> Callable[..., SimpleNamespace]:
+            def call(*args: Any, **kwargs: Any) -> SimpleNamespace:
                 asked.append((name, *[getattr(each, "name", each) for each in args]))
                 return aggregate("rack1")
 
             return call
 
-        cloud._connection = SimpleNamespace(
+        cloud._connection = stand_in(
             compute=SimpleNamespace(
                 **{name: note(name) for name in ("create_aggregate", "update_aggregate")},
                 add_host_to_aggregate=note("add"),
@@ -531,7 +567,7 @@ class TestAvailabilityZone:
         self.zone.make(cloud, context(site, site.controller))
         return asked
 
-    def test_made(self, site):
+    def test_made(self, site: Site) -> None:
         """Its nodes enter it, and leave another zone first, since a node can be in one only."""
         both = [("add", "rack1", "compute01"), ("add", "rack1", "compute02")]
         assert self.calls(site) == [("create_aggregate",), *both]
@@ -539,17 +575,17 @@ class TestAvailabilityZone:
         moved = [("remove", "old", "compute02"), both[1]]
         assert self.calls(site, aggregate("rack1", "compute01"), *old) == moved
 
-    def test_nodes_that_are_not_named_leave(self, site):
+    def test_nodes_that_are_not_named_leave(self, site: Site) -> None:
         """The inventory says all of it."""
         found = aggregate("rack1", "compute01", "compute02", "compute03")
         assert self.calls(site, found) == [("remove", "rack1", "compute03")]
 
 
-def test_volume_type(site):
+def test_volume_type(site: Site) -> None:
     """For every project, on the backend that is named; other keys of it are the operator's."""
     kind = VolumeType("lvm", {"volume_backend_name": "lvm"})
 
-    def found(**changed):
+    def found(**changed: Any) -> list[str]:
         there = {"name": "lvm", "is_public": True, "extra_specs": {"volume_backend_name": "lvm", "x": "y"}, **changed}
         return found_in(site, kind, types=[SimpleNamespace(**there)])
 
@@ -562,12 +598,19 @@ def test_volume_type(site):
 class TestVolumeService:
     """A service that is up, and a backend that the scheduler knows."""
 
-    def changes(self, site, monkeypatch, binary="cinder-volume", state="up", pools=("compute01@lvm#lvm",)):
+    def changes(
+        self,
+        site: Site,
+        monkeypatch: pytest.MonkeyPatch,
+        binary: str = "cinder-volume",
+        state: str = "up",
+        pools: Sequence[str] = ("compute01@lvm#lvm",),
+    ) -> list[Change]:
         """What is to be done; nobody waits."""
         cloud = FoundCloud(site)
         host = "compute01@lvm" if binary == "cinder-volume" else "compute01"
         services = [SimpleNamespace(binary=binary, host=host, state=state)] if state else []
-        cloud._connection = SimpleNamespace(
+        cloud._connection = stand_in(
             block_storage=SimpleNamespace(
                 services=lambda: services, backend_pools=lambda: [SimpleNamespace(name=name) for name in pools]
             )
@@ -580,7 +623,7 @@ class TestVolumeService:
         return VolumeService(binary, host, seconds=0.0).changes(here)
 
     @pytest.mark.parametrize("binary", ["cinder-volume", "cinder-backup"])
-    def test_up(self, site, monkeypatch, binary):
+    def test_up(self, site: Site, monkeypatch: pytest.MonkeyPatch, binary: str) -> None:
         """Nothing to do; a service of backups has no pool."""
         assert self.changes(site, monkeypatch, binary, pools=["compute01@lvm#lvm"] * (binary == "cinder-volume")) == []
 
@@ -594,10 +637,12 @@ class TestVolumeService:
         ],
         ids=["not there", "down", "the scheduler has not heard of it", "another's pool"],
     )
-    def test_waited_for(self, site, monkeypatch, state, pools, found):
+    def test_waited_for(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, state: str, pools: Sequence[str], found: str
+    ) -> None:
         """And when it does not come, the error says what the API says of it."""
         (change,) = self.changes(site, monkeypatch, state=state, pools=pools)
         assert differences(change) == [f"cinder-volume at compute01@lvm: wanted up, found {found}"]
         with pytest.raises(ActionError) as raised:
-            change.actions[0]()
+            actions(change)[0]()
         assert f"the API says {found}" in str(raised.value)

@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 PARTS = {
     "stackspec": ".",
     "deploy_steps": "steps",
-    "fixtures": "fixtures",
     "releases": "releases",
     "inventories": "inventories",
     "faults": "faults",

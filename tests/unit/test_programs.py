@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import testinfra
+
 from stackspec.fixtures import programs
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "fixtures/programs").glob("[a-z]*.py"))
+NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "stackspec/fixtures/programs").glob("[a-z]*.py"))
 HOST = testinfra.get_host("local://")
 
 
@@ -49,7 +50,7 @@ def test_python_of_a_node_reads_it(name: str) -> None:
 
 
 def test_requests(server: http.server.HTTPServer) -> None:
-    host, port = server.server_address[0], server.server_port
+    host, port = str(server.server_address[0]), server.server_port
     url = f"http://{host}:{port}/a"
     assert programs.output(HOST, "http_first_line", host, port) == "HTTP/1.0 200 OK"
     assert programs.output(HOST, "http_status", url) == "200"

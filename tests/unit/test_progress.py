@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,12 +34,12 @@ PACKAGES = {"event": "packages", "node": "compute01", "count": 312, "state": "ru
 
 
 @pytest.fixture
-def show(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+def show(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.LineMatcher]:
     """Run a test that shows events in its middle, and return the output."""
     # Nobody else's plugin is needed, and each takes its time to be imported.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    def show(*events: dict, words: tuple[str, ...] = ()) -> pytest.LineMatcher:
+    def show(*events: dict[str, Any], words: tuple[str, ...] = ()) -> pytest.LineMatcher:
         pytester.makeconftest(CONFTEST)
         middle = f"    show(*{list(events)!r})\n    assert capfd.readouterr() == ('', '')"
         pytester.makepyfile(f"def test_a(): pass\ndef test_b(show, capfd):\n{middle}")
@@ -49,7 +51,7 @@ def show(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("words", [(), ("--capture=sys",), ("-v",)])
-def test_lines_stand_on_their_own(show, words):
+def test_lines_stand_on_their_own(show: Callable[..., pytest.LineMatcher], words: tuple[str, ...]) -> None:
     out = show(STEP, {**PACKAGES, "state": "done", "seconds": 88.04}, words=words)
     out.re_match_lines(
         [
@@ -59,7 +61,7 @@ def test_lines_stand_on_their_own(show, words):
     )
 
 
-def test_a_failure_is_shown_with_its_whole_error(show):
+def test_a_failure_is_shown_with_its_whole_error(show: Callable[..., pytest.LineMatcher]) -> None:
     error = "restart nova-compute\nexit status: 1\nuses c0ffee-is-secret"
     failed = {**STEP, "state": "failed", "error": error, "failed_at": "service nova-compute"}
     for words in ((), ("-q",)):
@@ -73,14 +75,14 @@ def test_a_failure_is_shown_with_its_whole_error(show):
         ]
 
 
-def test_what_apt_says_is_throttled(show):
+def test_what_apt_says_is_throttled(show: Callable[..., pytest.LineMatcher]) -> None:
     says = [{"event": "says", "node": "compute01", "text": f"Unpacking {number}"} for number in range(50)]
     text = str(show(*says))
     assert text.count("Unpacking") == 1
     assert "Unpacking" not in str(show(PACKAGES, *says))
 
 
-def test_the_last_line(show):
+def test_the_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
     show({"event": "deployed", "changes": 0, "states": ["done", "done"]}).fnmatch_lines(["0 changes"])
     show({"event": "deployed", "changes": 212, "states": ["done"]}).re_match_lines(
         [r"^deployed: 212 changes in \d+\.\d s$"]
@@ -90,13 +92,13 @@ def test_the_last_line(show):
     assert "0 changes" not in str(bad)
 
 
-def test_steps_without_changes_never_read_like_the_last_line(show):
+def test_steps_without_changes_never_read_like_the_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
     text = str(show({**STEP, "changes": []}, words=("-v",)))
     assert "no change" in text
     assert "0 changes" not in text
 
 
-def test_quiet(show):
+def test_quiet(show: Callable[..., pytest.LineMatcher]) -> None:
     quiet = show(STEP, PACKAGES, {"event": "deployed", "changes": 3, "states": []}, words=("-q",))
     assert "keystone" not in str(quiet)
     assert "packages" not in str(quiet)
@@ -104,6 +106,6 @@ def test_quiet(show):
     assert "deployed" not in str(show({"event": "deployed", "changes": 3, "states": []}, words=("-qq",)))
 
 
-def test_colours_only_when_asked(show):
+def test_colours_only_when_asked(show: Callable[..., pytest.LineMatcher]) -> None:
     assert "\x1b[32m" in str(show(STEP, words=("--color=yes",)))
     assert not re.search("\x1b", str(show(STEP)))

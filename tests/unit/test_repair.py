@@ -8,9 +8,10 @@ import pytest
 from openstack import exceptions
 
 from stackspec.openstack import ownership
+from stackspec.openstack.block_storage import LONGEST
 from stackspec.openstack.repair import repair
 
-from .test_block_storage import LONGEST, RUN, BlockStorage, cloud, thing
+from .test_block_storage import RUN, BlockStorage, cloud, thing
 
 
 def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin: bool) -> list[str]:

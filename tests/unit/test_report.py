@@ -8,11 +8,12 @@ import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stackspec import report
-from stackspec.events import EventLog, run_file
+from stackspec.events import FILE, EventLog
 from stackspec.report import render, sections
 from stackspec.report_model import Event, Run
 from stackspec.secrets import redact
@@ -25,7 +26,17 @@ def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", set())
 
 
-def step(name, node="controller", state="done", at=0.0, seconds=5.0, changes=0, error="", cause="", diff="+x\n"):
+def step(
+    name: str,
+    node: str = "controller",
+    state: str = "done",
+    at: float = 0.0,
+    seconds: float = 5.0,
+    changes: int = 0,
+    error: str = "",
+    cause: str = "",
+    diff: str = "+x\n",
+) -> dict[str, Any]:
     made = [{"title": f"change {number}", "diff": diff} for number in range(changes)]
     event = {"event": "step", "step": name, "node": node, "state": state, "time": BEGIN + at, "seconds": seconds}
     return {
@@ -37,12 +48,14 @@ def step(name, node="controller", state="done", at=0.0, seconds=5.0, changes=0, 
     }
 
 
-def check(nodeid, outcome="passed", at=0.0, reason="", longrepr=""):
+def check(
+    nodeid: str, outcome: str = "passed", at: float = 0.0, reason: str = "", longrepr: str = ""
+) -> dict[str, Any]:
     event = {"event": "test", "nodeid": nodeid, "outcome": outcome, "start": BEGIN + at, "seconds": 1.5}
     return {**event, "time": BEGIN + at + 1.5, "reason": reason, "longrepr": longrepr, "steps": ["nova"]}
 
 
-def begin(**more):
+def begin(**more: Any) -> dict[str, Any]:
     return {
         "event": "run",
         "run": "r1",
@@ -54,11 +67,11 @@ def begin(**more):
     }
 
 
-def end(status=0):
+def end(status: int = 0) -> dict[str, Any]:
     return {"event": "end", "exit_status": status, "time": BEGIN + 300}
 
 
-def verdict(*events):
+def verdict(*events: dict[str, Any]) -> str:
     return ": ".join(Run.of(events).verdict())
 
 
@@ -72,12 +85,14 @@ class Balanced(HTMLParser):
         self.open: list[str] = []
         self.fetched: list[str] = []
 
-    def handle_starttag(self, tag, attrs):
-        self.fetched += [value for name, value in attrs if name in ("src", "href") and not value.startswith("data:")]
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [
+            value for name, value in attrs if name in ("src", "href") and value and not value.startswith("data:")
+        ]
         if tag not in self.VOID:
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
             assert self.open.pop() == tag
 
@@ -90,7 +105,7 @@ def parse(page: str) -> Balanced:
     return parser
 
 
-def test_a_failed_step_is_named_once_with_what_it_blocked():
+def test_a_failed_step_is_named_once_with_what_it_blocked() -> None:
     events = [
         begin(),
         step("nova", "compute01", "failed", error="restart nova-compute\nexit status: 1"),
@@ -135,11 +150,11 @@ def test_a_failed_step_is_named_once_with_what_it_blocked():
         ([], "DID NOT FINISH: nothing ran"),
     ],
 )
-def test_verdicts(events, expected):
+def test_verdicts(events: list[dict[str, Any]], expected: str) -> None:
     assert verdict(*events).startswith(expected)
 
 
-def test_after_a_kill_the_page_says_what_was_running():
+def test_after_a_kill_the_page_says_what_was_running() -> None:
     events = [
         begin(),
         step("base", changes=1),
@@ -155,7 +170,7 @@ def test_after_a_kill_the_page_says_what_was_running():
     assert 'class="bar running"' in page
 
 
-def test_newer_events_replace_older_ones():
+def test_newer_events_replace_older_ones() -> None:
     events = [
         step("nova", state="running", seconds=0),
         step("nova", changes=3),
@@ -168,8 +183,13 @@ def test_newer_events_replace_older_ones():
     assert verdict(*events) == "PASSED: 1 passed, 3 changes"
 
 
-def test_events_of_another_version_do_not_break_the_page():
-    odd = [{"event": "new kind"}, {"event": "step"}, {"event": "test"}, {"event": "packages", "seconds": "many"}]
+def test_events_of_another_version_do_not_break_the_page() -> None:
+    odd: list[dict[str, Any]] = [
+        {"event": "new kind"},
+        {"event": "step"},
+        {"event": "test"},
+        {"event": "packages", "seconds": "many"},
+    ]
     odd += [
         {"event": "evidence", "nodeid": "a"},
         {"event": "evidence", "base64": 1},
@@ -181,7 +201,7 @@ def test_events_of_another_version_do_not_break_the_page():
     parse(render(odd))
 
 
-def test_every_text_is_escaped_and_the_page_asks_for_nothing():
+def test_every_text_is_escaped_and_the_page_asks_for_nothing() -> None:
     evil = '<script>alert("x")</script><img src="http://example.com/x">&\''
     texts = {"title": evil, "node": evil, "text": evil}
     events = [
@@ -204,7 +224,7 @@ def test_every_text_is_escaped_and_the_page_asks_for_nothing():
 
 
 @pytest.mark.parametrize("secret", ["0f1e2d3c4b5a69788796a5b4", "a<b>&\"c'd\\e", "Pass wörd & more"])
-def test_no_secret_is_on_the_page(secret):
+def test_no_secret_is_on_the_page(secret: str) -> None:
     redact.add(secret)
     text = f"password={secret} {secret!r}"
     events = [
@@ -220,7 +240,7 @@ def test_no_secret_is_on_the_page(secret):
         assert "password=******" in page
 
 
-def test_evidence_of_what_failed_is_with_its_cause_and_the_other_below():
+def test_evidence_of_what_failed_is_with_its_cause_and_the_other_below() -> None:
     events = [
         begin(),
         check("bad", "failed", reason="no"),
@@ -240,7 +260,7 @@ def test_evidence_of_what_failed_is_with_its_cause_and_the_other_below():
     assert "QUJD" not in "".join(sections(events))  # there they are in the row of the test
 
 
-def test_the_page_stays_small_and_says_what_was_cut():
+def test_the_page_stays_small_and_says_what_was_cut() -> None:
     text = '<"&ä>' * 30_000
     events = [begin()]
     events += [step(f"s{n}", f"node{n % 9}", at=n, changes=20, diff="+" + text) for n in range(200)]
@@ -258,25 +278,25 @@ def test_the_page_stays_small_and_says_what_was_cut():
     parse(page)
 
 
-def test_a_diff_shows_what_came_and_went():
+def test_a_diff_shows_what_came_and_went() -> None:
     page = render([step("nova", changes=1, diff="@@ -1 +1 @@\n-old\n+new\n same\n"), end()])
     assert '<span class="del">-old</span><span class="add">+new</span> same' in page
 
 
-def test_what_a_test_notes_stands_beside_it():
+def test_what_a_test_notes_stands_beside_it() -> None:
     """Of a test that passed, too: which of two ways it took, what it measured."""
     page = render([{**check("test_cluster.py::test_a"), "notes": ["cluster: test guest", "nodes: <2>"]}, end()])
     assert "<td>cluster: test guest; nodes: &lt;2&gt;</td>" in page
 
 
-def test_packages_say_where_versions_differ():
+def test_packages_say_where_versions_differ() -> None:
     nodes = {"compute01": {"nova": "1", "ovs": "3"}, "compute02": {"nova": "2", "ovs": "3"}}
     page = render([{"event": "versions", "node": node, "packages": which} for node, which in nodes.items()])
     assert re.search(r"<td>ovs</td><td>3</td>", page)
     assert '1 <span class="dim">compute01</span><br>2 <span class="dim">compute02</span>' in page
 
 
-def test_the_timeline_keeps_overlapping_bars_apart():
+def test_the_timeline_keeps_overlapping_bars_apart() -> None:
     page = render(
         [begin(), step("a", at=0, seconds=10), step("b", at=5, seconds=10), step("c", at=11, seconds=3), end()]
     )
@@ -284,7 +304,7 @@ def test_the_timeline_keeps_overlapping_bars_apart():
     assert tops["a"] == tops["c"] != tops["b"]
 
 
-def test_many_short_tests_share_a_row():
+def test_many_short_tests_share_a_row() -> None:
     short = [{**check(f"t{n}", "failed" if n == 50 else "passed", at=n / 10), "seconds": 0.05} for n in range(100)]
     page = render([begin(), step("a", seconds=3600), *short, end(1)])
     bars = re.findall(r'<rect class="bar (\w+)" x="[^"]*" y="(\d+)"', page)
@@ -298,13 +318,15 @@ def run_command(*words: str) -> int:
     parser = argparse.ArgumentParser()
     report.add_parser(parser.add_subparsers())
     arguments = parser.parse_args(["report", *words])
-    return arguments.func(arguments)
+    return int(arguments.func(arguments))
 
 
-def test_the_command_writes_the_page_of_the_latest_run(tmp_path: Path, monkeypatch, capsys):
+def test_the_command_writes_the_page_of_the_latest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
     site = tmp_path / "sites" / "lab"
-    log = EventLog(run_file(site, "r1"))
+    log = EventLog(site / "runs/r1" / FILE)
     log.write(begin())
     log.write(step("nova", state="failed", error="it said tardy-secret-77"))
     # A secret that became known after the event was written is kept from the page all the same.

@@ -7,6 +7,7 @@ import json
 import re
 import stat
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_attached(request):
 
 
 @pytest.fixture
-def make(pytester: pytest.Pytester):
+def make(pytester: pytest.Pytester) -> Callable[..., Path]:
     def make(tests: str, *secrets: str) -> Path:
         folder = pytester.path / "run"
         pytester.makeconftest(CONFTEST.format(secrets=secrets or ("none-of-these",), folder=str(folder)))
@@ -158,7 +159,9 @@ def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
     ],
     ids=["colours", "logs", "worker"],
 )
-def test_no_secret_in_any_file_or_on_the_terminal(pytester, make, secret, words):
+def test_no_secret_in_any_file_or_on_the_terminal(
+    pytester: pytest.Pytester, make: Callable[..., Path], secret: str, words: tuple[str, ...]
+) -> None:
     folder = make(LEAKS.format(secret=secret), secret, PLAIN)
     result = run(pytester, *words)
     result.assert_outcomes(failed=7, errors=2, skipped=1, xfailed=1, passed=5)
@@ -187,7 +190,7 @@ def test_no_secret_in_any_file_or_on_the_terminal(pytester, make, secret, words)
         assert secret not in "".join([element.text or "", *element.attrib.values()])
 
 
-def test_outcomes_times_and_reasons_are_recorded(pytester, make):
+def test_outcomes_times_and_reasons_are_recorded(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make(LEAKS.format(secret=PLAIN), PLAIN)
     run(pytester)
     events = read(folder / "events.jsonl")
@@ -214,17 +217,19 @@ def test_outcomes_times_and_reasons_are_recorded(pytester, make):
     assert set(found) == {("nova.log", "tail of ******"), ("of ******", "attached ******")}
 
 
-def test_junit_says_what_the_steps_did(pytester, make):
+def test_junit_says_what_the_steps_did(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     make("def test_a(): pass")
     run(pytester).assert_outcomes(passed=1)
     suite = ElementTree.parse("out.xml").getroot()[0]
-    found = {each.get("name"): each.get("value") for each in suite.find("properties")}
+    found = {each.get("name"): each.get("value") for each in suite.iterfind("properties/property")}
     wanted = {"run": "r1", "site": "lab", "mode": "deploy", "changes": "1"}
     wanted |= {"steps.done": "1", "steps.failed": "0", "steps.blocked": "0"}
     assert found == {f"stackspec.{name}": value for name, value in wanted.items()}
 
 
-def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(pytester, make):
+def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(
+    pytester: pytest.Pytester, make: Callable[..., Path]
+) -> None:
     make(
         """
         def test_page(request):
@@ -240,7 +245,8 @@ def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(pytes
     assert not Path("assets").exists()
     assert '<title id="head-title">stackspec deploy lab r1</title>' in page
     assert page.index("<b>FAILED:</b>") < page.index("<h2>Steps") < page.index("2 tests took")
-    blob = json.loads(html.unescape(re.search('data-jsonblob="([^"]*)"', page)[1]))
+    (data,) = re.findall('data-jsonblob="([^"]*)"', page)
+    blob = json.loads(html.unescape(data))
     bad, good = (
         blob["tests"][f"test_html_is_one_file_with_our_sections_and_what_failed_tests_attached.py::{name}"]
         for name in ("test_page", "test_good")
@@ -253,7 +259,7 @@ def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(pytes
     assert len(page) < 400_000
 
 
-def test_without_html_and_junit_the_record_is_kept(pytester, make):
+def test_without_html_and_junit_the_record_is_kept(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("def test_a(): assert 0")
     result = pytester.runpytest_subprocess("-p", "no:stackspec", "-p", "no:html", "-p", "no:metadata")
     result.assert_outcomes(failed=1)
@@ -262,7 +268,7 @@ def test_without_html_and_junit_the_record_is_kept(pytester, make):
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])
-def test_a_look_leaves_no_trace(pytester, make, option):
+def test_a_look_leaves_no_trace(pytester: pytest.Pytester, make: Callable[..., Path], option: str) -> None:
     folder = make("def test_a(): pass")
     pytester.runpytest_subprocess("-p", "no:stackspec", option)
     assert not (folder / "report.html").exists()
@@ -270,7 +276,9 @@ def test_a_look_leaves_no_trace(pytester, make, option):
     assert [event["event"] for event in events] == ["step"]
 
 
-def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(pytester, make):
+def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(
+    pytester: pytest.Pytester, make: Callable[..., Path]
+) -> None:
     folder = make(f"raise RuntimeError('it is {PLAIN}')", PLAIN)
     result = run(pytester)
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -282,7 +290,9 @@ def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(pytester, m
 
 
 @pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
-def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(pytester, make, words):
+def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(
+    pytester: pytest.Pytester, make: Callable[..., Path], words: tuple[str, ...]
+) -> None:
     """By a test or by what it uses, before, within and after it; whether it fails or not."""
     folder = make(
         """
@@ -307,7 +317,7 @@ def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(pyt
     for each in read(folder / "events.jsonl"):
         if each["event"] == "evidence":
             test = found.setdefault(each["nodeid"].split("::")[1], [])
-            test.append((each["title"], each["node"], each.get("text", each.get("base64"))))
+            test.append((each["title"], each["node"], each.get("text") or each["base64"]))
     before, after = ("before", "", "made"), ("after", "compute01", "gone")
     assert found == {
         "test_good": [before, ("within", "", "x" * 99_997 + "end"), after],
@@ -318,7 +328,9 @@ def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(pyt
 
 
 @pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
-def test_what_tests_measure_is_in_the_record_and_on_the_page(pytester, make, words):
+def test_what_tests_measure_is_in_the_record_and_on_the_page(
+    pytester: pytest.Pytester, make: Callable[..., Path], words: tuple[str, ...]
+) -> None:
     """A sample is written when it is taken, also by a worker; what fails is none."""
     folder = make(
         """
@@ -347,7 +359,7 @@ def test_what_tests_measure_is_in_the_record_and_on_the_page(pytester, make, wor
         assert page.index("<h2>Numbers") < page.index("<h2>Steps")
 
 
-def test_a_killed_run_leaves_what_it_did(pytester, make):
+def test_a_killed_run_leaves_what_it_did(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("import os\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), 9)")
     run(pytester)
     events = read(folder / "events.jsonl")
@@ -355,7 +367,7 @@ def test_a_killed_run_leaves_what_it_did(pytester, make):
     assert events[-1]["nodeid"].endswith("::test_b")
 
 
-def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester, make):
+def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("def test_a(): assert 0")
     conftest = Path("conftest.py")
     conftest.write_text(
@@ -366,7 +378,7 @@ def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester, make):
     assert found["text"] == "cannot be read: OSError: node is gone"
 
 
-def test_what_a_service_logged_is_in_the_first_line(pytester, make):
+def test_what_a_service_logged_is_in_the_first_line(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("def test_a(): assert 0, 'the API answers 500'")
     logged = "2026-01-01 1 ERROR heat [req-0a1b2c3d-1111-2222-3333-444455556666] no table heat.event"
     tail = {"title": "log", "node": "one", "text": logged}
@@ -378,7 +390,7 @@ def test_what_a_service_logged_is_in_the_first_line(pytester, make):
     assert "one logs: no table heat.event" in Path("junit.xml").read_text()
 
 
-def test_of_a_repeated_test_the_last_attempt_counts(pytester, make):
+def test_of_a_repeated_test_the_last_attempt_counts(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     pytest.importorskip("pytest_rerunfailures")
     folder = make("tries = []\ndef test_a():\n    tries.append(1)\n    assert len(tries) > 1")
     run(pytester, "--reruns=1").assert_outcomes(passed=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from stackspec.openstack import Id
 from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Service
 from stackspec.resources.actions import Apt, MakeDirectory, Write
 from stackspec.resources.base import file, package, unit
+from stackspec.site import Site
 
-from .bare import RUNNING, change_of, differences, look, made, text_file
+from .bare import RUNNING, ChangeOf, actions, change_of, differences, look, made, text_file
 
 
 class TestFile:
@@ -20,7 +22,7 @@ class TestFile:
 
     resource = File("/etc/a", "one\ntwo\n", mode=0o600)
 
-    def test_absent(self, change):
+    def test_absent(self, change: ChangeOf) -> None:
         """It is written whole, with mode and owner, and services that read it will start again."""
         found = change(self.resource)
         assert found.actions[0].content == "one\ntwo\n"
@@ -28,7 +30,7 @@ class TestFile:
         assert found.touches == ("/etc/a",)
         assert change(self.resource, made({}, found)) is None
 
-    def test_other_content(self, change):
+    def test_other_content(self, change: ChangeOf) -> None:
         """The diff shows both."""
         known = {file("/etc/a"): text_file("one\n2\n", mode=0o600)}
         found = change(self.resource, known)
@@ -43,7 +45,7 @@ class TestFile:
             ({"group": "nova"}, "group: wanted root, found nova"),
         ],
     )
-    def test_other_attribute(self, change, attribute, message):
+    def test_other_attribute(self, change: ChangeOf, attribute: dict[str, Any], message: str) -> None:
         """Only that differs."""
         known = {file("/etc/a"): text_file(self.resource.content, **{"mode": 0o600, **attribute})}
         found = change(self.resource, known)
@@ -51,22 +53,22 @@ class TestFile:
         assert found.diff == ""
         assert change(self.resource, made(known, found)) is None
 
-    def test_path_of_the_release(self, site):
+    def test_path_of_the_release(self, site: Site) -> None:
         """The guide's path is another one in some release."""
         site = replace(site, release=site.release.model_copy(update={"paths": {"/etc/a": "/etc/b"}}))
-        assert change_of(self.resource, site).actions[0].path == "/etc/b"
+        assert actions(change_of(self.resource, site))[0].path == "/etc/b"
 
 
 class TestDirectory:
     """A directory with mode and owner."""
 
-    def test_absent_then_there(self, change):
+    def test_absent_then_there(self, change: ChangeOf) -> None:
         """Made, and found."""
         found = change(Directory("/srv/a", 0o750, "nova", "nova"))
         assert found.actions == (MakeDirectory("/srv/a", 0o750, "nova", "nova"),)
         assert change(Directory("/srv/a", 0o750, "nova", "nova"), made({}, found)) is None
 
-    def test_mode(self, change):
+    def test_mode(self, change: ChangeOf) -> None:
         """A directory that others can read."""
         known = {file("/srv/a"): text_file("", kind="directory", mode=0o755)}
         assert differences(change(Directory("/srv/a", 0o700), known)) == ["mode: wanted 0700, found 0755"]
@@ -75,7 +77,7 @@ class TestDirectory:
 class TestLines:
     """Lines that must be in a file."""
 
-    def test_replaced_where_the_old_one_was(self, change):
+    def test_replaced_where_the_old_one_was(self, change: ChangeOf) -> None:
         """Comments around it stay."""
         known = {file("/etc/m"): text_file("# a\n-l 127.0.0.1\n# b\n")}
         resource = Lines("/etc/m", ("-l 10.0.0.10",), replaces=r"^-l\s")
@@ -87,17 +89,17 @@ class TestLines:
         ]
         assert change(resource, made(known, found)) is None
 
-    def test_appended(self, change):
+    def test_appended(self, change: ChangeOf) -> None:
         """Where nothing is replaced."""
         known = {file("/etc/m"): text_file("# a\n")}
         assert change(Lines("/etc/m", ("x", "y")), known).actions[0].content == "# a\nx\ny\n"
 
-    def test_mode_of_the_file_stays(self, change):
+    def test_mode_of_the_file_stays(self, change: ChangeOf) -> None:
         """The package's file keeps its mode and owner."""
         known = {file("/etc/m"): text_file("", mode=0o640, group="nova")}
         assert change(Lines("/etc/m", ("x",)), known).actions == (Write("/etc/m", "x\n"),)
 
-    def test_any_file(self, change):
+    def test_any_file(self, change: ChangeOf) -> None:
         """All lines are there, no other that is replaced, everything else in its order; and once is enough."""
         for seed in range(500):
             chance = random.Random(seed)
@@ -123,7 +125,7 @@ class TestIniFile:
 
     text = "[DEFAULT]\nlog_dir = /var/log\n\n[auth]\nregion = regionOne\n"
 
-    def test_options(self, change):
+    def test_options(self, change: ChangeOf) -> None:
         """Each difference names the option; the rest of the file stays; the mode stays, too."""
         known = {file("/etc/c"): text_file(self.text, mode=0o640)}
         resource = IniFile("/etc/c", {"DEFAULT": {"log_dir": None, "n": 3}, "auth": {"url": "http://c"}}, own=("auth",))
@@ -137,17 +139,17 @@ class TestIniFile:
         assert found.actions[0].mode is None
         assert change(resource, made(known, found)) is None
 
-    def test_true_is_written_as_oslo_has_it(self, change):
+    def test_true_is_written_as_oslo_has_it(self, change: ChangeOf) -> None:
         """Python's True is not what a file says."""
         assert change(IniFile("/etc/c", {"a": {"x": True}})).actions[0].content == "[a]\nx = true\n"
 
-    def test_new_file(self, change):
+    def test_new_file(self, change: ChangeOf) -> None:
         """Not for everybody: it may hold passwords."""
         found = change(IniFile("/etc/c", {"a": {"x": 1}}))
         assert found.actions[0].mode == 0o640
         assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
 
-    def test_reference(self, change):
+    def test_reference(self, change: ChangeOf) -> None:
         """What the cloud does not have yet is said so, and nothing wrong is written for it."""
         found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
         assert "[a] id: wanted (known after apply), found not set" in differences(found)
@@ -157,7 +159,7 @@ class TestIniFile:
 class TestPackages:
     """Packages of the release."""
 
-    def test_missing_ones(self, change):
+    def test_missing_ones(self, change: ChangeOf) -> None:
         """Under the release's names, and only those that are not there."""
         resource = Packages("glance", "neutron-server")
         known = {package("neutron-api"): "1.0"}
@@ -165,7 +167,7 @@ class TestPackages:
         assert found.actions == (Apt(("glance-api", "neutron-rpc-server")),)
         assert change(resource, made(known, found)) is None
 
-    def test_what_follows_is_read_again(self):
+    def test_what_follows_is_read_again(self) -> None:
         """Files that a package brings are not there before."""
         assert Packages.read_again
 
@@ -173,26 +175,26 @@ class TestPackages:
 class TestCommand:
     """A command that runs until its effect is there."""
 
-    def test_creates(self, change):
+    def test_creates(self, change: ChangeOf) -> None:
         """Due while the file is not there."""
         resource = Command(("make", "keys"), creates="/etc/keys/0", user="keystone")
         found = change(resource)
         assert (found.actions[0].argv, found.actions[0].user) == (("make", "keys"), "keystone")
         assert change(resource, {file("/etc/keys/0"): text_file("")}) is None
 
-    def test_unless(self, change, site):
+    def test_unless(self, change: ChangeOf, site: Site) -> None:
         """Due while the look does not end with 0."""
         resource = Command(("hostname", "a"), unless=("test", "a"), unless_stdin="x")
         (query,) = resource.queries(site, site.controller)
         assert change(resource, {query: {"status": 1, "out": "", "err": ""}}) is not None
         assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
 
-    def test_without_an_effect(self):
+    def test_without_an_effect(self) -> None:
         """It would run at every deployment."""
         with pytest.raises(ValueError, match="creates= or unless="):
             Command(("date",))
 
-    def test_secrets_are_not_shown(self, change):
+    def test_secrets_are_not_shown(self, change: ChangeOf) -> None:
         """Neither input nor environment is in what is printed of it."""
         resource = Command(("a",), creates="/b", stdin="hidden", env={"PASSWORD": "hidden"})
         found = change(resource)
@@ -200,7 +202,7 @@ class TestCommand:
         assert (found.actions[0].stdin, found.actions[0].env) == ("hidden", {"PASSWORD": "hidden"})
 
     @pytest.mark.parametrize(("restarts", "expected"), [(True, 1), (False, 0)])
-    def test_restarts(self, site, restarts, expected):
+    def test_restarts(self, site: Site, restarts: bool, expected: int) -> None:
         """Services of the step start again after it, when it says so."""
         resource = Command(("a",), creates="/b", restarts=restarts)
         _, service = look(site, [resource, Service("etcd")], {unit("etcd"): RUNNING})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = {"stackspec": "stackspec", "deploy_steps": "stackspec.steps", "fixtures": "stackspec.fixtures"}
+FOLDERS = {"stackspec": "stackspec", "deploy_steps": "stackspec.steps"}
 """Folders of the clone and the packages that they are."""
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient")
 PYTEST = ("pytest", "_pytest", "xdist", "testinfra")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from stackspec.resources import Answers, Await, IniFile, Service
 from stackspec.resources.actions import AwaitActive, AwaitCommand, Systemctl
 from stackspec.resources.base import file, http, unit
 from stackspec.resources.service import Unwanted
+from stackspec.site import Site
 
-from .bare import NO_UNIT, RUNNING, differences, look, made, text_file
+from .bare import NO_UNIT, RUNNING, ChangeOf, differences, look, made, text_file
 
 
 class TestService:
@@ -18,11 +21,11 @@ class TestService:
     conf = IniFile("/etc/c", {"a": {"x": 1}})
     right = text_file("[a]\nx = 1\n", mtime=50.0)
 
-    def test_right(self, change):
+    def test_right(self, change: ChangeOf) -> None:
         """Running, enabled, started."""
         assert change(Service("etcd"), {unit("etcd"): RUNNING}) is None
 
-    def test_not_there(self, change):
+    def test_not_there(self, change: ChangeOf) -> None:
         """Enabled and started, under the release's names."""
         found = change(Service("neutron-server"))
         both = ("neutron-api", "neutron-rpc-server")
@@ -41,14 +44,14 @@ class TestService:
             pytest.param({"enabled": "static"}, [], id="needs no enabling"),
         ],
     )
-    def test_state(self, change, state, verbs):
+    def test_state(self, change: ChangeOf, state: dict[str, Any], verbs: list[str]) -> None:
         """Only what is wrong is repaired: a unit that runs is not restarted to be enabled."""
         known = {unit("etcd"): {**RUNNING, **state}}
         found = change(Service("etcd"), known)
         assert [a.verb for a in (found.actions if found else ()) if isinstance(a, Systemctl)] == verbs
         assert found is None or change(Service("etcd"), made(known, found)) is None
 
-    def test_file_that_changes_restarts(self, site):
+    def test_file_that_changes_restarts(self, site: Site) -> None:
         """The file is about to be written."""
         known = {file("/etc/c"): text_file("", mtime=50.0), unit("etcd"): RUNNING}
         _, service = look(site, [self.conf, Service("etcd")], known)
@@ -56,7 +59,7 @@ class TestService:
             "etcd: wanted started after /etc/c was written, found started before"
         ]
 
-    def test_file_that_was_written_after_the_start_restarts(self, site):
+    def test_file_that_was_written_after_the_start_restarts(self, site: Site) -> None:
         """A run was killed between the file and the restart; the next one sees it."""
         known = {file("/etc/c"): {**self.right, "mtime": 150.0}, unit("etcd"): RUNNING}
         conf, service = look(site, [self.conf, Service("etcd")], known)
@@ -65,18 +68,18 @@ class TestService:
         after = made(known, service.changes[0])
         assert [each.changes for each in look(site, [self.conf, Service("etcd")], after)] == [[], []]
 
-    def test_file_of_before_the_start_does_not_restart(self, site):
+    def test_file_of_before_the_start_does_not_restart(self, site: Site) -> None:
         """Nothing to do."""
         known = {file("/etc/c"): self.right, unit("etcd"): RUNNING}
         assert [each.changes for each in look(site, [self.conf, Service("etcd")], known)] == [[], []]
 
-    def test_file_below_the_service_does_not_restart(self, site):
+    def test_file_below_the_service_does_not_restart(self, site: Site) -> None:
         """A service reads what the step wrote before it."""
         known = {file("/etc/c"): text_file(""), unit("etcd"): RUNNING}
         service, conf = look(site, [Service("etcd"), self.conf], known)
         assert (service.changes, len(conf.changes)) == ([], 1)
 
-    def test_reads(self, site):
+    def test_reads(self, site: Site) -> None:
         """Only what it says that it reads: a switch must not be restarted for its agent's file."""
         known = {
             file("/etc/c"): text_file("", mtime=150.0),
@@ -102,7 +105,7 @@ class TestUnwanted:
             pytest.param({**RUNNING, "active": "inactive", "enabled": "masked"}, False, id="masked"),
         ],
     )
-    def test_state(self, change, state, due):
+    def test_state(self, change: ChangeOf, state: dict[str, Any], due: bool) -> None:
         """Stopped and masked where it runs or would run."""
         known = {unit("haproxy"): state}
         found = change(Unwanted(("haproxy",)), known)
@@ -115,7 +118,7 @@ class TestUnwanted:
 class TestAwait:
     """A state that comes by itself."""
 
-    def test_waits(self, change, site):
+    def test_waits(self, change: ChangeOf, site: Site) -> None:
         """Until the look ends with 0; the journal shown is that of the release's units."""
         resource = Await(("test", "x"), what="all there", service="nova-api", timeout=5.0)
         found = change(resource)
@@ -133,18 +136,18 @@ class TestAnswers:
     url = "http://controller:9292/"
 
     @pytest.mark.parametrize(("found", "due"), [(200, False), (300, False), (503, True), ("connection refused", True)])
-    def test_status(self, change, found, due):
+    def test_status(self, change: ChangeOf, found: int | str, due: bool) -> None:
         """One of those that count."""
         known = {http(self.url): found}
         assert (change(Answers(self.url, (200, 300)), known) is not None) == due
 
-    def test_message(self, change):
+    def test_message(self, change: ChangeOf) -> None:
         """Wanted and found."""
         assert differences(change(Answers(self.url, (200, 300)), {http(self.url): 503})) == [
             f"{self.url}: wanted HTTP 200 or 300, found HTTP 503"
         ]
 
-    def test_asked_again_after_a_restart(self, site):
+    def test_asked_again_after_a_restart(self, site: Site) -> None:
         """An answer from before the change says nothing about after it."""
         known = {http(self.url): 200, unit("etcd"): RUNNING}
         resources = [IniFile("/etc/c", {"a": {"x": 1}}), Service("etcd"), Answers(self.url)]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,8 @@ class Machine:
             for action in change.actions:
                 assert isinstance(action, NodeAction)
                 arguments = action.message()
-                node_agent.OPERATIONS[arguments.pop("op")](**arguments)
+                operations: dict[str, Any] = node_agent.OPERATIONS
+                operations[arguments.pop("op")](**arguments)
         return [line for line in (self.folder / "log").read_text().splitlines() if not line.startswith("show")]
 
 
@@ -232,7 +234,7 @@ def test_no_content_is_kept(machine: Machine) -> None:
 def test_a_reload_by_somebody_else_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """While systemd reads its files again a unit may look as if its own had changed; one that stays so is told."""
     looks = iter([True, True, False])
-    monkeypatch.setattr(node_agent.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(
         node_agent, "read_units", lambda names: {"a": {"active": "active", "outdated": next(looks, True)}}
     )

@@ -17,7 +17,7 @@ def step(state: str, node: str = "controller") -> dict[str, Any]:
     return {"event": "step", "step": "keystone", "node": node, "state": state}
 
 
-def test_tests_and_tasks_that_run_and_are_left():
+def test_tests_and_tasks_that_run_and_are_left() -> None:
     now = [0.0]
     status = Status(lambda line: None, lambda: now[0])
     assert status.line() == ""
@@ -37,7 +37,7 @@ def test_tests_and_tasks_that_run_and_are_left():
     assert status.line() == "1 of 3 tests done, 1 failed"
 
 
-def test_many_are_counted():
+def test_many_are_counted() -> None:
     status = Status(lambda line: None, lambda: 0.0)
     for node in range(6):
         status.hear(step("running", f"n{node}"))
@@ -46,7 +46,7 @@ def test_many_are_counted():
 
 
 @pytest.mark.parametrize("words", [(), ("-n", "2")])
-def test_a_run_tells_it_again_and_again(runs: Runs, words: tuple[str, ...]):
+def test_a_run_tells_it_again_and_again(runs: Runs, words: tuple[str, ...]) -> None:
     runs.steps("from stackspec import status\nstatus.TOLD_EVERY = 0.1\n")
     runs.tests("import time\ndef test_long(): time.sleep(1)\ndef test_other(): pass\n")
     out = runs.pytest(*words, spawn=True).stdout.str()

@@ -15,9 +15,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,12 +41,12 @@ from stackspec.resources.base import Query, file, package, run, unit
 from stackspec.resources.base import http as answer_of
 from stackspec.transport import Connection, Connections, ssh_arguments
 
-USER = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+USER: dict[str, Any] = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
 
 def make_node(name: str = "here") -> Node:
-    provider = ProviderAttachment(address="192.0.2.1", interface="eth0")
+    provider = ProviderAttachment(address=IPv4Address("192.0.2.1"), interface="eth0")
     return Node(name=name, roles=("controller",), management=provider, provider=provider)
 
 
@@ -56,7 +58,7 @@ def connection() -> Iterator[Connection]:
     made.close()
 
 
-def ask(connection: Connection, query: Query) -> object:
+def ask(connection: Connection, query: Query) -> Any:
     return connection.facts([query])[query]
 
 
@@ -323,7 +325,10 @@ def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
     try:
         with ThreadPoolExecutor(2) as pool:
             large = Write("/nowhere/large", "x" * 8_000_000)
-            began = [pool.submit(connection.apply, [large]), pool.submit(connection.facts, [run("true")])]
+            began: list[Future[Any]] = [
+                pool.submit(connection.apply, [large]),
+                pool.submit(connection.facts, [run("true")]),
+            ]
             for each in began:
                 with pytest.raises(NodeError, match=r"no sign of life|was lost"):
                     each.result(timeout=20)

@@ -5,34 +5,37 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import uv
 
 from stackspec import wheels as wheels_module
 from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import ActionError
 from stackspec.evidence import write_versions
 from stackspec.inventory import load_inventory
+from stackspec.openstack import DbSync
 from stackspec.release import Wheels, load_release
-from stackspec.resources import Packages, Service
-from stackspec.resources.base import Context, file, package, run
+from stackspec.resources import Packages, Resource, Service
+from stackspec.resources.base import Context, Query, file, package, run
 from stackspec.resources.environment import _PYTHON, Defaults, Environment, SystemUser, from_wheels
 from stackspec.resources.files import File
 from stackspec.resources.ini import IniFile
 from stackspec.resources.packages import Packages as PackagesResource
 from stackspec.site import Site
-from stackspec.step import STEPS
+from stackspec.step import STEPS, load_steps
 from stackspec.task import Task
 
 from . import conformity
-from .bare import context
+from .bare import NamedSecrets, context
 from .guide_order import order_problems
-from .guide_plan import ROOT, NamedSecrets, load_steps
+from .guide_plan import ROOT
 
 RELEASE = load_release("caracal-bookworm")
 FACTS = conformity.load_facts()
-WHEELS = RELEASE.wheels
-assert WHEELS is not None
+assert RELEASE.wheels is not None
+WHEELS: Wheels = RELEASE.wheels
 
 
 @pytest.fixture(scope="module")
@@ -41,29 +44,24 @@ def site() -> Site:
     return Site(load_inventory(ROOT / "inventories/caracal", CloudInventory), RELEASE, NamedSecrets())
 
 
-def declared(site: Site, step: str) -> list:
+def declared(site: Site, step: str) -> list[Resource]:
     return STEPS[step].resources(site, STEPS[step].nodes(site)[0])
 
 
-def without_environment(facts: dict, found: Context) -> Context:
-    found.facts = facts
-    return found
-
-
 class TestTable:
-    def test_each_package_has_a_version_and_a_known_owner(self):
+    def test_each_package_has_a_version_and_a_known_owner(self) -> None:
         for name, part in WHEELS.packages.items():
             assert re.fullmatch(r"[0-9.]+", WHEELS.version(name)), name
             assert not part.owner or part.owner in WHEELS.owners, name
             assert bool(part.owner) == bool(part.units), name
 
-    def test_each_unit_is_one_command(self):
+    def test_each_unit_is_one_command(self) -> None:
         for part in WHEELS.packages.values():
             for name, unit in part.units.items():
                 assert bool(unit.run) != bool(unit.wsgi), name
                 assert bool(unit.wsgi) == bool(unit.port), name
 
-    def test_every_service_of_openstack_has_a_unit_from_the_table(self, site):
+    def test_every_service_of_openstack_has_a_unit_from_the_table(self, site: Site) -> None:
         """Else Debian 12's own packages, of another release of OpenStack, would be mixed in."""
         units = {name for part in WHEELS.packages.values() for name in part.units}
         of_the_distribution = {"mariadb", "chrony", "memcached", "rabbitmq-server", "epmd.socket", "etcd", "tgt"}
@@ -80,7 +78,7 @@ class TestTable:
                             "wheels.packages, or the step to without"
                         )
 
-    def test_other_releases_are_as_they_were(self):
+    def test_other_releases_are_as_they_were(self) -> None:
         load_steps()
         for name in ("epoxy-trixie", "caracal-jammy"):
             release = load_release(name)
@@ -92,7 +90,7 @@ class TestTable:
 
 
 class TestStep:
-    def test_packages_of_the_guide_bring_environment_user_files_and_unit(self, site):
+    def test_packages_of_the_guide_bring_environment_user_files_and_unit(self, site: Site) -> None:
         found = declared(site, "glance")
         kinds = [type(each).__name__ for each in found]
         first = kinds.index("Packages")
@@ -110,54 +108,55 @@ class TestStep:
         assert "NoNewPrivileges=true\n" in unit.content
         assert "ProtectSystem=full\n" in unit.content
 
-    def test_who_becomes_root_is_not_shut_in(self, site):
-        unit = next(
-            each for each in declared(site, "nova_compute") if getattr(each, "path", "").endswith("compute.service")
-        )
+    def test_who_becomes_root_is_not_shut_in(self, site: Site) -> None:
+        files = [each for each in declared(site, "nova_compute") if isinstance(each, File)]
+        unit = next(each for each in files if each.path.endswith("compute.service"))
         assert "NoNewPrivileges" not in unit.content
         assert "KillMode=process\n" in unit.content
         assert "KillMode=mixed" not in unit.content
 
-    def test_environment_is_the_same_for_all_steps(self, site):
+    def test_environment_is_the_same_for_all_steps(self, site: Site) -> None:
         found = {each for name in ("glance", "nova", "neutron") for each in declared(site, name) if each.with_packages}
         assert len(found) == 1
 
-    def test_options_of_the_inventory_go_into_the_settings_of_uwsgi(self, site):
-        files = [each for each in declared(site, "keystone") if getattr(each, "path", "").endswith("-uwsgi.ini")]
+    def test_options_of_the_inventory_go_into_the_settings_of_uwsgi(self, site: Site) -> None:
+        ini = [each for each in declared(site, "keystone") if isinstance(each, IniFile)]
+        files = [each for each in ini if each.path.endswith("-uwsgi.ini")]
         assert len(files) == 1
         assert files[0].options["uwsgi"]["threads"] == 1
         assert files[0].options["uwsgi"]["add-header"] == "Connection: close"
-        assert files[0].options["uwsgi"]["wsgi-file"].endswith("/bin/keystone-wsgi-public")
+        assert str(files[0].options["uwsgi"]["wsgi-file"]).endswith("/bin/keystone-wsgi-public")
 
-    def test_files_with_secrets_are_made_before_they_are_written(self, site):
+    def test_files_with_secrets_are_made_before_they_are_written(self, site: Site) -> None:
         """An options file that is not there would be made for root alone, or for everybody."""
         for name in ("keystone", "glance", "placement", "nova", "nova_compute", "neutron", "neutron_compute"):
             ready: set[str] = set()
             for each in declared(site, name):
                 if isinstance(each, Defaults):
                     ready |= set(each.settings)
-                secret = isinstance(each, IniFile) and each.path.startswith("/etc/") and "uwsgi" not in each.path
-                if secret and each.path.split("/")[2] in WHEELS.owners:
+                if not isinstance(each, IniFile) or not each.path.startswith("/etc/") or "uwsgi" in each.path:
+                    continue
+                if each.path.split("/")[2] in WHEELS.owners:
                     assert each.path in ready, f"{name}: {each.path}"
 
-    def test_packages_of_the_distribution_are_what_the_code_needs(self, site):
+    def test_packages_of_the_distribution_are_what_the_code_needs(self, site: Site) -> None:
         wanted = PackagesResource("nova-compute").real_names(site)
         assert "python3-libvirt" in wanted
         assert "sudo" in wanted
         assert "nova-compute" not in wanted
 
-    def test_steps_that_the_release_has_not_got_are_no_part_of_the_site(self, site):
+    def test_steps_that_the_release_has_not_got_are_no_part_of_the_site(self, site: Site) -> None:
         assert STEPS["swift"].nodes(site) == []
         assert "PyECLib" in STEPS["swift"].lacks(site)
 
 
 class TestEnvironment:
-    def test_other_applications_another_folder(self):
+    def test_other_applications_another_folder(self) -> None:
         more = WHEELS.model_copy(update={"beside": (*WHEELS.beside, "one-more")})
         assert wheels_module.folder_of(more) != wheels_module.folder_of(WHEELS)
         assert wheels_module.folder_of(WHEELS) == wheels_module.folder_of(WHEELS.model_copy())
 
-    def facts(self, resource: Environment, site: Site, **given) -> dict:
+    def facts(self, resource: Environment, site: Site, **given: Any) -> dict[Query, Any]:
         node = site.controller
         stamp = {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
         facts = {query: {"status": 0, "out": "", "err": ""} for query in resource.queries(site, node)}
@@ -171,37 +170,37 @@ class TestEnvironment:
     def resource(self) -> Environment:
         return Environment(wheels_module.folder_of(WHEELS))
 
-    def look(self, resource: Environment, site: Site, **given) -> Context:
+    def look(self, resource: Environment, site: Site, **given: Any) -> Context:
         found = context(site, site.controller)
         found.facts = self.facts(resource, site, **given)
         return found
 
-    def test_bare_node(self, resource, site):
+    def test_bare_node(self, resource: Environment, site: Site) -> None:
         found = self.look(resource, site)
         assert resource.obstacles(found) == []
         (change,) = resource.changes(found)
         assert change.touches == (resource.stamp,)
 
-    def test_nothing_to_do(self, resource, site):
+    def test_nothing_to_do(self, resource: Environment, site: Site) -> None:
         stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
         assert resource.changes(self.look(resource, site, stamp=stamp)) == []
 
-    def test_killed_before_the_stamp(self, resource, site):
+    def test_killed_before_the_stamp(self, resource: Environment, site: Site) -> None:
         stamp = {"exists": True, "content": "", "mtime": 0.0, "ctime": 0.0}
         assert len(resource.changes(self.look(resource, site, stamp=stamp))) == 1
 
-    def test_command_that_somebody_took_away(self, resource, site):
+    def test_command_that_somebody_took_away(self, resource: Environment, site: Site) -> None:
         stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
         found = self.look(resource, site, stamp=stamp, astray={"status": 0, "out": "nova-manage\n", "err": ""})
         (change,) = resource.changes(found)
         assert "/usr/bin/nova-manage" in str(change.differences[0])
 
-    def test_node_with_another_python(self, resource, site):
+    def test_node_with_another_python(self, resource: Environment, site: Site) -> None:
         (text,) = resource.obstacles(self.look(resource, site, python="3.13\n"))
         assert "python3 is 3.13" in text
         assert "3.11" in text
 
-    def test_full_disk(self, resource, site):
+    def test_full_disk(self, resource: Environment, site: Site) -> None:
         (text,) = resource.obstacles(self.look(resource, site, room="Avail\n  300\n"))
         assert text.startswith("/opt: 300 MiB are free")
 
@@ -216,12 +215,12 @@ class TestArchive:
             ),
         ],
     )
-    def test_scripts_run_with_the_node_s_python(self, before):
+    def test_scripts_run_with_the_node_s_python(self, before: bytes) -> None:
         assert (
             wheels_module._SCRIPT.sub(b"#!/opt/x/bin/python\n", before, count=1) == b"#!/opt/x/bin/python\nimport sys\n"
         )
 
-    def test_script_of_a_shell_stays(self):
+    def test_script_of_a_shell_stays(self) -> None:
         assert wheels_module._SCRIPT.sub(b"x", b"#!/bin/sh\necho hi\n", count=1) == b"#!/bin/sh\necho hi\n"
 
     def wheel(self, library: Path, name: str, tag: str, commands: tuple[str, ...] = ()) -> None:
@@ -233,7 +232,7 @@ class TestArchive:
         for each in commands:
             (library / "bin" / each).touch()
 
-    def test_what_had_to_be_compiled_is_refused(self, tmp_path):
+    def test_what_had_to_be_compiled_is_refused(self, tmp_path: Path) -> None:
         self.wheel(tmp_path, "pure", "py3-none-any")
         self.wheel(tmp_path, "many", "cp311-cp311-manylinux_2_17_x86_64")
         wheels_module._refuse_compiled(tmp_path)
@@ -241,20 +240,20 @@ class TestArchive:
         with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index as source only"):
             wheels_module._refuse_compiled(tmp_path)
 
-    def test_commands_of_the_projects_and_named_ones_are_linked(self, tmp_path):
+    def test_commands_of_the_projects_and_named_ones_are_linked(self, tmp_path: Path) -> None:
         self.wheel(tmp_path, "openstack_heat", "py3-none-any", ("heat-manage",))
         self.wheel(tmp_path, "oslo.privsep", "py3-none-any", ("privsep-helper",))
         self.wheel(tmp_path, "flask", "py3-none-any", ("flask",))
-        described = {"path": "/opt/x", "python": "3.11", "platform": "x", "constraints": "x"}
+        described: dict[str, Any] = {"path": "/opt/x", "python": "3.11", "platform": "x", "constraints": "x"}
         made = Wheels(**described, projects=("openstack-heat==1.0",), commands=("privsep-helper", "not-there"))
         assert wheels_module._commands(made, tmp_path) == ["heat-manage", "privsep-helper"]
 
-    def test_requirements_that_do_not_resolve(self, tmp_path, monkeypatch):
+    def test_requirements_that_do_not_resolve(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
         false = tmp_path / "uv"
         false.write_text("#!/bin/sh\necho 'No solution found: nova==29 and nova==30' >&2\nexit 1\n")
         false.chmod(0o755)
-        monkeypatch.setattr(wheels_module.uv, "find_uv_bin", lambda: str(false))
+        monkeypatch.setattr(uv, "find_uv_bin", lambda: str(false))
         with pytest.raises(ActionError, match="No solution found") as caught:
             wheels_module.archive(WHEELS)
         assert WHEELS.constraints in str(caught.value)
@@ -268,16 +267,16 @@ class TestUser:
         found.facts = {SystemUser("nova", ("kvm",))._look(): {"status": 0, "out": out, "err": ""}}
         return found
 
-    def test_there(self, site):
+    def test_there(self, site: Site) -> None:
         assert SystemUser("nova", ("kvm",)).changes(self.look(site, "")) == []
 
-    def test_missing(self, site):
+    def test_missing(self, site: Site) -> None:
         (change,) = SystemUser("nova", ("kvm",)).changes(self.look(site, "user\nkvm\n"))
         assert [each.what for each in change.differences] == ["user nova", "group kvm of nova"]
 
 
-def test_schema_is_due_when_the_project_s_version_is_another_one(site):
-    sync = next(each for each in declared(site, "glance") if type(each).__name__ == "DbSync")
+def test_schema_is_due_when_the_project_s_version_is_another_one(site: Site) -> None:
+    sync = next(each for each in declared(site, "glance") if isinstance(each, DbSync))
     assert not any(query == package("glance") for query in sync.queries(site, site.controller))
     assert sync._known(site) == "28.2.0"
 
@@ -298,7 +297,7 @@ class TestConformity:
     @pytest.mark.parametrize(
         "chapter", ["keystone", "glance", "placement", "nova", "neutron", "cinder", "heat", "barbican"]
     )
-    def test_facts_of_the_guide(self, chapter):
+    def test_facts_of_the_guide(self, chapter: str) -> None:
         plan, deliberate = conformity.guide_plan(RELEASE.name), conformity.load_deliberate(RELEASE.name)
         verdicts = {each["id"]: conformity.judge(each, deliberate, plan) for each in FACTS if each["step"] == chapter}
         missing = {name for name, each in verdicts.items() if each.status == "missing"}
@@ -306,27 +305,28 @@ class TestConformity:
         assert {name.rsplit(".", 1)[1] for name in packages} <= WHEELS.packages.keys()
         assert missing - packages == NOT_IN_APACHE & verdicts.keys()
 
-    def test_nothing_comes_too_early_and_each_guard_answers(self):
+    def test_nothing_comes_too_early_and_each_guard_answers(self) -> None:
         for here in conformity.guide_plan(RELEASE.name).nodes.values():
             assert list(order_problems(here, FACTS)) == [], here.node.name
             assert here.after.guards == [], here.node.name
 
 
-def test_report_names_the_versions_of_projects(site):
+def test_report_names_the_versions_of_projects(site: Site) -> None:
     """Of steps that are done, as it does those of packages."""
     task = Task(STEPS["glance"], site.controller, declared(site, "glance"), state="done")
     connections = SimpleNamespace(names=lambda: ["controller"])
     answers = SimpleNamespace(
         facts=lambda queries: {q: {"out": "Debian\n6.1\n"} if q.op == "run" else None for q in queries}
     )
-    events: list = []
-    engine = SimpleNamespace(
+    events: list[dict[str, Any]] = []
+    engine: Any = SimpleNamespace(
         site=site, connections=_Nodes(connections, answers), on_node={"controller": {"glance": task}}
     )
-    write_versions(engine, SimpleNamespace(write=events.append))
+    log: Any = SimpleNamespace(write=events.append)
+    write_versions(engine, log)
     assert events[0]["packages"] == {"glance": "28.2.0"}
     task.state = "failed"
-    write_versions(engine, SimpleNamespace(write=events.append))
+    write_versions(engine, log)
     assert events[1]["packages"] == {}
 
 

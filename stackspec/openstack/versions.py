@@ -1,0 +1,29 @@
+"""APIs of which openstacksdk knows several versions, as the one that today's clouds have.
+
+A connection gives them the type of all their versions at once, of which the older lack most calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3._proxy import Proxy as BlockStorage
+    from openstack.connection import Connection
+    from openstack.identity.v3._proxy import Proxy as Identity
+    from openstack.image.v2._proxy import Proxy as Image
+
+
+def identity_v3(connection: Connection) -> Identity:
+    """The identity API of a connection."""
+    return cast("Identity", connection.identity)
+
+
+def image_v2(connection: Connection) -> Image:
+    """The image API of a connection."""
+    return cast("Image", connection.image)
+
+
+def block_storage_v3(connection: Connection) -> BlockStorage:
+    """The block storage API of a connection."""
+    return cast("BlockStorage", connection.block_storage)
