@@ -46,7 +46,8 @@ class Distribution(BaseModel):
 class Unit(BaseModel):
     """A unit that a distribution's package would bring.
 
-    Texts may say `{environment}`, the folder of the environment.
+    Here and below, texts and the paths of files and links may say `{environment}`, the folder of the environment, and
+    `{library}`, where its modules are.
 
     :param run: its command
     :param wsgi: instead of it, the name of a WSGI script that uWSGI serves
@@ -70,6 +71,7 @@ class Owner(BaseModel):
 
     :param settings: files of settings with secrets, which his group may read
     :param folders: his folders besides /var/lib/NAME
+    :param shared: others look into /var/lib/NAME, such as guests or a web server
     :param links: links beside them, path -> where it leads
     :param groups: groups of the distribution that he joins where they are
     :param sudo: commands that he may run as root
@@ -78,6 +80,7 @@ class Owner(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     settings: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    shared: bool = False
     links: dict[str, str] = {}
     groups: tuple[str, ...] = ()
     sudo: tuple[str, ...] = ()
@@ -89,12 +92,16 @@ class FromWheels(BaseModel):
     :param project: whose version is its version
     :param owner: the user of its services, none when it has no services
     :param units: its units by name
+    :param files: other files that a distribution's package would bring, path -> text
+    :param links: links that it would bring, path -> where they lead
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     project: str
     owner: str = ""
     units: dict[str, Unit] = {}
+    files: dict[str, str] = {}
+    links: dict[str, str] = {}
 
 
 class Wheels(BaseModel):
@@ -107,6 +114,7 @@ class Wheels(BaseModel):
     :param projects: the applications, name==version, whose commands are to be found on the node's path
     :param beside: what else is in the environment
     :param elsewhere: projects that others ask for and that are left out: the distribution has them, or nobody needs it
+    :param build: versions of the tools that pack projects which are on the index as source only
     :param needs: packages of the distribution that the environment needs on every node
     :param commands: commands of other projects that are to be found on the node's path
     :param owners: users of services
@@ -121,6 +129,7 @@ class Wheels(BaseModel):
     projects: tuple[str, ...]
     beside: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     owners: dict[str, Owner] = {}

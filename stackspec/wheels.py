@@ -50,7 +50,8 @@ def folder_of(wheels: Wheels) -> str:
     :param wheels: what it is made of
     """
     made_of = [RECIPE, wheels.path, wheels.python, wheels.platform, wheels.constraints_text()]
-    made_of += [list(wheels.projects), list(wheels.beside), list(wheels.elsewhere), list(wheels.commands)]
+    made_of += [list(wheels.projects), list(wheels.beside), list(wheels.elsewhere), list(wheels.build)]
+    made_of.append(list(wheels.commands))
     return f"{wheels.path}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]}"
 
 
@@ -123,10 +124,12 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 def _install(wheels: Wheels, work: Path, target: Path) -> None:
     (work / "constraints").write_text(wheels.constraints_text())
     (work / "elsewhere").write_text("".join(f'{name}; python_version < "3"\n' for name in wheels.elsewhere))
+    (work / "build").write_text("".join(f"{each}\n" for each in wheels.build))
     requirements = [*wheels.projects, *wheels.beside]
     command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(target), "--link-mode", "copy"]
     command += ["--python", sys.executable, "--python-version", wheels.python, "--python-platform", wheels.platform]
-    command += ["--constraints", str(work / "constraints"), "--overrides", str(work / "elsewhere"), *requirements]
+    command += ["--constraints", str(work / "constraints"), "--overrides", str(work / "elsewhere")]
+    command += ["--build-constraints", str(work / "build"), *requirements]
     shown = shlex.join(["uv", "pip", "install", *requirements])
     what = f"make an environment with {len(requirements)} applications for Python {wheels.python}"
     environment = {**os.environ, "UV_CACHE_DIR": str(cache_directory() / "uv")}

@@ -46,6 +46,8 @@ def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
                     found += _of_owner(wheels, part.owner)
                     seen.add(part.owner)
                 found += _units(wheels, part)
+            found += [File(_filled(path, wheels), _filled(text, wheels)) for path, text in part.files.items()]
+            found += [Link(_filled(path, wheels), _filled(target, wheels)) for path, target in part.links.items()]
     return found
 
 
@@ -54,7 +56,8 @@ def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:
     owner: Owner = wheels.owners[name]
     yield SystemUser(name, owner.groups)
     yield Directory(f"/etc/{name}", mode=0o750, group=name)
-    for folder in (f"/var/lib/{name}", *owner.folders):
+    yield Directory(f"/var/lib/{name}", 0o755 if owner.shared else 0o750, name, name)
+    for folder in owner.folders:
         yield Directory(folder, owner=name, group=name)
     yield Defaults(f"{folder_of(wheels)}/etc/{name}", f"/etc/{name}", name, owner.settings)
     for path, target in owner.links.items():
@@ -116,7 +119,9 @@ def _unit(name: str, unit: Unit, user: str, command: str) -> str:
 
 
 def _filled(text: str, wheels: Wheels) -> str:
-    return text.replace("{environment}", folder_of(wheels))
+    environment = folder_of(wheels)
+    library = f"{environment}/lib/python{wheels.python}/site-packages"
+    return text.replace("{environment}", environment).replace("{library}", library)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from stackspec.fixtures import programs
 from stackspec.site import Site
@@ -35,12 +36,15 @@ def test_web_server_is_sound_and_holds_port_80(horizon: object, controller: Node
     assert "nginx" not in holders
 
 
-def test_key_of_sessions_is_the_web_servers_only(horizon: object, controller: NodeHost) -> None:
-    """Who can read it can forge sessions."""
+def test_key_of_sessions_is_the_dashboards_only(horizon: object, site: Site, controller: NodeHost) -> None:
+    """Who can read it can forge sessions. The dashboard's user is the one that Apache's file names."""
+    apache = controller.file(site.release.path("/etc/apache2/conf-available/openstack-dashboard.conf")).content_string
+    user = re.search(r"WSGIDaemonProcess\s+horizon\b.*\buser=(\S+)", apache)
+    assert user, "WSGIDaemonProcess of horizon has no user: its processes are Apache's"
     found = controller.check_output(
         "find /var/lib/openstack-dashboard -type f -name '*secret_key*' ! -name '*.lock' -printf '%m %u %p\\n'"
     ).splitlines()
     assert found
     for line in found:
         mode, owner, path = line.split(" ", 2)
-        assert (mode, owner) == ("600", "www-data"), f"{path} has mode {mode} and is {owner}'s"
+        assert (mode, owner) == ("600", user[1]), f"{path} has mode {mode} and is {owner}'s, not {user[1]}'s"

@@ -136,8 +136,8 @@ ENTRIES = {
     ),
     "wheels": (
         "releases/caracal-bookworm.yaml",
-        "without:\n",
-        "without:\n  designate: it was not tried\n",
+        "unwanted:\n",
+        "without: {designate: it was not tried}\nunwanted:\n",
         "step designate: releases/caracal-bookworm.yaml has no wheel of designate: add one, or the step to without",
     ),
 }
