@@ -32,6 +32,9 @@ LOGGED = 300
 FEW = 8
 """Nodes of a site that are all asked where a failure names none."""
 COMPLAINTS = "what services complained of while they worked for the test"
+MEANWHILE = "errors that services logged since the test began"
+_BROKEN = re.compile(r"\b50\d: Server Error|\(HTTP 50\d\)")
+"""What clients say of an answer that a service's own error made."""
 JOURNAL_LINES = 80
 REQUEST_LINES = 60
 
@@ -40,7 +43,8 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     """Log tails for a failed test: the journal since it began, and lines with the ids of requests that it names.
 
     Also what services complained of while they worked for the test, whoever of them: its requests carry an id that
-    each service hands on to the next (oslo.context's global request id).
+    each service hands on to the next (oslo.context's global request id). Where a service failed before it had read the
+    id: all errors since the test began.
 
     Journals are those of the nodes that the failure names and of the controllers; where it names none, those of all
     nodes of a small site.
@@ -65,12 +69,22 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     search = f"grep -rhE '{{}}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
     find, complaints = search.format(pattern), search.format(f" (WARNING|ERROR|CRITICAL) .*{of_test}")
 
+    begun = int(report.start)
+    errors = (
+        f"since=$(date -d @{begun} '+%F %T'); "
+        f"find /var/log -name '*.log' -newermt @{begun} -exec awk -v since=\"$since\" "
+        f"'$1\" \"$2 >= since && / (ERROR|CRITICAL) /' {{}} + | tail -n {REQUEST_LINES}"
+    )
+    broken = _BROKEN.search(report.longreprtext)
+
     def read(name: str) -> list[dict[str, Any]]:
         queries = {"journal since the test began": journal} if name in journals else {}
         if requests:
             queries["log lines of " + ", ".join(requests)] = run("sh", "-c", find)
         if of_test:
             queries[f"{COMPLAINTS} ({of_test})"] = run("sh", "-c", complaints)
+        if broken:
+            queries[MEANWHILE] = run("sh", "-c", errors)
         try:
             facts = connections[name].facts(queries.values())
         except StackspecError as error:
@@ -79,7 +93,7 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
         return [{"title": title, "node": name, "text": text} for title, text in texts if text.strip()]
 
     # A request may have gone to any node.
-    asked = [name for name in connected if requests or of_test or name in journals]
+    asked = [name for name in connected if requests or of_test or broken or name in journals]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [tail for tails in pool.map(read, asked) for tail in tails]
 
@@ -98,21 +112,23 @@ def requests_of(error: BaseException | None) -> list[str]:
 def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
     """The error that services logged for the requests of a failed test, with its node; empty when there is none.
 
-    The first of those that the requests met which failed, if they met one; else the first of all that the test made.
-    Later ones only pass it on.
+    The first of those that the requests met which failed, if they met one; else the first of all that the test made;
+    else the first that anybody logged meanwhile. Later ones only pass it on.
 
     :param tails: what `gather` found
     """
-    first: dict[bool, tuple[str, str]] = {}
+    first: dict[int, tuple[str, str]] = {}
     for tail in tails:
-        of_all = str(tail.get("title") or "").startswith(COMPLAINTS)
+        title = str(tail.get("title") or "")
+        rank = 2 if title == MEANWHILE else 1 if title.startswith(COMPLAINTS) else 0
         for line in str(tail.get("text") or "").splitlines():
             if not ((match := _ERROR.search(line)) and _REQUEST.search(line)):
                 continue
-            if of_all not in first or line[:_STAMP] < first[of_all][0]:
+            if rank not in first or line[:_STAMP] < first[rank][0]:
                 told = _TRACEBACK.sub(r"\g<last>", _INSTANCE.sub("", match["text"])).strip()
-                first[of_all] = line[:_STAMP], f"{tail.get('node')} logs: {told[:LOGGED]}"
-    return first.get(False, first.get(True, ("", "")))[1]
+                verb = "logged meanwhile" if title == MEANWHILE else "logs"
+                first[rank] = line[:_STAMP], f"{tail.get('node')} {verb}: {told[:LOGGED]}"
+    return first[min(first)][1] if first else ""
 
 
 def write_versions(engine: Engine, log: EventLog) -> None:

@@ -129,6 +129,19 @@ def test_error_that_a_service_logged_for_the_test_when_its_requests_say_nothing(
     assert evidence.error_in(tails) == "controller logs: Unexpected error: no table heat.event"
 
 
+def test_error_of_a_service_that_failed_before_it_read_whose_request_it_was(site: Site) -> None:
+    """Keystone's check of a token: neither its answer nor its log names the request. It may be another test's error."""
+    meanwhile = {"title": evidence.MEANWHILE, "node": "controller", "text": LOG}
+    assert evidence.error_in([meanwhile]) == "controller logged meanwhile: Unexpected error: no table heat.event"
+    of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
+    assert evidence.error_in([meanwhile, of_test]) == "compute01 logs: Unexpected error: no table later"
+    for text, asked in (("HttpException: 500: Server Error for url: http://x", True), ("assert 0", False)):
+        connections = Asked(many(1))
+        report: Any = SimpleNamespace(nodeid="a", longreprtext=text, start=1.0)
+        titles = {tail["title"] for tail in evidence.gather(connections, report, site)}  # type: ignore[arg-type]
+        assert (evidence.MEANWHILE in titles) == asked
+
+
 def test_what_services_complained_of_for_a_test_is_asked_of_all_nodes(site: Site) -> None:
     """Whoever of them worked for it."""
     connections = Asked(many(3))
