@@ -22,6 +22,7 @@ _ERROR = re.compile(r" (?:ERROR|CRITICAL) \S+ \[[^]]*\] (?P<text>.+)")
 _INSTANCE = re.compile(r"^\[instance: [0-9a-f-]{36}\] ")
 _TRACEBACK = re.compile(r"""\['Traceback .*, (['"])(?P<last>.+?)(?:\\n)?\1\]""")
 """Lines of a traceback as nova logs what another node told it; the last one is the exception."""
+_EXCEPTION = re.compile(r"\b\w+(Error|Exception)\b")
 _STAMP = len("2026-01-01 10:00:00.123")
 REQUESTS = "stackspec_requests"
 """Attribute of a failed phase's report: ids of the requests that its exception came from."""
@@ -120,10 +121,13 @@ def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
     first: dict[int, tuple[str, str]] = {}
     for tail in tails:
         title = str(tail.get("title") or "")
-        rank = 2 if title == MEANWHILE else 1 if title.startswith(COMPLAINTS) else 0
+        rank = 1 if title.startswith(COMPLAINTS) else 0
         for line in str(tail.get("text") or "").splitlines():
             if not ((match := _ERROR.search(line)) and _REQUEST.search(line)):
                 continue
+            if title == MEANWHILE:
+                # Who was asked by the one that failed complains, too, and of an answer only.
+                rank = 2 if _EXCEPTION.search(match["text"]) else 3
             if rank not in first or line[:_STAMP] < first[rank][0]:
                 told = _TRACEBACK.sub(r"\g<last>", _INSTANCE.sub("", match["text"])).strip()
                 verb = "logged meanwhile" if title == MEANWHILE else "logs"

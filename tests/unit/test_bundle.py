@@ -344,7 +344,8 @@ class TestParts:
 
 
 @pytest.mark.parametrize(
-    ("inventory", "names"), [("guide", ["images", "images", "wheels"]), ("caracal", ["environments", "images"])]
+    ("inventory", "names"),
+    [("guide", ["images", "images", "wheels"]), ("caracal", ["environments", "images", "images", "wheels"])],
 )
 def test_command(
     inventory: str,
@@ -362,7 +363,7 @@ def test_command(
     monkeypatch.delenv("OS_CLOUD", raising=False)
     for owner, name in ((venv, "wheels"), (environment, "archive"), (images, "_download")):
         monkeypatch.setattr(owner, name, lambda *_: fetched)
-    built = {"test-guest": ImageBuilder("test-guest-1.qcow2", lambda: fetched)}
+    built = {name: ImageBuilder(f"{name}-1.qcow2", lambda: fetched) for name in ("test-guest", "test-amphora")}
     monkeypatch.setattr(bundle_command, "Lab", lambda spec: SimpleNamespace(images=lambda *_, begin: built))
     words = ["bundle", "--inventory", str(ROOT / "inventories" / inventory), str(folder)]
     assert cli.main(words) == 0
