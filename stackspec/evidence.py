@@ -17,7 +17,7 @@ from .site import Site
 from .transport import Connections
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
-_ERROR = re.compile(r" (?:ERROR|CRITICAL) \S+ \[[^]]*\] (?P<text>.+)")
+_ERROR = re.compile(r" (?:ERROR|CRITICAL) (?P<service>\w+)\S* \[[^]]*\] (?P<text>.+)")
 """A line of oslo.log: date, process, level, module, request and who asked, text."""
 _INSTANCE = re.compile(r"^\[instance: [0-9a-f-]{36}\] ")
 _TRACEBACK = re.compile(r"""\['Traceback .*, (['"])(?P<last>.+?)(?:\\n)?\1\]""")
@@ -130,8 +130,9 @@ def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
                 rank = 2 if _EXCEPTION.search(match["text"]) else 3
             if rank not in first or line[:_STAMP] < first[rank][0]:
                 told = _TRACEBACK.sub(r"\g<last>", _INSTANCE.sub("", match["text"])).strip()
-                verb = "logged meanwhile" if title == MEANWHILE else "logs"
-                first[rank] = line[:_STAMP], f"{tail.get('node')} {verb}: {told[:LOGGED]}"
+                node = tail.get("node")
+                who = f"{match['service']} on {node} logged meanwhile" if title == MEANWHILE else f"{node} logs"
+                first[rank] = line[:_STAMP], f"{who}: {told[:LOGGED]}"
     return first[min(first)][1] if first else ""
 
 

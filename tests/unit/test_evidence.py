@@ -132,11 +132,13 @@ def test_error_that_a_service_logged_for_the_test_when_its_requests_say_nothing(
 def test_error_of_a_service_that_failed_before_it_read_whose_request_it_was(site: Site) -> None:
     """Keystone's check of a token: neither its answer nor its log names the request. It may be another test's error."""
     meanwhile = {"title": evidence.MEANWHILE, "node": "controller", "text": LOG}
-    assert evidence.error_in([meanwhile]) == "controller logged meanwhile: Unexpected error: no table heat.event"
+    assert (
+        evidence.error_in([meanwhile]) == "heat on controller logged meanwhile: Unexpected error: no table heat.event"
+    )
     said = "Bad response code while validating token"
     asking = {**meanwhile, "node": "compute01", "text": LOG.replace("Unexpected error: no table heat.event", said)}
     raised = {**meanwhile, "text": LOG.replace("10:00", "10:01").replace("no table", "RuntimeError: no table")}
-    assert evidence.error_in([asking]) == f"compute01 logged meanwhile: {said}"
+    assert evidence.error_in([asking]) == f"heat on compute01 logged meanwhile: {said}"
     assert "RuntimeError: no table heat.event" in evidence.error_in([asking, raised])
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([meanwhile, of_test]) == "compute01 logs: Unexpected error: no table later"
