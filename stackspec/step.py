@@ -70,7 +70,7 @@ class Step:
         """What the step declares for `node`, with the options that release and inventory add for it."""
         given: dict[str, Any] = {"site": site, "node": node}
         wanted = inspect.signature(self.declare).parameters
-        arguments = {name: given.get(name, self) for name in wanted}
+        arguments = {name: given[name] if name in given else STEPS[name] for name in wanted}
         return with_site_options(self.name, site, from_wheels(site, self.declare(**arguments)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from stackspec.release import load_release
 from stackspec.resources import Command, File, Packages, Resource, Service
 from stackspec.secrets import Secrets
 from stackspec.site import Site
-from stackspec.step import STEPS, Step, closure
+from stackspec.step import STEPS, Step, closure, step
 
 from .fake_nodes import BARE, SITE, FakeConnections, fake
 
@@ -110,6 +110,16 @@ def test_only_what_was_asked_for_and_what_it_needs(site: Site) -> None:
     for name, needs in {"a": (), "b": ("a",), "c": ("b",), "d": ("a",)}.items():
         declare(name, command(name), needs=needs)
     assert list(states(deploy(site, "c"))) == ["a on one", "b on one", "c on one"]
+
+
+def test_what_a_step_is_given_for_another_one_is_that_step(site: Site) -> None:
+    declare("base")
+
+    @step(role="controller")
+    def more(base: Step) -> Iterator[Resource]:
+        yield command(f"after {base.name}")
+
+    assert STEPS["more"].resources(site, site.controller) == [command("after base")]
 
 
 def test_steps_that_need_each_other_are_refused() -> None:
