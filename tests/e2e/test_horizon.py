@@ -239,11 +239,11 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
 
 
 def test_load_balancers_are_listed(
-    octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant
+    octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant, balancer: Connection
 ) -> None:
     """The panel of load balancers opens and shows those that the API lists, also when there is none."""
     page = Horizon(horizon_url).enter(window, member_tenant).page
-    balancers = member_tenant.connection.load_balancer
+    balancers = balancer.load_balancer
     there = {each.name: each.id for each in balancers.load_balancers()}
     window.visit(f"{horizon_url}/project/load_balancer/")
     page.get_by_text("Create Load Balancer").wait_for()
