@@ -94,7 +94,8 @@ def test_console_is_closed_to_others(web: Guest, window: Window) -> None:
     token = _token(url)
     window.known += [NO_TLS, "Failed when connecting"]
     window.page.goto(url.replace(token, token[::-1]))
-    window.page.locator("#noVNC_status.noVNC_status_error", has_text="Failed to connect").wait_for()
+    refused = window.page.locator("#noVNC_status.noVNC_status_error", has_text="Failed to connect")
+    refused.or_(window.page.locator("#status", has_text="connection is closed")).wait_for()
     assert window.page.locator(CANVAS).count() == 0 or Screen.of_page(window.page).lit == 0
 
 
