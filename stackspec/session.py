@@ -6,7 +6,7 @@ import secrets as random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +212,16 @@ class Run:
         if self.unrecorded:
             raise InputError(self.unrecorded)
 
+    @cached_property
+    def _bundle(self) -> Bundle | None:
+        """Read once a process, though a worker reaches its site several times: all its files are summed."""
+        folder = self.config.option.bundle
+        return Bundle(Path(folder)) if folder else None
+
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
         """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
-        if self.config.option.bundle:
-            site = replace(site, store=Bundle(Path(self.config.option.bundle)))
+        if self._bundle is not None:
+            site = replace(site, store=self._bundle)
         up = partial(bring_up, site=site, steps=steps, say=partial(self.record.says, "lab"))
         site, self.lab = reach(site, up if self.deploying else None)
         self.site = self.config.stash[SITE] = site

@@ -50,8 +50,7 @@ def folder_of(wheels: Wheels) -> str:
     :param wheels: what it is made of
     """
     made_of = [RECIPE, wheels.path, wheels.python, wheels.platform, wheels.constraints_text()]
-    made_of += [list(wheels.projects), list(wheels.beside), list(wheels.elsewhere), list(wheels.build)]
-    made_of.append(list(wheels.commands))
+    made_of += map(list, (wheels.projects, wheels.beside, wheels.elsewhere, wheels.build, wheels.commands))
     return f"{wheels.path}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]}"
 
 
