@@ -40,6 +40,7 @@ class Fault(pydantic.BaseModel):
     :ivar shows: the files of tests where it should be caught
     :ivar only: which of their tests, as pytest's -k has it
     :ivar says: words that the first line of a failure has to have for an engineer to know the cause
+    :ivar erratum: the number in docs/errata.md of what it tries, for one that does as the guide says
     :ivar slow: whether it takes many minutes until the tests have given up, so that --some leaves it out
     """
 
@@ -54,6 +55,7 @@ class Fault(pydantic.BaseModel):
     shows: list[str] = ["tests/infra/test_drift.py"]
     only: str = ""
     says: list[str]
+    erratum: str = ""
     slow: bool = False
 
     @pydantic.field_validator("do")
