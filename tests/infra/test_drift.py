@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from stackspec.drift import Declared
 from stackspec.secrets import redact
 from stackspec.session import RUN
+from stackspec.task import Finding
 
 
-def test_as_declared(declared: Declared, pytestconfig: pytest.Config) -> None:
+def test_as_declared(declared: Finding, pytestconfig: pytest.Config) -> None:
     """The node's state equals the declaration; the message names node, file, option, wanted and found value."""
-    finding = pytestconfig.stash[RUN].finding(declared)
-    task = declared.task
+    changes, task = pytestconfig.stash[RUN].changes(declared), declared.task
     differences = [
         f"{task.node.name}: {declared.resource.title}: {difference}"
-        for change in finding.changes
+        for change in changes
         for difference in change.differences
     ]
-    differences += [f"{task.node.name}: {change.title}" for change in finding.changes if not change.differences]
+    differences += [f"{task.node.name}: {change.title}" for change in changes if not change.differences]
     if differences:
         differences[0] += f" (and {len(differences) - 1} more in {task.name})" if len(differences) > 1 else ""
         pytest.fail(redact("\n".join(differences)) + "\nnext: --plan shows the diff, --deploy fixes it", pytrace=False)

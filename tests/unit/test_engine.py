@@ -22,6 +22,7 @@ from stackspec.resources import Command, File, Packages, Resource, Service
 from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, Step, closure, step
+from stackspec.task import plan_of
 
 from .fake_nodes import BARE, SITE, FakeConnections, fake
 
@@ -49,7 +50,7 @@ def declare(name: str, *resources: Resource, needs: tuple[str, ...] = (), role: 
 
 def deploy(site: Site, *names: str, listen: Callable[[Event], None] = lambda event: None) -> Engine:
     """Deploy steps, all by default, to the end."""
-    engine = Engine(site, names or STEPS, listen)
+    engine = Engine(site, plan_of(site), names or STEPS, listen)
     engine.check_nodes()
     engine.start()
     engine.join()
@@ -167,7 +168,7 @@ def test_a_node_that_is_lost_fails_its_own_steps_only(site: Site) -> None:
         if (event.get("step"), event.get("node"), event.get("state")) == ("base", "two", "done"):
             engines[0].connections["two"].close()
 
-    engines.append(Engine(site, STEPS, lose))
+    engines.append(Engine(site, plan_of(site), STEPS, lose))
     engines[0].start()
     engines[0].join()
     found = states(engines[0])
@@ -281,7 +282,7 @@ def test_a_service_that_started_before_its_file_was_written_restarts(site: Site)
 def test_a_survey_reads_each_node_once(site: Site) -> None:
     declare("base", command("base"), File("/etc/a", ""), role="all")
     declare("next", File("/etc/b", ""), needs=("base",), role="all")
-    engine = Engine(site, ["next"])
+    engine = Engine(site, plan_of(site), ["next"])
     engine.survey()
     engine.survey()
     assert [fake(engine, name).asked for name in site.nodes] == [1, 1, 1]
@@ -311,7 +312,7 @@ def test_halting_begins_nothing_more(site: Site) -> None:
         if event.get("step") == "a" and event["state"] == "running":
             engines[0].halt()
 
-    engines.append(Engine(site, ["b"], halt))
+    engines.append(Engine(site, plan_of(site), ["b"], halt))
     engines[0].start()
     engines[0].join()
     assert states(engines[0]) == {"a on one": "done", "b on one": "blocked"}
@@ -363,7 +364,7 @@ def seconds_of(nodes: int, tmp_path: Path) -> float:
     for name, net in (("management", "10.99.0.0/16"), ("provider", "10.98.0.0/16")):
         described["networks"][name] = {"cidr": net}
     site = Site(Inventory.model_validate(described), load_release("epoxy-trixie"), Secrets(), None)
-    engine = Engine(site, STEPS)
+    engine = Engine(site, plan_of(site), STEPS)
     began = time.process_time()
     engine.start()
     engine.join()
@@ -426,10 +427,10 @@ def test_no_ledger_without_a_state_directory(tmp_path: Path) -> None:
 
 def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
     declare("a", File("/etc/a", "1"))
-    first = Engine(site, ["a"]).tasks[0].digest
-    assert Engine(site, ["a"]).tasks[0].digest == first
+    first = plan_of(site)[0].digest
+    assert plan_of(site)[0].digest == first
     declare("a", File("/etc/a", "2"))
-    assert Engine(site, ["a"]).tasks[0].digest != first
+    assert plan_of(site)[0].digest != first
 
 
 def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
@@ -437,7 +438,7 @@ def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
 ) -> None:
     """One whose units are on their way up may take a minute; meanwhile it is told who is waited for."""
     declare("base", command("base"), role="all")
-    engine, slow = Engine(site, STEPS, lambda event: said.append(event)), threading.Event()
+    engine, slow = Engine(site, plan_of(site), STEPS, lambda event: said.append(event)), threading.Event()
     said: list[Event] = []
     monkeypatch.setattr(engine_module, "SAY_EVERY", 0.05)
     engine.check_nodes()
