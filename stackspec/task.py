@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from .errors import ActionError, CannotTell
 from .inventory import Node
 from .resources.actions import NodeAction, Outdate
 from .resources.base import Change, Context, Difference, Query, Resource, Shared, file
+from .resources.ini import IniFile
 from .resources.packages import Packages
 from .site import Site
 from .step import STEPS, Step, closure
@@ -190,10 +191,19 @@ class Task:
 def plan_of(site: Site) -> list[Task]:
     """The plan: every step on each of its nodes, after those that it needs.
 
-    A process makes one; its drift tests, its engine, `--plan` and the report are of these tasks.
+    A process makes one; its drift tests, its engine, `--plan` and the report are of these tasks. The first step that
+    declares an ini file of a node writes also what later ones declare of it: these have nothing to restart then.
     """
     steps = [STEPS[name] for name in closure(STEPS)]
-    return [Task(each, node, each.resources(site, node)) for each in steps for node in each.nodes(site)]
+    declared = [(each, node, each.resources(site, node)) for each in steps for node in each.nodes(site)]
+    first: dict[tuple[str, str], tuple[list[Resource], int]] = {}
+    for _, node, resources in declared:
+        for place, each in enumerate(resources):
+            if isinstance(each, IniFile):
+                owner, at = first.setdefault((node.name, each.path), (resources, place))
+                if owner is not resources:
+                    owner[at] = cast("IniFile", owner[at]).joined(each)
+    return [Task(*each) for each in declared]
 
 
 def changes_of(findings: list[Finding]) -> list[Change]:

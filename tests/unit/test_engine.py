@@ -18,7 +18,8 @@ from stackspec.errors import InputError, NodeError
 from stackspec.inventory import Inventory
 from stackspec.ledger import Ledger
 from stackspec.release import load_release
-from stackspec.resources import Command, File, Packages, Resource, Service
+from stackspec.resources import Command, File, IniFile, Packages, Resource, Service
+from stackspec.resources.base import Context, Reference
 from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, Step, closure, step
@@ -277,6 +278,25 @@ def test_a_service_that_started_before_its_file_was_written_restarts(site: Site)
     state["units"]["a"]["started"] -= 100
     Prepared.prepared = {"one": state | {"log": []}}
     assert log(deploy(site)) == ["systemctl restart a", "await_active a"]
+
+
+def test_a_file_of_several_steps_is_written_once(site: Site) -> None:
+    """By the first, so that no later one restarts its service; what is known only later waits, with its whole file."""
+
+    class Later(Reference):
+        def resolve(self, context: Context) -> str | None:
+            return "id"
+
+    conf = "/etc/a.conf"
+    declare("a", IniFile(conf, {"a": {"y": "own"}}), Service("a"))
+    declare("b", IniFile(conf, {"a": {"x": "1", "y": "theirs"}, "b": {"z": None}}, own=("b",)), needs=("a",))
+    declare("c", IniFile(conf, {"c": {"id": Later()}, "d": {"x": 1}}), needs=("a",))
+    declare("d", IniFile(conf, {"e": {"x": 1}}), role="compute")
+    plan = plan_of(site)
+    assert plan[0].resources[0] == IniFile(conf, {"a": {"y": "own", "x": "1"}, "b": {"z": None}}, own=("b",))
+    assert [task.resources for task in plan[1:]] == [
+        STEPS[task.step.name].resources(site, task.node) for task in plan[1:]
+    ]
 
 
 def test_a_survey_reads_each_node_once(site: Site) -> None:
