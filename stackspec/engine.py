@@ -343,5 +343,5 @@ class Engine:
             "error": task.error,
             "failed_at": task.failed_at,
             "cause": task.cause.name if task.cause else "",
-            "changes": [{"title": redact(change.title), "diff": redact(change.diff)} for change in task.made],
+            "changes": [{"title": redact(change.title), "diff": redact(change.text)} for change in task.made],
         }

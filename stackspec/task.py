@@ -108,7 +108,7 @@ class Task:
                 self.failed_at = finding.resource.title
                 found = "; ".join(str(difference) for difference in change.differences) or change.title
                 raise ActionError(
-                    f"{finding.resource.title} still differs after it was applied: {found}",
+                    f"{finding.resource.title} still differs after it was applied: {found}\n{change.diff}".rstrip(),
                     advice="something else on the node sets it back, or the value is not what the service reports",
                 )
 

@@ -258,6 +258,7 @@ def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> Non
     assert cause is not None
     assert cause.failed_at == "/etc/a"
     assert "/etc/a still differs after it was applied: /etc/a: wanted present, found absent" in cause.error
+    assert "\n+wanted\n" in cause.error
     assert "next: something else on the node sets it back" in cause.error
 
 
@@ -419,6 +420,7 @@ def test_errors_events_and_ledger_hold_no_secret(site: Site) -> None:
     assert "access denied for nova with ******" in engine.tasks[0].error
     diffs = [change["diff"] for event in events if event["event"] == "step" for change in event["changes"]]
     assert any("+password = ******" in diff for diff in diffs)
+    assert all(diffs), "what has no diff says what differs"
     assert site.state is not None
     assert secret not in repr(events) + (site.state / "ledger.jsonl").read_text()
 
