@@ -95,6 +95,8 @@ def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
         # Tokens and catalogs make long headers; a body that a call leaves unread would reset the connection.
         "buffer-size": 65535,
         "post-buffering": 65536,
+        # It closes each connection without saying so: a client that kept one would find its next request reset.
+        "add-header": "Connection: close",
         "disable-logging": "true",
         "procname-prefix-spaced": name,
         "processes": 4,

@@ -148,12 +148,18 @@ class TestStep:
         found = {each for name in ("glance", "nova", "neutron") for each in declared(site, name) if each.with_packages}
         assert len(found) == 1
 
+    def test_each_api_says_that_it_closes_the_connection(self, site: Site) -> None:
+        """A client that kept one would find its next request reset: cinder could not delete a key of barbican's."""
+        for name in ("keystone", "placement", "cinder", "barbican", "octavia"):
+            files = [each for each in declared(site, name) if isinstance(each, IniFile)]
+            uwsgi = [each.options["uwsgi"] for each in files if each.path.endswith("-uwsgi.ini")]
+            assert [each["add-header"] for each in uwsgi] == ["Connection: close"], name
+
     def test_options_of_the_inventory_go_into_the_settings_of_uwsgi(self, site: Site) -> None:
         ini = [each for each in declared(site, "keystone") if isinstance(each, IniFile)]
         files = [each for each in ini if each.path.endswith("-uwsgi.ini")]
         assert len(files) == 1
         assert files[0].options["uwsgi"]["threads"] == 1
-        assert files[0].options["uwsgi"]["add-header"] == "Connection: close"
         assert str(files[0].options["uwsgi"]["wsgi-file"]).endswith("/bin/keystone-wsgi-public")
 
     def test_api_that_is_a_module_and_not_a_script(self) -> None:
