@@ -50,8 +50,8 @@ class Unit(BaseModel):
     `{library}`, where its modules are.
 
     :param run: its command
-    :param wsgi: instead of it, the name of a WSGI script that uWSGI serves
-    :param port: the port of a WSGI script
+    :param wsgi: instead of it, what uWSGI serves: the name of a WSGI script, or `module:application`
+    :param port: the port at which it does; without one, the unit's environment has `BIND_PARAMS`, which its step sets
     :param wants: units of the distribution that it needs
     :param options: further options of [Service], such as a limit
     :param root: it becomes root for some of its work, so that it is not shut in
