@@ -70,13 +70,13 @@ def test_command_fails(command: str, answer: str, deployed: None, site: Site, co
         erratum("E19", "mariadb", "systemctl is-active mysql", ""),
         # apt takes a lone dash for nothing. Without -y it still asks.
         erratum("E68", "swift_storage", "apt-get install --simulate xfsprogs rsync -", ""),
-        # The client takes the beginning of an option for the option, so what it complains of is the image.
+        # The client takes the beginning of an option for the option, so it is magnum that complains, of the image.
         erratum(
             "E144",
             "magnum",
             "openstack --os-cloud <cloud> coe cluster template create --coe kubernetes --image no-such-image "
             "--external-network provider --label kube_tag=v1.18.16 guide",
-            "no-such-image",
+            "(HTTP 4",
         ),
     ],
 )
