@@ -20,7 +20,7 @@ OFFSET = 1.0
 def test_controller_has_time(chrony: object, controller: NodeHost) -> None:
     """The controller is synchronised, or serves its own clock at stratum 10 where the site has no other source."""
     stratum = int(controller.check_output("chronyc -n -c tracking").split(",")[2])
-    assert 1 <= stratum <= 10
+    assert 1 <= stratum <= 10, f"{controller.check_output('hostname')} is not synchronised: stratum {stratum}"
 
 
 @looks_at_nodes
