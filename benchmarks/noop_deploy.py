@@ -28,7 +28,7 @@ def run() -> int:
     site = site_of(chosen.inventory)
     # A lab that is down would be brought up and deployed, which is another benchmark.
     if site.inventory.lab is not None and not Lab(load(site.file)).is_up():
-        raise InputError(f"the lab {site.inventory.lab.name} is not up; deploy it first: ./run --deploy tests/")
+        raise InputError(f"the lab {site.inventory.lab.name} is not running; deploy it first: ./run --deploy tests/")
     command = [sys.executable, "-m", "pytest", "--deploy", "--inventory", str(chosen.inventory.resolve())]
     command += ["-p", "no:cacheprovider", *chosen.tests]
     times: list[float] = []

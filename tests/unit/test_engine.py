@@ -296,7 +296,7 @@ def test_a_node_of_another_release_is_refused_before_anything_is_touched(site: S
     Prepared.prepared["three"] = {}
     with pytest.raises(InputError, match="node two: runs an unknown system") as caught:
         deploy(site)
-    assert "no interface eth0, which the inventory names at nodes.two.management" in str(caught.value)
+    assert "has no interface eth0, configured in nodes.two.management" in str(caught.value)
 
 
 # ---- ending

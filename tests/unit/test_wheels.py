@@ -251,7 +251,7 @@ class TestArchive:
         self.wheel(tmp_path, "many", "cp311-cp311-manylinux_2_17_x86_64")
         wheels_module._refuse_compiled(tmp_path)
         self.wheel(tmp_path, "scrypt", "cp311-cp311-linux_x86_64")
-        with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index as source only"):
+        with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index only as source"):
             wheels_module._refuse_compiled(tmp_path)
 
     def test_commands_of_the_projects_and_named_ones_are_linked(self, tmp_path: Path) -> None:
