@@ -28,7 +28,7 @@ from stackspec.lab import Lab, load
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["run", "run", "connection", "run", "power"]
 """What is interrupted, in turn."""
-SAID = "lost|has not responded|not reachable|did not start"
+SAID = "lost|has not responded|not reachable|did not start|failed to start"
 """What a run says of a node that it lost."""
 SAID_WITHIN = 90.0
 """Seconds after which a run that lost a node must have said so: 60, and some more for a busy machine."""

@@ -53,7 +53,7 @@ def differences(before: Run, after: Run) -> Iterator[str]:
 
 def _changed(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for name in dict.fromkeys([*before, *after]):
-        old, new = before.get(name, "not there"), after.get(name, "not there")
+        old, new = before.get(name, "absent"), after.get(name, "absent")
         if old != new:
             yield f"{prefix}{name}: {old} -> {new}"
 

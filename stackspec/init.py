@@ -59,7 +59,7 @@ def command(arguments: argparse.Namespace) -> int:
     """
     target: Path = arguments.output
     if target.exists() or target.is_symlink():
-        raise InputError(f"{target} already exists and is not overwritten; choose another file: --output FILE")
+        raise InputError(f"{target}: already exists and is not overwritten; choose another file: --output FILE")
     if not _NAME.fullmatch(arguments.name):
         raise InputError(f"--name {arguments.name}: use lower case letters, digits and hyphens, starting with a letter")
     if repeated := [host for host in arguments.host if arguments.host.count(host) > 1]:

@@ -1,4 +1,4 @@
-"""Every resource that a step declares is as declared, on every node. Each difference is one failing test."""
+"""Every declared resource is as declared, on every node. Each difference is one failing test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stackspec.session import RUN
 
 
 def test_as_declared(declared: Declared, pytestconfig: pytest.Config) -> None:
-    """The node's state equals the declaration; the message names node, file, option, wanted and found value."""
+    """The node's state matches the declaration; the message has node, file, option, wanted and found value."""
     finding = pytestconfig.stash[RUN].finding(declared)
     task = declared.task
     differences = [

@@ -1,4 +1,4 @@
-"""What the steps write into the services' files, looked up in the services' own code as it is installed on the node."""
+"""Looks up the options that the steps set in the services' code installed on the node."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ COMMANDS = {
     "octavia": "octavia-db-manage",
     "magnum": "magnum-db-manage",
 }
-"""Service -> a command of it that all its nodes have; its first line names the Python that has the code."""
+"""Service -> one of its commands, present on all its nodes; its shebang names the Python with the code."""
 MEANT = {
-    # The guide has it, and it does nothing.
+    # It is in the guide, but has no effect.
     "octavia": ["[service_auth] memcached_servers: no option of octavia"],
 }
 
 
 def written(site: Site, node: str, service: str) -> dict[str, list[tuple[str, str]]]:
-    """File of a service -> sections and options that the steps write there."""
+    """File of a service -> sections and options that the steps set there."""
     found: dict[str, list[tuple[str, str]]] = {}
     for step in STEPS.values():
         for each in step.resources(site, site.nodes[node]) if site.nodes[node] in step.nodes(site) else ():
@@ -44,14 +44,14 @@ def written(site: Site, node: str, service: str) -> dict[str, list[tuple[str, st
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name), id=name) for name in COMMANDS])
 def test_code_knows_what_the_steps_write(service: str, deployed: None, site: Site, node_host: HostOf) -> None:
-    """An option with a typo, or of another release, is read by nobody and complained of by nobody."""
+    """All options exist in the service: misspelt or outdated options would be ignored silently."""
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
     for node in site.nodes:
         files = written(site, node, service)
         names = {name for each in files.values() for name in each} - seen
         if not names:
-            # To import a service takes long, on a node with a slow processor most of all.
+            # Importing a service takes long, especially on a slow node.
             continue
         seen |= names
         host = node_host(node)

@@ -213,7 +213,7 @@ def test_where_a_dashboard_is(given: str | None, site: SimpleNamespace | None, e
 def test_a_dashboard_that_nobody_named_is_not_tested() -> None:
     """A cloud that exists has it in no catalog; before a browser is looked for, the test is skipped."""
     config: Any = SimpleNamespace(getoption=lambda name, default: None, stash={RUN: SimpleNamespace(site=None)})
-    with pytest.raises(pytest.skip.Exception, match="name it with --horizon-url URL"):
+    with pytest.raises(pytest.skip.Exception, match="give its URL with --horizon-url URL"):
         _url(config, "horizon_url", "http://{controller}/horizon")
 
 

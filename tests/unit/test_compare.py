@@ -49,7 +49,7 @@ def test_difference_is_one_line(changed: dict[str, Any], line: str) -> None:
 
 def test_what_only_one_run_has_is_not_there_in_the_other() -> None:
     fewer = [event for event in events() if event["event"] != "test"]
-    assert list(differences(Run.of(fewer), Run.of(events()))) == [f"{TEST}: not there -> passed"]
+    assert list(differences(Run.of(fewer), Run.of(events()))) == [f"{TEST}: absent -> passed"]
 
 
 def test_command_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,14 +59,14 @@ class TestXfs:
     @pytest.mark.parametrize(
         ("found", "message"),
         [
-            ({"exists": False}, "no device /dev/sdb, which the inventory names at nodes.compute01.disks"),
-            ({"block": False}, "/dev/sdb is no block device"),
+            ({"exists": False}, "no device /dev/sdb, configured in nodes.compute01.disks"),
+            ({"block": False}, "/dev/sdb is not a block device"),
             (
                 {"content": EXT4, "mounted": ["/home", "/var"]},
-                "/dev/sdb is mounted at /home, /var; unmount it, or name",
+                "/dev/sdb is mounted at /home, /var; unmount it, or list",
             ),
-            ({**OURS, "mounted": ["/mnt"]}, "/dev/sdb is mounted at /mnt; unmount it, or name another disk at"),
-            ({"content": {"TYPE": "LVM2_member"}, "holders": ["dm-0"]}, "/dev/sdb is in use by dm-0; name another"),
+            ({**OURS, "mounted": ["/mnt"]}, "/dev/sdb is mounted at /mnt; unmount it, or list another disk in"),
+            ({"content": {"TYPE": "LVM2_member"}, "holders": ["dm-0"]}, "/dev/sdb is in use by dm-0; list another"),
         ],
         ids=["missing", "no disk", "mounted", "ours elsewhere", "held"],
     )
@@ -90,8 +90,8 @@ class TestXfs:
         """The message says what is there and what to write; only with that is mkfs told to go on."""
         found = {**BLANK, "content": content}
         (said,) = obstacles(site, found)
-        assert f"/dev/sdb holds data ({words}), which is not overwritten" in said
-        assert 'say wipe: ["S1"] there, which counts once, if all of it may be lost' in said
+        assert f"/dev/sdb contains data ({words}), which is not overwritten" in said
+        assert 'to allow wiping it once, set wipe: ["S1"] there' in said
         assert obstacles(site, found, wipe=WIPE) == []
         known = {disk("/dev/sdb"): found}
         with pytest.raises(ActionError, match="which is not overwritten"):
@@ -256,8 +256,8 @@ def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up: Si
     with pytest.raises(InputError) as raised:
         engine.check_nodes()
     assert [line[:33] for line in str(raised.value).splitlines()] == [
-        "node two: no device /dev/sdb, whi",
-        "node three: no device /dev/sdb, w",
+        "node two: no device /dev/sdb, con",
+        "node three: no device /dev/sdb, c",
     ]
     assert all(fake(engine, name).state["log"] == [] for name in made_up.nodes)
 

@@ -84,8 +84,8 @@ class TestLines:
         found = change(resource, known)
         assert found.actions[0].content == "# a\n-l 10.0.0.10\n# b\n"
         assert differences(found) == [
-            "line: wanted '-l 10.0.0.10', found not there",
-            "line: wanted not there, found '-l 127.0.0.1'",
+            "line: wanted '-l 10.0.0.10', found absent",
+            "line: wanted absent, found '-l 127.0.0.1'",
         ]
         assert change(resource, made(known, found)) is None
 

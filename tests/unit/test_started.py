@@ -208,7 +208,7 @@ class TestUnitFiles:
     def test_systemd_has_not_read_them(self, machine: Machine) -> None:
         """A package's, or an operator's: what runs goes on."""
         (machine.folder / "changed").touch()
-        assert machine.late() == "app as systemd knows it: wanted as its files say, found as they were"
+        assert machine.late() == "app as loaded by systemd: wanted current unit files, found outdated"
         assert machine.deploy() == ["daemon-reload"]
         assert machine.late() == ""
 

@@ -216,7 +216,7 @@ class TestEnvironment:
 
     def test_full_disk(self, resource: Environment, site: Site) -> None:
         (text,) = resource.obstacles(self.look(resource, site, room="Avail\n  300\n"))
-        assert text.startswith("/opt: 300 MiB are free")
+        assert text.startswith("/opt: 300 MiB free")
 
 
 class TestArchive:
