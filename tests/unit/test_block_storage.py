@@ -1,4 +1,4 @@
-"""Volumes that nobody works on any more: how they are told from others, and what is said of them instead."""
+"""Stuck volumes: how they are detected, and the status they are set to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dashboards in a browser: their settings, screens as points, and what is said where there is no browser."""
+"""Dashboards in a browser: settings, screens as points, and the message without a browser."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class TestWindow:
         ],
     )
     def test_fails_for(self, event: str, given: Any, said: str) -> None:
-        """Each is told once, unless it is known."""
+        """Each is reported once, unless it is known."""
         page = FakePage()
         window = Window(cast("Any", page), cast("Any", Report()))
         for _ in range(2):

@@ -269,7 +269,7 @@ class TestParts:
     def test_wheels_for_another_python(
         self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is told before anything is touched."""
+        """It is reported before anything is changed."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
         bundle_command.write(folder, FOR, APPLICATION.parts(site), print)
         offline()

@@ -82,7 +82,7 @@ def test_what_somebody_else_installed_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_node_deployed_before_there_were_marks(site: Site, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
-    """It is ours where the state has kept secrets; new ones would replace those of whoever deployed it."""
+    """It is ours if the state has stored secrets; new ones would replace those of the deployer."""
     monkeypatch.setattr(Secrets, "existed", kept)
     known = {file(DATA): text_file(""), file(Ledger.ON_NODE): text_file("{}\n")}
     if not kept:

@@ -218,11 +218,11 @@ class TestRing:
         assert new == gone == [("rebalance",)]
 
     def test_partitions_that_may_not_move_yet(self, change: ChangeOf) -> None:
-        """The ring file is of now, and a disk has nothing: that is no end."""
+        """The ring file is current, but a disk has no partitions: the step is not done."""
         assert self.calls(change, DEVICES, sdc="100.00          0 -100.00       ") == [("rebalance",)]
 
     def test_disk_comes_and_goes(self, change: ChangeOf) -> None:
-        """What is where stays known: the ring is changed, not made anew."""
+        """Placements are preserved: the ring is changed, not recreated."""
         old = RingDevice(2, "10.0.0.20", 6200, "sdz")
         found = self.calls(change, (*DEVICES[:3], old))
         calls = [" ".join(words[:1] + words[1:][-4:]) for words in found]
@@ -356,7 +356,7 @@ def test_disk_without_a_signature_is_not_blank_for_it(tmp_path: Path, place: int
 
 
 def test_bytes_are_written_and_read_as_they_are(tmp_path: Path) -> None:
-    """A ring file is no text."""
+    """Ring files are binary."""
     path, content = str(tmp_path / "ring"), b"\x1f\x8b\x08\x00\xff\r\n"
     assert node_agent.read_bytes(path) is None
     node_agent.write(path, content, mode=0o640)

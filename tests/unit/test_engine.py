@@ -435,7 +435,7 @@ def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
 def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One whose units are on their way up may take a minute; meanwhile it is told who is waited for."""
+    """Units may take a minute to start; meanwhile the wait is reported."""
     declare("base", command("base"), role="all")
     engine, slow = Engine(site, STEPS, lambda event: said.append(event)), threading.Event()
     said: list[Event] = []

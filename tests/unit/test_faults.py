@@ -28,7 +28,7 @@ echo "$@" >>{log}
 
 
 class Machine:
-    """A folder that stands for a node: files, and a systemctl that writes down what it is asked."""
+    """A folder that simulates a node: files, and a systemctl that records its calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "systemctl.log"

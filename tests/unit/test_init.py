@@ -146,7 +146,7 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
 
 
 def test_provider_network_is_found_where_machines_have_addresses_on_it(machines: Machines) -> None:
-    """The way out leads over it here: that is said, and its router is the network's gateway."""
+    """The default route uses it here: this is declared, and its router becomes the network's gateway."""
     for number, host in enumerate(("alpha", "beta", "gamma"), 1):
         cards = (card("eno1", f"10.0.0.{number}0/24"), card("eno2", f"192.168.35.{number}0/24"))
         machines.add(host, f"10.0.0.{number}0", *cards, way_out=("eno2", "192.168.35.2"))

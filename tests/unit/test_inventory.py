@@ -1,4 +1,4 @@
-"""Inventories: what is wrong is said with file:line, what it is and what would be right; examples are whole."""
+"""Inventories: errors have file:line, the problem and the fix; examples are complete."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ images:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write an inventory, with its image beside it; state stays in the test's folder."""
+    """Write an inventory, with its image next to it; state stays in the test's folder."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
     (tmp_path / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
 
@@ -404,7 +404,7 @@ class TestOctavia:
     ],
 )
 def test_missing(gone: str, line: str, message: str, write: Callable[..., Path]) -> None:
-    """What is missing is said where it should stand."""
+    """Missing keys are reported at their place."""
     text = TEXT.replace(gone, "")
     path = write(text)
     with pytest.raises(InputError) as raised:
@@ -586,7 +586,7 @@ def test_reader_knows_what_a_model_declares(line: str, message: str, write: Call
 
 
 def test_reader_knows_no_service(write: Callable[..., Path]) -> None:
-    """What no model declares is refused, and is no section for want of which a step is left out."""
+    """Undeclared keys are refused, and are not sections whose absence excludes a step."""
     text = TEXT + "octavia:\n  image: {source: guest.img}\n"
     assert load_inventory(write(text), CloudInventory).has("octavia")
     with pytest.raises(InputError, match="unknown key 'octavia' \\(known here: "):
@@ -611,6 +611,6 @@ def test_default_route_needs_a_gateway(write: Callable[..., Path]) -> None:
 
 
 def test_nested_without_end(write: Callable[..., Path]) -> None:
-    """An inventory is no program that may use up the stack."""
+    """An inventory must not exhaust the stack."""
     with pytest.raises(InputError, match=r"site.yaml:1: nested too deeply"):
         load_site(write("site: " + "[" * 5000 + "]" * 5000))

@@ -284,7 +284,7 @@ class TestLayers:
         assert snapshots.finish(Folder(tmp_path), site, state, lambda: pytest.fail("stopped")) == state
 
     def test_disks_are_put_away_and_brought_back(self, tmp_path: Path, site: LabSpec) -> None:
-        """What was written since a snapshot is gone, the snapshot stays, and what a killed copy left is no disk."""
+        """Writes since a snapshot are lost, the snapshot stays, and leftovers of a killed copy are not disks."""
         folder, node = self.folder(tmp_path, site), site.node("compute01")
         disks.make(site, node, folder.disks("compute01"))
         file = folder.disks("compute01") / "ss-lab-compute01.sdb"

@@ -60,7 +60,7 @@ def test_a_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
 
 
 def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
-    """What was seeded is repaired by then; what a later step overwrites was right when its own step was verified."""
+    """Seeded faults are repaired by then; content that a later step overwrites was right after its own step."""
     shutil.copy(DRIFT, runs.path)
     runs.pytest("--deploy", "test_cloud.py")
     seed(runs, "one", "/etc/database.conf", "4096", "151")
@@ -270,7 +270,7 @@ def test_a_claim_is_somebodys(tmp_path: Path, shared: bool) -> None:
 
 
 def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
-    """A worker reads the site anew for it; what other tests hold goes on."""
+    """A worker reloads the site for it; other tests' connections stay usable."""
     runs.tests(
         """
         from stackspec.session import RUN

@@ -313,7 +313,7 @@ class TestInitiatorName:
         assert self.made(site, self.good, {"compute01": text_file("InitiatorName=iqn.other\n")}) == []
 
     def test_copied_name(self, site: Site) -> None:
-        """A name of the node's own instead; the daemon is stopped first, so that the next caller starts it anew."""
+        """It gets a unique name; the daemon is stopped first, so that the next call restarts it."""
         (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
         stop, write = actions(found)
         assert (stop.verb, stop.units) == ("stop", ("iscsid.service",))

@@ -86,7 +86,7 @@ class TestCertificates:
         assert not certificates.is_usable("000000", self.passphrase)
 
     def test_not_at_its_end(self, authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Made anew while the old one still holds."""
+        """Renewed while the old one is still valid."""
         monkeypatch.setattr(certificates, "RENEWED", certificates.LIFETIME)
         assert not certificates.is_usable(authority, self.passphrase)
 
@@ -168,7 +168,7 @@ class TestInterface:
 
     @pytest.mark.parametrize("changed", [{"mac": "fa:16:3e:00:00:02"}, {"mtu_request": 1500}, {"type": ""}])
     def test_differs(self, site: Site, changed: Any) -> None:
-        """A port that was made anew has another MAC."""
+        """A recreated port has a different MAC."""
         assert len(differences(self.change(site, row=self.row(**changed)))) == 1
 
     def test_in_no_bridge(self, site: Site) -> None:

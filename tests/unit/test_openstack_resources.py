@@ -347,7 +347,7 @@ class TestNoRabbitUser:
         assert change(self.resource, self.known(site, ["openstack"])) is None
 
     def test_there(self, site: Site, change: ChangeOf) -> None:
-        """It is deleted, and it alone; one that is gone by then is no error."""
+        """Only this user is deleted; if it is already gone, this is not an error."""
         found = change(self.resource, self.known(site, ["guest", "openstack"]))
         assert differences(found) == ["RabbitMQ user guest: wanted absent, found present"]
         (action,) = found.actions
@@ -500,7 +500,7 @@ class TestApiObjects:
         ]
 
     def test_image_with_properties(self, site: Site) -> None:
-        """Those that the inventory names are compared, whether the client knows them by a name of its own or not."""
+        """Properties of the inventory are compared, whether or not the client has attributes for them."""
         wanted = inventory.Image(
             source="https://example.org/a.qcow2", properties={"os_distro": "fedora-coreos", "a": "1"}
         )

@@ -1,4 +1,4 @@
-"""Release tables: each key is one that somebody reads; a typo is told with file, line and what is near."""
+"""Release tables: every key is used; typos are reported with file, line and a suggestion."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class TestIniFile:
         assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
 
     def test_reference(self, change: ChangeOf) -> None:
-        """What the cloud does not have yet is said so, and nothing wrong is written for it."""
+        """Unknown references are shown as such, and no wrong value is written for them."""
         found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
         assert "[a] id: wanted (known after apply), found not set" in differences(found)
         assert found.actions[0].content == "[a]\nx = 1\n"

@@ -1,4 +1,4 @@
-"""The node agent in an interpreter of its own on this machine, over the connection that nodes have, but without ssh."""
+"""The node agent in a separate interpreter on this machine, over the nodes' connection, but without ssh."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_write_makes_a_file_and_its_folder(connection: Connection, tmp_path: Pat
 
 
 def test_write_keeps_the_mode_and_never_shows_half_a_file(connection: Connection, tmp_path: Path) -> None:
-    """The new file takes the old one's place: whoever has it open reads on in the old one."""
+    """The file is replaced atomically: processes that have it open keep the old one."""
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o604)
@@ -315,7 +315,7 @@ def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, m
 def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a node does not read blocks whoever writes it, and everybody who writes after."""
+    """Data that a node does not read blocks its writer, and all later writers."""
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     monkeypatch.setattr(transport, "SILENCE", 1.0)
     monkeypatch.setattr(transport, "ENDED_WITHIN", 1.0)
@@ -472,7 +472,7 @@ def test_node_that_is_lost_is_said_while_others_are_waited_for(tmp_path: Path, m
 
 
 def test_node_of_which_nothing_is_asked_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told at once, and who waits for other nodes to be held does not go on waiting; a farewell is no loss."""
+    """It is reported at once, and waits for other nodes' locks end; a clean close is not a loss."""
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
     connections = Connections(Ssh(), [make_node("waits"), make_node("gone")])
     connections.when_lost = told.put

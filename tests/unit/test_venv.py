@@ -42,7 +42,7 @@ RIGHT = ("python 3.13", "app==1.2", "plugin==3")
 
 
 class TestVenv:
-    """An environment is made anew when it is not what the step says."""
+    """An environment is recreated if it differs from the step."""
 
     def test_right(self, change: ChangeOf) -> None:
         assert change(APPLICATION, installed(*RIGHT)) is None

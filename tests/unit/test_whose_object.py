@@ -71,7 +71,7 @@ def make(site: Site, resource: Any, **lists: list[Any]) -> list[tuple[str, tuple
 
 
 def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
-    """Not made public, not re-owned, not deleted: the site's is uploaded beside it, and belongs to its project."""
+    """It is not published, re-owned or deleted: the site's image is uploaded next to it, and belongs to its project."""
     tenants, resource = in_glance("t"), Image("guest", image(tmp_path), tags=("amphora",), project="service")
     assert found_in(site, resource, images=[tenants], projects=PROJECTS) == ["image guest" + MISSING]
     calls = make(site, resource, images=[tenants])
@@ -176,7 +176,7 @@ class TestListThatFails:
         return cloud, made
 
     def test_makes_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A second object of the name would be made beside the one that could not be seen."""
+        """Otherwise a second object with the name would be created next to an invisible one."""
         cloud, made = self.cloud(site, monkeypatch)
         here = context(site, site.controller)
         here.shared._objects[Cloud] = cloud
@@ -251,7 +251,7 @@ class TestListThatFails:
             action()  # type: ignore[operator]
 
     def test_whatever_it_was_for(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A look at the other resources of a step goes on."""
+        """The check of the step's other resources continues."""
         cloud, _ = self.cloud(site, monkeypatch)
         port = OvsNeutronPort("br-int", "o-hm0", "p", "n")
         resources = [port, File("/etc/d", "")]

@@ -117,7 +117,7 @@ def test_secrets_made_by_another_run_end_this_one(runs: Runs, monkeypatch: pytes
 
 
 def test_a_site_has_one_deployer(runs: Runs) -> None:
-    """Planning and checking go on beside it; a run that was killed leaves no lock."""
+    """Planning and checking work in parallel; a killed run leaves no lock."""
     lock = Lock(runs.path / "state" / "sites" / "made-up" / "lock")
     lock.take("ann on desk (pid 1), since noon, run ss-1", "site made-up")
     message = only_message(runs.pytest("--deploy"))
