@@ -43,12 +43,12 @@ REQUEST_LINES = 60
 def gather(connections: Connections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
     """Log tails for a failed test: the journal since its start, and lines with the request ids of the failure.
 
-    Also what services complained of while they worked for the test, whoever of them: its requests carry an id that
-    each service hands on to the next (oslo.context's global request id). Where a service failed before it had read the
-    id: all errors since the test began.
+    Also warnings and errors of all services for the test's requests: they carry an id that each service passes on to
+    the next (oslo.context's global request id). If a service failed before it had read the id: all errors since the
+    test began.
 
-    Journals are those of the nodes that the failure names and of the controllers; where it names none, those of all
-    nodes of a small site.
+    Journals are read from the nodes named in the failure and from the controllers; if it names none, from all nodes of
+    a small site.
 
     :param connections: the site's; unconnected nodes are skipped
     :param report: the failed phase

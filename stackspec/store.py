@@ -138,7 +138,7 @@ def read_list(folder: Path) -> Listing | None:
         where = ".".join(map(str, first["loc"]))
         raise InputError(
             f"{path} is not a valid bundle list: {where + ': ' if where else ''}{first['msg']}; remove it and make the "
-            "bundle anew"
+            "bundle again"
         ) from None
 
 

@@ -135,7 +135,7 @@ def choose(spec: LabSpec, environ: Mapping[str, str] = os.environ, root: Path = 
     """
     named = spec.mirror or environ.get("STACKSPEC_MIRROR", "").rstrip("/")
     if named:
-        # The security archive stands beside the archive on every full mirror.
+        # Every full mirror has the security archive next to the archive.
         return Mirror(named, spec.security_mirror or f"{named}-security", spec.suite)
     found = of_machine(root)
     return replace(found, suite=spec.suite) if found else None
