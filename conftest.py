@@ -29,9 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Tests that run only when the command line names them.
 
-    The suite's own tests are not part of a deployment; an outage takes the whole site down for everybody who uses it.
+    The suite's own tests are not part of a deployment; an outage takes the whole site down for everybody who uses it;
+    errata are about the guide, not about the cloud.
     """
-    if collection_path not in (TESTS / "unit", TESTS / "outage"):
+    if collection_path not in (TESTS / "unit", TESTS / "outage", TESTS / "errata"):
         return None
     if collection_path == TESTS / "unit" and not config.option.deploy:
         return None

@@ -36,6 +36,7 @@ from stackspec.resources import Command, Directory, File, IniFile, Lines, Packag
 from stackspec.secrets import Secrets  # noqa: E402
 from stackspec.site import Site  # noqa: E402
 from stackspec.step import STEPS, Step, load_steps  # noqa: E402
+from stackspec.task import plan_of  # noqa: E402
 from tests.unit.fake_nodes import FakeConnections  # noqa: E402
 
 SERVICES = 10
@@ -107,8 +108,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def plan(site: Site) -> Engine:
-    """Everything that `--plan` does with the nodes."""
-    engine = Engine(site, list(STEPS))
+    """All that `--plan` does with the nodes."""
+    engine = Engine(site, plan_of(site), STEPS)
     engine.shared._objects[Cloud] = NoCloud(site)
     engine.connections.open()
     engine.survey()
@@ -118,8 +119,8 @@ def plan(site: Site) -> Engine:
 
 
 def deploy(site: Site) -> Engine:
-    """Everything that `--deploy` does with them, until tests could run."""
-    engine = Engine(site, list(STEPS))
+    """All that `--deploy` does with them; what tests wait for is waited for."""
+    engine = Engine(site, plan_of(site), STEPS)
     engine.check_nodes()
     engine.start()
     for name in engine.steps:

@@ -32,8 +32,6 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-from .nova import key_options, volume_options
-
 __all__ = ["cinder", "cinder_backup", "cinder_volume", "volume_attachment"]
 
 CONF = "/etc/cinder/cinder.conf"
@@ -83,7 +81,16 @@ def cinder_volume(site: Site, node: CloudNode, cinder: Step, chrony_client: Step
     yield KernelModule("dm_thin_pool", "it can make no volumes", f"list the disks of {where} on another node")
     yield LvmFilter(LVM, devices)
     yield VolumeGroup(GROUP, devices, where, node.disks["cinder"].wipe)
-    yield OsloConfig(CONF, _storage(site, node), own=(*OWN, BACKEND))
+    options = _common(site, node)
+    options["DEFAULT"] |= {"enabled_backends": BACKEND, "glance_api_servers": f"http://{site.controller.name}:9292"}
+    options[BACKEND] = {
+        "volume_driver": "cinder.volume.drivers.lvm.LVMVolumeDriver",
+        "volume_group": GROUP,
+        "target_protocol": "iscsi",
+        "target_helper": "tgtadm",
+        "volume_backend_name": BACKEND,
+    }
+    yield OsloConfig(CONF, options, own=(*OWN, BACKEND))
     yield File(TARGETS, "include /var/lib/cinder/volumes/*\n")
     yield File(PORTAL, PORTAL_TEXT.format(address=node.address))
     yield Service("tgt", reads=(site.release.path(TARGETS), PORTAL))
@@ -101,18 +108,20 @@ def cinder_backup(site: Site, node: CloudNode, cinder_volume: Step, swift_storag
         return
     yield Packages("cinder-backup")
     yield from _initiator(site, node)
-    yield OsloConfig(CONF, _storage(site, node), own=(*OWN, BACKEND))
+    # The public endpoint up to where the project's id follows (erratum E62).
+    url = site.public(f"http://{site.controller.name}:8080/v1/AUTH_")
+    driver = "cinder.backup.drivers.swift.SwiftBackupDriver"
+    yield OsloConfig(CONF, {"DEFAULT": {"backup_driver": driver, "backup_swift_url": url}})
     yield Service("cinder-backup", reads=(CONF,))
     yield VolumeService("cinder-backup", node.name)
 
 
 @step(role=("controller", "compute"), section="disks.cinder")
 def volume_attachment(site: Site, node: CloudNode, cinder: Step, nova_networking: Step) -> Resources:
-    """Nova attaches volumes. Guide: 配置 Compute 以使用 Block Storage; compute nodes read it as well (erratum E58)."""
-    options = volume_options(site, node)
-    if not options:
+    """Nova attaches volumes. Guide: 配置 Compute 以使用 Block Storage; compute nodes read it, too (erratum E58)."""
+    if "controller" not in node.roles and not node.volumes:
         return
-    yield OsloConfig("/etc/nova/nova.conf", options)
+    yield OsloConfig("/etc/nova/nova.conf", {"cinder": {"os_region_name": site.region}, **_keys(site)})
     if "controller" in node.roles:
         yield Service("nova-api")
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
@@ -136,27 +145,16 @@ def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
         # Long requests survive the expiry of the user's token, and nova is notified of extended volumes.
         "service_user": {"send_service_user_token": "true", **own},
         "nova": {"region_name": site.region, **own},
-        **key_options(site),
+        **_keys(site),
     }
 
 
-def _storage(site: Site, node: CloudNode) -> dict[str, dict[str, Value]]:
-    """Options of cinder.conf on a storage node, including those of backups, so that the later step restarts nothing."""
-    options = _common(site, node)
-    options["DEFAULT"] |= {"enabled_backends": BACKEND, "glance_api_servers": f"http://{site.controller.name}:9292"}
-    if site.inventory.has("disks.swift"):
-        # The public endpoint without the project id (erratum E62).
-        url = site.public(f"http://{site.controller.name}:8080/v1/AUTH_")
-        driver = "cinder.backup.drivers.swift.SwiftBackupDriver"
-        options["DEFAULT"] |= {"backup_driver": driver, "backup_swift_url": url}
-    options[BACKEND] = {
-        "volume_driver": "cinder.volume.drivers.lvm.LVMVolumeDriver",
-        "volume_group": GROUP,
-        "target_protocol": "iscsi",
-        "target_helper": "tgtadm",
-        "volume_backend_name": BACKEND,
+def _keys(site: Site) -> dict[str, dict[str, Value]]:
+    """Where the keys of encrypted volumes are, as nova.conf and cinder.conf say it."""
+    return {
+        "key_manager": {"backend": "barbican"},
+        "barbican": {"auth_endpoint": f"http://{site.controller.name}:5000/v3", "barbican_region_name": site.region},
     }
-    return options
 
 
 def _initiator(site: Site, node: CloudNode) -> list[Resource]:

@@ -25,7 +25,7 @@ from stackspec.resources.ini import Value
 from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
-from .nova import CONTROLLER_SERVICES, IDENTITY, networking_options
+from .nova import CONTROLLER_SERVICES, IDENTITY
 
 __all__ = ["neutron", "neutron_compute", "nova_networking"]
 
@@ -144,8 +144,11 @@ def neutron_compute(site: Site, node: Node, neutron: Step) -> Resources:
 
 @step(role=("controller", "compute"), provides="network")
 def nova_networking(site: Site, node: Node, nova: Step, nova_discover: Step, neutron: Step) -> Resources:
-    """Nova uses neutron. Guide: 配置计算服务使用网络服务; nova-compute is restarted, which the guide omits (E48)."""
-    yield OsloConfig("/etc/nova/nova.conf", networking_options(site, node), own=("neutron",))
+    """Nova uses neutron. Guide: 配置计算服务使用网络服务; nova-compute is restarted, which the guide forgets (E48)."""
+    options: dict[str, Value] = {"region_name": site.region, **keystone_auth(site, "neutron")}
+    if "controller" in node.roles:
+        options |= {"service_metadata_proxy": "true", "metadata_proxy_shared_secret": site.password("metadata")}
+    yield OsloConfig("/etc/nova/nova.conf", {"neutron": options}, own=("neutron",))
     if "controller" in node.roles:
         yield Service(*CONTROLLER_SERVICES)
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")

@@ -29,12 +29,9 @@ from stackspec.step import Resources, Step, step
 __all__ = [
     "CONTROLLER_SERVICES",
     "IDENTITY",
-    "key_options",
-    "networking_options",
     "nova",
     "nova_compute",
     "nova_discover",
-    "volume_options",
 ]
 
 METADATA_UNIT = ReleaseValue("nova_metadata_unit", "")
@@ -99,7 +96,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
             "vnc": {"enabled": "true", "server_listen": "$my_ip", "server_proxyclient_address": "$my_ip"},
             "scheduler": {"discover_hosts_in_cells_interval": 300},
         },
-        own=("api_database", "database", "keystone_authtoken", "service_user", "placement", "neutron"),
+        own=("api_database", "database", "keystone_authtoken", "service_user", "placement"),
     )
     manage = ("nova-manage",)
     yield DbSync((*manage, "api_db", "sync"), database="nova_api", package="nova-api", user="nova")
@@ -138,7 +135,7 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
                 "novncproxy_base_url": f"http://{site.controller.address}:6080/{page}",
             },
         },
-        own=("keystone_authtoken", "service_user", "placement", "neutron"),
+        own=("keystone_authtoken", "service_user", "placement"),
     )
     virtual = {"libvirt": {"virt_type": inventory_of(site).virt_type}}
     yield OsloConfig("/etc/nova/nova-compute.conf", virtual, mode=0o640)
@@ -190,30 +187,6 @@ def _counts(number: int) -> tuple[str, ...]:
     return ("sh", "-c", f'test "$({" ".join(CLIENT)})" = {number}')
 
 
-def networking_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
-    """nova.conf's options for neutron. Nova's own steps set them as well, so that neutron's step restarts nothing."""
-    metadata: dict[str, Value] = {}
-    if "controller" in node.roles:
-        metadata = {"service_metadata_proxy": "true", "metadata_proxy_shared_secret": site.password("metadata")}
-    return {"neutron": {"region_name": site.region, **keystone_auth(site, "neutron"), **metadata}}
-
-
-def volume_options(site: Site, node: Node) -> dict[str, dict[str, Value]]:
-    """nova.conf's options for cinder. Nova's own steps set them as well, so that cinder's step restarts nothing."""
-    inventory = inventory_of(site)
-    if not inventory.has("disks.cinder") or not ("controller" in node.roles or inventory.nodes[node.name].volumes):
-        return {}
-    return {"cinder": {"os_region_name": site.region}, **key_options(site)}
-
-
-def key_options(site: Site) -> dict[str, dict[str, Value]]:
-    """Options of nova.conf and cinder.conf for the keys of encrypted volumes."""
-    return {
-        "key_manager": {"backend": "barbican"},
-        "barbican": {"auth_endpoint": f"http://{site.controller.name}:5000/v3", "barbican_region_name": site.region},
-    }
-
-
 def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
     """Options of nova.conf common to controller and compute nodes."""
     controller = site.controller.name
@@ -227,6 +200,4 @@ def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
         "glance": {"api_servers": f"http://{controller}:9292"},
         "oslo_concurrency": {"lock_path": "/var/lib/nova/tmp"},
         "placement": {"region_name": site.region, **keystone_auth(site, "placement", url=v3)},
-        **networking_options(site, node),
-        **volume_options(site, node),
     }

@@ -19,6 +19,7 @@ from .secrets import Secrets
 from .site import Site, check_config, default_inventory
 from .step import STEPS, load_steps
 from .store import LIST, Entry, Listing, Part, read_list, sha256_of
+from .task import plan_of
 from .which_cloud import which_cloud
 
 if TYPE_CHECKING:
@@ -70,10 +71,8 @@ def command(arguments: argparse.Namespace) -> int:
 def parts_of(site: Site) -> list[Part]:
     """The downloads of a site's steps, without duplicates."""
     found: dict[str, Part] = {}
-    for each in STEPS.values():
-        for node in each.nodes(site):
-            for resource in each.resources(site, node):
-                found |= {part.name: part for part in resource.parts(site) if part.name not in found}
+    for resource in (each for task in plan_of(site) for each in task.resources):
+        found |= {part.name: part for part in resource.parts(site) if part.name not in found}
     return list(found.values())
 
 

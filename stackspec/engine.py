@@ -42,9 +42,9 @@ class Engine:
     """Plans, checks and applies steps on a site.
 
     :param site: the site
+    :param plan: all tasks of the site
     :param steps: names of the steps that are asked for; what they need is added
     :param listen: called with each event (a dict that JSON can hold), from any thread
-    :param connections: those of an engine before this one, which others use, too; None: none are open
 
     `on_node` are the tasks by node and step; `unrecorded` says why the ledger or `listen` failed, when they did.
     """
@@ -52,20 +52,15 @@ class Engine:
     def __init__(
         self,
         site: Site,
+        plan: Iterable[Task],
         steps: Iterable[str],
         listen: Callable[[Event], None] = lambda event: None,
-        connections: Connections | None = None,
     ) -> None:
         self.site = site
         self.steps = closure(steps)
-        self.connections = connections or Connections(site.inventory.ssh, site.nodes.values())
+        self.connections = Connections(site.inventory.ssh, site.nodes.values())
         self.connections.when_lost = lambda node: self._says(node, "says", f"the connection to {node} was lost")
         self.shared = Shared(site, self.connections)
-        self.tasks = [
-            Task(STEPS[name], node, STEPS[name].resources(site, node))
-            for name in self.steps
-            for node in STEPS[name].nodes(site)
-        ]
         self.unrecorded = ""
         self._listen = listen
         self._ledger = Ledger(site.state)
@@ -76,9 +71,11 @@ class Engine:
         self._stopping = ""
         self._of_step: dict[str, list[Task]] = {name: [] for name in self.steps}
         self.on_node: dict[str, dict[str, Task]] = {name: {} for name in site.nodes}
-        for task in self.tasks:
-            self._of_step[task.step.name].append(task)
-            self.on_node[task.node.name][task.step.name] = task
+        for task in plan:
+            if task.step.name in self._of_step:
+                self._of_step[task.step.name].append(task)
+                self.on_node[task.node.name][task.step.name] = task
+        self.tasks = [task for tasks in self._of_step.values() for task in tasks]
         self._settling: dict[str, list[str]] = {}
 
     # ---- reading
@@ -346,5 +343,5 @@ class Engine:
             "error": task.error,
             "failed_at": task.failed_at,
             "cause": task.cause.name if task.cause else "",
-            "changes": [{"title": redact(change.title), "diff": redact(change.diff)} for change in task.made],
+            "changes": [{"title": redact(change.title), "diff": redact(change.text)} for change in task.made],
         }

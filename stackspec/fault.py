@@ -40,6 +40,7 @@ class Fault(pydantic.BaseModel):
     :ivar shows: the test files that should catch it
     :ivar only: which of their tests, as an expression for pytest's -k
     :ivar says: words that the first line of a failure must contain so that an engineer knows the cause
+    :ivar erratum: its number in docs/errata.md, for a fault that does what the guide says
     :ivar slow: whether the tests need many minutes to time out; --some skips it
     """
 
@@ -54,6 +55,7 @@ class Fault(pydantic.BaseModel):
     shows: list[str] = ["tests/infra/test_drift.py"]
     only: str = ""
     says: list[str]
+    erratum: str = ""
     slow: bool = False
 
     @pydantic.field_validator("do")

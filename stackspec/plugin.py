@@ -333,8 +333,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Workers of xdist share the run's id, by which objects are found and removed."""
-    node.workerinput["stackspec_run"] = node.config.stash[RUN].id
+    """Workers of xdist share the run's id, by which objects are found and removed, and its secrets."""
+    node.workerinput |= node.config.stash[RUN].for_workers()
 
 
 @pytest.hookimpl(tryfirst=True)

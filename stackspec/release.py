@@ -50,8 +50,8 @@ class Unit(BaseModel):
     `{library}`, the folder of its modules.
 
     :param run: its command
-    :param wsgi: alternatively, the name of a WSGI script served by uWSGI
-    :param port: the port of a WSGI script
+    :param wsgi: instead of it, what uWSGI serves: the name of a WSGI script, or `module:application`
+    :param port: the port at which it does; without one, the unit's environment has `BIND_PARAMS`, which its step sets
     :param wants: units of the distribution that it needs
     :param options: further options of [Service], such as a limit
     :param root: it becomes root for some operations, so it is not sandboxed

@@ -7,7 +7,7 @@ import json
 import re
 import secrets as _random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .lines import write_whole
@@ -115,13 +115,26 @@ class Secrets:
         self._lock = threading.RLock()
         self._kept = False
         self._values: dict[str, str] = {}
-        self._loaded = file.read_text() if file is not None and file.exists() else ""
-        if self._loaded:
-            self._values = json.loads(self._loaded)
         self._given = given or {}
-        self._values |= self._given
-        for value in self._values.values():
-            redact.add(value)
+        self.read()
+
+    def read(self) -> None:
+        """Read the file, also once more: the process that deploys makes some only when a step needs them."""
+        with self._lock:
+            self._loaded = self._file.read_text() if self._file is not None and self._file.exists() else ""
+            self.learn(json.loads(self._loaded or "{}"))
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Take over what `values`, of another process of this run, says; what the user gives wins."""
+        with self._lock:
+            self._values |= {**values, **self._given}
+            for value in self._values.values():
+                redact.add(value)
+
+    def values(self) -> dict[str, str]:
+        """All that there are so far, for the workers of this run."""
+        with self._lock:
+            return dict(self._values)
 
     def keep(self) -> None:
         """Write secrets to the file from now on, including those generated so far.

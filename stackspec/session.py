@@ -14,8 +14,6 @@ import pytest
 
 from . import evidence, plan_output
 from .admission import Admission
-from .cloud_inventory import load_site
-from .drift import Declared, declared_on, finding_of
 from .engine import Engine
 from .errors import InputError, StackspecError
 from .lanes import Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
@@ -26,12 +24,13 @@ from .ports import Cloud, Platform
 from .reach import bring_up, reach
 from .release_check import check_release
 from .report_plugin import ReportPlugin
+from .resources.base import Change
 from .run_record import RunRecord
 from .secrets import redact
 from .site import Site, check_config, default_inventory, state_directory
 from .step import STEPS
 from .store import Bundle
-from .task import Finding
+from .task import Finding, Task, plan_of
 from .transport import Connections
 from .which_cloud import which_cloud
 
@@ -57,15 +56,16 @@ class Run:
         self.deploying: bool = config.option.deploy
         self.planning: bool = config.option.plan
         self.site, self.cloud = self._find_cloud()
+        if workerinput and self.site is not None:
+            self.site.secrets.learn(workerinput.get("stackspec_secrets", {}))
         self.engine: Engine | None = None
         self.catalog: Cloud = Catalog(self.site, self.cloud)
         self.lab: Platform | None = None
         self.followed: Followed | None = None
         self._began = False
-        self._joined = self._surveying = False
+        self._joined = False
         self._nodes: Connections | None = None
         self._problems: list[str] = []
-        self._declared: list[Declared] | None = None
         self.record = RunRecord(config, self.folder, self.id, self._halt)
         self.admission = Admission(Claims(self.folder / "told" if self.lanes or self._worker else None))
         self._turns = Turns(self.folder / "turns")
@@ -139,11 +139,24 @@ class Run:
             f"stackspec: {self.mode} site {site.name} ({site.release.title}, {len(site.nodes)} nodes), run {self.id}"
         ]
 
-    def declared(self) -> list[Declared]:
+    def for_workers(self) -> dict[str, Any]:
+        """What workers are told: the run's id and, so that theirs is the plan that is deployed, its secrets.
+
+        They are made as steps declare, and nothing is kept before the deployment begins.
+        """
+        told: dict[str, Any] = {"stackspec_run": self.id}
+        if self.deploying and self.plan and self.site is not None:
+            told["stackspec_secrets"] = self.site.secrets.values()
+        return told
+
+    @cached_property
+    def plan(self) -> list[Task]:
+        """What the steps declare on the site. How nodes are reached, and files taken, is nothing to it."""
+        return plan_of(self.site) if self.site is not None else []
+
+    def declared(self) -> list[Finding]:
         """Every resource of every step on every node of the site."""
-        if self._declared is None:
-            self._declared = declared_on(self.site) if self.site is not None else []
-        return self._declared
+        return [each for task in self.plan for each in task.findings]
 
     # ---- begin
 
@@ -163,7 +176,7 @@ class Run:
             self.catalog.check()
             return
         if self._worker and self.deploying:
-            self.engine = self.config.stash[ENGINE] = Engine(self.site, steps, self.record.hear)
+            self.engine = self.config.stash[ENGINE] = Engine(self.site, self.plan, steps, self.record.hear)
             nodes = {name: [node.name for node in STEPS[name].nodes(self.site)] for name in self.engine.steps}
             self.followed = Followed(self.record.log.path, nodes)
             return
@@ -180,7 +193,7 @@ class Run:
             self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
         ):
             return
-        engine = Engine(self.site, steps, self.record.hear)
+        engine = Engine(self.site, self.plan, steps, self.record.hear)
         try:
             if self.deploying:
                 # First: what is found is what another deployment has left, and not what it is about to change.
@@ -214,7 +227,7 @@ class Run:
 
     @cached_property
     def _bundle(self) -> Bundle | None:
-        """Read once a process, though a worker reaches its site several times: all its files are summed."""
+        """Read once a process: all its files are summed."""
         folder = self.config.option.bundle
         return Bundle(Path(folder)) if folder else None
 
@@ -257,21 +270,15 @@ class Run:
             self.engine.join()
 
     def _join_site(self, followed: Followed) -> None:
-        """In a worker: enter the site that the controlling process has made ready, with the secrets that it keeps."""
+        """In a worker: enter the site that the controlling process has made ready."""
         if self._joined:
             return
         followed.wait_begun()
         self._joined = True
-        self._enter_again()
-
-    def _enter_again(self) -> None:
-        """In a worker: read the site and its secrets anew. Some are made by the deployment, when a step needs them."""
         assert self.site is not None
         assert self.engine is not None
-        # Tests hold them by now; before the site was made ready there were none.
-        connections = self.engine.connections if self.engine.connections.names() else None
-        self._reach_site(load_site(self.site.file), ())
-        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.engine.steps, self.record.hear, connections)
+        self._reach_site(self.site, ())
+        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.plan, self.engine.steps, self.record.hear)
 
     def take_turn(self, item: pytest.Item) -> None:
         """In a worker: wait until no other lane disturbs what a test uses, or uses what it disturbs."""
@@ -331,18 +338,21 @@ class Run:
         if provides is not None and self.engine is None and provides not in self.catalog.types():
             pytest.skip(f"service {provides} is not in this cloud")
 
-    def finding(self, declared: Declared) -> Finding:
-        """What the engine found for a declared resource, after it was applied or on a check."""
+    def changes(self, declared: Finding) -> list[Change]:
+        """What has to change for a declared resource, after it was applied or on a check.
+
+        A change that only follows from another is left out, so that one difference is one failure.
+        """
+        assert self.site is not None
         assert self.engine is not None
+        assert declared.task in self.engine.tasks, f"{declared.task.name} was not looked at"
         if self.followed is not None:
             # The controlling process verified each step when it was done; a worker looks once more, after the last.
             self.followed.join()
-            if not self._surveying:
-                self._surveying = True
-                self._enter_again()
+            self.site.secrets.read()
         if self.followed is not None or not self.deploying:
             self.engine.survey()
-        return finding_of(self.engine, declared)
+        return [change for change in declared.changes if not change.follows]
 
     # ---- end
 

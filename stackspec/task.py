@@ -1,28 +1,38 @@
-"""One step on one node: reading its facts, computing its changes, making them, and looking again."""
+"""One step on one node: reading its facts, computing its changes, making them, and looking again. All make the plan."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from .errors import ActionError, CannotTell
 from .inventory import Node
 from .resources.actions import NodeAction, Outdate
 from .resources.base import Change, Context, Difference, Query, Resource, Shared, file
+from .resources.ini import IniFile
 from .resources.packages import Packages
 from .site import Site
-from .step import Step
+from .step import STEPS, Step, closure
 from .transport import Connection
 
 
-@dataclass
+@dataclass(eq=False)
 class Finding:
-    """A resource and the changes that it needs; none when found equals wanted."""
+    """A resource that a task declares, and what the last look found; the drift test's parameter.
 
+    :param changes: those that it needs, none when found equals wanted
+    """
+
+    task: Task
     resource: Resource
-    changes: list[Change]
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """Readable id of its test."""
+        return f"{self.task.node.name}-{self.task.step.name}-{self.resource.title.replace(' ', '_')}"
 
 
 @dataclass(eq=False)
@@ -30,23 +40,26 @@ class Task:
     """A step on a node.
 
     :param state: waiting, running, done, failed or blocked
-    :param findings: what the last look found, one entry a resource
     :param made: changes that were made in this run
     :param error: what failed, when it failed or is blocked
     :param cause: the task whose failure blocks this one (itself, when it failed)
+
+    `findings` has an entry for each resource.
     """
 
     step: Step
     node: Node
     resources: list[Resource]
     state: str = "waiting"
-    findings: list[Finding] = field(default_factory=list)
     made: list[Change] = field(default_factory=list)
     error: str = ""
     failed_at: str = ""
     cause: Task | None = None
     started: float = 0.0
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.findings = [Finding(self, each) for each in self.resources]
 
     @property
     def name(self) -> str:
@@ -65,19 +78,16 @@ class Task:
     def look(self, site: Site, facts: Mapping[Query, Any], shared: Shared) -> list[Finding]:
         """What has to change, by `facts`."""
         context = Context(site, self.node, facts, shared)
-        findings = []
-        for resource in self.resources:
+        for finding in self.findings:
+            resource = finding.resource
             try:
-                changes = resource.changes(context)
+                finding.changes = resource.changes(context)
             except CannotTell as error:
-                changes = [
-                    Change(f"look at {resource.title}", (Difference(resource.title, "known", f"cannot tell: {error}"),))
-                ]
-            context.pending.update(each for change in changes for each in (*change.touches, *change.marks))
+                difference = Difference(resource.title, "known", f"cannot tell: {error}")
+                finding.changes = [Change(f"look at {resource.title}", (difference,))]
+            context.pending.update(each for change in finding.changes for each in (*change.touches, *change.marks))
             context.watched += resource.paths(site)
-            findings.append(Finding(resource, changes))
-        self.findings = findings
-        return findings
+        return self.findings
 
     def apply(self, site: Site, connection: Connection, shared: Shared) -> None:
         """Make what differs, then look again.
@@ -98,7 +108,7 @@ class Task:
                 self.failed_at = finding.resource.title
                 found = "; ".join(str(difference) for difference in change.differences) or change.title
                 raise ActionError(
-                    f"{finding.resource.title} still differs after it was applied: {found}",
+                    f"{finding.resource.title} still differs after it was applied: {found}\n{change.diff}".rstrip(),
                     advice="something else on the node sets it back, or the value is not what the service reports",
                 )
 
@@ -176,6 +186,24 @@ class Task:
         """Versions of the guide's packages that come as wheels."""
         names = [name for each in self.resources if isinstance(each, Packages) for name in each.names]
         return {name: version for name in names if (version := site.release.wheel_version(name))}
+
+
+def plan_of(site: Site) -> list[Task]:
+    """The plan: every step on each of its nodes, after those that it needs.
+
+    A process makes one; its drift tests, its engine, `--plan` and the report are of these tasks. The first step that
+    declares an ini file of a node writes also what later ones declare of it: these have nothing to restart then.
+    """
+    steps = [STEPS[name] for name in closure(STEPS)]
+    declared = [(each, node, each.resources(site, node)) for each in steps for node in each.nodes(site)]
+    first: dict[tuple[str, str], tuple[list[Resource], int]] = {}
+    for _, node, resources in declared:
+        for place, each in enumerate(resources):
+            if isinstance(each, IniFile):
+                owner, at = first.setdefault((node.name, each.path), (resources, place))
+                if owner is not resources:
+                    owner[at] = cast("IniFile", owner[at]).joined(each)
+    return [Task(*each) for each in declared]
 
 
 def changes_of(findings: list[Finding]) -> list[Change]:

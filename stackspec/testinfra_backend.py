@@ -68,5 +68,6 @@ class ConnectionBackend(base.BaseBackend):
         """Run a shell command on the node; called by testinfra's modules and by tests."""
         line = self.get_command(command, *args)
         query = run("sh", "-c", line)
+        self._connection.wake()
         answer = self._connection.facts([query])[query]
         return self.result(answer["status"], line.encode(), answer["out"], answer["err"])

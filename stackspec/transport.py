@@ -49,6 +49,8 @@ LOCK = "/var/lib/stackspec/lock"
 """The lock of a node."""
 BEAT = 10.0
 """Seconds between two heartbeats of a node, which are also sent while it works."""
+QUIET = 2.5 * BEAT
+"""Seconds without a beat after which a connection that is not in use is taken for a dead one."""
 SILENCE = 50.0
 """Seconds without a heartbeat after which a node is given up; slow nodes still send heartbeats."""
 TURN = 1.0
@@ -102,6 +104,7 @@ class Connection:
         self._answers: dict[int, queue.SimpleQueue[Any]] = {}
         self._number = 0
         self._holder = ""
+        self._waking = threading.Lock()
         self._start()
 
     def _start(self) -> None:
@@ -144,6 +147,18 @@ class Connection:
             self._number = 0
         if self._holder or holder:
             self.hold(self._holder or holder)
+
+    def wake(self) -> None:
+        """Connect anew where the connection has ended, or the node has been quiet for too long.
+
+        A node that loses its power says nothing, and nobody learns of it before he asks: of a node that has booted
+        since then, too.
+
+        :raises InputError: the node cannot be reached
+        """
+        with self._waking:
+            if self.is_lost or time.monotonic() - self._heard > QUIET:
+                self.reopen()
 
     def _ssh_spec(self, arguments: Sequence[str]) -> execnet.XSpec:
         """execnet's spec of the node's interpreter, run as root or through sudo."""

@@ -117,6 +117,11 @@ class Change:
     marks: tuple[str, ...] = ()
     follows: bool = False
 
+    @property
+    def text(self) -> str:
+        """Its diff; of a change that has none, what differs, a line each."""
+        return self.diff or "".join(f"{each}\n" for each in self.differences)
+
 
 def refusal(reason: str) -> RunnerAction:
     """What is done instead of a change that would lose data, or that nobody can tell: nothing, with an error."""

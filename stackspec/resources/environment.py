@@ -73,15 +73,18 @@ def _units(wheels: Wheels, part: FromWheels) -> Iterator[Resource]:
         if unit.wsgi:
             settings = f"/etc/{part.owner}/{name}-uwsgi.ini"
             yield IniFile(settings, {"uwsgi": _uwsgi(wheels, unit, name)}, mode=0o644)
-            command = f"/usr/bin/uwsgi_python3 --ini {settings}"
+            command = f"/usr/bin/uwsgi_python3 --ini {settings}{'' if unit.port else ' $BIND_PARAMS'}"
         yield File(f"{UNITS}{name}.service", _unit(name, unit, part.owner, _filled(command, wheels)))
 
 
 def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
     environment = folder_of(wheels)
+    listens: dict[str, str | int] = {"http-socket": f":{unit.port}"} if unit.port else {}
+    # Projects bring a script for it, or, of late, only a module.
+    serves = {"module": unit.wsgi} if ":" in unit.wsgi else {"wsgi-file": f"{environment}/bin/{unit.wsgi}"}
     return {
-        "http-socket": f":{unit.port}",
-        "wsgi-file": f"{environment}/bin/{unit.wsgi}",
+        **listens,
+        **serves,
         "virtualenv": environment,
         "master": "true",
         "die-on-term": "true",
@@ -92,6 +95,8 @@ def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
         # Tokens and catalogs cause long headers; an unread request body would reset the connection.
         "buffer-size": 65535,
         "post-buffering": 65536,
+        # It closes each connection without saying so: a client that kept one would find its next request reset.
+        "add-header": "Connection: close",
         "disable-logging": "true",
         "procname-prefix-spaced": name,
         "processes": 4,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import CannotTell
 from . import ini_text
@@ -36,6 +36,16 @@ class IniFile(ManagedFile):
     options: Mapping[str, Mapping[str, Value]] = field(hash=False)
     own: tuple[str, ...] = ()
     mode: int = 0o640
+
+    def joined(self, other: IniFile) -> IniFile:
+        """This file with what `other` says of it beside, unless a value is known only when that one is applied."""
+        if any(isinstance(value, Reference) for values in other.options.values() for value in values.values()):
+            return self
+        options = {section: dict(values) for section, values in self.options.items()}
+        for section, values in other.options.items():
+            for name, value in values.items():
+                options.setdefault(section, {}).setdefault(name, value)
+        return replace(self, options=options, own=tuple(dict.fromkeys((*self.own, *other.own))))
 
     def changes(self, context: Context) -> list[Change]:
         path = context.site.release.path(self.path)

@@ -46,6 +46,19 @@ def test_hypervisors_are_up_and_in_a_cell(
     assert not wanted or found == wanted, f"hypervisors: expected {sorted(wanted)}, found {sorted(found)}"
 
 
+def test_hypervisors_have_their_own_addresses(
+    request: pytest.FixtureRequest, nova_discover: object, cloud: Connection
+) -> None:
+    """Consoles, migration and iSCSI go to the address that nova-compute calls its own (erratum E35)."""
+    addresses = {each.name.split(".")[0]: each.host_ip for each in cloud.compute.hypervisors(details=True)}
+    twice = sorted(name for name, address in addresses.items() if list(addresses.values()).count(address) > 1)
+    assert not twice, f"compute nodes with one address: {', '.join(f'{name} {addresses[name]}' for name in twice)}"
+    site = request.config.stash.get(SITE, None)
+    for node in site.with_role("compute") if site is not None else ():
+        name, own = node.name, node.address
+        assert addresses[name] == own, f"{name}: nova-compute calls {addresses[name]} its address, wanted {own}"
+
+
 def test_zone_holds_the_compute_nodes(nova_discover: object, cloud: Connection, member: Connection) -> None:
     """An ordinary user sees the zones, an administrator also their hosts."""
     assert any(zone.state.get("available") for zone in member.compute.availability_zones()), "no zone is available"

@@ -172,6 +172,16 @@ def test_wrong_template_is_refused(
     assert name not in {each.name for each in api(member).cluster_templates()}
 
 
+def test_name_of_two_templates_is_ambiguous(basic_template: dict[str, Any], member: Connection, owned: Owned) -> None:
+    """Magnum makes a second template of the same name, and after that refuses the name (erratum E145)."""
+    first = owned(member, "cluster_template", "twin", **basic_template)
+    answer = api(member).post("/clustertemplates", json={"name": first.name, **basic_template})
+    assert answer.status_code == 201, answer.text
+    owned.adopt(member, "cluster_template", api(member).get_cluster_template(answer.json()["uuid"]))
+    answer = api(member).get(f"/clustertemplates/{first.name}")
+    assert answer.status_code == 409, f"template by the name of two: {answer.status_code} {answer.text[:300]}"
+
+
 def test_image_without_a_distribution_is_refused(
     basic_template: dict[str, Any], member: Connection, owned: Owned
 ) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from stackspec.drift import Declared
 from stackspec.secrets import redact
 from stackspec.session import RUN
+from stackspec.task import Finding
 
 
-def test_as_declared(declared: Declared, pytestconfig: pytest.Config) -> None:
-    """The node's state matches the declaration; the message has node, file, option, wanted and found value."""
-    finding = pytestconfig.stash[RUN].finding(declared)
-    task = declared.task
-    differences = [
-        f"{task.node.name}: {declared.resource.title}: {difference}"
-        for change in finding.changes
-        for difference in change.differences
+def test_as_declared(declared: Finding, pytestconfig: pytest.Config) -> None:
+    """The node's state equals the declaration; the message names node, file, option, wanted and found value."""
+    changes, task = pytestconfig.stash[RUN].changes(declared), declared.task
+    lines = [
+        f"{task.node.name}: {text}"
+        for change in changes
+        for text in [f"{declared.resource.title}: {each}" for each in change.differences] or [change.title]
     ]
-    differences += [f"{task.node.name}: {change.title}" for change in finding.changes if not change.differences]
-    if differences:
-        differences[0] += f" (and {len(differences) - 1} more in {task.name})" if len(differences) > 1 else ""
-        pytest.fail(redact("\n".join(differences)) + "\nnext: --plan shows the diff, --deploy fixes it", pytrace=False)
+    if lines:
+        lines[0] += f" (and {len(lines) - 1} more in {task.name})" if len(lines) > 1 else ""
+        lines += [change.diff.rstrip() for change in changes if change.diff]
+        pytest.fail(redact("\n".join(lines)) + "\nnext: --deploy fixes it", pytrace=False)

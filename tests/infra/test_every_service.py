@@ -96,7 +96,7 @@ def test_nothing_of_the_inside_is_reached_from_outside(
     ],
 )
 def test_listens_on_the_management_address_only(port: int, step: str, site: Site, controller: NodeHost) -> None:
-    """Ports that protect tokens, passwords and keys listen only on the management address (errata E08, E20, E21)."""
+    """Tokens, passwords and keys are behind these ports (errata E08, E18, E20, E21)."""
     sockets = controller.check_output("ss -H -t -l -n 'sport = :'%s", str(port)).splitlines()
     addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
     assert addresses == {site.controller.address}, f"{step}: port {port} listens on {addresses or 'nothing'}"

@@ -24,10 +24,11 @@ def test_nothing_leaves_the_lab(base: object, site: Site, node_host: HostOf, lab
 
 
 def test_packages_come_through_the_proxy(base: object, site: Site, node_host: HostOf, lab: Lab) -> None:
-    """apt on a node uses the lab's proxy, the only source of packages."""
+    """apt on a node asks the lab's proxy, the only way to packages."""
+    own = site.networks["management"].cidr[1]
     for name in site.nodes:
         proxy = node_host(name).check_output("apt-config dump Acquire::http::Proxy")
-        assert "http://10.0.0.1:3142" in proxy, f"{name}: {proxy}"
+        assert f"http://{own}:3142" in proxy, f"{name}: {proxy}"
 
 
 def test_kernel_of_its_own(base: object, node_host: HostOf, lab: Lab) -> None:

@@ -12,7 +12,8 @@ from stackspec.inventory import Node, load_inventory
 from stackspec.release import Release, load_release
 from stackspec.resources import IniFile, Resource
 from stackspec.site import Site
-from stackspec.step import STEPS, closure, load_steps
+from stackspec.step import load_steps
+from stackspec.task import plan_of as tasks_of
 
 from .bare import NamedSecrets
 from .guide_node import Done, GuideNode
@@ -57,7 +58,7 @@ def site_with(release: Release) -> Site:
 
 def declared(site: Site, node: Node) -> dict[str, list[Resource]]:
     """What all steps declare for a node."""
-    return {name: STEPS[name].resources(site, node) for name in closure(STEPS) if node in STEPS[name].nodes(site)}
+    return {task.step.name: task.resources for task in tasks_of(site) if task.node.name == node.name}
 
 
 class Part:

@@ -40,9 +40,9 @@ def missing(root: Path) -> list[str]:
     :param root: the project; its tests, faults, tables and pages are read as texts, wherever in their folders it stands
     """
     inventory = load_inventory(root / "inventories/lab", CloudInventory)
-    site, wheels = (
-        Site(inventory, load_release(name), NamedSecrets()) for name in ("epoxy-trixie", "caracal-bookworm")
-    )
+    tables = [load_release(path.stem) for path in sorted((root / "releases").glob("*.yaml"))]
+    site = Site(inventory, load_release("epoxy-trixie"), NamedSecrets())
+    from_wheels = [Site(inventory, table, NamedSecrets()) for table in tables if table.wheels]
     compared = {name for steps in CHAPTERS.values() for name in steps} | BESIDE_THE_GUIDE
     project, found = Project(root), dict[str, None]()
     for step in STEPS.values():
@@ -57,8 +57,9 @@ def missing(root: Path) -> list[str]:
             resources = step.resources(site, node)
             for part in (_of_endpoints, _of_files, _of_queues, _of_schemas, _of_units):
                 found |= dict.fromkeys(f"step {step.name} {told}" for told in part(step, resources, project))
-        for node in step.nodes(wheels):
-            found |= dict.fromkeys(_of_wheels(step, step.resources(wheels, node), wheels.release))
+        for other in from_wheels:
+            for node in step.nodes(other):
+                found |= dict.fromkeys(_of_wheels(step, step.resources(other, node), other.release))
     return list(found)
 
 

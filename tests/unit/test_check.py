@@ -41,6 +41,8 @@ def test_a_difference_is_one_failure_that_names_it(deployed: Runs) -> None:
     result.stdout.fnmatch_lines(
         [
             "one: /etc/database.conf: [[]server[]] limit: wanted '4096', found '151'",
+            "-limit = 151",
+            "+limit = 4096",
             "FAILED test_drift.py::test_as_declared[[]one-database-/etc/database.conf[]]*",
         ]
     )

@@ -22,6 +22,7 @@ from stackspec.resources.disks import WIPED
 from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, Step, load_steps
+from stackspec.task import plan_of
 
 from . import fake_nodes
 from .bare import ChangeOf, actions, context, differences, text_file
@@ -252,7 +253,7 @@ def declare(role: str, *resources: Resource) -> None:
 def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up: Site) -> None:
     """Every node with its name, each obstacle once, and no node is changed."""
     declare("compute", Xfs("/dev/sdb", UUID, "/srv/a"), Xfs("/dev/sdb", UUID, "/srv/b"))
-    engine = Engine(made_up, STEPS)
+    engine = Engine(made_up, plan_of(made_up), STEPS)
     with pytest.raises(InputError) as raised:
         engine.check_nodes()
     assert [line[:33] for line in str(raised.value).splitlines()] == [
@@ -267,7 +268,7 @@ def test_file_of_another_node_is_carried_and_compared(made_up: Site) -> None:
     declare("compute", FileFrom("/etc/ring", "one"))
 
     def deploy() -> Engine:
-        engine = Engine(made_up, STEPS)
+        engine = Engine(made_up, plan_of(made_up), STEPS)
         engine.connections.open()
         for name in ("two", "three"):
             fake(engine, name).state["files"] |= kept

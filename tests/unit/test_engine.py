@@ -18,10 +18,12 @@ from stackspec.errors import InputError, NodeError
 from stackspec.inventory import Inventory
 from stackspec.ledger import Ledger
 from stackspec.release import load_release
-from stackspec.resources import Command, File, Packages, Resource, Service
+from stackspec.resources import Command, File, IniFile, Packages, Resource, Service
+from stackspec.resources.base import Context, Reference
 from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, Step, closure, step
+from stackspec.task import plan_of
 
 from .fake_nodes import BARE, SITE, FakeConnections, fake
 
@@ -49,7 +51,7 @@ def declare(name: str, *resources: Resource, needs: tuple[str, ...] = (), role: 
 
 def deploy(site: Site, *names: str, listen: Callable[[Event], None] = lambda event: None) -> Engine:
     """Deploy steps, all by default, to the end."""
-    engine = Engine(site, names or STEPS, listen)
+    engine = Engine(site, plan_of(site), names or STEPS, listen)
     engine.check_nodes()
     engine.start()
     engine.join()
@@ -167,7 +169,7 @@ def test_a_node_that_is_lost_fails_its_own_steps_only(site: Site) -> None:
         if (event.get("step"), event.get("node"), event.get("state")) == ("base", "two", "done"):
             engines[0].connections["two"].close()
 
-    engines.append(Engine(site, STEPS, lose))
+    engines.append(Engine(site, plan_of(site), STEPS, lose))
     engines[0].start()
     engines[0].join()
     found = states(engines[0])
@@ -256,6 +258,7 @@ def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> Non
     assert cause is not None
     assert cause.failed_at == "/etc/a"
     assert "/etc/a still differs after it was applied: /etc/a: wanted present, found absent" in cause.error
+    assert "\n+wanted\n" in cause.error
     assert "next: something else on the node sets it back" in cause.error
 
 
@@ -278,10 +281,29 @@ def test_a_service_that_started_before_its_file_was_written_restarts(site: Site)
     assert log(deploy(site)) == ["systemctl restart a", "await_active a"]
 
 
+def test_a_file_of_several_steps_is_written_once(site: Site) -> None:
+    """By the first, so that no later one restarts its service; what is known only later waits, with its whole file."""
+
+    class Later(Reference):
+        def resolve(self, context: Context) -> str | None:
+            return "id"
+
+    conf = "/etc/a.conf"
+    declare("a", IniFile(conf, {"a": {"y": "own"}}), Service("a"))
+    declare("b", IniFile(conf, {"a": {"x": "1", "y": "theirs"}, "b": {"z": None}}, own=("b",)), needs=("a",))
+    declare("c", IniFile(conf, {"c": {"id": Later()}, "d": {"x": 1}}), needs=("a",))
+    declare("d", IniFile(conf, {"e": {"x": 1}}), role="compute")
+    plan = plan_of(site)
+    assert plan[0].resources[0] == IniFile(conf, {"a": {"y": "own", "x": "1"}, "b": {"z": None}}, own=("b",))
+    assert [task.resources for task in plan[1:]] == [
+        STEPS[task.step.name].resources(site, task.node) for task in plan[1:]
+    ]
+
+
 def test_a_survey_reads_each_node_once(site: Site) -> None:
     declare("base", command("base"), File("/etc/a", ""), role="all")
     declare("next", File("/etc/b", ""), needs=("base",), role="all")
-    engine = Engine(site, ["next"])
+    engine = Engine(site, plan_of(site), ["next"])
     engine.survey()
     engine.survey()
     assert [fake(engine, name).asked for name in site.nodes] == [1, 1, 1]
@@ -311,7 +333,7 @@ def test_halting_begins_nothing_more(site: Site) -> None:
         if event.get("step") == "a" and event["state"] == "running":
             engines[0].halt()
 
-    engines.append(Engine(site, ["b"], halt))
+    engines.append(Engine(site, plan_of(site), ["b"], halt))
     engines[0].start()
     engines[0].join()
     assert states(engines[0]) == {"a on one": "done", "b on one": "blocked"}
@@ -363,7 +385,7 @@ def seconds_of(nodes: int, tmp_path: Path) -> float:
     for name, net in (("management", "10.99.0.0/16"), ("provider", "10.98.0.0/16")):
         described["networks"][name] = {"cidr": net}
     site = Site(Inventory.model_validate(described), load_release("epoxy-trixie"), Secrets(), None)
-    engine = Engine(site, STEPS)
+    engine = Engine(site, plan_of(site), STEPS)
     began = time.process_time()
     engine.start()
     engine.join()
@@ -398,6 +420,7 @@ def test_errors_events_and_ledger_hold_no_secret(site: Site) -> None:
     assert "access denied for nova with ******" in engine.tasks[0].error
     diffs = [change["diff"] for event in events if event["event"] == "step" for change in event["changes"]]
     assert any("+password = ******" in diff for diff in diffs)
+    assert all(diffs), "what has no diff says what differs"
     assert site.state is not None
     assert secret not in repr(events) + (site.state / "ledger.jsonl").read_text()
 
@@ -426,10 +449,10 @@ def test_no_ledger_without_a_state_directory(tmp_path: Path) -> None:
 
 def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
     declare("a", File("/etc/a", "1"))
-    first = Engine(site, ["a"]).tasks[0].digest
-    assert Engine(site, ["a"]).tasks[0].digest == first
+    first = plan_of(site)[0].digest
+    assert plan_of(site)[0].digest == first
     declare("a", File("/etc/a", "2"))
-    assert Engine(site, ["a"]).tasks[0].digest != first
+    assert plan_of(site)[0].digest != first
 
 
 def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
@@ -437,7 +460,7 @@ def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
 ) -> None:
     """Units may take a minute to start; meanwhile the wait is reported."""
     declare("base", command("base"), role="all")
-    engine, slow = Engine(site, STEPS, lambda event: said.append(event)), threading.Event()
+    engine, slow = Engine(site, plan_of(site), STEPS, lambda event: said.append(event)), threading.Event()
     said: list[Event] = []
     monkeypatch.setattr(engine_module, "SAY_EVERY", 0.05)
     engine.check_nodes()

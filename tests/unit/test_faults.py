@@ -74,7 +74,7 @@ def test_catalogue_is_whole() -> None:
     faults = catalogue()
     assert len(faults) >= 100
     assert {each.kind for each in faults.values()} == {
-        *("units", "configuration", "cloud", "files", "network", "storage", "time", "code")
+        *("units", "configuration", "cloud", "files", "network", "storage", "time", "code", "guide")
     }
     for each in faults.values():
         assert each.says, each.name

@@ -200,7 +200,7 @@ BAD = {
     "release": (
         "epoxy-trixie",
         "zed",
-        "release: 'zed' is unknown; known releases: caracal-bookworm, caracal-jammy, epoxy-trixie",
+        "release: 'zed' is unknown; known releases: caracal-bookworm, caracal-jammy, epoxy-trixie, gazpacho-bookworm",
     ),
     "image file": ("guest.img", "none.img", "none.img; give a file, a URL or test-guest"),
     "ssh key": ("user: root", "key: no/key", "no/key; without the key, ssh uses its own settings"),

@@ -79,6 +79,33 @@ def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
     result.stdout.fnmatch_lines(["*test_as_declared*base*"])
 
 
+def test_workers_look_with_the_secrets_of_a_first_deployment(runs: Runs) -> None:
+    """Both with those that steps declare, which nobody has kept when a worker declares them, and with later ones."""
+    shutil.copy(DRIFT, runs.path)
+    runs.steps(
+        """
+        from stackspec.waiting import wait_for
+
+        class Late(File):
+            def changes(self, context):
+                return File(self.path, context.site.password("late")).changes(context)
+
+        @step(role="all")
+        def late(site, node, agent):
+            yield Late("/etc/late", "")
+
+        def pytest_collection_finish(session):
+            if hasattr(session.config, "workerinput"):
+                Path(session.config.workerinput["workerid"]).touch()
+            else:
+                wait_for("workers have collected", lambda: Path("gw0").exists() and Path("gw1").exists(), 20)
+        """
+    )
+    runs.pytest("--deploy", "-n2", "test_drift.py", spawn=True).assert_outcomes(passed=21)
+    passwords = {runs.node(name)["files"]["/etc/late"]["content"] for name in ("one", "two", "three")}
+    assert len(passwords) == 1
+
+
 def test_what_cannot_be_used_ends_the_run_before_anything_is_touched(runs: Runs) -> None:
     runs.prepare("two", unreachable="not reachable by ssh")
     result = runs.pytest("--deploy", "-n2", spawn=True)
@@ -270,7 +297,7 @@ def test_a_claim_is_somebodys(tmp_path: Path, shared: bool) -> None:
 
 
 def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
-    """A worker reloads the site for it; other tests' connections stay usable."""
+    """What other tests of a worker hold goes on."""
     runs.tests(
         """
         from stackspec.session import RUN
@@ -284,7 +311,7 @@ def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
 
         def test_after(declared, request):
             run = request.config.stash[RUN]
-            run.finding(declared)
+            run.changes(declared)
             assert run.engine.connections["one"] is held[0]
         """,
         "test_held.py",

@@ -140,6 +140,12 @@ ENTRIES = {
         "without: {designate: it was not tried}\nunwanted:\n",
         "step designate: releases/caracal-bookworm.yaml has no wheel of designate: add one, or the step to without",
     ),
+    "wheels of the core": (
+        "releases/gazpacho-bookworm.yaml",
+        "without:\n",
+        "without:\n  designate: it was not tried\n",
+        "step designate: releases/gazpacho-bookworm.yaml has no wheel of designate: add one, or the step to without",
+    ),
 }
 """What a service is entered in: the file, a text there (none: at its end), what that becomes, and what is told else."""
 

@@ -42,6 +42,7 @@ def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[
         (["--deploy", "tests/infra", "tests/unit/test_lines.py"], {"infra", "unit"}),
         (["tests"], {"infra", "unit"}),
         (["tests/outage"], {"outage"}),
+        (["tests/errata"], {"errata"}),
         (["--deploy", "tests/infra", "tests/outage/test_lines.py"], {"infra", "outage"}),
     ],
 )
@@ -50,7 +51,7 @@ def test_some_tests_run_only_when_named(
 ) -> None:
     """`./run --deploy tests/` proves the cloud: the suite's own tests would take processors, an outage the site."""
     monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
-    for folder in ("infra", "unit", "outage"):
+    for folder in ("infra", "unit", "outage", "errata"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
         (pytester.path / "tests" / folder / "test_lines.py").write_text(f"def test_{folder}(): pass\n")
     (pytester.path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text())

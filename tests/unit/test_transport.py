@@ -39,6 +39,7 @@ from stackspec.resources.actions import (
 )
 from stackspec.resources.base import Query, file, package, run, unit
 from stackspec.resources.base import http as answer_of
+from stackspec.testinfra_backend import NodeHost
 from stackspec.transport import Connection, Connections, ssh_arguments
 
 USER: dict[str, Any] = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
@@ -530,6 +531,31 @@ def test_node_that_was_lost_is_connected_again(monkeypatch: pytest.MonkeyPatch) 
         assert connections["stays"] is stays
     finally:
         connections.close()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_test_reaches_a_node_that_was_off_meanwhile(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    """Another worker's test cut its power. Whether the end was seen or not: the next command is run, and once."""
+    monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
+    lost: queue.SimpleQueue[None] = queue.SimpleQueue()
+    connection = Connection(make_node(), Ssh(), when_lost=lambda: lost.put(None))
+    try:
+        host = NodeHost(connection)
+        first = host.check_output("echo $PPID")
+        if seen:
+            os.kill(int(first), signal.SIGKILL)
+            lost.get(timeout=10)
+        else:
+            os.kill(int(first), signal.SIGSTOP)
+            monkeypatch.setattr(transport, "QUIET", -1.0)
+        second = host.check_output("echo $PPID")
+        assert second != first
+        monkeypatch.setattr(transport, "QUIET", 60.0)
+        assert host.check_output("echo $PPID") == second
+    finally:
+        connection.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(first), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("by", ["this process", "another one of the run"])

@@ -36,12 +36,32 @@ RELEASE = load_release("caracal-bookworm")
 FACTS = conformity.load_facts()
 assert RELEASE.wheels is not None
 WHEELS: Wheels = RELEASE.wheels
+SITES = {"caracal-bookworm": "caracal", "gazpacho-bookworm": "gazpacho"}
+"""Release from wheels -> the inventory of its lab."""
+
+
+def site_of(release: str) -> Site:
+    """The lab of a release from wheels."""
+    load_steps()
+    inventory = load_inventory(ROOT / "inventories" / SITES[release], CloudInventory)
+    assert inventory.release == release
+    return Site(inventory, load_release(release), NamedSecrets())
+
+
+def wheels_of(site: Site) -> Wheels:
+    """What a site has from wheels."""
+    assert site.release.wheels is not None
+    return site.release.wheels
 
 
 @pytest.fixture(scope="module")
 def site() -> Site:
-    load_steps()
-    return Site(load_inventory(ROOT / "inventories/caracal", CloudInventory), RELEASE, NamedSecrets())
+    return site_of(RELEASE.name)
+
+
+@pytest.fixture(scope="module", params=SITES)
+def each_site(request: pytest.FixtureRequest) -> Site:
+    return site_of(request.param)
 
 
 def declared(site: Site, step: str) -> list[Resource]:
@@ -49,32 +69,41 @@ def declared(site: Site, step: str) -> list[Resource]:
 
 
 class TestTable:
-    def test_each_package_has_a_version_and_a_known_owner(self) -> None:
-        for name, part in WHEELS.packages.items():
-            assert re.fullmatch(r"[0-9.]+", WHEELS.version(name)), name
-            assert not part.owner or part.owner in WHEELS.owners, name
+    def test_each_release_from_wheels_has_a_lab(self) -> None:
+        tables = [path.stem for path in (ROOT / "releases").glob("*.yaml")]
+        assert {name for name in tables if load_release(name).wheels} == SITES.keys()
+
+    def test_each_package_has_a_version_and_a_known_owner(self, each_site: Site) -> None:
+        wheels = wheels_of(each_site)
+        for name, part in wheels.packages.items():
+            assert re.fullmatch(r"[0-9.]+", wheels.version(name)), name
+            assert not part.owner or part.owner in wheels.owners, name
             assert part.owner or not part.units, name
 
-    def test_each_unit_is_one_command(self) -> None:
-        for part in WHEELS.packages.values():
+    def test_each_unit_is_one_command(self, each_site: Site) -> None:
+        """An API has a port, if its step does not say where it listens."""
+        by_its_step = each_site.release.values.get("nova_metadata_unit")
+        for part in wheels_of(each_site).packages.values():
             for name, unit in part.units.items():
                 assert bool(unit.run) != bool(unit.wsgi), name
-                assert bool(unit.wsgi) == bool(unit.port), name
+                assert bool(unit.wsgi and name != by_its_step) == bool(unit.port), name
 
-    def test_every_service_of_openstack_has_a_unit_from_the_table(self, site: Site) -> None:
+    def test_every_service_of_openstack_has_a_unit_from_the_table(self, each_site: Site) -> None:
         """Else Debian 12's own packages, of another release of OpenStack, would be mixed in."""
-        units = {name for part in WHEELS.packages.values() for name in part.units}
+        units = {name for part in wheels_of(each_site).packages.values() for name in part.units}
         of_the_distribution = {"mariadb", "chrony", "memcached", "rabbitmq-server", "epmd.socket", "etcd", "tgt"}
         of_the_distribution |= {"openvswitch-switch", "ovsdb-server", "systemd-networkd", "iscsid.socket"}
         of_the_distribution |= {"apache2", "nginx", "rsync"}
-        declared = [(step, step.resources(site, node)) for step in STEPS.values() for node in step.nodes(site)]
+        declared = [
+            (step, step.resources(each_site, node)) for step in STEPS.values() for node in step.nodes(each_site)
+        ]
         files = {each.path for _, resources in declared for each in resources if isinstance(each, File)}
         for step, resources in declared:
             for service in (each for each in resources if isinstance(each, Service)):
-                for name in service.units(site):
+                for name in service.units(each_site):
                     ours = f"/etc/systemd/system/{name}.service" in files
                     assert name in units | of_the_distribution or ours, (
-                        f"{step.name}: releases/caracal-bookworm.yaml has no unit {name}: add it to "
+                        f"{step.name}: releases/{each_site.release.name}.yaml has no unit {name}: add it to "
                         "wheels.packages, or the step to without"
                     )
 
@@ -119,24 +148,53 @@ class TestStep:
         found = {each for name in ("glance", "nova", "neutron") for each in declared(site, name) if each.with_packages}
         assert len(found) == 1
 
+    def test_each_api_says_that_it_closes_the_connection(self, site: Site) -> None:
+        """A client that kept one would find its next request reset: cinder could not delete a key of barbican's."""
+        for name in ("keystone", "placement", "cinder", "barbican", "octavia"):
+            files = [each for each in declared(site, name) if isinstance(each, IniFile)]
+            uwsgi = [each.options["uwsgi"] for each in files if each.path.endswith("-uwsgi.ini")]
+            assert [each["add-header"] for each in uwsgi] == ["Connection: close"], name
+
     def test_options_of_the_inventory_go_into_the_settings_of_uwsgi(self, site: Site) -> None:
         ini = [each for each in declared(site, "keystone") if isinstance(each, IniFile)]
         files = [each for each in ini if each.path.endswith("-uwsgi.ini")]
         assert len(files) == 1
         assert files[0].options["uwsgi"]["threads"] == 1
-        assert files[0].options["uwsgi"]["add-header"] == "Connection: close"
         assert str(files[0].options["uwsgi"]["wsgi-file"]).endswith("/bin/keystone-wsgi-public")
 
-    def test_files_with_secrets_are_made_before_they_are_written(self, site: Site) -> None:
+    def test_api_that_is_a_module_and_not_a_script(self) -> None:
+        found = declared(site_of("gazpacho-bookworm"), "keystone")
+        (settings,) = [each for each in found if isinstance(each, IniFile) and each.path.endswith("-uwsgi.ini")]
+        assert settings.options["uwsgi"]["module"] == "keystone.wsgi.api:application"
+        assert settings.options["uwsgi"]["http-socket"] == ":5000"
+        assert "wsgi-file" not in settings.options["uwsgi"]
+
+    def test_api_whose_step_says_where_it_listens(self) -> None:
+        """On all addresses, anybody could ask nova's metadata."""
+        found = declared(site_of("gazpacho-bookworm"), "nova")
+        files = {each.path.removeprefix("/etc/"): each for each in found if isinstance(each, (File, IniFile))}
+        settings = files["nova/nova-api-metadata-uwsgi.ini"]
+        assert isinstance(settings, IniFile)
+        assert "http-socket" not in settings.options["uwsgi"]
+        unit, said = (files[f"systemd/system/nova-api-metadata.service{name}"] for name in ("", ".d/stackspec.conf"))
+        assert isinstance(unit, File)
+        assert isinstance(said, File)
+        assert (
+            "ExecStart=/usr/bin/uwsgi_python3 --ini /etc/nova/nova-api-metadata-uwsgi.ini $BIND_PARAMS\n"
+            in unit.content
+        )
+        assert 'Environment="BIND_PARAMS=--freebind --http-socket 10.0.1.10:8775"\n' in said.content
+
+    def test_files_with_secrets_are_made_before_they_are_written(self, each_site: Site) -> None:
         """An options file that is not there would be made for root alone, or for everybody."""
         for name in ("keystone", "glance", "placement", "nova", "nova_compute", "neutron", "neutron_compute"):
             ready: set[str] = set()
-            for each in declared(site, name):
+            for each in declared(each_site, name):
                 if isinstance(each, Defaults):
                     ready |= set(each.settings)
                 if not isinstance(each, IniFile) or not each.path.startswith("/etc/") or "uwsgi" in each.path:
                     continue
-                if each.path.split("/")[2] in WHEELS.owners:
+                if each.path.split("/")[2] in wheels_of(each_site).owners:
                     assert each.path in ready, f"{name}: {each.path}"
 
     def test_packages_of_the_distribution_are_what_the_code_needs(self, site: Site) -> None:
@@ -305,24 +363,37 @@ NOT_IN_APACHE = {
 """Facts of the guide about Apache, in which these APIs do not run here: each is a unit of its own."""
 CONSOLE = {"nova.compute.conf.vnc.novncproxy_base_url"}
 """The guide's page of noVNC shows a button first, with the noVNC that Debian 12 has."""
+NO_MORE = {
+    # Nova has no such option any more.
+    "nova.conf.api.auth_strategy",
+    "nova.compute.conf.api.auth_strategy",
+    # Neutron's server is three units.
+    "neutron.unit.neutron-server.restart",
+}
+"""Facts of the guide that are otherwise in Gazpacho."""
+CORE = ("keystone", "glance", "placement", "nova", "neutron")
+OTHERWISE = {
+    **{(RELEASE.name, name): NOT_IN_APACHE | CONSOLE for name in (*CORE, "cinder", "heat", "barbican")},
+    **{("gazpacho-bookworm", name): NOT_IN_APACHE | CONSOLE | NO_MORE for name in CORE},
+}
+"""Release and chapter of the guide -> what is otherwise there."""
 
 
 class TestConformity:
-    """The guide's facts hold for this release, too, and its order: the steps are the same."""
+    """The guide's facts hold for these releases, too, and its order: the steps are the same."""
 
-    @pytest.mark.parametrize(
-        "chapter", ["keystone", "glance", "placement", "nova", "neutron", "cinder", "heat", "barbican"]
-    )
-    def test_facts_of_the_guide(self, chapter: str) -> None:
-        plan, deliberate = conformity.guide_plan(RELEASE.name), conformity.load_deliberate(RELEASE.name)
+    @pytest.mark.parametrize(("release", "chapter"), OTHERWISE)
+    def test_facts_of_the_guide(self, release: str, chapter: str) -> None:
+        plan, deliberate = conformity.guide_plan(release), conformity.load_deliberate(release)
         verdicts = {each["id"]: conformity.judge(each, deliberate, plan) for each in FACTS if each["step"] == chapter}
         missing = {name for name, each in verdicts.items() if each.status == "missing"}
         packages = {name for name in missing if ".package." in name}
-        assert {name.rsplit(".", 1)[1] for name in packages} <= WHEELS.packages.keys()
-        assert missing - packages == (NOT_IN_APACHE | CONSOLE) & verdicts.keys()
+        assert {name.rsplit(".", 1)[1] for name in packages} <= wheels_of(plan.site).packages.keys()
+        assert missing - packages == OTHERWISE[release, chapter] & verdicts.keys()
 
-    def test_nothing_comes_too_early_and_each_guard_answers(self) -> None:
-        for here in conformity.guide_plan(RELEASE.name).nodes.values():
+    @pytest.mark.parametrize("release", SITES)
+    def test_nothing_comes_too_early_and_each_guard_answers(self, release: str) -> None:
+        for here in conformity.guide_plan(release).nodes.values():
             assert list(order_problems(here, FACTS)) == [], here.node.name
             assert here.after.guards == [], here.node.name
 

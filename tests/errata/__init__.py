@@ -1,0 +1,1 @@
+"""The guide's own wording, tried where the errata say that it fails."""
