@@ -1,4 +1,4 @@
-"""Tests of the suite itself run pytest inside pytest, and are of no site; what no run does unless it is named."""
+"""Tests of the suite itself run pytest inside pytest and belong to no site; some tests run only when named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _named(config: pytest.Config) -> list[Path]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """A run of the suite's own tests is of no site: the record of the last one is kept beside pytest's cache."""
+    """A run of the suite's own tests belongs to no site: its record is kept next to pytest's cache."""
     if not hasattr(config, "workerinput") and all(path.is_relative_to(TESTS / "unit") for path in _named(config)):
         state = config.rootpath / ".pytest_cache" / "state"
         shutil.rmtree(state, ignore_errors=True)
@@ -29,8 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Tests that run only when the command line names them.
 
-    The suite's own are no part of a deployment; an outage takes the whole site from whoever works with it; errata are
-    about the guide, not about the cloud.
+    The suite's own tests are not part of a deployment; an outage takes the whole site down for everybody who uses it;
+    errata are about the guide, not about the cloud.
     """
     if collection_path not in (TESTS / "unit", TESTS / "outage", TESTS / "errata"):
         return None

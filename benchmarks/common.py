@@ -1,4 +1,4 @@
-"""What the benchmarks share: the site, the table of results, and the state of the machine beside them."""
+"""Shared by the benchmarks: the site, the table of results, and the state of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stackspec.site import Site, default_inventory
 
 
 def arguments(description: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks take.
+    """A parser with the common options of all benchmarks.
 
     :param rounds: default of --rounds; None: the benchmark has no rounds
     """
@@ -33,7 +33,7 @@ def _positive(text: str) -> int:
 
 
 def main(run: Callable[[], int]) -> None:
-    """End the process with what `run` returns; an error of the input is one message and status 4."""
+    """Exit with the status from `run`; input errors print one message and exit with 4."""
     try:
         sys.exit(run())
     except StackspecError as error:
@@ -47,12 +47,12 @@ def site_of(inventory: Path) -> Site:
 
 
 def machine() -> str:
-    """How many processors there are, and how busy they are: a number without this says little."""
+    """Number and load of the processors, without which results are meaningless."""
     return f"machine: {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
 
 
 def spread(values: list[float], unit: str = "s", digits: int = 2) -> str:
-    """Median, and the range when there is more than one value."""
+    """Median, and the range if there is more than one value."""
     text = f"{median(values):.{digits}f} {unit}"
     if len(values) > 1:
         text += f" ({min(values):.{digits}f} to {max(values):.{digits}f}, {len(values)} rounds)"

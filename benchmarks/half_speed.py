@@ -1,6 +1,6 @@
-"""A command held to a part of the processors' time: what it starts, a lab and its guests, too. Nothing may fail for it.
+"""Runs a command, and everything it starts, with a limited share of CPU time. Nothing may fail because of that.
 
-The limit is a quota of a control group that the command is started in. It stays with what the command leaves running.
+The limit is a CPU quota of the command's control group. It also applies to processes that the command leaves running.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from common import machine
 
 ROOT = Path("/sys/fs/cgroup")
 PERIOD = 100_000
-"""Microseconds in which the quota may be used: the kernel's default."""
+"""The quota's period in microseconds: the kernel's default."""
 
 
 def limited(name: str, share: float) -> Path:
-    """Make a control group that gets a part of the processors' time.
+    """Create a control group with a limited share of CPU time.
 
     :param name: of the group
-    :param share: 0.5 is half of all processors' time
-    :raises OSError: the machine's control groups do not let this user
+    :param share: 0.5 is half of the time of all processors
+    :raises OSError: this user may not create control groups
     """
     quota = int(share * (os.cpu_count() or 1) * PERIOD)
     old = ROOT / "cpu" / name
@@ -35,14 +35,14 @@ def limited(name: str, share: float) -> Path:
         return old
     group = ROOT / name
     group.mkdir(exist_ok=True)
-    with contextlib.suppress(OSError):  # it may be on already, and then be refused
+    with contextlib.suppress(OSError):  # refused if it is already enabled
         (ROOT / "cgroup.subtree_control").write_text("+cpu\n")
     (group / "cpu.max").write_text(f"{quota} {PERIOD}\n")
     return group
 
 
 def release(group: Path) -> None:
-    """Remove the group; what still runs in it gets all of the processors again."""
+    """Remove the group; its remaining processes are no longer limited."""
     while pids := (group / "cgroup.procs").read_text().split():
         for pid in pids:
             with contextlib.suppress(OSError):
@@ -51,7 +51,7 @@ def release(group: Path) -> None:
 
 
 def held(group: Path) -> float:
-    """Seconds for which the group's processors, together, were kept from work by the quota."""
+    """Total seconds for which the quota throttled the group."""
     words = (group / "cpu.stat").read_text().split()
     if "throttled_usec" in words:
         return int(words[words.index("throttled_usec") + 1]) / 1e6
@@ -59,10 +59,10 @@ def held(group: Path) -> float:
 
 
 def main() -> int:
-    """Run the command, say what it took, and end with its status."""
+    """Run the command, print its duration, and exit with its status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=0.5, help="of all processors' time (default: %(default)s)")
-    parser.add_argument("--name", default="ss-half-speed", help="of the control group (default: %(default)s)")
+    parser.add_argument("--share", type=float, default=0.5, help="share of CPU time (default: %(default)s)")
+    parser.add_argument("--name", default="ss-half-speed", help="name of the control group (default: %(default)s)")
     parser.add_argument("command", nargs="+", help="after --, for example: ./run --deploy tests/")
     arguments = parser.parse_args()
     try:
@@ -74,8 +74,8 @@ def main() -> int:
         enter = 'echo 0 > "$0" && exec "$@"'
         status = subprocess.run(["sh", "-c", enter, str(group / "cgroup.procs"), *arguments.command]).returncode
         print(
-            f"{arguments.share:.0%} of the processors' time: status {status} after {time.monotonic() - began:.0f} s, "
-            f"{held(group):.0f} s of them kept from work"
+            f"{arguments.share:.0%} of the CPU time: status {status} after {time.monotonic() - began:.0f} s, "
+            f"{held(group):.0f} s throttled"
         )
     finally:
         release(group)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Interrupt deployments at random moments and go on each time: they have to end as one that nobody interrupted does.
+"""Interrupt deployments at random moments and resume them: the result must equal that of an uninterrupted deployment.
 
 Three kinds in turn: all processes of the run are killed, the connection to a node is cut, a node loses its power. A
-run that lost a node has to say so, and is then killed, too. The next run boots what is off.
+run that loses a node must report it, and is then killed as well. The next run boots nodes that are off.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from stackspec.lab import Lab, load
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["run", "run", "connection", "run", "power"]
-"""What is interrupted, in turn."""
-SAID = "lost|no sign of life|not reachable|does not start"
-"""What a run says of a node that it lost."""
+"""Kinds of interruptions, in turn."""
+SAID = "lost|has not responded|not reachable|did not start|failed to start"
+"""How a run reports a lost node."""
 SAID_WITHIN = 90.0
-"""Seconds after which a run that lost a node must have said so: 60, and some more for a busy machine."""
+"""Timeout in seconds for a run to report a lost node: 60, and some more for a busy machine."""
 
 
 class Deployment:
-    """A run that deploys what tests need, in a group of processes of its own."""
+    """A deployment run, in its own process group."""
 
     def __init__(self, inventory: Path, tests: list[str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -47,11 +47,11 @@ class Deployment:
             )
 
     def output(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self._log.read_text(errors="replace")
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Its exit status, None when it has not ended after so many seconds."""
+        """Its exit status, None if it has not ended after this many seconds."""
         try:
             return self._child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -64,7 +64,7 @@ class Deployment:
         self._child.wait()
 
     def connection(self, address: IPv4Address) -> int | None:
-        """The process id of its ssh at that address."""
+        """The process id of its ssh to that address."""
         told = subprocess.run(
             ["ps", "-o", "pid=,args=", "-s", str(self._child.pid)], capture_output=True, text=True, check=True
         )
@@ -72,7 +72,7 @@ class Deployment:
         return next((int(pid) for pid, line in words if line.startswith("ssh ") and f" {address} " in line), None)
 
     def says(self, pattern: str, seconds: float) -> bool:
-        """Whether it prints what matches `pattern` within so many seconds."""
+        """Whether its output matches `pattern` within this many seconds."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.output()):
             if time.monotonic() > deadline or self.wait(0.2) is not None:
@@ -81,7 +81,7 @@ class Deployment:
 
 
 def interrupt(kind: str, deployment: Deployment, lab: Lab, node: str) -> float | None:
-    """Do it; seconds until a run that lost a node said so, None when it did not.
+    """Interrupt; seconds until the run reported the lost node, None if it did not.
 
     :param kind: one of KINDS
     """
@@ -105,17 +105,19 @@ def interrupt(kind: str, deployment: Deployment, lab: Lab, node: str) -> float |
 
 
 def run() -> int:
-    """Interrupt so often, on a lab that is made anew when a deployment is done; status 1 when one went wrong."""
+    """Run the interruptions, on a lab that is recreated after each finished deployment; status 1 if one went wrong."""
     parser = arguments(__doc__, rounds=25)
     parser.add_argument("--tests", nargs="+", default=["tests/infra/test_drift.py"], help="default: %(default)s")
-    parser.add_argument("--longest", type=float, default=50, help="seconds after which it is done at the latest")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
-    parser.add_argument("--keep", action="store_true", help="begin with the lab as it stands")
-    parser.add_argument("--leave", action="store_true", help="end with the last interruption, for another run to go on")
+    parser.add_argument("--longest", type=float, default=50, help="latest moment of an interruption in seconds")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the moments")
+    parser.add_argument("--keep", action="store_true", help="start with the existing lab")
+    parser.add_argument(
+        "--leave", action="store_true", help="end with the last interruption, for another run to resume"
+    )
     chosen = parser.parse_args()
     site = site_of(chosen.inventory)
     if site.inventory.lab is None:
-        raise InputError(f"{site.name} is no lab: its nodes cannot be made anew")
+        raise InputError(f"{site.name} is not a lab: its nodes cannot be recreated")
     lab = Lab(load(site.file))
     if not chosen.keep:
         lab.down()
@@ -133,7 +135,7 @@ def run() -> int:
         deployment = Deployment(site.file, chosen.tests)
         status = deployment.wait(moment)
         if status == 0:
-            print("deployed: once more from bare nodes", flush=True)
+            print("deployed: starting again from bare nodes", flush=True)
             lab.down()
             continue
         done += 1
@@ -143,10 +145,10 @@ def run() -> int:
             continue
         said = interrupt(kind, deployment, lab, node)
         what = "run killed" if kind == "run" else f"{kind} of {node} cut"
-        print(f"{done}: {what} after {moment:.0f} s" + (f", said after {said:.0f} s" if said else ""), flush=True)
+        print(f"{done}: {what} after {moment:.0f} s" + (f", reported after {said:.0f} s" if said else ""), flush=True)
         if said is None:
             bad += 1
-            complain(f"not said within {SAID_WITHIN:.0f} s", deployment)
+            complain(f"not reported within {SAID_WITHIN:.0f} s", deployment)
         elif kind != "run":
             seconds.append(said)
     if not chosen.leave:
@@ -159,8 +161,8 @@ def run() -> int:
         for good, each in ((status == 0, last), (same, again)):
             if not good:
                 bad += 1
-                complain("not as one that nobody interrupted:", each)
-    told = f"; a lost node was said after {spread(seconds, digits=0)}" if seconds else ""
+                complain("differs from an uninterrupted deployment:", each)
+    told = f"; lost nodes were reported after {spread(seconds, digits=0)}" if seconds else ""
     print(f"{chosen.rounds} interruptions, {bad} bad{told}")
     return 1 if bad else 0
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kill runs of tests at random moments, clean up after each: nothing of it may be left, and nothing else gone."""
+"""Kill test runs at random moments, and clean up after each: all of its objects must be removed, and no others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TESTS = [
     "tests/e2e/test_object_store.py",
 ]
 STRANGER = "ss-of-somebody-else"
-"""A name that begins as those of runs do, and is none."""
+"""A name with the prefix of run ids that is not one."""
 
 
 def killed(inventory: Path, tests: list[str], seconds: float) -> str:
@@ -61,7 +61,7 @@ def killed(inventory: Path, tests: list[str], seconds: float) -> str:
 
 
 def strangers(connection: Any) -> list[Any]:
-    """Objects of somebody else, whose names are like those of a run."""
+    """Objects of somebody else, with names similar to those of a run."""
     network = connection.network
     return [
         network.create_network(name=STRANGER),
@@ -72,7 +72,7 @@ def strangers(connection: Any) -> list[Any]:
 
 
 def lost(connection: Any, objects: list[Any]) -> list[str]:
-    """Those of the stranger's objects that are not there any more."""
+    """The stranger's objects that no longer exist."""
     network, volume = connection.network, connection.block_storage
     looks = [network.find_network, network.find_security_group, volume.find_volume, connection.identity.find_project]
     return [each.name for look, each in zip(looks, objects, strict=True) if look(each.id) is None]
@@ -88,11 +88,11 @@ def remove(connection: Any, objects: list[Any]) -> None:
 
 
 def run() -> int:
-    """Kill and clean up in turn; status 1 when something was left, or something else went."""
+    """Kill and clean up in turn; status 1 if something was left, or something else was removed."""
     parser = arguments(__doc__, rounds=10)
     parser.add_argument("--tests", nargs="+", default=TESTS, help="default: %(default)s")
-    parser.add_argument("--longest", type=float, default=90, help="seconds after which a run is killed at the latest")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--longest", type=float, default=90, help="latest moment of a kill in seconds")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the moments")
     chosen = parser.parse_args()
     site = site_of(chosen.inventory)
     moments = random.Random(chosen.seed)
@@ -114,7 +114,7 @@ def run() -> int:
             print(
                 f"killed after {seconds:.0f} s: {before} objects, cleanup ended with {done.returncode} in "
                 f"{time.monotonic() - began:.0f} s, left: {', '.join(left) or 'none'}, "
-                f"of somebody else's gone: {', '.join(gone) or 'none'}",
+                f"removed from others: {', '.join(gone) or 'none'}",
                 flush=True,
             )
             if done.returncode or left or gone:
@@ -122,7 +122,7 @@ def run() -> int:
                 print((done.stdout + done.stderr)[-2000:], flush=True)
     finally:
         remove(connection, theirs)
-    print(f"{chosen.rounds - bad} of {chosen.rounds} runs left nothing and took nothing else")
+    print(f"{chosen.rounds - bad} of {chosen.rounds} runs left nothing and removed nothing else")
     return 1 if bad else 0
 
 

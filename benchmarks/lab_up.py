@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time `stackspec lab up` and `down` with a cached root file system, in a lab of its own beside any other."""
+"""Time `stackspec lab up` and `down` with a cached root file system, in a separate lab next to any other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run() -> int:
     downs: list[float] = []
     try:
         if not rootfs.path_of(lab.cache, rootfs.key(lab.spec.suite)).is_dir():
-            print("the root file system is made first, which is not counted")
+            print("building the root file system first, which is not counted")
             lab.up(lambda line: None)
             lab.down()
         for number in range(chosen.rounds):

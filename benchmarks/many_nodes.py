@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What a node costs a run of many: processor time of a plan and of a deployment with nothing to do, per node.
+"""CPU time per node of a plan and of a deployment with nothing to do, for many nodes.
 
-The nodes are simulated in this process, each with the same steps, so that nothing but the engine is measured: its
-questions, its changes, its schedule, its events and its output. Of the guide's own steps the plan is measured too, per
-resource, as a controller has more of them than a compute node.
+The nodes are simulated in this process, each with the same steps, so only the engine is measured: queries, changes,
+schedule, events and output. The plan of the guide's steps is measured as well, per resource, since a controller has
+more of them than a compute node.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GUIDE = "plan of the guide's steps"
 
 
 class NoCloud(Cloud):
-    """One that nobody has made yet."""
+    """A cloud that does not exist yet."""
 
     def list(self, kind: str) -> list[Any]:
         raise CannotTell("there is no cloud")
@@ -101,7 +101,7 @@ def equal_steps() -> dict[str, Step]:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Processor seconds of this process, and what came out."""
+    """CPU seconds of this process, and the result."""
     began = time.process_time()
     found = work()
     return time.process_time() - began, found
@@ -137,14 +137,14 @@ def resources(engine: Engine) -> int:
 
 
 def show(what: str, unit: str, times: dict[int, list[float]]) -> None:
-    """A line: the cost of one with few nodes and with many, and their ratio."""
+    """A line: the cost per unit with few nodes and with many, and their ratio."""
     few, many = (median(each) * 1000 for each in times.values())
     sizes = list(times)
     print(f"{what}: {few:.2f} ms a {unit} with {sizes[0]} nodes, {many:.2f} with {sizes[1]}: ratio {many / few:.2f}")
 
 
 def run() -> int:
-    """Measure, and print the medians; 1 when a node of many costs more than twice what one of few costs."""
+    """Measure, and print the medians; 1 if the cost per node more than doubles."""
     parser = arguments(__doc__, rounds=5)
     parser.add_argument("--nodes", type=int, default=200, help="default: %(default)s")
     chosen = parser.parse_args()

@@ -11,12 +11,12 @@ from stackspec.lab import Lab, LabError, load
 def run() -> int:
     """Read the nodes' memory, and print it with the sum."""
     parser = arguments(__doc__)
-    parser.add_argument("--name", help="another name of the lab than the inventory's")
+    parser.add_argument("--name", help="name of the lab (default: the inventory's)")
     chosen = parser.parse_args()
     path = chosen.inventory / "site.yaml" if chosen.inventory.is_dir() else chosen.inventory
     rows = Lab(load(path, chosen.name)).status()
     if stopped := [row.name for row in rows if row.state != "running"]:
-        raise LabError(f"not running: {', '.join(stopped)}; bring the lab up and install with: ./run --deploy tests/")
+        raise LabError(f"not running: {', '.join(stopped)}; start and deploy the lab with: ./run --deploy tests/")
     width = max(len(row.name) for row in rows)
     for row in rows:
         print(f"{row.name:{width}}  {row.memory:6} MiB")

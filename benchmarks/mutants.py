@@ -1,9 +1,9 @@
-"""Every wrong step that tests/unit/mutants.py can make: killed by the comparison with the guide, or not.
+"""Every mutant of tests/unit/mutants.py: killed by the comparison with the guide, or not.
 
     .venv/bin/python benchmarks/mutants.py
 
-Ends with 1 where a mutant survives that tests/unit/data/survivors.yaml does not list, or one is killed that it lists.
-The unit tests try some of each kind; this takes about two minutes of one processor.
+Exits with 1 if a mutant survives that is not in tests/unit/data/survivors.yaml, or one is killed that is listed there.
+The unit tests try some of each kind; this takes about two minutes on one processor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.unit.mutants import complaint, listed, mutants
 
 
 def main() -> int:
-    """Try all of them; print a row for each kind, then what is not as it is listed."""
+    """Try all of them; print a row for each kind, then the deviations from the list."""
     begun = time.monotonic()
     reasons = listed()
     killed: Counter[str] = Counter()

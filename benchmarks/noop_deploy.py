@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Time `pytest --deploy` on a site that is deployed: wall time from the shell's point of view, and no change made.
+"""Wall time of `pytest --deploy` on a deployed site, without changes.
 
-It runs every step (the drift test asks for all of them), so it ends with the state of every declared resource.
+It runs every step (the drift test needs all of them), so it checks every declared resource.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def run() -> int:
     parser.add_argument("--tests", nargs="+", default=["tests/infra/test_drift.py"], help="default: %(default)s")
     chosen = parser.parse_args()
     site = site_of(chosen.inventory)
-    # A lab that is down would be brought up and deployed, which is another benchmark.
+    # A stopped lab would be started and deployed, which is a different benchmark.
     if site.inventory.lab is not None and not Lab(load(site.file)).is_up():
-        raise InputError(f"the lab {site.inventory.lab.name} is not up; deploy it first: ./run --deploy tests/")
+        raise InputError(f"the lab {site.inventory.lab.name} is not running; deploy it first: ./run --deploy tests/")
     command = [sys.executable, "-m", "pytest", "--deploy", "--inventory", str(chosen.inventory.resolve())]
     command += ["-p", "no:cacheprovider", *chosen.tests]
     times: list[float] = []

@@ -1,7 +1,7 @@
-"""Processor seconds of a command that uses a lab, by node, service and phase: while the site is deployed, and after it.
+"""CPU seconds of a command that uses a lab, by node, service and phase: during the deployment, and after it.
 
-The kernel counts for each control group, so that processes that have ended are counted, too. A node with a kernel of
-its own is one process to this machine's kernel: all that runs in it is one row.
+The kernel counts per control group, which includes ended processes. A UML node is one process for the host's kernel, so
+it has only one row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stackspec import events
 from stackspec.lab.cgroup import root
 
 EVERY = 5.0
-"""Seconds between two looks: what a service used after the last look at it counts for its node only."""
+"""Seconds between two samples: usage of a service after its last sample counts only for its node."""
 COMMAND, MACHINE = "the command itself", "the whole machine"
 SHOWN = 40
 """Rows of the table."""
@@ -30,20 +30,20 @@ Usage = dict[str, float]
 
 
 def usage_of(lab: Path) -> Usage:
-    """Processor seconds since they were made of the lab's groups, by path; each with the groups below it."""
+    """CPU seconds of the lab's groups since their creation, by path; each including its subgroups."""
     found: Usage = {}
     for folder, _, files in os.walk(lab):
         if "cpu.stat" in files:
             try:
                 words = (Path(folder) / "cpu.stat").read_text().split()
-            except OSError:  # it has gone since
+            except OSError:  # it has disappeared
                 continue
             found[str(Path(folder).relative_to(lab))] = int(words[words.index("usage_usec") + 1]) / 1e6
     return found
 
 
 def of_process(pid: int) -> float:
-    """Processor seconds of a process and of its children that have ended."""
+    """CPU seconds of a process and of its ended children."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -52,7 +52,7 @@ def of_process(pid: int) -> float:
 
 
 def of_machine() -> float:
-    """Seconds that this machine's processors have worked since it was started."""
+    """Busy seconds of the host's processors since boot."""
     user, nice, system, _idle, _wait, irq, soft = map(int, Path("/proc/stat").read_text().split()[1:8])
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
@@ -64,9 +64,9 @@ def look(lab: Path, pid: int) -> Usage:
 
 
 def watch(command: list[str], lab: Path) -> tuple[int, list[tuple[float, Usage]]]:
-    """Run a command and look at the counters meanwhile.
+    """Run a command and sample the counters meanwhile.
 
-    :returns: its exit status, and the looks with their times
+    :returns: its exit status, and the samples with their times
     """
     process = subprocess.Popen(command)
     looks = [(time.time(), look(lab, process.pid))]
@@ -81,7 +81,7 @@ def watch(command: list[str], lab: Path) -> tuple[int, list[tuple[float, Usage]]
 
 
 def used(looks: list[tuple[float, Usage]]) -> Usage:
-    """What was used between the first and the last of `looks`; a group that was made anew counts from nothing."""
+    """Usage between the first and the last of `looks`; a recreated group counts from zero."""
     total: Usage = defaultdict(float)
     for (_, before), (_, after) in itertools.pairwise(looks):
         for path, seconds in after.items():
@@ -91,7 +91,7 @@ def used(looks: list[tuple[float, Usage]]) -> Usage:
 
 
 def rows(total: Usage) -> Usage:
-    """Seconds by node and service: `controller keystone`; what is no service's is the node's `others`."""
+    """Seconds by node and service: `controller keystone`; everything else is the node's `others`."""
     found: Usage = {name: total[name] for name in (MACHINE, COMMAND)}
     for path, seconds in total.items():
         parts = path.split("/")
@@ -107,7 +107,7 @@ def rows(total: Usage) -> Usage:
 
 
 def phases(looks: list[tuple[float, Usage]]) -> dict[str, list[tuple[float, Usage]]]:
-    """The looks during the deployment and after it; of a run that deployed nothing: all."""
+    """The samples during the deployment and after it; all of them for a run without deployment."""
     path = events.latest_run()
     ends = [event["time"] for event in events.read(path) if event["event"] == "deployed"] if path is not None else []
     if not ends or not looks[0][0] < ends[-1] < looks[-1][0]:
@@ -117,7 +117,7 @@ def phases(looks: list[tuple[float, Usage]]) -> dict[str, list[tuple[float, Usag
 
 
 def table(found: dict[str, list[tuple[float, Usage]]]) -> str:
-    """Rows with a column for each phase, the dearest first."""
+    """Rows with a column for each phase, the highest first."""
     columns = {name: rows(used(looks)) for name, looks in found.items()}
     whole: Usage = defaultdict(float)
     for column in columns.values():
@@ -135,10 +135,10 @@ def table(found: dict[str, list[tuple[float, Usage]]]) -> str:
 
 
 def main() -> int:
-    """Run the command, print the table, and end with the command's status."""
+    """Run the command, print the table, and exit with the command's status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="lab", help="name of the lab (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all looks there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to this file")
     parser.add_argument("command", nargs="+", help="after --, for example: ./run --deploy tests/")
     arguments = parser.parse_args()
     status, looks = watch(arguments.command, root() / f"ss-{arguments.name}")

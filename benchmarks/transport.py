@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Time our connection to a node against testinfra's own ssh backend, both in the same rounds.
+"""Compare our connection to a node with testinfra's ssh backend, in the same rounds.
 
-Three operations: the mode of a file, a command, and 50 facts (files, packages, units). The peer is measured as it
-comes, with one ssh session a command, and with an OpenSSH control socket that keeps the session. Both sides must give
+Three operations: the mode of a file, a command, and 50 facts (files, packages, units). testinfra is measured with its
+default, one ssh session per command, and with an OpenSSH control socket that keeps the session. Both sides must return
 the same answers.
 """
 
@@ -46,11 +46,11 @@ UNITS = [
 
 @dataclass
 class Side:
-    """One way to reach the node.
+    """One kind of connection to the node.
 
     :param host: its testinfra host
-    :param stat: gives the mode of a file
-    :param facts: gives the 50 answers
+    :param stat: returns the mode of a file
+    :param facts: returns the 50 answers
     """
 
     host: Any
@@ -78,7 +78,7 @@ def ours(connection: Connection) -> Side:
 def peer(site: Site, node: Node, control: Path | None) -> Side:
     """testinfra's ssh backend.
 
-    :param control: control socket that keeps the session; None as testinfra does by itself
+    :param control: control socket that keeps the session; None: testinfra's default
     """
     ssh = site.inventory.ssh
     address = node.ssh_host or node.address
@@ -151,9 +151,9 @@ def run() -> int:
 
 
 def measure(sides: dict[str, Side], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each operation on each side, one entry a round; what a side learns at its first use is not counted.
+    """Seconds of each operation on each side, one entry per round; the first use is not counted.
 
-    :raises InputError: the sides disagree
+    :raises InputError: the answers differ
     """
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):
@@ -165,7 +165,7 @@ def measure(sides: dict[str, Side], rounds: int) -> dict[tuple[str, str], list[f
                 if number:
                     times.setdefault((operation, name), []).append(time.perf_counter() - began)
             if any(answer != answers["ours"] for answer in answers.values()):
-                raise InputError(f"{operation}: the answers differ, so the times say nothing: {answers}")
+                raise InputError(f"{operation}: the answers differ, so the times are meaningless: {answers}")
     return times
 
 

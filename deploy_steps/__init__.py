@@ -1,1 +1,1 @@
-"""One file per chapter of the install guide; each declares what the chapter does. Errata (E26 ...): docs/errata.md."""
+"""One file per chapter of the install guide; each declares the chapter's result. Errata (E26 ...): docs/errata.md."""

@@ -21,12 +21,12 @@ from stackspec.step import Resources, Step, step
 
 @step(role="controller", provides="key-manager")
 def barbican(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: Step) -> Resources:
-    """Barbican with secrets encrypted in the database; no listener, to which keystone says nothing (erratum E106)."""
+    """Barbican with secrets encrypted in the database; no listener, since keystone sends no notifications (E106)."""
     controller = site.controller.name
     yield Database("barbican")
     yield Role("creator")
     yield ServiceUser("barbican", roles=("admin", "service", "creator"))
-    # Nobody else may make a secret, administrators and members included, and nobody at all set a quota.
+    # Without these roles nobody can create secrets, not even administrators and members, and nobody can set quotas.
     yield RoleAssignment("creator", user="admin", project="admin")
     yield RoleAssignment("creator", user="demo", project="demo")
     yield Role("key-manager:service-admin")
@@ -39,17 +39,17 @@ def barbican(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcache
         "/etc/barbican/barbican.conf",
         {
             "DEFAULT": {
-                # The guide's name of it is an old one (erratum E107).
+                # The guide uses its old name (erratum E107).
                 "sql_connection": None,
                 "transport_url": transport_url(site),
-                # Secrets are called by this; the default is localhost, which is another machine for each who reads it.
+                # Base of secret URLs; the default, localhost, is only valid on the controller.
                 "host_href": f"http://{controller}:9311",
             },
             "database": {"connection": database_url(site, "barbican")},
             "keystone_authtoken": {**keystone_authtoken(site, "barbican")},
-            # Else the API does the orders itself, and the worker nothing.
+            # Otherwise the API processes orders itself, and the worker is idle.
             "queue": {"enable": "true"},
-            # The key that comes with the software is known to everybody (erratum E109).
+            # The software's default key is public (erratum E109).
             "simple_crypto_plugin": {"kek": kek},
         },
         own=("keystone_authtoken",),

@@ -13,7 +13,7 @@ from stackspec.step import Resources, Step, step
 __all__ = ["base", "chrony", "chrony_client", "openstack_client"]
 
 ARCHIVE = ReleaseValue("cloud_archive", "")
-"""Name of Ubuntu's archive of a release of OpenStack, where the distribution's own has another release."""
+"""Name of the Ubuntu cloud archive, if the distribution itself has another OpenStack release."""
 IN_USE = (
     "/var/lib/mysql/ibdata1",
     "/var/lib/rabbitmq/mnesia",
@@ -22,14 +22,14 @@ IN_USE = (
     *(f"/etc/{name}/{name}.conf" for name in ("barbican", "octavia", "magnum")),
     "/etc/glance/glance-api.conf",
 )
-"""Data and settings of what the guide installs: on a bare node there are none."""
+"""Data and settings of the guide's software, which do not exist on a bare node."""
 TIME_SOURCES = r"^(pool|server|sourcedir|allow|local)\b"
-"""Lines of chrony.conf that say where time comes from and who may ask for it."""
+"""Lines of chrony.conf for time sources and allowed clients."""
 
 
 @step(role="all")
 def base(site: Site, node: Node) -> Resources:
-    """The site's mark, host names, which the guide never sets (erratum E04), and the repository of the release."""
+    """The site's mark, host names (never set by the guide, erratum E04), and the repository of the release."""
     yield Claim(IN_USE)
     yield NothingHalfInstalled()
     yield Command(("hostname", node.name), unless=("sh", "-c", f'test "$(hostname)" = {node.name}'))
@@ -59,7 +59,7 @@ def chrony(site: Site, base: Step) -> Resources:
 
 @step(role=("compute", "storage"))
 def chrony_client(site: Site, node: Node, chrony: Step) -> Resources:
-    """The other nodes follow the controller; it comes first, as iburst asks only in the first seconds."""
+    """The other nodes follow the controller, which comes first, since iburst polls only in the first seconds."""
     if "controller" in node.roles:
         return
     yield Packages("chrony")

@@ -37,7 +37,7 @@ __all__ = ["cinder", "cinder_backup", "cinder_volume", "volume_attachment"]
 CONF = "/etc/cinder/cinder.conf"
 OWN = ("database", "keystone_authtoken", "service_user", "nova")
 BACKEND = "lvm"
-"""Name of the guide's only backend, and of the volume type that means it."""
+"""Name of the guide's only backend, and of its volume type."""
 GROUP = "cinder-volumes"
 LVM = "/etc/lvm/lvm.conf"
 TARGETS = "/etc/tgt/conf.d/cinder.conf"
@@ -54,7 +54,7 @@ TimeoutStartSec=300
 
 @step(role="controller", provides="volumev3", section="disks.cinder")
 def cinder(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: Step) -> Resources:
-    """The controller's part: API and scheduler, and the volume type that is taken where none is named."""
+    """The controller's part: API and scheduler, and the default volume type."""
     controller = site.controller.name
     yield Database("cinder")
     yield ServiceUser("cinder")
@@ -72,13 +72,13 @@ def cinder(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached:
 
 @step(role="storage", section="disks.cinder")
 def cinder_volume(site: Site, node: CloudNode, cinder: Step, chrony_client: Step) -> Resources:
-    """A storage node: volumes are logical volumes of a group of its own, and leave it by iSCSI."""
+    """A storage node: volumes are logical volumes of a separate group, exported by iSCSI."""
     devices = node.devices("cinder")
     if not devices:
         return
     where = f"nodes.{node.name}.disks.cinder"
     yield Packages("lvm2", "thin-provisioning-tools", "cinder-volume", "tgt")
-    yield KernelModule("dm_thin_pool", "it can make no volumes", f"name the disks of {where} on another node")
+    yield KernelModule("dm_thin_pool", "it can make no volumes", f"list the disks of {where} on another node")
     yield LvmFilter(LVM, devices)
     yield VolumeGroup(GROUP, devices, where, node.disks["cinder"].wipe)
     options = _common(site, node)
@@ -102,7 +102,7 @@ def cinder_volume(site: Site, node: CloudNode, cinder: Step, chrony_client: Step
 def cinder_backup(site: Site, node: CloudNode, cinder_volume: Step, swift_storage: Step) -> Resources:
     """Backups to object storage, which the guide installs a chapter later (erratum E61).
 
-    The node reads and writes a volume that is backed up as a compute node does, by iSCSI.
+    Like a compute node, the node accesses volumes for backups by iSCSI.
     """
     if not node.devices("cinder"):
         return
@@ -126,23 +126,23 @@ def volume_attachment(site: Site, node: CloudNode, cinder: Step, nova_networking
         yield Service("nova-api")
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
     if "compute" in node.roles and node.volumes:
-        # Encrypted volumes are formatted where they are attached first.
+        # Encrypted volumes are formatted on the node of their first attachment.
         yield Packages("cryptsetup-bin")
         yield from _initiator(site, node)
-        # A volume that has physical volumes on it is the server's.
+        # Physical volumes inside a volume belong to the server.
         yield LvmFilter(LVM, node.devices("cinder"))
         yield Service("nova-compute", reads=("/etc/nova/nova.conf",))
 
 
 def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
-    """What cinder.conf holds on controller and storage nodes alike."""
+    """Options of cinder.conf common to controller and storage nodes."""
     own = keystone_auth(site, "cinder")
     return {
         "DEFAULT": {"transport_url": transport_url(site), "auth_strategy": "keystone", "my_ip": node.address},
         "database": {"connection": database_url(site, "cinder")},
         "keystone_authtoken": {**keystone_authtoken(site, "cinder")},
         "oslo_concurrency": {"lock_path": "/var/lib/cinder/tmp"},
-        # A request that outlives its user's token goes on, and nova hears of a volume that grew.
+        # Long requests survive the expiry of the user's token, and nova is notified of extended volumes.
         "service_user": {"send_service_user_token": "true", **own},
         "nova": {"region_name": site.region, **own},
         **_keys(site),
@@ -158,14 +158,14 @@ def _keys(site: Site) -> dict[str, dict[str, Value]]:
 
 
 def _initiator(site: Site, node: CloudNode) -> list[Resource]:
-    """What a node needs for volumes to come to it. Without the last two packages none grows while it is attached."""
+    """Requirements of nodes that attach volumes. Without the last two packages attached volumes cannot be extended."""
     attach = tuple(each.name for each in inventory_of(site).nodes.values() if _attaches(each))
-    advice = "say volumes: false there" if "compute" in node.roles and node.volumes else "take its disks.cinder away"
+    advice = "set volumes: false there" if "compute" in node.roles and node.volumes else "remove its disks.cinder"
     return [
         Packages("open-iscsi", "lsscsi", "sg3-utils"),
         KernelModule("iscsi_tcp", "no volume can be attached", f"{advice}, at nodes.{node.name} of the inventory"),
         InitiatorName(attach),
-        # The daemon itself is started by who calls it.
+        # The daemon itself is socket-activated.
         Service("iscsid.socket", reads=()),
     ]
 

@@ -9,7 +9,7 @@ from stackspec.step import Resources, Step, step
 
 @step(role="controller")
 def etcd(site: Site, base: Step) -> Resources:
-    """etcd on the management address only, its peers' port too (erratum E21)."""
+    """etcd on the management address only, including its peer port (erratum E21)."""
     address = site.controller.address
     settings = {
         "NAME": site.controller.name,

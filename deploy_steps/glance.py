@@ -26,7 +26,7 @@ LIMITS = {"image_size_total": 1000, "image_stage_total": 1000, "image_count_tota
 
 @step(role="controller", provides="image")
 def glance(site: Site, keystone: Step, mariadb: Step, memcached: Step) -> Resources:
-    """Glance with images in files; quotas in keystone, all of it or none (erratum E26)."""
+    """Glance with images in files; quotas in keystone, either all or none (erratum E26)."""
     controller = site.controller.name
     limits = inventory_of(site).keystone_limits
     yield Database("glance")

@@ -23,7 +23,7 @@ from stackspec.step import Resources, Step, step
 
 @step(role="controller", provides="orchestration")
 def heat(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: Step) -> Resources:
-    """Heat with its CloudFormation API, which guests signal, and a domain for the users that stacks make."""
+    """Heat with its CloudFormation API for signals of guests, and a domain for the users of stacks."""
     controller = site.controller.name
     yield Database("heat")
     yield ServiceUser("heat")
@@ -34,12 +34,12 @@ def heat(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached: S
     yield Domain("heat", description="Stack projects and users")
     yield DomainAdmin("heat_domain_admin", domain="heat")
     yield Role("heat_stack_owner")
-    # The guide's project and user for this role are made nowhere (erratum E85).
+    # The guide never creates the project and user for this role (erratum E85).
     yield RoleAssignment("heat_stack_owner", user="demo", project="demo")
     yield Role("heat_stack_user")
     yield Packages("heat-api", "heat-api-cfn", "heat-engine")
-    # Guests get these URLs, and neither know the controller's name nor reach its management address (E86, E87). The one
-    # of the API itself is for signals that carry a token, which work where Keystone gives no token for signed URLs.
+    # URLs for guests, which neither resolve the controller's name nor reach its management address (E86, E87). The
+    # API's own URL is for signals with a token, which work where Keystone issues no token for signed URLs.
     guests = site.address_for_guests
     yield OsloConfig(
         "/etc/heat/heat.conf",

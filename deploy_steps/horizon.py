@@ -12,14 +12,14 @@ __all__ = ["horizon"]
 SETTINGS = "/etc/openstack-dashboard/local_settings.py"
 APACHE = "/etc/apache2/conf-available/openstack-dashboard.conf"
 BUILT = "/var/lib/openstack-dashboard/static/dashboard/manifest.json"
-"""Written last when static files are built, here or by a package that brings a panel."""
+"""Written last when static files are built, by us or by a package with a panel."""
 
 
 @step(role="controller")
 def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Step, neutron: Step) -> Resources:
     """Horizon below /horizon of the controller's Apache."""
     controller = site.controller
-    # The distribution's pymemcache is what was missing in the guide, not newer libraries by pip (erratum E52).
+    # The guide lacks the distribution's pymemcache, not newer libraries from pip (erratum E52).
     yield Packages("openstack-dashboard", "python3-pymemcache")
     yield PythonSettings(
         SETTINGS,
@@ -27,7 +27,7 @@ def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Ste
             "DEBUG": False,  # erratum E55
             "WEBROOT": "/horizon/",
             "OPENSTACK_HOST": controller.name,
-            # Not every name: a forged Host header would end up in links (erratum E51).
+            # No wildcard: a forged Host header would appear in links (erratum E51).
             "ALLOWED_HOSTS": [
                 controller.name,
                 controller.address,
@@ -47,15 +47,15 @@ def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Ste
             "OPENSTACK_KEYSTONE_DEFAULT_DOMAIN": "Default",
             "OPENSTACK_KEYSTONE_DEFAULT_ROLE": "member",  # erratum E54
             "TIME_ZONE": "Asia/Shanghai",
-            # Here, not in the package's own settings.py, which the next upgrade writes over (erratum E56).
+            # Not in the package's own settings.py, which the next upgrade overwrites (erratum E56).
             "COMPRESS_ENABLED": True,
             "COMPRESS_OFFLINE": True,
         },
     )
-    # Without the group Python's modules of C fail in Apache's sub-interpreters; without the process group the daemon
-    # that the file declares is not used, and each of Apache's own processes loads the dashboard.
+    # Without the application group C extensions fail in Apache's sub-interpreters; without the process group the
+    # declared daemon is unused, and each of Apache's own processes loads the dashboard.
     yield Lines(APACHE, ("WSGIApplicationGroup %{GLOBAL}", "WSGIProcessGroup horizon"))
-    # The package may enable Apache's TLS example site without the module that it needs; Apache then does not start.
+    # The package may enable Apache's TLS example site without its module; Apache then fails to start.
     tls = "/etc/apache2/sites-enabled/default-ssl.conf"
     plain = Command(("a2dissite", "--quiet", "default-ssl"), unless=("test", "!", "-L", tls), restarts=True)
     yield plain
@@ -63,7 +63,7 @@ def horizon(site: Site, keystone: Step, memcached: Step, glance: Step, nova: Ste
         ("python3", "/usr/share/openstack-dashboard/manage.py", "compress"), creates=BUILT, restarts=True
     )
     yield compress
-    # A process that runs looks for the static files that were there when it started.
+    # A running process uses the list of static files from its start.
     reads = (site.release.path(SETTINGS), site.release.path(APACHE), BUILT, compress.title, plain.title)
     yield Service("apache2", reads=reads)
     yield Answers(f"http://{controller.name}/horizon/auth/login/", service="apache2")

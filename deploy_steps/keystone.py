@@ -19,7 +19,7 @@ from stackspec.site import Site
 from stackspec.step import Resources, Step, step
 
 APACHE = ReleaseValue("keystone_apache", "")
-"""Where Apache's settings are, if keystone runs in it."""
+"""File with Apache's settings, if keystone runs in Apache."""
 
 
 @step(role="controller", provides="identity")

@@ -28,7 +28,7 @@ def magnum(
     identity = f"http://{controller}:5000/v3"
     password = site.password("magnum")
     yield Database("magnum")
-    # Certificates are kept in project service, where Barbican admits makers of secrets only.
+    # Certificates are stored in project service, where Barbican requires the role creator.
     yield ServiceUser("magnum", roles=("admin", "service", "creator"))
     description = "OpenStack Container Infrastructure Management Service"
     yield Endpoint("container-infra", name="magnum", description=description, url=f"http://{controller}:9511/v1")
@@ -42,7 +42,7 @@ def magnum(
             "certificates": {"cert_manager_type": "barbican"},
             "cinder_client": {"region_name": site.region},
             "database": {"connection": database_url(site, "magnum")},
-            # Without the old names of user, password and project (erratum E136).
+            # Without the deprecated options for user, password and project (erratum E136).
             "keystone_authtoken": {
                 "memcached_servers": f"{controller}:11211",
                 "www_authenticate_uri": identity,
@@ -54,7 +54,7 @@ def magnum(
                 "auth_url": f"http://{controller}:5000",
                 "auth_type": "password",
             },
-            # With the old names gone, the service's own login stands here.
+            # The service's own login, which replaces the deprecated options.
             "keystone_auth": keystone_auth(site, "magnum", url=identity),
             "trust": {
                 "trustee_domain_name": "magnum",

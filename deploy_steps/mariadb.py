@@ -27,7 +27,7 @@ def mariadb(site: Site, base: Step) -> Resources:
         mode=0o644,
     )
     yield Service("mariadb")
-    # What mysql_secure_installation asks for, without its questions (erratum E06); root keeps the unix socket.
+    # mysql_secure_installation without prompts (erratum E06); root keeps the unix socket.
     doubtful = (
         "SELECT 1 FROM mysql.global_priv WHERE User='' OR (User='root' AND Host NOT IN ('localhost','127.0.0.1','::1'))"
     )

@@ -52,7 +52,7 @@ LISTENS = (
     'age=$(ps -o etimes= -p "$pid"); '
     'test "${{age:-0}}" -gt 600 || ({ask_rabbitmq} list_queues name) | grep -qx q-l3-plugin'
 )
-"""The server has its queue. Asked of RabbitMQ, which takes seconds, only while the server is young."""
+"""The server has its queue. RabbitMQ is queried, which takes seconds, only if the server has just started."""
 
 
 @step(role="controller", provides="network")
@@ -61,7 +61,7 @@ def neutron(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached
     controller = site.controller.name
     yield Database("neutron")
     yield ServiceUser("neutron")
-    # Neutron tells nova about ports with nova's own account, whose chapter may come later.
+    # Neutron notifies nova about ports with nova's own account, whose chapter may come later.
     yield ServiceUser("nova")
     yield Endpoint("network", name="neutron", description="OpenStack Networking", url=f"http://{controller}:9696")
     yield Packages("neutron-server", "neutron-plugin-ml2", "neutron-openvswitch-agent")
@@ -116,7 +116,7 @@ def neutron(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached
         {"DEFAULT": {"nova_metadata_host": controller, "metadata_proxy_shared_secret": site.password("metadata")}},
     )
     yield Service("neutron-server")
-    # What an agent asks before that goes nowhere; it waits for the answer, and begins its work minutes later.
+    # Earlier requests of agents are lost; an agent would wait for the timeout, and start minutes later.
     look = LISTENS.format(ask_rabbitmq=ASK, unit=site.release.unit("neutron-server")[-1])
     yield Await(("sh", "-c", look), "neutron-server listens to its agents", service="neutron-server", timeout=300)
     yield Service("neutron-openvswitch-agent", "neutron-dhcp-agent", "neutron-metadata-agent", "neutron-l3-agent")
@@ -128,7 +128,7 @@ def neutron(site: Site, keystone: Step, mariadb: Step, rabbitmq: Step, memcached
 
 @step(role="compute", provides="network")
 def neutron_compute(site: Site, node: Node, neutron: Step) -> Resources:
-    """A compute node's part: the bridges' agent; no database there (erratum E47)."""
+    """A compute node's part: the Open vSwitch agent, without a database (erratum E47)."""
     yield Packages("neutron-openvswitch-agent")
     yield OsloConfig(
         CONF,
@@ -153,13 +153,13 @@ def nova_networking(site: Site, node: Node, nova: Step, nova_discover: Step, neu
         yield Service(*CONTROLLER_SERVICES)
         yield Answers(f"http://{site.controller.name}:8774/", service="nova-api")
     if "compute" in node.roles:
-        # Before it is registered, nova-compute calls libvirt without listening to its events: until it is started
-        # again, each device takes 20 s to be detached.
+        # Before its registration, nova-compute does not listen to libvirt's events: until it is restarted, each device
+        # takes 20 s to be detached.
         yield Service("nova-compute", reads=("/etc/nova/nova.conf", IDENTITY))
 
 
 def _switch(site: Site, node: Node) -> list[Resource]:
-    """Open vSwitch with the provider's bridge, and the agent's configuration. One owner of the bridge (erratum E42)."""
+    """Open vSwitch with the provider bridge, and the agent's configuration. One owner of the bridge (erratum E42)."""
     network = site.networks["provider"]
     address = f"{node.provider.address}/{network.cidr.prefixlen}"
     port = node.provider.interface
@@ -172,22 +172,22 @@ def _switch(site: Site, node: Node) -> list[Resource]:
     }
     if userspace:
         agent["ovs"]["datapath_type"] = "netdev"
-    # As the guide's netplan has it: what led out by the interface leads out by the bridge.
+    # As in the guide's netplan: the default route moves from the interface to the bridge.
     way_out = [f"Gateway={network.gateway}", *(f"DNS={each}" for each in network.dns)]
     lines = [f"Address={address}", *(way_out if node.provider.default_route else ()), "LinkLocalAddressing=no"]
     links = (f"/etc/systemd/network/05-{port}.network", "/etc/systemd/network/05-br-provider.network")
     switch: list[Resource] = [
         SpareInterface(port, leads_out=node.provider.default_route),
-        # Files of our own sort before those of netplan and cloud-init and outlive them (errata E43-E45).
+        # Our files sort before those of netplan and cloud-init, and persist (errata E43-E45).
         File(links[0], f"[Match]\nName={port}\n\n[Network]\nLinkLocalAddressing=no\nLLDP=no\n"),
         File(links[1], "\n".join(["[Match]", "Name=br-provider", "", "[Network]", *lines, ""])),
         Service("systemd-networkd", reads=links),
     ]
     if userspace:
-        # Guests send checksums half done; without this, which must be set before a port exists, TCP fails.
+        # Guests send partial checksums; without this, which must be set before a port exists, TCP fails.
         switch += [Service("ovsdb-server", reads=()), tso]
     switch += [
-        # A restart takes addresses off its bridges, so only what it reads at its start is a reason for one.
+        # A restart removes addresses from its bridges, so restart only for options read at startup.
         Service("openvswitch-switch", reads=(tso.title,)),
         OvsBridge("br-provider", port, inventory_of(site).datapath, address),
         OsloConfig("/etc/neutron/plugins/ml2/openvswitch_agent.ini", agent),

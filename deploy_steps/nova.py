@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 METADATA_UNIT = ReleaseValue("nova_metadata_unit", "")
-"""The unit of the metadata service where that is no part of nova-api."""
+"""The unit of the metadata service, if it is separate from nova-api."""
 PAGE = ReleaseValue("novnc_page", "vnc_auto.html")
-"""The page of noVNC that shows a console at once."""
+"""noVNC's page that connects automatically."""
 IDENTITY = "/var/lib/nova/compute_id"
-"""What nova-compute calls its node, written at its first start."""
+"""nova-compute's node id, written at its first start."""
 ZONES_IN_PLACEMENT = """
 SELECT COUNT(*)
 FROM nova_api.aggregates zone
@@ -50,7 +50,7 @@ JOIN placement.resource_provider_aggregates has ON has.resource_provider_id = pr
 JOIN placement.placement_aggregates known ON known.id = has.aggregate_id AND known.uuid = zone.uuid
 WHERE zone.name IN ({zones})
 """
-"""Counts the compute nodes whose zone placement knows."""
+"""Counts the compute nodes whose zone is in placement."""
 RESTARTS = "/etc/systemd/system/nova-compute.service.d/stackspec.conf"
 RESTARTS_TEXT = """\
 # libvirt's daemon ends when nobody spoke to it for two minutes. At a boot that takes longer, as of a whole site,
@@ -85,7 +85,7 @@ def nova(site: Site, keystone: Step, glance: Step, placement: Step, rabbitmq: St
     inventory = inventory_of(site)
     computes = [node for node in inventory.nodes.values() if "compute" in node.roles]
     if inventory.zones() and any(node.availability_zone is None for node in computes):
-        # Nodes of a zone are for those who ask for it.
+        # Only servers that request a zone are scheduled on its nodes.
         common["DEFAULT"]["default_schedule_zone"] = "nova"
     yield OsloConfig(
         "/etc/nova/nova.conf",
@@ -142,17 +142,17 @@ def nova_compute(site: Site, node: Node, nova: Step, chrony_client: Step) -> Res
     yield File(RESTARTS, RESTARTS_TEXT)
     yield Service("nova-compute")
     yield Await(
-        ("test", "-s", IDENTITY), what="the identity that its first start writes", service="nova-compute", timeout=300
+        ("test", "-s", IDENTITY), what="the compute id from its first start", service="nova-compute", timeout=300
     )
 
 
 @step(role="controller", provides="compute")
 def nova_discover(site: Site, nova_compute: Step) -> Resources:
-    """The compute nodes enter cell1, and the zones of the inventory. Guide: 将计算节点添加到单元格数据库."""
+    """Map the compute nodes to cell1, and to the zones of the inventory. Guide: 将计算节点添加到单元格数据库."""
     hosts = [node.name for node in site.with_role("compute")]
     names = _quoted(hosts)
-    # A compute node registers after its service has started: that may be minutes on a slow node. Its provider in
-    # placement comes last, and nova puts a node's zone there, where the scheduler asks for it, only if it finds one.
+    # A compute node registers after its service has started, which may take minutes on a slow node. Its provider in
+    # placement comes last, and nova sets a node's zone there, which the scheduler needs, only if the provider exists.
     registered = (
         "SELECT COUNT(*) FROM nova.compute_nodes node JOIN placement.resource_providers provider USING (uuid) "
         f"WHERE node.deleted = 0 AND node.host IN ({names})"
@@ -178,21 +178,21 @@ def nova_discover(site: Site, nova_compute: Step) -> Resources:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    """Names as SQL lists them."""
+    """Names as a SQL list."""
     return ", ".join(f"'{name}'" for name in names)
 
 
 def _counts(number: int) -> tuple[str, ...]:
-    """A command that succeeds when the query on its standard input gives `number`."""
+    """A command that succeeds if the query on its standard input returns `number`."""
     return ("sh", "-c", f'test "$({" ".join(CLIENT)})" = {number}')
 
 
 def _common(site: Site, node: Node) -> dict[str, dict[str, Value]]:
-    """What nova.conf holds on controller and compute nodes alike."""
+    """Options of nova.conf common to controller and compute nodes."""
     controller = site.controller.name
     v3 = f"http://{controller}:5000/v3"
     return {
-        # The packages' log_dir is taken out, as the guide says (erratum E33); logs then go where the unit sends them.
+        # The packages' log_dir is removed, as in the guide (erratum E33); the unit then defines where logs go.
         "DEFAULT": {"transport_url": transport_url(site), "my_ip": node.address, "log_dir": None},
         "api": {"auth_strategy": "keystone"},
         "keystone_authtoken": {**keystone_authtoken(site, "nova", slash="/")},

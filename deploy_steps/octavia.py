@@ -56,14 +56,14 @@ TimeoutStartSec=330
 def octavia(
     site: Site, keystone: Step, glance: Step, nova_discover: Step, neutron: Step, nova_networking: Step, rabbitmq: Step
 ) -> Resources:
-    """Octavia with amphorae: API, worker, health manager and housekeeper, and the network by which they manage them."""
+    """Octavia with amphorae: API, worker, health manager and housekeeper, and the management network."""
     controller = site.controller.name
     wanted = inventory_of(site).octavia
     assert wanted is not None, "the step is not in a site without the section octavia"
     listen, pool = management_addresses(wanted.network)
     yield Database("octavia")
     yield ServiceUser("octavia")
-    # Without these roles nobody but an administrator may make a load balancer (erratum E111).
+    # Without these roles only administrators can create load balancers (erratum E111).
     for role in ROLES:
         yield Role(f"load-balancer_{role}")
     yield RoleAssignment("load-balancer_member", user="demo", project="demo")
@@ -83,12 +83,12 @@ def octavia(
     openrc = "".join(f"export {name}={value}\n" for name, value in settings.items())
     yield File("/etc/keystone/octavia-openrc", openrc, mode=0o600)  # erratum E13
 
-    # What amphorae are made of, and how they are reached.
+    # Image, flavor and key pair of amphorae.
     flavor = wanted.flavor
     yield Flavor("amphora", flavor.vcpus, flavor.ram, flavor.disk, id="200", public=False)
     yield NoQuota("service")
     yield Keypair("octavia-key", user="octavia")  # one name, erratum E117
-    # A small pool of a large network, no gateway (E118, E119); only what is in it may come in (E116).
+    # A small pool of a large network, no gateway (E118, E119); only its own addresses are allowed (E116).
     yield ServiceNetwork(NETWORK, SUBNET, str(wanted.network), pool)
     source = str(wanted.network)
     yield SecurityGroup("lb-mgmt-sec-grp", (("icmp", None), ("tcp", 22), ("tcp", 9443)), source)
@@ -115,7 +115,7 @@ def octavia(
             "api_settings": {
                 "bind_host": "0.0.0.0",
                 "bind_port": "9876",
-                # By default it is there under its old name, octavia, as well.
+                # By default its old name, octavia, is enabled as well.
                 "enabled_provider_drivers": "amphora:Load balancers in servers of their own",
                 "default_provider_driver": "amphora",
             },
@@ -127,7 +127,7 @@ def octavia(
                 if key != "www_authenticate_uri"
             },
             "certificates": {
-                # Not the ones that are printed in the guide (erratum E128). 32 characters.
+                # Not those published in the guide (erratum E128). 32 characters.
                 "server_certs_key_passphrase": site.secrets.key("octavia server certificates", 24),
                 "ca_private_key_passphrase": site.password("octavia authorities"),
                 "ca_private_key": f"{CERTIFICATES}/private/server_ca.key.pem",
@@ -160,33 +160,33 @@ def octavia(
         own=("database", "keystone_authtoken", "service_auth"),
     )
     upgrade = ("octavia-db-manage", "--config-file", "/etc/octavia/octavia.conf", "upgrade", "head")
-    # As the service's own user, whose log files they are (erratum E131).
+    # As the service's own user, which owns the log files (erratum E131).
     yield DbSync(upgrade, database="octavia", package="octavia-api", user="octavia")
     yield Service(*UNITS)
     yield Answers(f"{url}/", service="octavia-api")
     yield NoStuckLoadBalancer()
-    # Last: where the image is being built, the rest is done meanwhile.
+    # Last, so that the rest is done while the image is being built.
     yield Image("amphora-x64-haproxy", wanted.image, tags=("amphora",), project="service")
 
 
 @step(role="controller", section="octavia")
 def octavia_dashboard(site: Site, octavia: Step, horizon: Step) -> Resources:
-    """The dashboard's panel. Its package builds the static files, after which Apache starts anew (erratum E132)."""
+    """The dashboard's panel. Its package builds the static files, after which Apache is restarted (erratum E132)."""
     yield Packages("python3-octavia-dashboard")
     yield Service("apache2", reads=(BUILT,))
 
 
 def management_addresses(network: IPv4Network) -> tuple[str, tuple[str, str]]:
-    """The health manager's address, and the first and last of the amphorae's: .2, and from .100 on for 32 /24."""
+    """The health manager's address, and the amphorae's first and last address: .2, and from .100 on for 32 /24."""
     last = min(int(network.broadcast_address) - 1, int(network.network_address) + 32 * 256 - 2)
     return str(network[2]), (str(network[100]), str(network[last - int(network.network_address)]))
 
 
 def _certificates(site: Site) -> list[Resource]:
-    """Two authorities with pass phrases of the site's own: amphorae trust one, their managers the other (erratum E113).
+    """Two authorities with the site's own passphrases: amphorae trust one, their managers the other (erratum E113).
 
-    They are made once (erratum E114) and kept with the site's secrets; the key of the clients' authority is needed by
-    nobody on the node.
+    They are created once (erratum E114) and stored with the site's secrets; the key of the clients' authority is not
+    needed on the node.
     """
     passphrase = site.password("octavia authorities")
 
@@ -208,7 +208,7 @@ def _certificates(site: Site) -> list[Resource]:
         "client_ca.cert.pem": certificate_part(clients),
         "private/client.cert-and-key.pem": client,
     }
-    # The service reads them and nobody else does (erratum E115).
+    # Readable only by the service (erratum E115).
     folders: list[Resource] = [
         Directory(path, 0o750, "root", "octavia") for path in (CERTIFICATES, f"{CERTIFICATES}/private")
     ]

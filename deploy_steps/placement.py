@@ -10,7 +10,7 @@ from stackspec.step import Resources, Step, step
 
 @step(role="controller", provides="placement")
 def placement(site: Site, keystone: Step, mariadb: Step, memcached: Step) -> Resources:
-    """Placement, which nova asks where a server fits."""
+    """Placement, which nova's scheduler queries for candidates."""
     controller = site.controller.name
     yield Database("placement")
     yield ServiceUser("placement")

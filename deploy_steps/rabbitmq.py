@@ -23,13 +23,13 @@ ExecStartPre=-/usr/bin/epmd -kill
 
 @step(role="controller")
 def rabbitmq(site: Site, base: Step) -> Resources:
-    """RabbitMQ on the management address, with the user openstack, who may do everything in /, and no other."""
+    """RabbitMQ on the management address, with openstack as its only user, with all permissions in /."""
     yield Packages("rabbitmq-server")
     address = site.controller.address
     yield File(EPMD, EPMD_TEXT.format(address=address))
-    # Erlang's port mapper is started by its socket; started by the server instead, the socket fails for ever.
+    # Erlang's port mapper is socket-activated; if the server starts it instead, the socket unit fails permanently.
     yield Service("epmd.socket", reads=(EPMD,))
-    # Other nodes of a cluster, and tools, come to the second: whoever has the cookie may do everything there.
+    # The second is for cluster nodes and tools: the cookie grants full access there.
     listeners = (f"listeners.tcp.1 = {address}:5672", f"distribution.listener.interface = {address}")
     yield Lines(
         "/etc/rabbitmq/rabbitmq.conf", listeners, replaces=r"^(listeners\.tcp|distribution\.listener\.interface)\b"

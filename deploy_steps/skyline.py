@@ -13,7 +13,7 @@ from stackspec.step import Resources, Step, step
 __all__ = ["skyline", "skyline_apiserver"]
 
 REQUIREMENTS = ReleaseValue("skyline")
-"""What its environment is made of, name==version; the API server first."""
+"""Requirements of its environment, name==version; the API server first."""
 PATH = "/opt/skyline"
 NGINX = "/etc/nginx/nginx.conf"
 DEFAULT_SITE = "/etc/nginx/sites-enabled/default"
@@ -52,13 +52,13 @@ WantedBy=multi-user.target
 
 @step(role="controller")
 def skyline_apiserver(site: Site, keystone: Step, mariadb: Step) -> Resources:
-    """The API server, in an environment of its own. The guide has it below the console's heading (erratum E90)."""
+    """The API server, in its own environment. The guide has it below the console's heading (erratum E90)."""
     requirements = tuple(site.release.value(REQUIREMENTS).split())
     yield Database("skyline")
     yield ServiceUser("skyline")
-    # The distribution's MySQLdb is what was missing in the guide; nothing is compiled (errata E101, E103).
+    # The guide lacks the distribution's MySQLdb; nothing is compiled (errata E101, E103).
     yield Packages("python3-venv", "python3-mysqldb")
-    # A user of its own instead of root (erratum E102).
+    # Its own user instead of root (erratum E102).
     home = ("--home-dir", "/var/lib/skyline", "--shell", "/usr/sbin/nologin")
     yield Command(("useradd", "--system", "--user-group", *home, "skyline"), unless=("getent", "passwd", "skyline"))
     yield Directory("/etc/skyline")
@@ -67,7 +67,7 @@ def skyline_apiserver(site: Site, keystone: Step, mariadb: Step) -> Resources:
     yield File("/etc/skyline/gunicorn.py", GUNICORN)
     yield File("/etc/skyline/alembic.ini", ALEMBIC)
     yield File("/etc/systemd/system/skyline-apiserver.service", UNIT)
-    # Beside the system's Python, whose libraries other services need as they are (errata E92, E93).
+    # Separate from the system's Python, whose libraries other services need unchanged (errata E92, E93).
     yield Venv(PATH, requirements, system=True)
     sync = (f"{PATH}/bin/alembic", "-c", "/etc/skyline/alembic.ini", "upgrade", "head")
     yield DbSync(sync, database="skyline", package="", user="skyline", version=requirements[0])
@@ -89,11 +89,11 @@ def skyline(
     octavia: Step,
     magnum: Step,
 ) -> Resources:
-    """The console on port 9999: nginx before it and before every API that the catalog has by then."""
+    """The console on port 9999: nginx as its proxy, and as the proxy of all APIs in the catalog."""
     yield Packages("nginx")
-    # It would take the other dashboard's port.
+    # It would occupy horizon's port.
     yield Command(("rm", DEFAULT_SITE), unless=("test", "!", "-e", DEFAULT_SITE))
-    # With cinder's place, which the guide adds by hand and where it cannot stand (errata E104, E105).
+    # Includes cinder's location, which the guide adds manually in an invalid place (errata E104, E105).
     yield Generated(
         NGINX,
         (f"{PATH}/bin/skyline-nginx-generator",),
@@ -101,14 +101,14 @@ def skyline(
         check=("nginx", "-t", "-q", "-c"),
     )
     yield Service("nginx", reads=(NGINX,))
-    # It keeps the catalog of its first token, in which the services of later steps are not.
+    # It caches the catalog of its first token, which lacks the services of later steps.
     yield Service("skyline-apiserver", reads=(NGINX,))
     yield Answers("http://127.0.0.1:28000/api/v1/contrib/regions", service="skyline-apiserver")
     yield Answers(f"http://{site.controller.address}:9999/", service="nginx")
 
 
 def _settings(site: Site) -> dict[str, Any]:
-    """The guide's complete skyline.yaml without prometheus_endpoint, where nothing answers (erratum E97)."""
+    """The guide's complete skyline.yaml without prometheus_endpoint, where nothing listens (erratum E97)."""
     address = site.controller.address
     families = {
         "x86_architecture": ("general_purpose", "compute_optimized", "memory_optimized", "high_clock_speed"),
@@ -131,7 +131,7 @@ def _settings(site: Site) -> dict[str, Any]:
             "prometheus_basic_auth_password": "",
             "prometheus_basic_auth_user": "",
             "prometheus_enable_basic_auth": False,
-            # It signs the sessions: whoever knows it is administrator (erratum E98).
+            # It signs sessions: knowing it makes one an administrator (erratum E98).
             "secret_key": site.secrets.key("skyline sessions"),
             "session_name": "session",
             "ssl_enabled": True,

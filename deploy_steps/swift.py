@@ -28,17 +28,17 @@ from stackspec.step import Resources, Step, step
 
 CACHE_MODE = ReleaseValue("swift_cache_mode", "0775")
 CACHE_OWNER = ReleaseValue("swift_cache_owner", "root")
-"""Of /var/cache/swift, as the distribution's units make it."""
+"""Mode of /var/cache/swift, as in the distribution's units."""
 SERVERS = {"account": 6202, "container": 6201, "object": 6200}
-"""What each storage node runs, and the ports."""
+"""Servers of each storage node, with their ports."""
 DAEMONS = {
     "account": ("auditor", "reaper", "replicator"),
     "container": ("auditor", "replicator", "sync", "updater"),
     "object": ("auditor", "replicator", "updater"),
 }
-"""What goes with each server: the guide's `swift-init all`, as units of systemd (erratum E83)."""
+"""Daemons of each server: the guide's `swift-init all`, as systemd units (erratum E83)."""
 FOLDER = Directory("/etc/swift", 0o750, group="swift")
-"""Rings and hashes are swift's only (errata E64, E82)."""
+"""Only swift can read rings and hashes (errata E64, E82)."""
 DISKS = "/srv/node"
 UDEV = """\
 # A kernel may take the superblock of a file system on a whole disk for a partition table: that of PowerTec is no more
@@ -54,22 +54,22 @@ PIPELINE = (
 
 
 def nodes_with_disks(site: Site) -> list[Node]:
-    """Storage nodes to which the inventory gives disks for swift: others store something else."""
+    """Storage nodes with disks for swift in the inventory."""
     return [node for node in site.with_role("storage") if node.devices("swift")]
 
 
 def mount_point(device: str) -> str:
-    """Where a disk is mounted."""
+    """The mount point of a disk."""
     return f"{DISKS}/{PurePosixPath(device).name}"
 
 
 def file_system(site: Site, node: Node, device: str) -> str:
-    """UUID of the file system on a disk: by it the site knows its own disks, and takes no other site's for them."""
+    """UUID of the file system on a disk, which identifies the site's own disks."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{site.secrets.key('swift disks')} {node.name} {device}"))
 
 
 def ring(site: Site, name: str) -> Ring:
-    """All disks of the site, each node a zone of its own, so that no two copies are on one node (erratum E79)."""
+    """All disks of the site, with one zone per node, so that no two replicas are on one node (erratum E79)."""
     devices = tuple(
         RingDevice(zone, node.address, SERVERS[name], PurePosixPath(device).name)
         for zone, node in enumerate(nodes_with_disks(site), 1)
@@ -79,7 +79,7 @@ def ring(site: Site, name: str) -> Ring:
 
 
 def swift_conf(site: Site, step: str) -> list[Resource]:
-    """What all nodes must have alike: two different values that make the places of objects unknown (erratum E81)."""
+    """Values shared by all nodes: two different secrets that make object paths unpredictable (erratum E81)."""
     hashes = {f"swift_hash_path_{end}": site.secrets.key(f"swift hash {end}") for end in ("suffix", "prefix")}
     options: dict[str, dict[str, Value]] = {
         "swift-hash": {**hashes},
@@ -95,7 +95,7 @@ def swift_conf(site: Site, step: str) -> list[Resource]:
 
 @step(role="storage", section="disks.swift")
 def swift_disks(site: Site, node: Node, base: Step) -> Resources:
-    """A file system on each disk, mounted: before the rings name the disks."""
+    """A mounted file system on each disk, before the disks are added to the rings."""
     devices = node.devices("swift")
     if not devices:
         return
@@ -103,7 +103,7 @@ def swift_disks(site: Site, node: Node, base: Step) -> Resources:
     yield File("/etc/udev/rules.d/59-swift.rules", UDEV)
     for device in devices:
         yield Xfs(device, file_system(site, node, device), mount_point(device), node.disks["swift"].wipe)
-    # A node boots without a disk that is broken (erratum E70).
+    # nofail: a node boots even with a broken disk (erratum E70).
     mounts = [f"UUID={file_system(site, node, each)} {mount_point(each)} xfs noatime,nofail 0 2" for each in devices]
     yield Lines("/etc/fstab", tuple(mounts), replaces=rf"\S+\s+{DISKS}/")
     for device in devices:
@@ -112,7 +112,7 @@ def swift_disks(site: Site, node: Node, base: Step) -> Resources:
 
 @step(role="controller", provides="object-store", section="disks.swift")
 def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Resources:
-    """The proxy, the rings, and the daemon that removes expired objects, which the guide has not got."""
+    """The proxy, the rings, and the daemon that removes expired objects, which the guide lacks."""
     controller = site.controller.name
     api = f"http://{controller}:8080"
     yield ServiceUser("swift")
@@ -174,7 +174,7 @@ def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Res
     yield Access(("/etc/swift/proxy-server.conf", "/etc/swift/object-expirer.conf"), group="swift")
     for name in SERVERS:
         yield ring(site, name)
-    # Rings are read anew by whoever uses them.
+    # Services reload rings by themselves.
     proxy = "/etc/swift/proxy-server.conf"
     yield Service("swift-proxy", reads=("/etc/swift/swift.conf", proxy))
     yield Service("swift-object-expirer", reads=("/etc/swift/swift.conf", "/etc/swift/object-expirer.conf"))
@@ -183,7 +183,7 @@ def swift(site: Site, keystone: Step, memcached: Step, swift_disks: Step) -> Res
 
 @step(role="storage", section="disks.swift")
 def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
-    """The servers of accounts, containers and objects, and what keeps their copies alike."""
+    """The account, container and object servers, and their replication daemons."""
     devices = node.devices("swift")
     if not devices:
         return
@@ -200,7 +200,7 @@ def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
             f"/etc/swift/{name}-server.conf",
             {
                 "DEFAULT": {"bind_ip": node.address, "bind_port": port, **common},
-                # Each its own server; the guide's container server has the object server's name (erratum E75).
+                # Each with its own name; the guide's container server has the object server's name (erratum E75).
                 "pipeline:main": {"pipeline": f"healthcheck recon {name}-server"},
                 "filter:recon": {**recon},
             },
@@ -220,7 +220,7 @@ def swift_storage(site: Site, node: Node, swift: Step) -> Resources:
 
 
 def rsyncd_conf(node: Node) -> str:
-    """Where copies are sent: the guide's file, with the address of each node (erratum E71)."""
+    """The rsync configuration for replication: the guide's file, with the address of each node (erratum E71)."""
     lines = ["uid = swift", "gid = swift", "log file = /var/log/rsyncd.log", "pid file = /var/run/rsyncd.pid"]
     lines.append(f"address = {node.address}")
     for name in SERVERS:

@@ -1,1 +1,1 @@
-"""The engine: steps declare, the engine plans, checks and applies, on many nodes at once."""
+"""The engine: steps declare the desired state; the engine plans, checks and applies it on many nodes in parallel."""

@@ -1,4 +1,4 @@
-"""Whether a test may run: one fails for each cause, and the others that it keeps from running are skipped for it."""
+"""Decides whether a test may run: for each cause one test fails, and all others it blocks are skipped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .lanes import Cause, Claims
 
 
 class Admission:
-    """Fails or skips a test that may not run.
+    """Fails or skips a test that must not run.
 
-    :param told: causes that a test has failed for, in this process or another of the run
+    :param told: causes for which a test has already failed, in any process of the run
     """
 
     def __init__(self, told: Claims) -> None:
@@ -20,11 +20,11 @@ class Admission:
         self._refusal_told = False
 
     def refuse(self, reason: str) -> None:
-        """Let no test run from now on, where the run cannot be ended."""
+        """Block all further tests, if the run itself cannot be ended."""
         self.refused = reason
 
     def by_run(self) -> None:
-        """Fail or skip a test of a run that refuses them."""
+        """Fail or skip a test because the run has stopped."""
         if not self.refused:
             return
         if not self._refusal_told:
@@ -33,7 +33,7 @@ class Admission:
         pytest.skip(self.refused.splitlines()[0])
 
     def by_step(self, cause: Cause | None) -> None:
-        """Fail or skip a test for what keeps a step that it needs from being done, if something does."""
+        """Fail or skip a test if a step that it needs cannot be done."""
         if cause is None:
             return
         if cause.first != STOPPED and self.told.claim(cause.name):
@@ -41,7 +41,7 @@ class Admission:
         pytest.skip(f"blocked by {cause.name}: {cause.first}")
 
     def by_login(self, refusal: str) -> None:
-        """Fail or skip a test for a cloud that does not admit its user; `refusal` says why, or is empty."""
+        """Fail or skip a test if its user cannot log in to the cloud; `refusal` says why, or is empty."""
         if not refusal:
             return
         if self.told.claim("login"):

@@ -1,4 +1,4 @@
-"""`stackspec bundle`: one directory with all that a deployment needs beside the distribution's archive."""
+"""`stackspec bundle`: one directory with everything a deployment needs besides the distribution's archive."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command `bundle` to a command line."""
-    text = "write what a deployment needs beside the distribution's archive; then: --deploy --bundle DIRECTORY"
+    text = "collect what a deployment needs besides the distribution's archive; then: --deploy --bundle DIRECTORY"
     parser = subparsers.add_parser("bundle", help=text, description=text)
     parser.add_argument("--inventory", type=Path, help="the site (default: the embedded lab)")
-    parser.add_argument("directory", type=Path, help="an empty one, or a bundle: what is right in it is kept")
+    parser.add_argument("directory", type=Path, help="empty, or an existing bundle, whose valid files are kept")
     parser.set_defaults(func=command)
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Make a bundle, or complete one.
+    """Create or complete a bundle.
 
-    :raises InputError: the inventory cannot be used, or the directory holds something else
+    :raises InputError: the inventory is invalid, or the directory contains something else
     :raises StackspecError: a file cannot be fetched, built or written
     """
     load_steps()
@@ -50,7 +50,7 @@ def command(arguments: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(text, flush=True)
 
-    # Steps are declared for the files that they name: no secret is read, or made and kept.
+    # Steps are declared only for the files they name: no secret is read or stored.
     site = replace(site, secrets=Secrets())
     if site.inventory.lab is not None:
         site = replace(site, image_builders=Lab(load(site.file)).images(BUILT_IMAGES, say, begin=False))
@@ -62,14 +62,14 @@ def command(arguments: argparse.Namespace) -> int:
         done = write(folder, listing, parts_of(site), say)
     except OSError as error:
         raise ActionError(
-            f"write the bundle {folder}", output=str(error), advice="the same command goes on where it was"
+            f"write the bundle {folder}", output=str(error), advice="run the same command again to continue"
         ) from None
     say(f"{folder}: {len(done.files)} files, {sum(each.size for each in done.files) / 1e6:.0f} MB")
     return 0
 
 
 def parts_of(site: Site) -> list[Part]:
-    """What the steps of a site take from elsewhere, each once."""
+    """The downloads of a site's steps, without duplicates."""
     found: dict[str, Part] = {}
     for resource in (each for task in plan_of(site) for each in task.resources):
         found |= {part.name: part for part in resource.parts(site) if part.name not in found}
@@ -77,40 +77,40 @@ def parts_of(site: Site) -> list[Part]:
 
 
 def write(folder: Path, wanted: Listing, parts: Iterable[Part], say: Callable[[str], None]) -> Listing:
-    """Make the files of a bundle that are not there, or not as listed, and remove those that it no longer has.
+    """Make the missing and changed files of a bundle, and remove those it no longer needs.
 
-    Killed at any moment, it leaves a bundle that the next call completes.
+    If killed, it leaves a bundle that the next call completes.
 
-    :param wanted: for what it is made, without files
-    :param say: called with a line for each file that is made
+    :param wanted: what the bundle is for, without files
+    :param say: called with a line for each new file
     :returns: what is in it
-    :raises InputError: the folder holds other files, another site's bundle, or a list that cannot be read
+    :raises InputError: the folder holds other files, another site's bundle, or an unreadable list
     :raises ActionError: a file cannot be fetched or built
     :raises OSError: a file cannot be written
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is no directory; name another one")
+        raise InputError(f"{folder} is not a directory; choose another one")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / LIST).exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise InputError(f"{folder} holds other files and is no bundle; name a new or an empty directory")
+        raise InputError(f"{folder} contains other files and is not a bundle; choose a new or empty directory")
     with (folder / ".lock").open("w") as lock:
-        # Another one may be at it.
+        # Another process may be writing it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         for leftover in folder.glob("*/.*.part"):
             leftover.unlink()
         todo = {part.name: part for part in parts}
         before = read_list(folder) or wanted
         if before.site != wanted.site:
-            raise InputError(f"{folder} is a bundle of site {before.site}, not {wanted.site}; name another directory")
+            raise InputError(f"{folder} is a bundle of site {before.site}, not {wanted.site}; choose another directory")
         there = {each.name: each for each in before.files}
         _save(folder, wanted, there)
         for name, part in todo.items():
             if name not in there or not there[name].is_in(folder):
                 say(f"{name}: {part.what}")
                 there[name] = _put(folder, part)
-                # After each, so that one that is killed knows what it has.
+                # After each file, so that the list is valid after a kill.
                 _save(folder, wanted, there)
-        # At the end: where something cannot be fetched, the old bundle is as it was.
+        # At the end: if a download fails, the old bundle stays intact.
         for name in there.keys() - todo:
             (folder / name).unlink(missing_ok=True)
             del there[name]

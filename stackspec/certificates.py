@@ -1,7 +1,6 @@
-"""Certificate authorities of a site and what they sign: made once, kept with its secrets, made anew before they end.
+"""Certificate authorities and certificates of a site: created once, stored with its secrets, renewed in time.
 
-Python 3.13 checks chains strictly, so each certificate says what its key is for (keyUsage) and carries the identifiers
-of its own and its signer's key.
+Python 3.13 verifies chains strictly, so each certificate has keyUsage, subject and authority key identifiers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=3650)
 RENEWED = datetime.timedelta(days=90)
-"""So long before its end a certificate is made anew."""
+"""A certificate is renewed this long before it expires."""
 _ALL_USES = dict.fromkeys(
     (
         *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
@@ -29,7 +28,7 @@ def make_authority(name: str, passphrase: str) -> str:
     """A certificate authority: its certificate and its encrypted key, as PEM.
 
     :param name: its common name
-    :param passphrase: protects its key
+    :param passphrase: encrypts its key
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
@@ -50,7 +49,7 @@ def make_client(name: str, authority: str, passphrase: str) -> str:
     """A client's certificate and its key, as PEM.
 
     :param name: its common name
-    :param authority: what `make_authority` made
+    :param authority: the result of `make_authority`
     :param passphrase: the authority's
     """
     signer, signer_key = _load(authority, passphrase)
@@ -67,17 +66,17 @@ def make_client(name: str, authority: str, passphrase: str) -> str:
 
 
 def is_usable(bundle: str, passphrase: str | None = None, *, authority: str = "") -> bool:
-    """Whether a certificate and its key belong together and hold for long enough.
+    """Whether a certificate matches its key and is valid for long enough.
 
     :param bundle: both, as PEM
     :param passphrase: of its key
-    :param authority: what must have signed it
+    :param authority: the expected signer
     """
     try:
         certificate, key = _load(bundle, passphrase)
         if authority:
             certificate.verify_directly_issued_by(certificate_of(authority))
-    except Exception:  # whatever is wrong with it, it cannot be used
+    except Exception:  # unusable, whatever the reason
         return False
     ends = certificate.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
     return certificate.public_key() == key.public_key() and ends > RENEWED
@@ -110,7 +109,7 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    # A node's clock may be somewhat behind this machine's.
+    # A node's clock may be behind this machine's clock.
     now = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
     builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public)
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + LIFETIME)

@@ -1,4 +1,4 @@
-"""`stackspec cleanup`: remove from a cloud what runs left there, and only that."""
+"""`stackspec cleanup`: remove the leftovers of runs from a cloud, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command `cleanup` to a command line."""
-    text = "remove what runs left in a cloud (by their run id; nothing else is touched)"
+    text = "remove objects that runs left in a cloud (by run id; nothing else is touched)"
     parser = subparsers.add_parser("cleanup", help=text, description=text)
     parser.add_argument("run", nargs="?", help="the id of a run")
-    parser.add_argument("--all", action="store_true", help="of all runs that are older than --older-than")
-    parser.add_argument("--older-than", type=float, metavar="HOURS", help="with --all: runs that began so long ago")
-    parser.add_argument("--inventory", type=Path, help="the site; without it the cloud that OS_CLOUD names")
-    parser.add_argument("--dry-run", action="store_true", help="only list it")
+    parser.add_argument("--all", action="store_true", help="all runs older than --older-than")
+    parser.add_argument("--older-than", type=float, metavar="HOURS", help="with --all: minimum age of the runs")
+    parser.add_argument("--inventory", type=Path, help="the site (default: the cloud named by OS_CLOUD)")
+    parser.add_argument("--dry-run", action="store_true", help="only list the objects")
     parser.set_defaults(func=command)
 
 
 ELSEWHERE = datetime.timedelta(hours=12)
-"""For so long a run that another machine has started may be at work there."""
+"""A run started on another machine may still be active for this long."""
 
 
 def _is_recorded(run: str) -> bool:
-    """Whether a run has left its record on this machine."""
+    """Whether this machine has a record of the run."""
     try:
         return bool(find_run(run))
     except InputError:
@@ -45,12 +45,12 @@ def _is_recorded(run: str) -> bool:
 
 
 def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[[str], bool]:
-    """What says of a run id whether that run's objects are meant.
+    """A function that tells whether the objects of a run id are to be removed.
 
-    :param at_work: ids of the runs that are at work, which are never touched
-    :raises InputError: no run is named and none by its age, or the one that is named is no run's id, or may be at work
+    :param at_work: ids of active runs, which are never touched
+    :raises InputError: neither a run nor an age is given, the run id is invalid, or that run may be active
     """
-    # Imported here, as below: other commands need no client, which takes a second to load.
+    # Imported here, as below: other commands do not need the client, which takes a second to load.
     from .openstack.run_names import age, run_of
 
     run, hours = arguments.run, arguments.older_than
@@ -58,13 +58,13 @@ def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[
         raise InputError(f"both the run {run} and --all --older-than were given; give one of them")
     if run is not None:
         if run_of(run) != run:
-            raise InputError(f"{run!r} is no run id; --dry-run alone lists what runs left, with their ids")
+            raise InputError(f"{run!r} is not a run id; --dry-run alone lists leftovers with their run ids")
         if run in at_work and not arguments.dry_run:
-            raise InputError(f"run {run} is at work on this machine; wait for its end, or stop it first")
+            raise InputError(f"run {run} is still active on this machine; wait for it to end, or stop it first")
         if not arguments.dry_run and age(run) < ELSEWHERE and not _is_recorded(run):
             raise InputError(
-                f"run {run} left no record on this machine, so it may be at work on another; when it is over, remove "
-                "what it left there, or here with --all --older-than HOURS"
+                f"run {run} has no record on this machine, so it may be active elsewhere; when it has ended, remove "
+                "its leftovers there, or here with --all --older-than HOURS"
             )
         return lambda each: bool(each == run)
     if arguments.all and hours is not None and hours > 0:
@@ -73,14 +73,14 @@ def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[
     if arguments.dry_run and not arguments.all and hours is None:
         return lambda each: True
     raise InputError(
-        "say what to remove: a run id, or --all --older-than HOURS (more than 0); --dry-run alone lists all of it"
+        "specify what to remove: a run id, or --all --older-than HOURS (more than 0); --dry-run alone lists everything"
     )
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status: 1 when something could not be listed or removed.
+    """Run the command and return the exit status: 1 if something could not be listed or removed.
 
-    :raises InputError: no cloud or two were named, no run, or one that is at work, or the inventory cannot be used
+    :raises InputError: no cloud or two clouds named, no run named, the run is active, or the inventory is invalid
     """
     from keystoneauth1.exceptions import ClientException
     from openstack.exceptions import SDKException
@@ -100,7 +100,7 @@ def command(arguments: argparse.Namespace) -> int:
         found = ownership.leftovers(connection, meant)
     except (SDKException, ClientException) as error:
         print(
-            f"stackspec: cannot list what runs left, nothing was removed: {type(error).__name__}: {error}",
+            f"stackspec: cannot list leftovers, nothing was removed: {type(error).__name__}: {error}",
             file=sys.stderr,
         )
         return 1

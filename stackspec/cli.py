@@ -1,4 +1,4 @@
-"""The command `stackspec`: inventories, tests, the lab, bundles, reports of runs, cleanup of clouds, and faults."""
+"""The command `stackspec`: inventories, tests, lab, bundles, reports, cleanup and faults."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Whoever read, such as `head`, has enough. Python writes what is held back at its end, and must not fail there.
+        # The reader, such as `head`, has closed the pipe. Python flushes at exit, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except StackspecError as error:
         print(f"stackspec: {error}", file=sys.stderr)
         return 4 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
-        print("stackspec: interrupted; the same command goes on where it was", file=sys.stderr)
+        print("stackspec: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
 
 

@@ -1,6 +1,6 @@
-"""What OpenStack's services read in an inventory: keys, defaults, checks and messages.
+"""Inventory keys of OpenStack services: types, defaults, checks and messages.
 
-Beside `stackspec.openstack`, whose client takes a second to import.
+Not part of `stackspec.openstack`, whose client takes a second to import.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Zone = Annotated[
     matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "the name of a zone: letters, digits, hyphens, dots and underscores"),
 ]
 Use = Annotated[str, one_of("swift", "cinder")]
-"""A service that has whole disks for itself."""
+"""A service that uses whole disks."""
 
 
 class CloudNode(Node):
-    """A node, with what services ask of it."""
+    """A node, with the keys of services."""
 
     disks: Mapping[Use, Disks] = {}
     volumes: bool = True
@@ -40,13 +40,13 @@ class Flavor(Strict):
 
 
 class AmphoraImage(Image):
-    """An image for a service's own servers, which nobody else sees unless the inventory says so."""
+    """An image for a service's own servers; private unless the inventory says otherwise."""
 
     visibility: Literal["public", "private", "shared", "community"] = "private"
 
 
 class Octavia(Strict):
-    """Load balancers: the image and the flavor of amphorae, and the network by which they are managed."""
+    """Load balancers: image and flavor of amphorae, and their management network."""
 
     image: AmphoraImage
     network: ipaddress.IPv4Network = ipaddress.IPv4Network("172.16.0.0/12")
@@ -71,7 +71,7 @@ class CloudInventory(Inventory):
         self._check_octavia()
         swift = [(node.name, device) for node in self.nodes.values() for device in node.devices("swift")]
         if len(swift) == 1:
-            raise ValueError(f"nodes.{swift[0][0]}.disks.swift.devices: two copies of everything need two disks")
+            raise ValueError(f"nodes.{swift[0][0]}.disks.swift.devices: two replicas need two disks")
         return self
 
     @staticmethod
@@ -84,8 +84,8 @@ class CloudInventory(Inventory):
                     )
         if node.availability_zone in ("nova", "internal"):
             raise ValueError(
-                f"nodes.{node.name}.availability_zone: {node.availability_zone} is nova's own; choose another name, or "
-                "leave it out: nodes without one are in the zone nova"
+                f"nodes.{node.name}.availability_zone: {node.availability_zone} is reserved by nova; choose another "
+                "name, or omit the key: nodes without one are in the zone nova"
             )
 
     def _check_octavia(self) -> None:
@@ -95,14 +95,14 @@ class CloudInventory(Inventory):
         for kind, network in self.networks.items():
             if wanted.overlaps(network.cidr):
                 raise ValueError(
-                    f"octavia.network: {wanted} overlaps the {kind} network, {network.cidr}; amphorae need a network "
-                    "of their own, such as 172.16.0.0/22"
+                    f"octavia.network: {wanted} overlaps the {kind} network, {network.cidr}; amphorae need a separate "
+                    "network, such as 172.16.0.0/22"
                 )
         if wanted.prefixlen > 24:
-            raise ValueError(f"octavia.network: {wanted} is too small; 256 addresses (/24) are the least")
+            raise ValueError(f"octavia.network: {wanted} is too small; at least 256 addresses (/24) are needed")
 
     def zones(self) -> dict[str, list[str]]:
-        """The availability zones that the inventory names, each with its compute nodes."""
+        """The availability zones of the inventory, each with its compute nodes."""
         found: dict[str, list[str]] = {}
         for node in self.nodes.values():
             if node.availability_zone is not None:
@@ -110,7 +110,7 @@ class CloudInventory(Inventory):
         return found
 
     def all_images(self) -> dict[tuple[str, ...], Image]:
-        """Every image that the inventory names, by where it stands there."""
+        """Every image of the inventory, by its location there."""
         found = super().all_images()
         if self.octavia is not None:
             found["octavia", "image"] = self.octavia.image
@@ -120,7 +120,7 @@ class CloudInventory(Inventory):
 def inventory_of(of: site.Site) -> CloudInventory:
     """The inventory of a site, with the keys of its cloud.
 
-    :raises TypeError: it was read without them
+    :raises TypeError: the inventory was read without them
     """
     if not isinstance(of.inventory, CloudInventory):
         raise TypeError(f"the inventory of site {of.name} was read without the keys of its cloud")
@@ -130,6 +130,6 @@ def inventory_of(of: site.Site) -> CloudInventory:
 def load_site(path: Path) -> site.Site:
     """Load the site that the inventory at `path` describes.
 
-    :raises InputError: with file:line and what would be right
+    :raises InputError: with file:line and how to fix it
     """
     return site.load_site(path, CloudInventory)

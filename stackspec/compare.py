@@ -1,4 +1,4 @@
-"""`stackspec compare`: what differs between two runs: versions, changes, outcomes, durations."""
+"""`stackspec compare`: differences between two runs: versions, changes, outcomes, durations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SLOWER, NOTICED = 1.5, 10.0
-"""A duration has changed when it is so many times the other, and differs by so many seconds."""
+"""A duration counts as changed if it exceeds the other by this factor and by this many seconds."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `stackspec compare RUN RUN` to a command line."""
-    text = "what differs between two runs: versions, what was changed on nodes, outcomes, durations"
+    text = "show the differences between two runs: versions, changes on nodes, outcomes, durations"
     parser = subparsers.add_parser("compare", help=text, description=text)
     parser.add_argument("before", metavar="RUN", help="run id, or its folder or file")
     parser.add_argument("after", metavar="RUN", help="another")
@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Print what differs; status 1 when something does.
+    """Print the differences; status 1 if there are any.
 
     :raises InputError: there is no such run
     """
@@ -36,12 +36,12 @@ def command(arguments: argparse.Namespace) -> int:
     for line in found:
         print(mask(line))
     if not found:
-        print("the two runs are alike")
+        print("no differences")
     return 1 if found else 0
 
 
 def differences(before: Run, after: Run) -> Iterator[str]:
-    """A line for each thing that differs between two runs."""
+    """A line for each difference between two runs."""
     yield from _changed("", _about(before), _about(after))
     nodes = {*before.versions, *after.versions}
     for node in sorted(nodes):
@@ -53,7 +53,7 @@ def differences(before: Run, after: Run) -> Iterator[str]:
 
 def _changed(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for name in dict.fromkeys([*before, *after]):
-        old, new = before.get(name, "not there"), after.get(name, "not there")
+        old, new = before.get(name, "absent"), after.get(name, "absent")
         if old != new:
             yield f"{prefix}{name}: {old} -> {new}"
 
@@ -66,7 +66,7 @@ def _about(run: Run) -> dict[str, Any]:
 
 
 def _installed(run: Run, node: str) -> dict[str, Any]:
-    """System, kernel and packages of a node; all unknown where the run has not looked."""
+    """System, kernel and packages of a node; all unknown if the run did not read them."""
     event = run.versions.get(node, {})
     return {"system": event.get("os"), "kernel": event.get("kernel"), **(event.get("packages") or {})}
 
@@ -88,7 +88,7 @@ def _outcomes(run: Run) -> dict[str, str]:
 
 
 def _durations(before: Run, after: Run) -> Iterator[str]:
-    """Steps and tests of both runs that took another time."""
+    """Steps and tests of both runs whose durations differ."""
     for old, new, name in [
         *((before.steps[key], after.steps[key], f"{key[0]} on {key[1]}") for key in before.steps if key in after.steps),
         *((before.tests[key], after.tests[key], key) for key in before.tests if key in after.tests),

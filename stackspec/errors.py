@@ -1,4 +1,4 @@
-"""Errors that a user reads. Each carries what failed, where, and what to do next."""
+"""Errors shown to users. Each says what failed, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class StackspecError(Exception):
 
 
 class InputError(StackspecError):
-    """An inventory, option or environment that cannot be used. Ends the run with status 4, nothing touched."""
+    """An unusable inventory, option or environment. Ends the run with status 4 before anything is changed."""
 
 
 class NodeError(StackspecError):
-    """A node cannot be reached or answered with something else than a result."""
+    """A node cannot be reached, or its answer is not a result."""
 
 
 class CannotTell(StackspecError):
-    """What is there could not be read, which is not the same as that it is not there. Says why."""
+    """Something could not be read, which does not mean that it is missing. Says why."""
 
 
 @dataclass
@@ -58,5 +58,5 @@ class ActionError(StackspecError):
 
 
 def _indent(text: str, limit: int = 4000) -> str:
-    # Masked before it is cut: half a secret is not recognised any more.
+    # Mask before cutting: half a secret would not be recognised.
     return "\n".join("    " + line for line in redact(text).strip()[-limit:].splitlines())

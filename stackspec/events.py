@@ -1,4 +1,4 @@
-"""The record of a run: one line of JSON an event, whole after a kill, without secrets."""
+"""The record of a run: one line of JSON per event, intact after a kill, without secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "events.jsonl"
 
 
 class EventLog:
-    """Appends events to a file; nothing exists before the first one.
+    """Appends events to a file, which is created with the first event.
 
     :param path: the file, usually ``<state of the site>/runs/<run id>/events.jsonl``
     """
@@ -29,7 +29,7 @@ class EventLog:
         self._lock = threading.Lock()
 
     def write(self, event: dict[str, Any]) -> None:
-        """Append `event`, masked, with the time when it has none. Safe from any thread and process.
+        """Append `event`, masked, adding the time if missing. Safe from any thread and process.
 
         :raises OSError: the file cannot be written
         """
@@ -43,12 +43,12 @@ class EventLog:
 
 
 def forget_runs(folder: Path, days: float, at_work: Collection[str]) -> list[str]:
-    """Remove the folders of runs that ended long ago.
+    """Remove the folders of old runs.
 
-    :param folder: where a site's runs are
+    :param folder: folder of a site's runs
     :param days: how long a run is kept after its last event; 0 keeps all
-    :param at_work: ids of runs that are never removed
-    :returns: the ids of those that were removed
+    :param at_work: ids of active runs, which are never removed
+    :returns: the ids of the removed runs
     """
     limit, removed = time.time() - days * 24 * 3600, []
     for record in sorted(folder.glob(f"*/{FILE}")) if days > 0 else ():
@@ -60,9 +60,9 @@ def forget_runs(folder: Path, days: float, at_work: Collection[str]) -> list[str
 
 
 class Tail:
-    """What is written to a file of events from one look to the next, by whichever process.
+    """Reads new events from a file, whichever process writes them.
 
-    :param path: the file, which need not be there yet
+    :param path: the file, which may not exist yet
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class Tail:
         self._at = 0
 
     def read(self) -> list[dict[str, Any]]:
-        """The events since the last look."""
+        """The events since the last call."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as stream:
@@ -81,7 +81,7 @@ class Tail:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The events in `path`, in order; lines that are torn or hold something else are passed over.
+    """The events in `path`, in order; torn and unknown lines are ignored.
 
     :raises OSError: the file cannot be read
     """
@@ -111,7 +111,7 @@ def runs() -> list[Path]:
 
 
 def latest_run() -> Path | None:
-    """The event file that was written to last; None when no run has left one."""
+    """The most recently written event file; None if there is none."""
     return next(reversed(runs()), None)
 
 

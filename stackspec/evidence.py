@@ -1,4 +1,4 @@
-"""What is gathered from nodes for the report: log tails of a failure, versions of what is installed."""
+"""Data collected from nodes for the report: log tails of a failure, installed versions."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from .transport import Connections
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
 _ERROR = re.compile(r" (?:ERROR|CRITICAL) (?P<service>\w+)\S* \[[^]]*\] (?P<text>.+)")
-"""A line of oslo.log: date, process, level, module, request and who asked, text."""
+"""A line of oslo.log: date, process, level, module, request and user, text."""
 _INSTANCE = re.compile(r"^\[instance: [0-9a-f-]{36}\] ")
 _TRACEBACK = re.compile(r"""\['Traceback .*, (['"])(?P<last>.+?)(?:\\n)?\1\]""")
-"""Lines of a traceback as nova logs what another node told it; the last one is the exception."""
+"""A traceback from another node as nova logs it; the last line is the exception."""
 _EXCEPTION = re.compile(r"\b\w+(Error|Exception)\b")
 _STAMP = len("2026-01-01 10:00:00.123")
 REQUESTS = "stackspec_requests"
-"""Attribute of a failed phase's report: ids of the requests that its exception came from."""
+"""Attribute of a failed phase's report: ids of the requests that caused its exception."""
 TEST_REQUEST = "stackspec_test_request"
 """Attribute of a failed phase's report: the id that all requests of the test carry."""
 LOGGED = 300
 """Characters of a logged error in a failure's first line."""
 FEW = 8
-"""Nodes of a site that are all asked where a failure names none."""
-COMPLAINTS = "what services complained of while they worked for the test"
+"""Up to this many nodes, all are queried if a failure names none."""
+COMPLAINTS = "warnings and errors of services for the test's requests"
 MEANWHILE = "errors that services logged since the test began"
 _BROKEN = re.compile(r"\b50\d: Server Error|\(HTTP 50\d\)")
-"""What clients say of an answer that a service's own error made."""
+"""How clients report an internal error of a service."""
 JOURNAL_LINES = 80
 REQUEST_LINES = 60
 
 
 def gather(connections: Connections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
-    """Log tails for a failed test: the journal since it began, and lines with the ids of requests that it names.
+    """Log tails for a failed test: the journal since its start, and lines with the request ids of the failure.
 
-    Also what services complained of while they worked for the test, whoever of them: its requests carry an id that
-    each service hands on to the next (oslo.context's global request id). Where a service failed before it had read the
-    id: all errors since the test began.
+    Also warnings and errors of all services for the test's requests: they carry an id that each service passes on to
+    the next (oslo.context's global request id). If a service failed before it had read the id: all errors since the
+    test began.
 
-    Journals are those of the nodes that the failure names and of the controllers; where it names none, those of all
-    nodes of a small site.
+    Journals are read from the nodes named in the failure and from the controllers; if it names none, from all nodes of
+    a small site.
 
-    :param connections: the site's; nodes that are not connected are left out
+    :param connections: the site's; unconnected nodes are skipped
     :param report: the failed phase
     :returns: title, node and text of each tail
     """
@@ -93,14 +93,14 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
         texts = ((title, facts[query]["out"]) for title, query in queries.items())
         return [{"title": title, "node": name, "text": text} for title, text in texts if text.strip()]
 
-    # A request may have gone to any node.
+    # Any node may have handled the request.
     asked = [name for name in connected if requests or of_test or broken or name in journals]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [tail for tails in pool.map(read, asked) for tail in tails]
 
 
 def requests_of(error: BaseException | None) -> list[str]:
-    """Ids of the requests that an exception, or what it was made from, came from: as clients keep them."""
+    """Ids of the requests behind an exception or its causes, as clients keep them."""
     found: list[str] = []
     while error is not None and len(found) < 3:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
@@ -111,10 +111,10 @@ def requests_of(error: BaseException | None) -> list[str]:
 
 
 def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
-    """The error that services logged for the requests of a failed test, with its node; empty when there is none.
+    """The error that services logged for the requests of a failed test, with its node; empty if there is none.
 
-    The first of those that the requests met which failed, if they met one; else the first of all that the test made;
-    else the first that anybody logged meanwhile. Later ones only pass it on.
+    Preferred is the first error of the failed requests, then the first of all requests of the test, then the first
+    logged by anybody meanwhile. Later errors are only consequences.
 
     :param tails: what `gather` found
     """
@@ -126,7 +126,7 @@ def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
             if not ((match := _ERROR.search(line)) and _REQUEST.search(line)):
                 continue
             if title == MEANWHILE:
-                # Who was asked by the one that failed complains, too, and of an answer only.
+                # The caller of the failed service logs an error as well, but only about the response.
                 rank = 2 if _EXCEPTION.search(match["text"]) else 3
             if rank not in first or line[:_STAMP] < first[rank][0]:
                 told = _TRACEBACK.sub(r"\g<last>", _INSTANCE.sub("", match["text"])).strip()
@@ -137,7 +137,7 @@ def error_in(tails: Iterable[Mapping[str, Any]]) -> str:
 
 
 def write_versions(engine: Engine, log: EventLog) -> None:
-    """Write what is installed on each node, of what the steps name, with system and kernel."""
+    """Record the installed versions of the steps' packages on each node, with system and kernel."""
     system = run("sh", "-c", '. /etc/os-release; echo "$PRETTY_NAME"; uname -r')
 
     def read(node: str) -> tuple[set[str], dict[Query, Any]]:

@@ -1,4 +1,4 @@
-"""What a failed test is a failure of, and the command that runs it again."""
+"""Classifies a failed test, and builds the command that runs it again."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .which_cloud import ENVIRONMENT
 
 CLOUD, NODE, SUITE, TIME = "cloud", "node", "suite", "time"
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")
-"""Libraries whose exceptions are what an API answered, or that it did not."""
+"""Libraries whose exceptions mean an API's error response or a missing response."""
 NOT_REFUSED = "DID NOT RAISE"
-"""How pytest begins to say that nothing was raised where a test wanted it."""
+"""Start of pytest's message when an expected exception was not raised."""
 STATEMENT = 200
 """Characters of a statement in a failure's first line."""
 
 
 def kind_of(error: BaseException, nodeid: str) -> str:
-    """Where to look first: the cloud, a node, the suite itself, or why something takes so long.
+    """Where to look first: the cloud, a node, the suite itself, or the cause of a timeout.
 
-    :param error: what the test ended with
+    :param error: the test's exception
     :param nodeid: the test
     """
     if isinstance(error, NotInTime):
@@ -38,11 +38,11 @@ def kind_of(error: BaseException, nodeid: str) -> str:
 
 
 def sentence(message: str, expected: str, statement: str) -> str:
-    """A failure's text whose first line tells a reader what was expected, where the test itself says no more than code.
+    """A failure's text; if the message is only code, the first line is extended with what was expected.
 
     :param message: the exception's text
     :param expected: what the test proves: the first line of its docstring
-    :param statement: the statement of the test that failed, as it is written
+    :param statement: the source of the failed statement
     """
     text = message.removeprefix("AssertionError: ").removeprefix("Failed: ")
     if text.startswith(NOT_REFUSED):
@@ -58,10 +58,10 @@ def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:
     """The command that runs one test again.
 
     :param option: the options of this run
-    :param cloud: the entry of clouds.yaml, when no site is tested
+    :param cloud: the entry of clouds.yaml, if no site is tested
     :param deploying: whether this run installs what the test needs
     """
-    # What an openrc file has set is set when the command is run again.
+    # Variables of an openrc file are still set when the command is run again.
     words = [f"OS_CLOUD={shlex.quote(cloud)}"] if cloud not in ("", ENVIRONMENT) else []
     words += [suite.command(nodeid), shlex.quote(nodeid)]
     words += ["--deploy", "-n0"] if deploying else []

@@ -1,4 +1,4 @@
-"""What a fault is, and the catalogue of them: files of faults/, read and checked."""
+"""Faults and their catalogue: the files of faults/, read and validated."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ OPERATIONS = {
     "owner": ("file", "owner"),
     "run": ("do", "undo"),
 }
-"""What a fault can do -> the keys that it needs; none: it takes a text, units or a path."""
+"""Operation -> required keys; none: it takes a text, units or a path."""
 
 
 class Fault(pydantic.BaseModel):
     """A reversible fault of a deployed site.
 
-    :ivar name: how it is called
-    :ivar kind: the file that it stands in: units, configuration, ...
+    :ivar name: its name
+    :ivar kind: the file it is in: units, configuration, ...
     :ivar what: what it breaks, in a sentence
     :ivar node: the role whose first node it breaks, or `last ROLE`
-    :ivar do: operations, of OPERATIONS; the node agent `fault_agent` tells what each does
-    :ivar acts: a command on the node that succeeds as soon as the fault shows; none: it does at once
-    :ivar shows: the files of tests where it should be caught
-    :ivar only: which of their tests, as pytest's -k has it
-    :ivar says: words that the first line of a failure has to have for an engineer to know the cause
-    :ivar erratum: the number in docs/errata.md of what it tries, for one that does as the guide says
-    :ivar slow: whether it takes many minutes until the tests have given up, so that --some leaves it out
+    :ivar do: operations, from OPERATIONS; implemented by `fault_agent`
+    :ivar acts: a command on the node that succeeds once the fault has taken effect; none: immediately
+    :ivar shows: the test files that should catch it
+    :ivar only: which of their tests, as an expression for pytest's -k
+    :ivar says: words that the first line of a failure must contain so that an engineer knows the cause
+    :ivar erratum: its number in docs/errata.md, for a fault that does what the guide says
+    :ivar slow: whether the tests need many minutes to time out; --some skips it
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +64,7 @@ class Fault(pydantic.BaseModel):
         for each in operations:
             for kind, values in each.items():
                 if kind not in OPERATIONS:
-                    raise ValueError(f"no operation {kind!r}; there are: {', '.join(OPERATIONS)}")
+                    raise ValueError(f"unknown operation {kind!r}; known: {', '.join(OPERATIONS)}")
                 needs = OPERATIONS[kind]
                 if not needs and not isinstance(values, str):
                     raise ValueError(f"{kind} takes a text")
@@ -75,9 +75,9 @@ class Fault(pydantic.BaseModel):
         return operations
 
     def node_of(self, site: Site) -> str:
-        """The node of a site that it breaks.
+        """The node that it breaks.
 
-        :raises InputError: the site has none of the role
+        :raises InputError: the site has no node with the role
         """
         role, last = self.node.removeprefix("last "), self.node.startswith("last ")
         nodes = site.with_role(role)
@@ -98,9 +98,9 @@ def catalogue() -> dict[str, Fault]:
         for name, entry in plain_data(data).items():
             where = f"{path}:{source.line((name,))}"
             if name in found:
-                raise InputError(f"{where}: {name} is in {found[name].kind}.yaml, too")
+                raise InputError(f"{where}: {name} is already in {found[name].kind}.yaml")
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-                raise InputError(f"{where}: {name!r} is no name: lower case, digits and dashes")
+                raise InputError(f"{where}: {name!r} is not a valid name: use lower case letters, digits and dashes")
             try:
                 found[name] = Fault(name=name, kind=path.stem, **entry)
             except (pydantic.ValidationError, TypeError) as error:
@@ -111,7 +111,7 @@ def catalogue() -> dict[str, Fault]:
 
 
 def filled(value: Any, site: Site, node: str) -> Any:
-    """An operation or a command with the site's names in place of `<node>`, `<controller>`, `<region>` ..."""
+    """An operation or command with `<node>`, `<controller>`, `<region>` ... replaced by the site's names."""
     if isinstance(value, dict):
         return {key: filled(each, site, node) for key, each in value.items()}
     if not isinstance(value, str):
@@ -129,9 +129,9 @@ def filled(value: Any, site: Site, node: str) -> Any:
 
 
 def chosen(faults: dict[str, Fault], names: Collection[str]) -> list[Fault]:
-    """The faults that are named, by name or by kind; all when none is.
+    """The faults selected by name or by kind; all if no name is given.
 
-    :raises InputError: a name is none
+    :raises InputError: an unknown name
     """
     if not names:
         return list(faults.values())

@@ -1,7 +1,7 @@
-"""Breaks a node and puts it right again. Sent to nodes as a whole: standard library only, Python 3.9 or newer.
+"""Injects and undoes faults on a node. Sent to nodes as one file: standard library only, Python 3.9 or newer.
 
-What undoes an operation is on the node's disk before the operation is begun, so that a fault can be taken back after
-whatever happened to the run that made it.
+The undo of an operation is on the node's disk before the operation starts, so that a fault can be undone whatever
+happened to the run that injected it.
 
 Called with one argument, JSON: {"do": "break" or "undo", "name": fault, "operations": [...]}; to undo without a name is
 to undo all that is there.
@@ -24,22 +24,22 @@ LOOP = "stackspec-fault-loop"
 
 
 def call(*argv):
-    """Run a command; its end is looked at by whoever needs it."""
+    """Run a command; the caller checks its exit status."""
     try:
         return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 124, "", f"no end within {PATIENCE} s")
+        return subprocess.CompletedProcess(argv, 124, "", f"timed out after {PATIENCE} s")
 
 
 def shell(script):
-    """Run a script that has to work."""
+    """Run a script that must succeed."""
     done = call("sh", "-euc", script)
     if done.returncode:
         sys.exit(f"{script}\nended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
 
 
 class Journal:
-    """What undoes a fault, in the order in which it was done.
+    """The undo operations of a fault, in the order of its operations.
 
     :param name: the fault's
     """
@@ -57,7 +57,7 @@ class Journal:
         self._write()
 
     def forget(self):
-        """Take the last entry back: there is nothing to undo."""
+        """Drop the last entry: there is nothing to undo."""
         self.entries.pop()
         self._write()
 
@@ -70,19 +70,19 @@ class Journal:
         os.replace(self.path + ".new", self.path)
 
     def keep(self, path):
-        """Keep a file, a folder, or that there is none."""
+        """Save a file or folder, or note that it does not exist."""
         copy = os.path.join(self.folder, str(len(self.entries)))
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         if os.path.lexists(path):
             if call("cp", "-aT", path, copy).returncode:
-                sys.exit(f"{path} cannot be kept")
+                sys.exit(f"{path} cannot be backed up")
             self.note("file", path, copy)
         else:
             self.note("none", path)
 
 
 def find(path):
-    """A path as it is on the node: one without a slash at its beginning is of the distribution's Python packages."""
+    """The path on the node; without a leading slash it is relative to the distribution's Python packages."""
     return path if path.startswith("/") else os.path.join(PYTHON, path)
 
 
@@ -92,13 +92,13 @@ def read(path):
 
 
 def write(path, text):
-    """Change a file's content and nothing else of it."""
+    """Change only the content of a file."""
     with open(path, "w") as stream:
         stream.write(text)
 
 
 def set_option(text, section, option, value):
-    """The text of an INI file with one option set, or dropped for a value of None; all else as it was."""
+    """The text of an INI file with one option set, or removed if the value is None; the rest unchanged."""
     lines, here, found, end = [], False, False, None
     for line in text.splitlines():
         bare = line.strip()
@@ -123,10 +123,10 @@ def set_option(text, section, option, value):
 
 
 def active(units):
-    """Those that run, of units which all have to."""
+    """The active units; all of them must be active."""
     for unit in units:
         if call("systemctl", "is-active", unit).returncode:
-            sys.exit(f"{unit} does not run; the fault does not fit this site")
+            sys.exit(f"{unit} is not running; the fault does not fit this site")
     return units
 
 
@@ -152,7 +152,7 @@ def do_freeze(journal, units):
 
 
 def do_kill(journal, units):
-    """Kill units again and again."""
+    """Kill units repeatedly."""
     journal.note("loop", *active(units))
     script = f"while :; do systemctl kill --signal=SIGKILL {' '.join(units)}; sleep 1; done"
     call("systemd-run", f"--unit={LOOP}", "sh", "-c", script)
@@ -161,7 +161,7 @@ def do_kill(journal, units):
 def do_restart(journal, units):
     journal.note("restart", *units)
     before = starts(units)
-    # A service that does not start with what is wrong, or is not ready for minutes, is a fault like others.
+    # A service that fails to start, or takes minutes, is a valid fault as well.
     call("systemctl", "restart", "--no-block", *units)
     until = time.monotonic() + READY
     while time.monotonic() < until:
@@ -173,7 +173,7 @@ def do_restart(journal, units):
 
 
 def starts(units):
-    """What systemd calls the last start of each unit; empty for one that was never started."""
+    """systemd's id of the last start of each unit; empty if it was never started."""
     show = ("systemctl", "show", "--property=InvocationID", "--value")
     return {unit: call(*show, unit).stdout.strip() for unit in units}
 
@@ -194,7 +194,7 @@ def do_replace(journal, change):
 
 
 def do_begins(journal, change):
-    """Let a function begin with a statement that it does not have: an exception, or a return."""
+    """Insert a statement at the start of a function: a raise or a return."""
     path = find(change["file"])
     text = read(path)
     body = ast.parse(text).body
@@ -231,7 +231,7 @@ def do_write(journal, change):
 def do_remove(journal, path):
     path = find(path)
     if not os.path.lexists(path):
-        sys.exit(f"{path} is not there; the fault does not fit this site")
+        sys.exit(f"{path} does not exist; the fault does not fit this site")
     journal.keep(path)
     shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
@@ -252,7 +252,7 @@ def do_run(journal, change):
     journal.note("run", change["undo"])
     done = call("sh", "-euc", change["do"])
     if done.returncode:
-        # It may have done a part. What undoes the whole may fail for what is not there, and is not tried again.
+        # It may be half done. Its undo may fail on the missing part, and is not retried.
         call("sh", "-uc", change["undo"])
         journal.forget()
         sys.exit(f"{change['do']}\nended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
@@ -262,7 +262,7 @@ def break_it(name, operations):
     """Do the operations of a fault, one after the other."""
     journal = Journal(name)
     if journal.entries:
-        sys.exit("the fault is there already; undo it first")
+        sys.exit("the fault is already active; undo it first")
     for operation in operations:
         ((kind, values),) = operation.items()
         globals()[f"do_{kind}"](journal, values.split() if kind in UNITS else values)
@@ -272,7 +272,7 @@ UNITS = ("stop", "mask", "disable", "freeze", "kill", "restart")
 
 
 def restore(path, copy):
-    """Put back what was kept of a path."""
+    """Restore the backup of a path."""
     if os.path.isdir(copy) and not os.path.islink(copy):
         shutil.rmtree(path, ignore_errors=True)
     done = call("cp", "-aT", "--remove-destination", copy, path)
@@ -281,7 +281,7 @@ def restore(path, copy):
 
 
 def undo(name):
-    """Take back what a fault did. First what it changed, then services, which read it."""
+    """Undo a fault: first what it changed, then the services that read it."""
     journal = Journal(name)
     for kind, *values in reversed(journal.entries):
         if kind == "file":
@@ -309,16 +309,16 @@ def undo(name):
 
 
 def await_started(verb, units):
-    """Start units, again if what they need was not there at once."""
+    """Start units, with retries in case a dependency is not ready yet."""
     until = time.monotonic() + PATIENCE
     while call("systemctl", verb, *units).returncode:
         if time.monotonic() > until:
-            sys.exit(f"does not {verb}: {' '.join(units)}; see systemctl status {shlex.join(units)}")
+            sys.exit(f"failed to {verb}: {' '.join(units)}; see systemctl status {shlex.join(units)}")
         time.sleep(1)
 
 
 def left():
-    """Names of the faults that are in the node."""
+    """Names of the active faults of the node."""
     return sorted(os.listdir(KEPT)) if os.path.isdir(KEPT) else []
 
 

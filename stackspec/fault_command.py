@@ -1,4 +1,4 @@
-"""`stackspec faults`: break a deployed site on purpose, and see whether the tests catch it and name the cause."""
+"""`stackspec faults`: inject faults into a deployed site, and check that the tests catch them and name the cause."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command `faults` to a command line."""
-    text = "break a deployed site on purpose, one fault at a time, and see whether the tests catch it and say why"
+    text = "inject faults into a deployed site, one at a time, and check that the tests catch them and name the cause"
     commands = subparsers.add_parser("faults", help=text, description=text).add_subparsers(
         required=True, metavar="COMMAND"
     )
-    listing = commands.add_parser("list", help="the faults of the catalogue, with what became of each")
-    trying = commands.add_parser("run", help="try faults; those that were caught and named before are passed over")
-    trying.add_argument("name", nargs="*", help="faults, or kinds of them (default: all)")
+    listing = commands.add_parser("list", help="list the catalogue, with the result of each fault")
+    trying = commands.add_parser("run", help="try faults; those already caught and named are skipped")
+    trying.add_argument("name", nargs="*", help="faults or kinds of faults (default: all)")
     trying.add_argument(
-        "--everything", action="store_true", help="run all of tests/infra, too, not only what should catch it"
+        "--everything", action="store_true", help="also run all of tests/infra, not only the tests that should catch it"
     )
-    trying.add_argument("--again", action="store_true", help="also those that were caught and named before")
-    trying.add_argument("--some", type=int, metavar="N", help="only N of them, each day others, and no slow ones")
-    trying.add_argument("--within", type=float, metavar="SECONDS", help="begin with no other fault after this time")
+    trying.add_argument("--again", action="store_true", help="include those already caught and named")
+    trying.add_argument("--some", type=int, metavar="N", help="only N of them, different ones each day, no slow ones")
+    trying.add_argument("--within", type=float, metavar="SECONDS", help="start no further fault after this time")
     trying.add_argument(
-        "--break-site", metavar="NAME", help="the name of the site, where it is not a lab: its services will be broken"
+        "--break-site", metavar="NAME", help="confirm the name of a site that is not a lab: its services will be broken"
     )
-    undoing = commands.add_parser("undo", help="take back what a killed run left broken")
+    undoing = commands.add_parser("undo", help="undo the faults left by a killed run")
     for parser in (listing, trying, undoing):
         parser.add_argument("--inventory", type=Path, help="the site (default: the embedded lab)")
     listing.set_defaults(func=show)
@@ -67,7 +67,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def undo(arguments: argparse.Namespace) -> int:
-    """Take back all faults of a site's nodes."""
+    """Undo all faults on a site's nodes."""
     site = _site(arguments)
     site, _ = reach(site)
     with site_for_faults(site):
@@ -75,7 +75,7 @@ def undo(arguments: argparse.Namespace) -> int:
 
 
 def some_of(faults: list[Fault], count: int, day: datetime.date) -> list[Fault]:
-    """So many of the faults, spread over all kinds; each day others, until all have had their turn."""
+    """This many faults, spread over all kinds; different ones each day, in turn."""
     start = day.toordinal()
     stride = max(1, len(faults) // count)
     return [
@@ -84,17 +84,17 @@ def some_of(faults: list[Fault], count: int, day: datetime.date) -> list[Fault]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Try faults, print and keep what became of each; status 1 when one was not caught, not named, or not clean.
+    """Try faults, print and record the results; status 1 if one was not caught, not named, or not clean.
 
-    :raises InputError: the site is no lab and was not named
+    :raises InputError: the site is not a lab and was not confirmed
     """
     site = _site(arguments)
     if site.inventory.lab is None and arguments.break_site != site.name:
-        raise InputError(f"{site.name} is no lab; faults break its services: say so with --break-site {site.name}")
+        raise InputError(f"{site.name} is not a lab; faults break its services: confirm with --break-site {site.name}")
     faults = chosen(catalogue(), arguments.name) if arguments.name else list(catalogue().values())
     if arguments.some:
         faults = some_of([fault for fault in faults if not fault.slow], arguments.some, datetime.date.today())
-    # Whoever ends it wants the site whole: what is broken is taken back.
+    # Undo active faults even when interrupted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     site, _ = reach(site)
     record = record_of(site)
@@ -111,9 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         until = time.monotonic() + (arguments.within or float("inf"))
         for fault in todo:
             if time.monotonic() > until:
-                print(
-                    f"{len(todo) - todo.index(fault)} of them were not begun within {arguments.within:g} s", flush=True
-                )
+                print(f"{len(todo) - todo.index(fault)} of them not started within {arguments.within:g} s", flush=True)
                 break
             verdict = try_fault(site, nodes, fault, arguments.everything, lambda text: print(text, flush=True))
             record.add(verdict)

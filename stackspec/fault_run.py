@@ -1,4 +1,4 @@
-"""Tries faults on a deployed site: break, test, look at what the tests say, undo, and prove that nothing is left."""
+"""Tries faults on a deployed site: inject, test, evaluate the failures, undo, and verify that nothing is left."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .transport import Connections
 from .waiting import NotInTime, wait_for
 
 ACTS_WITHIN = 180
-"""Seconds for a fault to show on its node: heartbeats and leases run out within."""
+"""Seconds for a fault to take effect on its node: heartbeats and leases expire within this time."""
 CLEAN_WITHIN = 600
-"""Seconds after the end of a fault in which the tests have to pass again."""
+"""Seconds within which the tests must pass again after the undo."""
 EVERYTHING = "tests/infra"
-"""What is run beside the tests that a fault names, when all that may catch it is asked for."""
+"""Run in addition to the fault's own tests with --everything."""
 _PREFIX = re.compile(r"^(?:failed on \w+ with \")?(?:Failed|AssertionError|[\w.]*NotInTime|[\w.]*Exception): ")
-"""What JUnit's message has before the sentence."""
+"""Prefix of the sentence in JUnit's message."""
 ENOUGH = 12
-"""Failures after which no more tests are run: a service that is gone fails all that use it, some after long waits."""
+"""Stop after this many failures: if a service is down, all its tests fail, some only after long timeouts."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A test's end, as JUnit has it.
+    """A test's result from JUnit.
 
     :param test: its node id
-    :param seconds: what it took
-    :param failure: the first line of its failure; empty when there is none
+    :param seconds: its duration
+    :param failure: the first line of its failure; empty if it passed
     """
 
     test: str
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run of tests found.
+    """The result of one test run.
 
     :param status: pytest's exit status
     :param seconds: to the first failure, or to the end
@@ -70,15 +70,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a fault.
+    """The result of trying a fault.
 
     :param fault: its name
-    :param digest: of its entry and of the way it was tried: a changed one is tried again
+    :param digest: of its entry and the way it was tried: if it changes, the fault is tried again
     :param caught: the tests that failed; none: it was not caught
-    :param line: the first line that names the cause, else the first one
+    :param line: the first line that names the cause, otherwise the first one
     :param named: whether a first line names the cause
     :param seconds: from the start of pytest to the first failure
-    :param clean: whether the tests passed again when it was undone
+    :param clean: whether the tests passed again after the undo
     :param trouble: why it could not be tried
     """
 
@@ -93,7 +93,7 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        """Caught, named, and gone."""
+        """Caught, named, and cleanly undone."""
         return bool(self.caught) and self.named and self.clean
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class Verdict:
 
 
 class Record:
-    """The verdicts on a site's faults, kept beside its runs: the latest of each counts.
+    """The verdicts on a site's faults, stored next to its runs: the latest one counts.
 
     :param path: the file
     """
@@ -122,7 +122,7 @@ class Record:
         return {line["fault"]: Verdict(**{**line, "caught": tuple(line["caught"])}) for line in lines}
 
     def add(self, verdict: Verdict) -> None:
-        """Keep a verdict."""
+        """Store a verdict."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as stream:
             stream.write(json.dumps(asdict(verdict)) + "\n")
@@ -135,21 +135,21 @@ def record_of(site: Site) -> Record:
 
 
 def digest(fault: Fault, everything: bool) -> str:
-    """What tells one way to try a fault from another."""
+    """Digest of a fault and the way it is tried."""
     return hashlib.sha256(f"{fault.model_dump_json()} {everything}".encode()).hexdigest()[:16]
 
 
 def selection(fault: Fault, everything: bool) -> list[str]:
-    """The tests that a fault is tried with, as arguments of pytest."""
+    """The tests for a fault, as pytest arguments."""
     if everything:
         return list(dict.fromkeys([EVERYTHING, *(each for each in fault.shows if not each.startswith(EVERYTHING))]))
     return [*fault.shows, *(["-k", fault.only] if fault.only else [])]
 
 
 def run_tests(site: Site, tests: Sequence[str]) -> Outcome:
-    """Run tests on a site, as an engineer would.
+    """Run tests on a site with pytest.
 
-    :param tests: node ids, then options of pytest
+    :param tests: node ids, then pytest options
     """
     with tempfile.TemporaryDirectory() as folder:
         junit = Path(folder) / "junit.xml"
@@ -171,7 +171,7 @@ def run_tests(site: Site, tests: Sequence[str]) -> Outcome:
 
 
 def _cases(junit: Path) -> tuple[list[Case], float]:
-    """The tests of a JUnit file, and the seconds that they took together."""
+    """The tests of a JUnit file and their total seconds."""
     if not junit.exists():
         return [], 0.0
     suite = next(tree.parse(junit).getroot().iter("testsuite"))
@@ -185,7 +185,7 @@ def _cases(junit: Path) -> tuple[list[Case], float]:
 
 
 class Nodes:
-    """The nodes of a site, which faults are made on.
+    """The nodes of a site, for injecting faults.
 
     :param site: the site, entered
     """
@@ -196,7 +196,7 @@ class Nodes:
         self._code = Path(fault_agent.__file__).read_text()
 
     def _call(self, node: str, message: dict[str, Any]) -> list[str]:
-        # By standard input: a command line is for everybody to read.
+        # On standard input: command lines are visible to all users.
         script = f"import sys; sys.argv[1:] = [{json.dumps(json.dumps(message))}]\n{self._code}"
         answer = self._ask(node, run("python3", "-", stdin=script))
         if answer["status"]:
@@ -208,9 +208,9 @@ class Nodes:
         return answer
 
     def break_it(self, node: str, fault: Fault, site: Site) -> None:
-        """Do what a fault does, and wait until it acts.
+        """Inject a fault and wait until it has taken effect.
 
-        :raises StackspecError: it does not fit the site, or does not act
+        :raises StackspecError: it does not fit the site, or has no effect
         """
         operations = [filled(each, site, node) for each in fault.do]
         self._call(node, {"do": "break", "name": fault.name, "operations": operations})
@@ -223,18 +223,18 @@ class Nodes:
             raise StackspecError(str(error)) from None
 
     def hold(self, holder: str) -> None:
-        """Have the nodes alone.
+        """Lock the nodes.
 
-        :raises InputError: a deployment works there
+        :raises InputError: a deployment is in progress there
         """
         self._connections.hold(holder, lambda node, text: print(f"{node}: {text}", flush=True))
 
     def undo(self, node: str, name: str = "") -> list[str]:
-        """Take back a fault, or all of a node; return the names of those that were there."""
+        """Undo a fault, or all faults of a node; return the names of those undone."""
         return self._call(node, {"do": "undo", "name": name})
 
     def undo_all(self) -> list[str]:
-        """Take back what is left of runs that were killed."""
+        """Undo the faults left by killed runs."""
         return [f"{name} on {node}" for node in self._connections.names() for name in self.undo(node)]
 
     def close(self) -> None:
@@ -244,9 +244,9 @@ class Nodes:
 
 @contextlib.contextmanager
 def site_for_faults(site: Site) -> Iterator[Nodes]:
-    """Have a site for faults alone; those that a killed run left are undone first, and all of them at the end.
+    """Lock a site for faults; leftovers of a killed run are undone first, and all faults at the end.
 
-    :raises InputError: somebody deploys it
+    :raises InputError: a deployment is in progress
     """
     assert site.state is not None
     lock = Lock(site.state / "lock")
@@ -255,7 +255,7 @@ def site_for_faults(site: Site) -> Iterator[Nodes]:
     try:
         nodes.hold(who("faults"))
         for each in nodes.undo_all():
-            print(f"undone: {each}, which an earlier run left", flush=True)
+            print(f"undone: {each}, left by an earlier run", flush=True)
         yield nodes
     finally:
         nodes.undo_all()
@@ -264,10 +264,10 @@ def site_for_faults(site: Site) -> Iterator[Nodes]:
 
 
 def try_fault(site: Site, nodes: Nodes, fault: Fault, everything: bool, say: Callable[[str], None]) -> Verdict:
-    """Break the site, run tests, undo it, and run the tests until they pass again: it was the fault that failed them.
+    """Inject the fault, run tests, undo it, and run the tests until they pass: proves that the fault made them fail.
 
-    :param everything: whether all of tests/infra is run, too
-    :param say: told what is done
+    :param everything: whether all of tests/infra is run as well
+    :param say: called with progress
     """
     mark, tests, node = digest(fault, everything), selection(fault, everything), fault.node_of(site)
     say(f"{fault.name} on {node}: {fault.what}")

@@ -1,4 +1,4 @@
-"""What a disk image is, by the first bytes of its file."""
+"""Detects the format of a disk image by the first bytes of its file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ = 32769 + 5
 
 
 def image_format(path: Path) -> str:
-    """The format of the image in `path`: qcow2, vmdk, iso, something that is no image, or else raw.
+    """The format of the image in `path`: qcow2, vmdk, iso, something that is not an image, or raw.
 
     :raises OSError: the file cannot be read
     """
@@ -33,17 +33,17 @@ def image_format(path: Path) -> str:
 
 
 def wrong_format(path: Path, wanted: str) -> str:
-    """What is wrong with `path` as an image of the format `wanted`, and what would be right; "" when nothing is.
+    """What is wrong with `path` as an image of the format `wanted`, and how to fix it; "" if it is valid.
 
     :raises OSError: the file cannot be read
     """
     found = image_format(path)
-    # A disk that starts with a CD's file system is raw as well as iso.
+    # A disk that starts with an ISO 9660 file system is valid as raw and as iso.
     if found == wanted or (wanted, found) == ("raw", "iso"):
         return ""
     if found in ("qcow2", "vmdk", "iso"):
-        return f"{path} is {found}, not {wanted}; write `disk_format: {found}`, or name another image"
+        return f"{path} is {found}, not {wanted}; set `disk_format: {found}`, or use another image"
     if found == "raw":
-        found = "no image of a known format (raw, or something else)"
-    advice = "unpack it first" if found.startswith("compressed") else "name another image"
+        found = "raw or of an unknown format"
+    advice = "unpack it first" if found.startswith("compressed") else "use another image"
     return f"{path} is {found}, not {wanted}; {advice}"

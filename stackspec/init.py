@@ -1,4 +1,4 @@
-"""`stackspec init`: an inventory to edit, written from what the machines say over ssh."""
+"""`stackspec init`: write an inventory to edit, from what the machines report over ssh."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EDIT = "# EDIT: "
-"""How a comment begins that asks for a value which the machines could not tell."""
+"""Prefix of a comment that asks for a value which could not be detected."""
 UNKNOWN_CARD = "NOT-FOUND"
-"""In place of an interface: no machine has one of that name, so a deployment refuses it before anything is touched."""
+"""Placeholder for an interface: no machine has this name, so a deployment refuses it before it changes anything."""
 _NAME = re.compile("[a-z][a-z0-9-]{0,30}")
 _PLACEHOLDER = ipaddress.IPv4Network("203.0.113.0/24")
-"""A network for documents, which no machine is on."""
+"""A documentation network, never used by a machine."""
 _BRIDGES = ("br-provider", "br-ex")
-"""Bridges into which a deployment, or somebody before it, has put the interface for the provider network."""
+"""Bridges that may contain the provider interface after an earlier deployment."""
 _SMALLEST = 29
-"""Length of the prefix of a network that has room for nodes, a router and some floating addresses."""
+"""Prefix length of a network with room for nodes, a router and some floating IPs."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `stackspec init [HOST ...]` to a command line."""
-    text = "write an inventory to edit: of machines that are asked over ssh, or an example that explains every key"
+    text = "write an inventory to edit: from machines inspected over ssh, or an example that explains every key"
     parser = subparsers.add_parser("init", help=text, description=f"{text}. Nothing is changed on the machines.")
-    parser.add_argument("host", nargs="*", metavar="HOST", help="as ssh finds it; the first becomes the controller")
+    parser.add_argument("host", nargs="*", metavar="HOST", help="host name for ssh; the first becomes the controller")
     parser.add_argument(
         "--output", type=Path, default=Path("site.yaml"), metavar="FILE", help="default: %(default)s, never overwritten"
     )
     parser.add_argument("--name", default="cloud", help="name of the site (default: %(default)s)")
-    parser.add_argument("--user", help="who logs in: root, or a user with sudo without a password")
+    parser.add_argument("--user", help="login user: root, or a user with passwordless sudo")
     parser.add_argument("--port", type=int, help="port of the ssh servers")
     parser.add_argument("--key", type=Path, metavar="FILE", help="private key")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="an ssh configuration instead of your own")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="ssh configuration to use instead of your own")
     parser.set_defaults(func=command)
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Carry out `stackspec init` and return the exit status.
+    """Run `stackspec init` and return the exit status.
 
-    :raises InputError: the file is there or cannot be written, a machine cannot be asked or does not fit the others
+    :raises InputError: the file exists or cannot be written, a machine is unreachable or does not fit the others
     """
     target: Path = arguments.output
     if target.exists() or target.is_symlink():
-        raise InputError(f"{target}: there is such a file already, which is left as it is; name another: --output FILE")
+        raise InputError(f"{target}: already exists and is not overwritten; choose another file: --output FILE")
     if not _NAME.fullmatch(arguments.name):
-        raise InputError(f"--name {arguments.name}: it is lower case letters, digits and hyphens, a letter first")
+        raise InputError(f"--name {arguments.name}: use lower case letters, digits and hyphens, starting with a letter")
     if repeated := [host for host in arguments.host if arguments.host.count(host) > 1]:
         raise InputError(f"{repeated[0]}: named twice; each machine can be one node only")
     if arguments.host:
@@ -81,37 +81,37 @@ def command(arguments: argparse.Namespace) -> int:
     try:
         load_inventory(target, CloudInventory)
     except InputError as error:
-        raise InputError(f"{target} was written, but the machines' answers do not fit together: {error}") from None
-    print(f"{target} is written; edit it, then see what would be done: {run_command()} --plan --inventory {target}")
+        raise InputError(f"{target} was written, but is inconsistent: {error}") from None
+    print(f"{target} written; edit it, then preview the changes: {run_command()} --plan --inventory {target}")
     return 0
 
 
 def _ssh(arguments: argparse.Namespace) -> Ssh:
-    """How the machines are reached, as the command line says it."""
+    """How to reach the machines, from the command line."""
     for option in ("key", "config"):
         path = getattr(arguments, option)
         if path is not None and not path.expanduser().is_file():
             raise InputError(f"--{option} {path}: no such file")
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
-        raise InputError(f"--port {arguments.port}: 1 to 65535 is expected")
+        raise InputError(f"--port {arguments.port}: expected 1 to 65535")
     wrong = [host for host in arguments.host if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.:%-]*", host)]
     if wrong:
-        hint = "; name the user by --user" if "@" in wrong[0] else ""
+        hint = "; set the user with --user" if "@" in wrong[0] else ""
         raise InputError(f"{wrong[0]!r} is not the name or address of a machine{hint}")
     try:
         return Ssh(user=arguments.user, port=arguments.port, key=arguments.key, config=arguments.config)
     except ValueError:
-        raise InputError(f"--user {arguments.user}: this is not the name of a user such as ubuntu") from None
+        raise InputError(f"--user {arguments.user}: not a user name such as ubuntu") from None
 
 
 @dataclass
 class _Place:
-    """Where a machine is on the two networks.
+    """A machine's place on the two networks.
 
     :param management: interface and address on the management network
-    :param card: the interface for the provider network, None when the machine has no second one
-    :param told: its address there, as it is now, None when it has none
-    :param address: its address there, as the inventory has it
+    :param card: the interface for the provider network; None if the machine has only one interface
+    :param told: its current address there; None if it has none
+    :param address: its address there for the inventory
     """
 
     machine: Machine
@@ -124,7 +124,7 @@ class _Place:
 
     @property
     def leads_out(self) -> bool:
-        """Whether its own way out is over the provider network."""
+        """Whether its default route uses the provider network."""
         return bool(self.machine.way_out and self.card and self.machine.way_out[0] in (self.card.name, *_BRIDGES))
 
 
@@ -132,43 +132,43 @@ def describe(name: str, machines: Sequence[Machine], ssh: Ssh) -> str:
     """The text of an inventory of machines: the first is the controller, the others compute.
 
     :param name: of the site
-    :param machines: what they have said
+    :param machines: what they reported
     :param ssh: how they were reached
-    :raises InputError: they are in no network together
+    :raises InputError: they have no network in common
     """
     places = _places(machines)
     release, notes = _release(machines)
     lines = [
-        "# The cloud of these machines, as they described themselves. `stackspec init --output example.yaml` writes an",
-        "# example that explains every key, also those that are not here.",
+        "# A cloud on these machines, as detected over ssh. `stackspec init --output example.yaml` writes an",
+        "# example that explains every key, including those not used here.",
         f"site: {name}",
         "",
         *notes,
         f"release: {release.name}  # {release.title}",
         "",
         "networks:",
-        "  # Services listen here and find each other here.",
+        "  # Services listen and communicate on this network.",
         f"  management: {{cidr: {places[0].management[1].network}}}",
-        "  # Servers reach the outside here; it becomes the cloud's external network.",
+        "  # Becomes the cloud's external network, through which servers reach the outside.",
         *_provider(places),
         "",
         "nodes:",
         *(line for place in places for line in _node(place)),
         "",
         *_reached_by(ssh),
-        "# Passwords are generated at the first deployment and kept with the site's state, never in this file.",
+        "# Passwords are generated at the first deployment and stored with the site's state, never in this file.",
         "secrets: generated",
         "",
-        "# Where the controller gets the time, and the other nodes from it.",
+        "# NTP servers of the controller; the other nodes synchronise with the controller.",
         "# time_servers: [time1.example.org, time2.example.org]",
         "",
-        "# What test servers boot from: a URL, or a file beside this one.",
+        "# Image of the test servers: a URL, or a file relative to this one.",
         "images:",
         "  cirros:",
         "    source: https://download.cirros-cloud.net/0.6.2/cirros-0.6.2-x86_64-disk.img",
         "    checksum: sha256:07e44a73e54c94d988028515403c1ed762055e01b83a767edf3c2b387f78ce00",
         "",
-        "# Load balancers: without this section octavia is not in this site.",
+        "# Load balancers: without this section the site has no octavia.",
         "# octavia:",
         '#   image: {source: "https://images.example.org/amphora-x64-haproxy.qcow2"}',
         "#   network: 172.16.0.0/22",
@@ -179,20 +179,18 @@ def describe(name: str, machines: Sequence[Machine], ssh: Ssh) -> str:
 
 
 def _places(machines: Sequence[Machine]) -> list[_Place]:
-    """Each machine's interfaces on the two networks: management is where ssh arrived at the first machine."""
+    """Each machine's interfaces on the two networks; ssh reached the first machine over the management network."""
     first = machines[0]
     reached = [each for card in first.cards for each in card.addresses]
     if not reached:
-        raise InputError(f"{first.host}: it has no IPv4 address; nodes need one in a network that they share")
+        raise InputError(f"{first.host}: no IPv4 address; nodes need one in a common network")
     network = next((each for each in reached if str(each.ip) == first.came), reached[0]).network
     names, places = set[str](), []
     for number, machine in enumerate(machines):
         inside = [(card, each) for card in machine.cards for each in card.addresses if each.ip in network]
         if not inside:
             has = ", ".join(str(each) for card in machine.cards for each in card.addresses) or "no IPv4 address"
-            raise InputError(
-                f"{machine.host}: it is not in {network}, the network by which {first.host} is reached; it has {has}"
-            )
+            raise InputError(f"{machine.host}: not in {network}, the network of {first.host}; it has {has}")
         management = next((each for each in inside if str(each[1].ip) == machine.came), inside[0])
         name = machine.name
         if not _NAME.fullmatch(name) or name in names or name == "localhost":
@@ -200,7 +198,7 @@ def _places(machines: Sequence[Machine]) -> list[_Place]:
         names.add(name)
         roles = ("compute",) if number else ("controller",) if len(machines) > 1 else ("controller", "compute")
         card = _second(machine, management[0])
-        # Where the interface is in a bridge already, the bridge has the address.
+        # If the interface is already in a bridge, the bridge has the address.
         bridges = [each for each in machine.cards if each.name in _BRIDGES]
         found = [each for bearer in (card, *bridges) if bearer for each in bearer.addresses]
         told = next((each for each in found if each.network.prefixlen <= _SMALLEST), None)
@@ -209,14 +207,14 @@ def _places(machines: Sequence[Machine]) -> list[_Place]:
 
 
 def _second(machine: Machine, management: Card) -> Card | None:
-    """The interface for the provider network: the one of the way out, else one with an address, else the first."""
+    """The interface for the provider network: the one with the default route, or with an address, or the first."""
     rest = [card for card in machine.cards if card.is_wired and card.name != management.name]
     out = machine.way_out[0] if machine.way_out else ""
     return min(rest, key=lambda card: (card.name != out, not card.addresses, card.name), default=None)
 
 
 def _provider(places: Sequence[_Place]) -> list[str]:
-    """The provider network: what is known of it, and proposals for the rest; each place learns its address there."""
+    """The provider network: detected values and proposals for the rest; sets each place's address there."""
     network = next((place.told.network for place in places if place.told), _PLACEHOLDER)
     ways = [
         ipaddress.IPv4Address(place.machine.way_out[1]) for place in places if place.leads_out and place.machine.way_out
@@ -234,31 +232,27 @@ def _provider(places: Sequence[_Place]) -> list[str]:
             place.address = next(free, network[1])
             taken.add(place.address)
     if network == _PLACEHOLDER:
-        ask = (
-            f"  {EDIT}no machine has an address on a second interface; which network is there, and what is its router?"
-        )
+        ask = f"  {EDIT}no machine has an address on a second interface; which network and router does it have?"
         lines = ["  provider:" + ask, f"    cidr: {network}", f"    gateway: {network[1]}"]
     else:
         lines = ["  provider:", f"    cidr: {network}"]
-        lines.append(
-            f"    gateway: {gateway}" if gateway else f"    # gateway: {network[1]}  {EDIT}its router, if it has one"
-        )
+        lines.append(f"    gateway: {gateway}" if gateway else f"    # gateway: {network[1]}  {EDIT}its router, if any")
     if pool:
         lines.append(
-            f"    pool: [{pool[0]}, {pool[1]}]  {EDIT}floating addresses, first and last: no machine may have one"
+            f"    pool: [{pool[0]}, {pool[1]}]  {EDIT}first and last floating IP; no machine may use these addresses"
         )
     resolvers = places[0].machine.resolvers
     if resolvers:
-        lines.append(f"    dns: [{', '.join(resolvers)}]  # resolvers that servers are given")
+        lines.append(f"    dns: [{', '.join(resolvers)}]  # DNS resolvers for servers")
     else:
-        lines.append(f"    # dns: [{network[2]}, {network[3]}]  {EDIT}resolvers that servers are given")
+        lines.append(f"    # dns: [{network[2]}, {network[3]}]  {EDIT}DNS resolvers for servers")
     return lines
 
 
 def _pool(
     network: ipaddress.IPv4Network, taken: set[ipaddress.IPv4Address]
 ) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | None:
-    """The upper half of the largest gap between addresses that are taken; None where there are too few."""
+    """The upper half of the largest gap between used addresses; None if it is too small."""
     edges = sorted({int(network[0]), int(network[-1]), *(int(each) for each in taken)})
     size, start = max((after - before - 1, before + 1) for before, after in itertools.pairwise(edges))
     if size < 4:
@@ -267,29 +261,29 @@ def _pool(
 
 
 def _node(place: _Place) -> list[str]:
-    """A node: where it is on the networks, and what is noted for its owner."""
+    """A node: its place on the networks, and notes for the user."""
     machine, card = place.machine, place.card
     lines = [f"  {place.name}:", f"    # {_system(machine)}"]
     if not machine.has_python:
-        lines.append(f"    {EDIT}{machine.host} has no python3, which it needs; install it there")
+        lines.append(f"    {EDIT}{machine.host} has no python3; install it")
     lines.append(f"    roles: [{', '.join(place.roles)}]")
     lines.append(f"    management: {{address: {place.management[1].ip}, interface: {place.management[0].name}}}")
     words = [f"address: {place.address}", f"interface: {card.name if card else UNKNOWN_CARD}"]
     words += ["default_route: true"] if place.leads_out else []
-    asks = [] if card else [f"{machine.host} has one interface only, and needs another that goes into a bridge"]
+    asks = [] if card else [f"{machine.host} has only one interface; it needs a second one for the bridge"]
     asks += [] if place.told and place.told.ip == place.address else [f"its address there; {machine.host} has none"]
     lines.append(f"    provider: {{{', '.join(words)}}}" + (f"  {EDIT}{'; '.join(asks)}" if asks else ""))
     if machine.host != str(place.management[1].ip):
         lines.append(f"    ssh_host: {machine.host}")
     if machine.disks:
         lines.append(
-            "    # Nothing was seen on these disks. For a storage service, which takes whole ones, add storage to the"
+            "    # These disks look blank. A storage service uses whole disks: to use them, add storage to the"
         )
-        lines.append("    # roles and give it some of them; swift needs two in the site.")
+        lines.append("    # roles and list disks here; swift needs two in the site.")
         lines += [f"    #   {_shown(disk)}" for disk in machine.disks]
         lines.append(f"    # disks: {{swift: {{devices: [{', '.join(disk.path for disk in machine.disks)}]}}}}")
     if "compute" in place.roles and "iscsi_tcp" not in machine.modules:
-        lines += ["    # Its kernel has no iSCSI initiator (the module iscsi_tcp).", "    volumes: false"]
+        lines += ["    # The kernel has no iSCSI initiator (module iscsi_tcp).", "    volumes: false"]
     return lines
 
 
@@ -298,11 +292,11 @@ def _shown(disk: Disk) -> str:
 
 
 def _system(machine: Machine) -> str:
-    return machine.system.get("PRETTY_NAME", "a system that does not say its name")
+    return machine.system.get("PRETTY_NAME", "an unknown system")
 
 
 def _reached_by(ssh: Ssh) -> list[str]:
-    """How the machines were reached. Paths are absolute: relative ones would begin at the inventory's folder."""
+    """The ssh settings. Paths are absolute, since relative ones would start at the inventory's folder."""
     files = {
         name: str(path.expanduser().absolute()) for name, path in (("key", ssh.key), ("config", ssh.config)) if path
     }
@@ -312,7 +306,7 @@ def _reached_by(ssh: Ssh) -> list[str]:
 
 
 def _release(machines: Sequence[Machine]) -> tuple[Release, list[str]]:
-    """The release for the first machine's distribution, and what has to be said about it."""
+    """The release for the first machine's distribution, and notes about it."""
     folder = Path(str(importlib.resources.files("stackspec.releases")))
     known = [load_release(path.stem) for path in sorted(folder.glob("*.yaml"))]
 
@@ -323,9 +317,9 @@ def _release(machines: Sequence[Machine]) -> tuple[Release, list[str]]:
     notes = []
     if not fits:
         there = ", ".join(f"{each.name} ({each.distribution.id} {each.distribution.version})" for each in known)
-        notes.append(f"{EDIT}no release is for {_system(machines[0])}; there are {there}")
+        notes.append(f"{EDIT}no release supports {_system(machines[0])}; available: {there}")
     if len(fits) > 1:
-        notes.append(f"# Also for this distribution: {', '.join(each.name for each in fits[1:])}.")
+        notes.append(f"# Other releases for this distribution: {', '.join(each.name for each in fits[1:])}.")
     for machine in machines:
         if runs(machine) != runs(machines[0]):
             notes.append(f"{EDIT}{machine.host} runs {_system(machine)}; all nodes need the release's distribution")
@@ -333,17 +327,17 @@ def _release(machines: Sequence[Machine]) -> tuple[Release, list[str]]:
 
 
 def _hypervisor(computes: Sequence[Machine]) -> list[str]:
-    """What the compute nodes' processors and kernels decide."""
+    """Settings that depend on the compute nodes' processors and kernels."""
     weak = ", ".join(machine.host for machine in computes if not machine.has_kvm)
     lines = ["virt_type: kvm"]
     if weak:
         lines = [
-            f"# The processors of {weak} cannot run servers by themselves (neither vmx nor svm).",
+            f"# The processors of {weak} have no virtualization support (neither vmx nor svm).",
             "virt_type: qemu",
         ]
     if not all("openvswitch" in machine.modules for machine in computes):
         lines.append(
-            "# A kernel lacks the module openvswitch: packets go through a process, tunnels over the provider network."
+            "# A kernel lacks the module openvswitch: use the userspace datapath, with tunnels on the provider network."
         )
         lines += ["datapath: netdev", "tunnel: provider"]
     return lines

@@ -1,6 +1,6 @@
-"""The inventory: which nodes, networks, roles, release and options. Read, checked, and refused with file and line.
+"""The inventory: nodes, networks, roles, release and options. Errors are reported with file and line.
 
-What the cloud on the nodes needs to know more is a model of its own, which extends these.
+The keys of the cloud are a separate model, which extends these classes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def matches(pattern: str, what: str) -> AfterValidator:
     """The check that a text matches.
 
     :param pattern: a regular expression for the whole text
-    :param what: what is expected, as the message goes on after "is not"
+    :param what: what is expected: completes the message after "is not"
     """
 
     def check(value: str) -> str:
@@ -53,36 +53,36 @@ def one_of(*names: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in names:
-            raise ValueError(f"{value!r} is not known; {' or '.join(map(repr, names))} is expected")
+            raise ValueError(f"{value!r} is unknown; expected {' or '.join(map(repr, names))}")
         return value
 
     return AfterValidator(check)
 
 
-# What begins with a hyphen would be an option of ssh.
+# A leading hyphen would make it an ssh option.
 Host = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9_.:%-]*", "a name or address such as controller.example.org")]
 PublicHost = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9.-]*", "a name or address such as cloud.example.org")]
 Interface = Annotated[
     str,
     matches(
         r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}",
-        "the name of an interface such as eth0: at most 15 letters, digits and . _ -",
+        "an interface name such as eth0: at most 15 letters, digits and . _ -",
     ),
 ]
 Name = Annotated[
-    str, matches(r"[a-z][a-z0-9-]{0,30}", "a name: lower case letters, digits and hyphens, a letter first")
+    str, matches(r"[a-z][a-z0-9-]{0,30}", "a name: lower case letters, digits and hyphens, starting with a letter")
 ]
-User = Annotated[str, matches(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "the name of a user such as ubuntu")]
+User = Annotated[str, matches(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "a user name such as ubuntu")]
 
 
 class Strict(BaseModel):
-    """A part of an inventory: a key that it does not declare is refused."""
+    """A part of an inventory; undeclared keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Network(Strict):
-    """A network of the site: `cidr`, and what the provider network needs to be made (gateway, pool, resolvers)."""
+    """A network of the site: `cidr`, and for the provider network gateway, pool and resolvers."""
 
     cidr: ipaddress.IPv4Network
     gateway: ipaddress.IPv4Address | None = None
@@ -92,20 +92,20 @@ class Network(Strict):
 
 
 class Attachment(Strict):
-    """How a node is on a network: its address there and the interface."""
+    """A node's address and interface on a network."""
 
     address: ipaddress.IPv4Address
     interface: Interface
 
 
 class ProviderAttachment(Attachment):
-    """The same for the provider network; `default_route`: the node's own way out leads over it, by a bridge then."""
+    """The same for the provider network; `default_route`: the node's default route uses it, then through a bridge."""
 
     default_route: bool = False
 
 
 class Disks(Strict):
-    """Whole disks that a storage service has for itself, and the ids of those whose content may be lost, once."""
+    """Whole disks for a storage service, and the serial numbers of those that may be wiped, once."""
 
     devices: tuple[str, ...] = Field(min_length=1)
     wipe: tuple[str, ...] = ()
@@ -117,8 +117,8 @@ class Disks(Strict):
             return ()
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each for each in value):
             raise ValueError(
-                'a list of serial numbers in quotes is expected, such as ["S3Z9NB0K"], each of which counts once: the '
-                "refusal of a disk that holds something says its own"
+                'expected a list of quoted serial numbers such as ["S3Z9NB0K"], each valid once: the refusal of '
+                "a disk says its serial number"
             )
         return tuple(value)
 
@@ -135,16 +135,16 @@ class Node(Strict):
 
     @cached_property
     def address(self) -> str:
-        """Management address: where services listen and other nodes find this one."""
+        """Management address, on which services listen and other nodes reach this one."""
         return str(self.management.address)
 
     def devices(self, use: str) -> tuple[str, ...]:
-        """Devices that the storage service `use` has on this node."""
+        """Devices of the storage service `use` on this node."""
         return self.disks[use].devices if use in self.disks else ()
 
 
 class Ssh(Strict):
-    """How nodes are reached; what is not named here is as the user's own ssh configuration has it."""
+    """How to reach the nodes; defaults come from the user's own ssh configuration."""
 
     user: User | None = None
     port: int | None = Field(default=None, ge=1, le=65535)
@@ -167,14 +167,14 @@ class Image(Strict):
 
 
 class LabSection(BaseModel):
-    """Only in the lab's own inventory; the lab reads its details itself."""
+    """Only for labs; the lab reads the details itself."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str = Field(pattern=r"^[a-z][a-z0-9]{0,7}$")
 
 
 class Inventory(Strict):
-    """A site as its owner describes it (inventories/example/site.yaml explains each key)."""
+    """A site as written by the user (inventories/example/site.yaml explains each key)."""
 
     site: Name
     release: str
@@ -191,7 +191,7 @@ class Inventory(Strict):
     lab: LabSection | None = None
 
     def has(self, section: str) -> bool:
-        """Whether there is a section: of the site, or, as `disks.USE`, of any node."""
+        """Whether a section exists: of the site, or, as `disks.USE`, of any node."""
         first, _, use = section.partition(".")
         if use:
             return any(use in getattr(node, first) for node in self.nodes.values())
@@ -215,25 +215,23 @@ class Inventory(Strict):
         first, *others = [node.name for node in self.nodes.values() if "controller" in node.roles]
         if others:
             raise ValueError(
-                f"nodes.{others[0]}.roles: {first} is the controller; as in the guide, exactly one node can be that"
+                f"nodes.{others[0]}.roles: {first} is already the controller; there can be only one, as in the guide"
             )
         self._check_networks()
         for step, files in self.config.items():
             for name in files:
                 if not name.startswith("/") or ".." in PurePosixPath(name).parts:
-                    raise ValueError(
-                        f"config.{step}: {name} is not the whole path of a file such as /etc/chrony/chrony.conf"
-                    )
+                    raise ValueError(f"config.{step}: {name} is not an absolute path such as /etc/chrony/chrony.conf")
         for node in self.nodes.values():
             self._check_disks(node)
         seen: dict[str, str] = {}
         for node in self.nodes.values():
             if node.name == "localhost":
-                raise ValueError("nodes.localhost: every machine calls itself that; choose another name")
+                raise ValueError("nodes.localhost: this name refers to every machine itself; choose another name")
             if node.management.interface == node.provider.interface:
                 raise ValueError(
-                    f"nodes.{node.name}.provider.interface: {node.provider.interface} is the management interface "
-                    "already; the provider's goes into a bridge, so it must be another one"
+                    f"nodes.{node.name}.provider.interface: {node.provider.interface} is already the management "
+                    "interface; the provider interface goes into a bridge, so it must be another one"
                 )
             for kind in ("management", "provider"):
                 attachment: Attachment = getattr(node, kind)
@@ -244,37 +242,37 @@ class Inventory(Strict):
                 if reserved := _reserved(network.cidr, attachment.address):
                     raise ValueError(f"{where} is the {reserved} of {network.cidr}; choose one between them")
                 if attachment.address == network.gateway:
-                    raise ValueError(f"{where} is the network's gateway already; choose another")
+                    raise ValueError(f"{where} is already the network's gateway; choose another")
                 owner = seen.setdefault(str(attachment.address), node.name)
                 if owner != node.name:
-                    raise ValueError(f"{where} is {owner}'s already; each node needs an address of its own")
+                    raise ValueError(f"{where} is already used by {owner}; each node needs its own address")
                 if isinstance(attachment, ProviderAttachment) and attachment.default_route and not network.gateway:
                     raise ValueError(
-                        f"nodes.{node.name}.{kind}.default_route: it needs networks.{kind}.gateway; add it"
+                        f"nodes.{node.name}.{kind}.default_route: requires networks.{kind}.gateway; add it"
                     )
                 if network.pool and network.pool[0] <= attachment.address <= network.pool[1]:
-                    raise ValueError(f"{where} is in networks.{kind}.pool, whose addresses are for servers")
+                    raise ValueError(f"{where} is in networks.{kind}.pool, which is reserved for servers")
         reached: dict[str, str] = {}
         for node in self.nodes.values():
             host = node.ssh_host or node.address
             if (other := reached.setdefault(host, node.name)) != node.name:
-                raise ValueError(f"nodes.{node.name}.ssh_host: {host} is how {other} is reached already")
+                raise ValueError(f"nodes.{node.name}.ssh_host: {host} is already used by {other}")
         return self
 
     @staticmethod
     def _check_disks(node: Node) -> None:
         if node.disks and "storage" not in node.roles:
-            raise ValueError(f"nodes.{node.name}.disks: the node needs the role storage for them; add it to its roles")
+            raise ValueError(f"nodes.{node.name}.disks: requires the role storage; add it to the node's roles")
         users: dict[str, str] = {}
         for use, disks in node.disks.items():
             for device in disks.devices:
                 where = f"nodes.{node.name}.disks.{use}.devices: {device}"
                 path = PurePosixPath(device)
                 if path.parts[:2] != ("/", "dev") or str(path) != device or ".." in path.parts or len(path.parts) < 3:
-                    raise ValueError(f"{where} is not the path of a device such as /dev/sdb")
-                # Services call a disk by the last part of its path.
+                    raise ValueError(f"{where} is not a device path such as /dev/sdb")
+                # Services identify a disk by the last part of its path.
                 if path.name in users:
-                    raise ValueError(f"{where} is {users[path.name]}'s already; name each disk once")
+                    raise ValueError(f"{where} is already used by {users[path.name]}; list each disk once")
                 users[path.name] = use
 
     def _check_networks(self) -> None:
@@ -289,34 +287,34 @@ class Inventory(Strict):
                     raise ValueError(f"networks.{kind}.{field}: {address} is the {reserved} of {network.cidr}")
             if network.pool and network.gateway and network.pool[0] <= network.gateway <= network.pool[1]:
                 raise ValueError(
-                    f"networks.{kind}.pool: the gateway, {network.gateway}, is in it; its addresses are for servers"
+                    f"networks.{kind}.pool: contains the gateway {network.gateway}; the pool is reserved for servers"
                 )
             if network.pool and network.pool[0] > network.pool[1]:
                 raise ValueError(f"networks.{kind}.pool: {network.pool[0]} comes after {network.pool[1]}; swap them")
 
     def all_images(self) -> dict[tuple[str, ...], Image]:
-        """Every image that the inventory names, by where it stands there."""
+        """Every image of the inventory, by its location there."""
         return {("images", name): image for name, image in self.images.items()}
 
 
 def load_inventory(path: Path, model: type[AnyInventory]) -> AnyInventory:
     """Read and check an inventory.
 
-    :param path: a site.yaml or the folder that holds one
-    :param model: the keys that it may have
-    :raises InputError: with file:line, what is wrong and what would be right
+    :param path: a site.yaml or its folder
+    :param model: the allowed keys
+    :raises InputError: with file:line, what is wrong and how to fix it
     """
     if path.is_dir():
         path = path / "site.yaml"
     if not path.exists():
-        raise InputError(f"{path}: no such file; name an inventory with --inventory PATH")
+        raise InputError(f"{path}: no such file; choose an inventory with --inventory PATH")
     data, source = read_yaml(path)
     _refuse_control_characters(data, source)
     return parse(model, data, source)
 
 
 def _reserved(network: ipaddress.IPv4Network, address: ipaddress.IPv4Address) -> str:
-    """What an address is that no machine may have, or ""."""
+    """Why no machine can have the address, or ""."""
     if network.prefixlen > 30:
         return ""
     names = {network.network_address: "network address", network.broadcast_address: "broadcast address"}
@@ -324,7 +322,7 @@ def _reserved(network: ipaddress.IPv4Network, address: ipaddress.IPv4Address) ->
 
 
 def _refuse_control_characters(data: Any, source: YamlSource, location: tuple[int | str, ...] = ()) -> None:
-    """Values end up in lines of files on the nodes: one with a line break would be two lines there.
+    """Refuse control characters: values go into lines of files on the nodes, which a line break would split.
 
     :raises InputError: with file:line
     """
@@ -333,8 +331,8 @@ def _refuse_control_characters(data: Any, source: YamlSource, location: tuple[in
         if any(isinstance(text, str) and not text.isprintable() for text in (key, value)):
             dotted = ".".join(str(part) for part in (*location, key))
             raise InputError(
-                f"{source.path}:{source.line((*location, key))}: {dotted!r}: a line break or another control character "
-                "is in it; one line of text is expected"
+                f"{source.path}:{source.line((*location, key))}: {dotted!r}: contains a line break or another control "
+                "character; one line of text is expected"
             )
         _refuse_control_characters(value, source, (*location, key))
 
@@ -342,13 +340,13 @@ def _refuse_control_characters(data: Any, source: YamlSource, location: tuple[in
 def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
     """Check `data` against `model`.
 
-    :raises InputError: the first thing that is wrong, with file:line and, for an unknown key, the keys that exist
+    :raises InputError: the first error, with file:line and, for an unknown key, the known keys
     """
     plain = plain_data(data)
     try:
         return model.model_validate(plain)
     except ValidationError as error:
-        # A misspelt key is unknown and leaves another one missing: say the former.
+        # A misspelt key is both unknown and leaves one missing: report the unknown one.
         errors = error.errors()
         first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         location = tuple(part for part in first["loc"] if part != "[key]")
@@ -361,34 +359,34 @@ def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
             message += f" (known here: {', '.join(known)})" if known else ""
         shown = location[:-1] if first["type"] in ("extra_forbidden", "missing") else _existing(plain, location)
         if not location:
-            # A message of our own names the key that it is about: find its line.
+            # Our own messages name the key: find its line.
             location = tuple(message.split(":")[0].split(" ")[0].split("."))
         dotted = ".".join(str(part) for part in shown)
         raise InputError(f"{source.path}:{source.line(location)}: {dotted + ': ' if dotted else ''}{message}") from None
 
 
 def _existing(data: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """`location` as far as it is in the file: the checks of a union add names of types to it."""
+    """The part of `location` that is in the file: union checks append type names."""
     for place, part in enumerate(location):
         try:
             data = data[part]
         except (KeyError, IndexError, TypeError):
-            # The last part may be a key that has a wrong name, such as a network's.
+            # The last part may be a misnamed key, such as a network's.
             return location[:place]
     return location
 
 
 def _explain(error: Any, location: tuple[int | str, ...]) -> str:
-    """What is wrong and what would be right."""
+    """What is wrong and how to fix it."""
     kind, found = error["type"], error["input"]
     if location[:1] == ("secrets",):
-        return "generated, guide or the path of a file is expected"
+        return "expected generated, guide or a file path"
     if location[:1] == ("config",):
-        return "step -> file -> section -> option -> value is expected; a value is text, a number, true, false or null"
+        return "expected step -> file -> section -> option -> value; a value is text, a number, true, false or null"
     if kind == "missing" and isinstance(location[-1], int):
-        return "two addresses are expected, the first and the last"
+        return "expected two addresses, the first and the last"
     if location == ("ssh", "port") and kind in ("greater_than_equal", "less_than_equal"):
-        return f"{found} is not a port; 1 to 65535 is expected"
+        return f"{found} is not a port; expected 1 to 65535"
     if kind == "ip_v4_network" and isinstance(found, str):
         try:
             return f"{found!r} is an address; the network is {ipaddress.IPv4Network(found, strict=False)}"
@@ -398,16 +396,16 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
         "extra_forbidden": lambda: f"unknown key {location[-1]!r}",
         "missing": lambda: f"{location[-1]!r} is missing; `stackspec init` writes an example",
         "ip_v4_address": lambda: f"{found!r} is not an address such as 10.0.0.10",
-        "literal_error": lambda: f"{found!r} is not known; {error['ctx']['expected']} is expected",
+        "literal_error": lambda: f"{found!r} is unknown; expected {error['ctx']['expected']}",
         "string_pattern_mismatch": lambda: f"{found!r} does not match {error['ctx']['pattern']}",
         "bool_parsing": lambda: f"{found!r} is neither true nor false",
         "bool_type": lambda: f"{found!r} is neither true nor false",
         "int_parsing": lambda: f"{found!r} is not a whole number",
-        "too_short": lambda: "the list is empty; name at least one",
-        "dict_type": lambda: "a mapping (key: value) is expected here",
-        "mapping_type": lambda: "a mapping (key: value) is expected here",
-        "model_type": lambda: "a mapping (key: value) is expected here",
-        "tuple_type": lambda: "a list is expected here, such as [one, two]",
+        "too_short": lambda: "the list is empty; at least one entry is required",
+        "dict_type": lambda: "expected a mapping (key: value)",
+        "mapping_type": lambda: "expected a mapping (key: value)",
+        "model_type": lambda: "expected a mapping (key: value)",
+        "tuple_type": lambda: "expected a list such as [one, two]",
     }
     if kind in messages:
         return messages[kind]()
@@ -416,12 +414,12 @@ def _explain(error: Any, location: tuple[int | str, ...]) -> str:
 
 
 def _model_at(annotation: Any, location: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model that a schema has at `location`."""
+    """The model of a schema at `location`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not location:
             return annotation
         field = annotation.model_fields.get(str(location[0]))
         return _model_at(field.annotation, location[1:]) if field is not None else None
-    # Keys of a mapping and places of a list are parts of the location; a choice between types is none.
+    # The location contains mapping keys and list indexes, but not union types.
     rest = location[1:] if get_origin(annotation) in (dict, Mapping, tuple) else location
     return next((found for each in get_args(annotation) if (found := _model_at(each, rest)) is not None), None)

@@ -1,4 +1,4 @@
-"""The ledger: what ran, when, with which result. A hint for people and for the report; the check is the truth."""
+"""The ledger: which steps ran, when, with which result. Informational only; the check determines the actual state."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .lines import append_line
 class Ledger:
     """Lines of JSON in the site's state directory.
 
-    :param state: the directory; None keeps no ledger
+    :param state: the directory; None: no ledger
     """
 
     ON_NODE: ClassVar[str] = "/var/lib/stackspec/ledger.jsonl"
-    """Where a node keeps what was done to it, whoever did it."""
+    """The node's own copy, whoever deployed it."""
 
     def __init__(self, state: Path | None) -> None:
         self._file = state / "ledger.jsonl" if state else None
@@ -30,7 +30,7 @@ class Ledger:
         return json.dumps({**entry, "changes": len(event["changes"]), "declaration": digest})
 
     def write(self, event: dict[str, Any], digest: str) -> None:
-        """Append an entry; one write call, so that a kill hardly leaves half a line."""
+        """Append an entry in one write call, so that a kill rarely leaves half a line."""
         if self._file is None:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""Lines of JSON that processes append to a file, and that a kill may tear."""
+"""Lines of JSON that several processes append to a file; a kill may leave a partial line."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 def append_line(path: Path, line: str, *, sync: bool = False) -> None:
-    """Append `line` to `path` (0600, made with its folder when it is not there) in one write call.
+    """Append `line` to `path` (0600, created with its folder if missing) in one write call.
 
-    :param sync: whether it is on the disk, past a power cut, when this returns
-    :raises OSError: the file, which it names, cannot be written, or not the whole line
+    :param sync: whether to fsync, so that it survives a power loss
+    :raises OSError: the file, which it names, cannot be written, or only part of the line
     """
     data = (line + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        # A line that a kill has torn must not swallow this one.
+        # Start a new line after one that a kill has torn.
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             data = b"\n" + data
@@ -33,7 +33,7 @@ def append_line(path: Path, line: str, *, sync: bool = False) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file for its owner only (0600), whole and on the disk, or leave what was there.
+    """Write a file (0600) atomically and fsync it, or leave the old content.
 
     :raises OSError: it cannot be written
     """

@@ -1,4 +1,4 @@
-"""One deployer at a time: a lock that ends with the process, however that ends, and says who has it."""
+"""One deployment at a time: a lock that is released when its process ends, and says who holds it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .errors import InputError
 
 
 def who(run: str) -> str:
-    """This process, as others read it: user, host, process id, since when, and the run."""
+    """Description of this process for others: user, host, process id, start time and run."""
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
     return f"{getpass.getuser()} on {socket.gethostname()} (pid {os.getpid()}), since {since}, run {run}"
 
 
 class Lock:
-    """A file that one process has for itself. The file stays; the lock on it ends with the process.
+    """A file lock held by one process. The file stays; the lock ends with the process.
 
-    :param path: the file, made with its folder when it is not there
+    :param path: the file, created with its folder if missing
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,27 +29,27 @@ class Lock:
         self._descriptor = -1
 
     def take(self, holder: str, what: str) -> None:
-        """Have the file until `release`.
+        """Hold the lock until `release`.
 
-        :param holder: who has it, from `who`
-        :param what: what is locked, as the error says it
-        :raises InputError: another process has it
+        :param holder: who holds it, from `who`
+        :param what: what is locked, for the error
+        :raises InputError: another process holds it
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # Not inherited by ssh, a worker or a lab's node, which would keep it.
+        # Not inheritable: ssh, a worker or a lab node would keep the lock.
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             other = self._path.read_text(errors="replace").strip()
             os.close(descriptor)
-            raise InputError(f"{what} is deployed by {other or 'another run'}; wait for its end, or end it") from None
+            raise InputError(f"{what} is being deployed by {other or 'another run'}; wait for it, or stop it") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{holder}\n".encode(), 0)
         self._descriptor = descriptor
 
     def is_taken(self) -> bool:
-        """Whether a process has it now."""
+        """Whether a process holds it."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -63,7 +63,7 @@ class Lock:
         return False
 
     def release(self) -> None:
-        """Let others have it; nothing when it was not taken."""
+        """Release the lock; no effect if it is not held."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

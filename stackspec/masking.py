@@ -1,4 +1,4 @@
-"""Secrets out of everything that is written: also where text was escaped, quoted, coloured or cut before."""
+"""Masks secrets in all output, even if the text was escaped, quoted, coloured or cut before."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _HEADER = re.compile(HEADER, re.IGNORECASE)
 _CUT = "..."
 _FRAGMENT = 6
-"""A piece of a secret at a cut counts as secret from this many characters on: shorter ones are common words."""
+"""Minimum length of a secret's fragment at a cut to be masked: shorter ones are common words."""
 _LINE = 8
-"""A line of a secret of many lines is a secret of its own from this length on."""
+"""Minimum length of a line of a multi-line secret to be masked by itself."""
 _HTML_PARTS = re.compile(r"(?is)<(?P<raw>style|script)\b.*?</(?P=raw)\s*>|<[^>]*>")
 _ATTRIBUTE = re.compile(r"(?s)\"[^\"]*\"|'[^']*'")
 
 
 @dataclass(frozen=True)
 class _Forms:
-    """The forms of all secrets, the longest first, and how pieces of them begin and end."""
+    """All forms of all secrets, the longest first, with the prefixes and suffixes of fragments."""
 
     values: list[str] = field(default_factory=list)
     forms: list[str] = field(default_factory=list)
@@ -42,25 +42,25 @@ _known = _Forms()
 
 
 def mask(text: str) -> str:
-    """Return `text` without any registered secret, in whatever form it stands there.
+    """Return `text` without any registered secret, in any known form.
 
-    So are tokens that services gave out, and what headers with tokens hold.
+    Tokens issued by services and the values of token headers are masked as well.
 
-    Known forms: as it is, as Python, JSON, HTML, XML or a URL write it (also one inside another), each line of a secret
-    of many lines, between colour codes, and cut short beside an ellipsis.
+    Known forms: plain, escaped for Python, JSON, HTML, XML or URLs (even nested), each line of a multi-line secret,
+    interrupted by colour codes, and cut next to an ellipsis.
     """
     known = _forms()
     masked = hide_tokens(_replace(text, known.forms))
     if "\x1b[" in masked:
         bare = _ANSI.sub("", masked)
         without = hide_tokens(_replace(bare, known.forms))
-        if without != bare:  # a highlighter had put codes into the middle of one: the colours go
+        if without != bare:  # colour codes inside a secret: drop the colours
             masked = without
     return _mask_cuts(masked, known) if _CUT in masked else masked
 
 
 def mask_tree(value: Any) -> Any:
-    """Return `value` (what JSON can hold) with every string in it masked, keys of mappings too."""
+    """Return `value` (JSON types) with every string masked, including mapping keys."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
@@ -79,8 +79,8 @@ def _is_token(name: Any, value: Any) -> bool:
 def mask_failure(failure: Any) -> Any:
     """Mask a failure as pytest represents it (a text, a tuple or a tree of objects) and return it.
 
-    The tree is changed in place, so that colours and short summaries stay. Where that does not reach, the failure
-    becomes its masked text.
+    The tree is changed in place, which preserves colours and short summaries. If that is not enough, the failure is
+    replaced by its masked text.
     """
     if failure is None:
         return None
@@ -93,7 +93,7 @@ def mask_failure(failure: Any) -> Any:
 
 
 def mask_html_file(path: Path) -> None:
-    """Mask a finished HTML file: its text and attributes, not tags, styles or scripts, so that it stays whole."""
+    """Mask a finished HTML file: text and attributes, but not tags, styles or scripts, so that it stays valid."""
 
     def part(match: re.Match[str]) -> str:
         return match[0] if match["raw"] else _ATTRIBUTE.sub(lambda quoted: mask(quoted[0]), match[0])
@@ -112,7 +112,7 @@ def mask_html_file(path: Path) -> None:
 def mask_xml_file(path: Path) -> None:
     """Mask a finished XML file: its text and attribute values, so that it stays valid.
 
-    :raises ElementTree.ParseError: the file is no XML
+    :raises ElementTree.ParseError: the file is not XML
     """
     tree = ElementTree.parse(path)
     changed = False
@@ -131,7 +131,7 @@ def mask_xml_file(path: Path) -> None:
 
 
 def _forms() -> _Forms:
-    """Every form of every secret, made again only when a secret was added."""
+    """Every form of every secret, rebuilt only when a secret was added."""
     global _known
     values = redact.values()
     with _lock:
@@ -175,7 +175,7 @@ def _replace(text: str, forms: Iterable[str]) -> str:
 
 
 def _mask_cuts(text: str, known: _Forms) -> str:
-    """Mask what is left of a secret where a long text was cut: its beginning before `...`, its end after it."""
+    """Mask the rest of a secret at a cut: its start before `...`, its end after it."""
     pieces = text.split(_CUT)
     for index, piece in enumerate(pieces):
         if index + 1 < len(pieces):
@@ -195,7 +195,7 @@ def _mask_cuts(text: str, known: _Forms) -> str:
 
 
 def _mask_object(value: Any, seen: set[int]) -> None:
-    """Mask the strings in pytest's own objects, in place; others are left to the check of the whole text."""
+    """Mask the strings in pytest's own objects in place; other objects are covered by the check of the whole text."""
     if id(value) in seen or not type(value).__module__.startswith("_pytest.") or not hasattr(value, "__dict__"):
         return
     seen.add(id(value))

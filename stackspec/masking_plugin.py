@@ -19,26 +19,26 @@ from .masking import mask, mask_failure, mask_html_file, mask_tree, mask_xml_fil
 
 
 def fail(error: OSError) -> None:
-    """What is done with an error where nobody takes note of it."""
+    """Default error handler."""
     raise error
 
 
 class MaskingPlugin:
-    """Masks at the source, first of all hooks, and passes finished files through the mask once more.
+    """Masks at the source, before all other hooks, and masks finished files once more.
 
     :param config: the run's configuration
-    :param lost: called with the error when a file cannot be masked, and was removed for it, in place of failing with it
+    :param lost: called with the error if a file could not be masked and was removed, instead of raising it
     """
 
     def __init__(self, config: pytest.Config, lost: Callable[[OSError], None] = fail) -> None:
         self.config, self._lost = config, lost
         name = getattr(config.option, "htmlpath", None)
-        # As pytest-html reads it, and now: a test may change the working directory.
+        # Resolved like pytest-html does, and now: a test may change the working directory.
         self._html = Path.cwd() / Path(os.path.expandvars(name)).expanduser() if name else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Mask what pytest-metadata has collected before anyone prints it, and every line of logging from now on."""
+        """Mask pytest-metadata's data before it is printed, and every log line from now on."""
         self._mask_metadata()
         plugin = self.config.pluginmanager.getplugin("logging-plugin")
         for name in ("report_handler", "log_cli_handler", "log_file_handler"):
@@ -57,12 +57,12 @@ class MaskingPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Mask once more: other plugins make reports, too, and those of a worker come here."""
+        """Mask once more: other plugins create reports as well, and those of workers arrive here."""
         mask_report(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Mask why a file cannot be collected."""
+        """Mask a collection error."""
         report.longrepr = mask_failure(report.longrepr)
         report.sections = mask_tree(report.sections)
 
@@ -81,7 +81,7 @@ class MaskingPlugin:
         mask_failure(excrepr)
 
     def pytest_make_parametrize_id(self, val: object) -> str | None:
-        """Mask the name that a test gets from a parameter."""
+        """Mask the test id made from parameters."""
         return masked if isinstance(val, str) and (masked := mask(val)) != val else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -117,7 +117,7 @@ class MaskingPlugin:
             mask_it(path)
             path.chmod(0o600)
         except (OSError, ElementTree.ParseError) as error:
-            # A disk that is full leaves half of it, which nobody has masked.
+            # On a full disk half of the file remains, unmasked.
             path.unlink(missing_ok=True)
             code = getattr(error, "errno", None) or errno.EIO
             self._lost(OSError(code, os.strerror(code), str(path)))

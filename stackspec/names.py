@@ -1,4 +1,4 @@
-"""Node names as the nodes know them, for this process: URLs of the catalog name the controller."""
+"""Resolves the names of the site's nodes in this process: catalog URLs contain the controller's name."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
 def learn_names(site: Site) -> None:
     """Let this process resolve the names of the site's nodes to their management addresses, as /etc/hosts does there.
 
-    The controlling machine need not be edited. What was learned first stays: a run within a run, as the suite's own
-    tests make them, does not lead the outer one to another machine.
+    Nothing is edited on the controlling machine. The first mapping wins: a nested run, as in the suite's own tests,
+    must not redirect the outer one to another machine.
     """
     for node in site.nodes.values():
         _known.setdefault(node.name, node.address)

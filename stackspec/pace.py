@@ -1,37 +1,37 @@
-"""The pace of a run: how slow the machine and the cloud turned out to be; limits of time are multiples of it."""
+"""The pace of a run: how slow the machine and the cloud are; timeouts are multiples of it."""
 
 from __future__ import annotations
 
 USUAL = 0.25
-"""The part of its limit in which a thing comes at the usual pace; the README's machine needs less."""
+"""Normal duration as a fraction of the timeout; the README's machine needs less."""
 SLOWEST = 4.0
-"""A slower pace than this is not believed: what hangs has to end."""
+"""Upper bound of the pace: a hang must still end."""
 
 
 class Pace:
-    """How many times as long things take as their limits were made for: 1 at first, and what was slowest since."""
+    """Slowdown compared with normal speed: 1 at first, then the highest value measured."""
 
     def __init__(self) -> None:
         self.times = 1.0
 
     def learn(self, took: float, limit: float) -> None:
-        """Take note of a thing that came.
+        """Record a completed wait.
 
-        :param took: seconds that it took
-        :param limit: seconds that it may take at the usual pace
+        :param took: its duration in seconds
+        :param limit: its timeout in seconds at normal speed
         """
         if limit > 0:
             self.times = max(self.times, min(SLOWEST, took / (limit * USUAL)))
 
     def seconds(self, limit: float) -> float:
-        """What `limit` is at this pace.
+        """`limit` scaled by the current pace.
 
         :param limit: seconds at the usual pace
         """
         return limit * self.times
 
     def milliseconds(self, limit: float) -> float:
-        """The same in thousandths, as browsers count.
+        """The same in milliseconds, for browsers.
 
         :param limit: seconds at the usual pace
         """
@@ -39,4 +39,4 @@ class Pace:
 
 
 pace = Pace()
-"""This process's: who waits learns and asks here."""
+"""The pace of this process, shared by all waits."""

@@ -1,4 +1,4 @@
-"""Where the plugin leaves what fixtures and hooks share."""
+"""Stash keys shared by plugin, fixtures and hooks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from .site import Site
 
 SITE: pytest.StashKey[Site | None] = pytest.StashKey()
-"""The site of the run; None when only an existing cloud was named."""
+"""The site of the run; None if only an existing cloud was named."""
 
 CLOUD: pytest.StashKey[str] = pytest.StashKey()
 """The cloud of clouds.yaml that the run validates; empty for a site."""
 
 RUN_ID: pytest.StashKey[str] = pytest.StashKey()
-"""Name that every object made by this run carries."""
+"""Name that marks every object of this run."""
 
 ENGINE: pytest.StashKey[Engine | None] = pytest.StashKey()
-"""The engine; None when no test asks for a step."""
+"""The engine; None if no test needs a step."""
 
 CONNECTION: pytest.StashKey[Any] = pytest.StashKey()
-"""The connection of the run, for the check at its end; absent when no test asked for a cloud."""
+"""The connection of the run, for the check at its end; absent if no test used a cloud."""
 
 LEFT: pytest.StashKey[list[str]] = pytest.StashKey()
-"""What tests left in projects that are removed by now; absent when no fixture makes objects in a cloud."""
+"""Leftovers found in projects that are already removed; absent if no fixture creates cloud objects."""
 
 REQUEST: pytest.StashKey[str] = pytest.StashKey()
-"""Of a test: the id that its requests carry through all services, which log it beside their own."""
+"""Of a test: the global request id of its requests, which all services log next to their own."""

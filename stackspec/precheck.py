@@ -1,4 +1,4 @@
-"""What is looked at on every node before anything is touched."""
+"""Checks on every node before anything is changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .transport import Connections
 
 
 def precheck(site: Site, connections: Connections) -> None:
-    """See that nodes run the distribution of the release and have the interfaces that the inventory names.
+    """Check that nodes run the distribution of the release and have the interfaces of the inventory.
 
     :raises InputError: naming every node and what is wrong there
     """
@@ -30,11 +30,11 @@ def precheck(site: Site, connections: Connections) -> None:
         errors = []
         if (found.get("ID"), found.get("VERSION_ID")) != (wanted.id, wanted.version):
             errors.append(
-                f"node {node.name}: runs {found.get('PRETTY_NAME', 'an unknown system')}, and the release "
-                f"{site.release.name} is for {wanted.id} {wanted.version}"
+                f"node {node.name}: runs {found.get('PRETTY_NAME', 'an unknown system')}, but the release "
+                f"{site.release.name} requires {wanted.id} {wanted.version}"
             )
         return errors + [
-            f"node {node.name}: no interface {interfaces[kind]}, which the inventory names at nodes.{node.name}.{kind}"
+            f"node {node.name}: has no interface {interfaces[kind]}, configured in nodes.{node.name}.{kind}"
             for kind, look in looks.items()
             if not facts[look]["exists"]
         ]
@@ -43,7 +43,7 @@ def precheck(site: Site, connections: Connections) -> None:
 
 
 def check_obstacles(tasks: Iterable[Task], site: Site, connections: Connections, shared: Shared) -> None:
-    """Ask the resources of all steps what on their node forbids them, with one round trip a node.
+    """Collect the obstacles that the resources of all steps find on their node, with one round trip per node.
 
     :raises InputError: naming every node and what is wrong there
     """
@@ -63,12 +63,12 @@ def check_obstacles(tasks: Iterable[Task], site: Site, connections: Connections,
 
 
 def _on_each(look: Callable[[Node], list[str]], nodes: Iterable[Node]) -> list[str]:
-    """What is wrong on nodes that are looked at side by side."""
+    """The errors found on nodes, which are checked in parallel."""
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [error for errors in pool.map(look, nodes) for error in errors]
 
 
 def _refuse(errors: Iterable[str]) -> None:
-    # Two steps may stand before the same obstacle.
+    # Two steps may have the same obstacle.
     if told := list(dict.fromkeys(errors)):
         raise InputError("\n".join(told))

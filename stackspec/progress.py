@@ -1,4 +1,4 @@
-"""Engine events on the terminal, as they come, between pytest's own lines."""
+"""Prints engine events on the terminal as they happen, between pytest's own lines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SAY_EVERY = 5.0
 
 
 class Terminal:
-    """The terminal, or what it was redirected to: when it cannot be written any more that is told, and nothing fails.
+    """The terminal or its redirection; write errors are reported to `lost` and raise nothing.
 
     :param stream: where it writes
-    :param lost: called with the error, each time that the stream was found so
+    :param lost: called with each write error
     """
 
     def __init__(self, stream: TextIO, lost: Callable[[OSError], None]) -> None:
@@ -38,14 +38,14 @@ class Terminal:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
+        """Flush buffered output."""
         try:
             self._stream.flush()
         except OSError as error:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        # What is held back goes nowhere; else Python fails with it at its end.
+        # Discard the buffer; otherwise Python fails at exit.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -60,12 +60,12 @@ class Terminal:
 class Progress:
     """Prints the events that it is called with.
 
-    It writes to the terminal itself, not to what pytest captures, from whichever thread. With `-q` only failures and
-    the last line are shown, with `-qq` nothing, with `-v` also steps that begin or had nothing to do.
+    It writes directly to the terminal, bypassing pytest's capture, from any thread. `-q` shows only failures and the
+    last line, `-qq` nothing, `-v` also steps that start or had nothing to do.
 
-    :param config: the run's configuration; the terminal reporter must be there, so make it in `pytest_configure`, not
-        before
-    :param lost: called with the error when the terminal cannot be written; pytest's own lines are then given up, too
+    :param config: the run's configuration; the terminal reporter must exist, so create it in `pytest_configure` at the
+        earliest
+    :param lost: called with the error if the terminal cannot be written; pytest's own lines are then dropped, too
     """
 
     def __init__(self, config: pytest.Config, lost: Callable[[OSError], None] | None = None) -> None:
@@ -81,7 +81,7 @@ class Progress:
             self._writer = create_terminal_writer(config, cast(TextIO, Terminal(here, lost)) if lost else here)
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Print `event`, if it is of a kind and weight that the verbosity asks for."""
+        """Print `event`, if the verbosity includes it."""
         if self._reporter is None or self._verbosity < -1:
             return
         show = {
@@ -158,12 +158,12 @@ class Progress:
             if self._reporter._tw.width_of_current_line:  # pytest is in the middle of a line of dots
                 begin = "\n"
                 self._reporter._tw._current_line = ""
-                self._reporter.currentfspath = None  # so that it names the file again
+                self._reporter.currentfspath = None  # so that pytest prints the file name again
             self._writer.write(begin + self._writer.markup(mask(text), **markup) + "\n", flush=True)
 
 
 def _uncaptured(stream: TextIO) -> TextIO:
-    """A stream to where `stream` writes now, which stays so when pytest redirects the file descriptor to capture it."""
+    """A stream to the current target of `stream`, unaffected when pytest later redirects the file descriptor."""
     with contextlib.suppress(OSError, AttributeError):  # not every stream has a descriptor
         encoding = stream.encoding or "utf-8"
         return os.fdopen(os.dup(stream.fileno()), "w", encoding=encoding, errors="replace")

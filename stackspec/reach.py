@@ -1,4 +1,4 @@
-"""How this process reaches a site: the names of its nodes, and the network of a lab."""
+"""Makes a site reachable for this process: node names, and the network of a lab."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .site import ImageBuilder, Site
 from .step import STEPS, closure
 
 Up = Callable[[Platform], dict[str, ImageBuilder]]
-"""Brings a platform up, and returns builders of the images that it makes itself."""
+"""Starts a platform, and returns builders of the images that it builds itself."""
 
 
 def reach(site: Site, up: Up | None = None) -> tuple[Site, Platform | None]:
-    """Let this process reach the site: learn its names and, if it is a lab's, enter the lab's network.
+    """Make the site reachable for this process: resolve its names and, for a lab, enter the lab's network.
 
-    :param up: brings the lab up; without it a lab that is down is an error
-    :returns: the site as it is reached from here, and its lab, if it is one
-    :raises InputError: the lab is down or cannot be made
+    :param up: starts the lab; without it a lab that is down is an error
+    :returns: the reachable site, and its lab, if it is one
+    :raises InputError: the lab is down or cannot be created
     """
     learn_names(site)
     if site.inventory.lab is None:
         return site, None
-    # Imported here: the lab and what makes its images are nothing to other sites.
+    # Imported here: only labs need it.
     from .lab import Lab, LabError, load
 
     builders: dict[str, ImageBuilder] = {}
@@ -38,8 +38,8 @@ def reach(site: Site, up: Up | None = None) -> tuple[Site, Platform | None]:
             builders = up(lab)
         elif not lab.is_up():
             raise InputError(
-                f"the lab {site.inventory.lab.name} is not up; bring it up and install with: {suite.command()} --deploy"
-                " (or name your own site with --inventory)"
+                f"the lab {site.inventory.lab.name} is not running; start it with: {suite.command()} --deploy"
+                " (or select your own site with --inventory)"
             )
         outside = _outside()
         lab.enter()
@@ -53,15 +53,15 @@ def reach(site: Site, up: Up | None = None) -> tuple[Site, Platform | None]:
 def bring_up(
     platform: Platform, site: Site, steps: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, ImageBuilder]:
-    """Bring a platform up and, beside it, build the images that it makes itself.
+    """Start a platform and, in parallel, build the images that it builds itself.
 
-    A step that needs an image which is still being built waits for it.
+    A step that needs an unfinished image waits for it.
 
-    :param steps: those that are to be done there
-    :param say: called with a line of progress now and then
+    :param steps: the steps to be deployed
+    :param say: called with progress lines
     :returns: builders of the images
     """
-    # A section's image is for the steps of that section only.
+    # The image of a section is needed only by the steps of that section.
     sections = {"images", *(section for name in closure(steps) for section in STEPS[name].sections)}
     images = site.inventory.all_images()
     sources = {image.source for (section, *_), image in images.items() if section in sections}
@@ -71,8 +71,8 @@ def bring_up(
 
 
 def _outside() -> Callable[[Callable[[], Any]], Any]:
-    """Calls functions in a thread that stays where this one is now: in the machine's own network."""
+    """Calls functions in a thread that stays in this thread's current network namespace: the host's."""
     executor = ThreadPoolExecutor(1, "outside")
-    # Its thread begins with the first call, and where the caller is.
+    # The thread starts with the first call, in the namespace of the caller.
     executor.submit(int).result()
     return lambda call: executor.submit(call).result()

@@ -1,4 +1,4 @@
-"""A release table: what differs between distributions, as data (releases/*.yaml)."""
+"""A release table: the differences between distributions, as data (releases/*.yaml)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .yaml_file import read_yaml
 
 @dataclass(frozen=True)
 class ReleaseValue:
-    """A key of the tables' `values`, as a constant beside the step that reads it, in its own function.
+    """A key of the tables' `values`, declared as a constant next to the step whose function reads it.
 
     :param name: the key
-    :param default: what it is where a table does not say; None when every table of a release with that step has to
+    :param default: the default; None if every table of a release with that step must define the key
     """
 
     name: str
@@ -28,12 +28,12 @@ class ReleaseValue:
 
 
 class Distribution(BaseModel):
-    """What a distribution is.
+    """A distribution.
 
     :param id: ID of /etc/os-release
     :param version: VERSION_ID there
     :param python: version of its python3, such as "3.13"
-    :param glibc: version of its C library; with `python` it chooses the wheels of a bundle, for which no node is asked
+    :param glibc: version of its C library; with `python` it selects the wheels of a bundle, without a node
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,17 +44,17 @@ class Distribution(BaseModel):
 
 
 class Unit(BaseModel):
-    """A unit that a distribution's package would bring.
+    """A unit that a distribution's package would install.
 
-    Here and below, texts and the paths of files and links may say `{environment}`, the folder of the environment, and
-    `{library}`, where its modules are.
+    Here and below, texts and paths of files and links may contain `{environment}`, the folder of the environment, and
+    `{library}`, the folder of its modules.
 
     :param run: its command
     :param wsgi: instead of it, what uWSGI serves: the name of a WSGI script, or `module:application`
     :param port: the port at which it does; without one, the unit's environment has `BIND_PARAMS`, which its step sets
     :param wants: units of the distribution that it needs
     :param options: further options of [Service], such as a limit
-    :param root: it becomes root for some of its work, so that it is not shut in
+    :param root: it becomes root for some operations, so it is not sandboxed
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,14 +67,14 @@ class Unit(BaseModel):
 
 
 class Owner(BaseModel):
-    """The user of a project's services, with what is his.
+    """The user of a project's services, with its files and rights.
 
-    :param settings: files of settings with secrets, which his group may read
-    :param folders: his folders besides /var/lib/NAME
-    :param shared: others look into /var/lib/NAME, such as guests or a web server
-    :param links: links beside them, path -> where it leads
-    :param groups: groups of the distribution that he joins where they are
-    :param sudo: commands that he may run as root
+    :param settings: settings files with secrets, readable by its group
+    :param folders: its folders besides /var/lib/NAME
+    :param shared: others, such as guests or a web server, read /var/lib/NAME
+    :param links: additional links, path -> target
+    :param groups: groups of the distribution that it joins if they exist
+    :param sudo: commands that it may run as root
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,13 +87,13 @@ class Owner(BaseModel):
 
 
 class FromWheels(BaseModel):
-    """What one package of the guide is when its project comes as a wheel.
+    """The replacement of one package of the guide if its project comes as a wheel.
 
     :param project: whose version is its version
-    :param owner: the user of its services, none when it has no services
+    :param owner: the user of its services; none if it has no services
     :param units: its units by name
-    :param files: other files that a distribution's package would bring, path -> text
-    :param links: links that it would bring, path -> where they lead
+    :param files: other files that a distribution's package would install, path -> text
+    :param links: links that it would install, path -> target
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,20 +105,20 @@ class FromWheels(BaseModel):
 
 
 class Wheels(BaseModel):
-    """Applications that come from a package index and not from the distribution, all in one environment a node.
+    """Applications from a package index instead of the distribution, all in one environment per node.
 
-    :param path: the environment on a node; its name goes on with a digest of what is in it
+    :param path: path of the environment on a node; a digest of its content is appended
     :param python: version of the distribution's Python, such as "3.11"
-    :param platform: the oldest C library that nodes have, as uv names platforms
-    :param constraints: file beside the release table with the version of everything else
-    :param projects: the applications, name==version, whose commands are to be found on the node's path
-    :param beside: what else is in the environment
-    :param elsewhere: projects that others ask for and that are left out: the distribution has them, or nobody needs it
-    :param build: versions of the tools that pack projects which are on the index as source only
+    :param platform: the oldest C library of the nodes, as uv names platforms
+    :param constraints: file next to the release table with the versions of everything else
+    :param projects: the applications, name==version, whose commands are put on the node's path
+    :param beside: other projects in the environment
+    :param elsewhere: dependencies to omit: the distribution has them, or they are not needed
+    :param build: versions of the build tools for projects that are on the index only as source
     :param needs: packages of the distribution that the environment needs on every node
-    :param commands: commands of other projects that are to be found on the node's path
+    :param commands: commands of other projects that are put on the node's path
     :param owners: users of services
-    :param packages: name of a package in the guide -> what it is here
+    :param packages: name of a package in the guide -> its replacement
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -140,16 +140,16 @@ class Wheels(BaseModel):
         return _constraints(self.constraints)
 
     def version(self, package: str) -> str:
-        """Version of the project that a package of the guide is here.
+        """Version of the project that replaces a package of the guide.
 
-        :raises InputError: the constraints do not name it
+        :raises InputError: it is not in the constraints
         """
         project = self.packages[package].project
         known = "\n".join((*self.projects, self.constraints_text()))
         found = re.search(rf"^{re.escape(project)}===?(\S+)", known, re.IGNORECASE | re.MULTILINE)
         if found is None:
             raise InputError(
-                f"release: no version of {project}, which is {package}, in wheels.projects or in {self.constraints}"
+                f"release: no version of {project} (package {package}) in wheels.projects or in {self.constraints}"
             )
         return found[1]
 
@@ -160,8 +160,8 @@ class Release(BaseModel):
     :param packages: name in the guide -> packages of the distribution
     :param units: name in the guide -> systemd units of the distribution
     :param paths: path in the guide -> path here
-    :param without: steps that this release has not got yet, with the reason
-    :param unwanted: step -> units that its packages enable and the guide does not want
+    :param without: steps that this release does not support yet, with the reason
+    :param unwanted: step -> units that its packages enable but the guide does not use
     :param config: options that this release needs beyond the guide (step -> file -> section -> option)
     :param values: single values; the steps that read them declare their names as `ReleaseValue`
     :param wheels: what comes from a package index instead
@@ -182,38 +182,38 @@ class Release(BaseModel):
     wheels: Wheels | None = None
 
     def package(self, name: str) -> tuple[str, ...]:
-        """Packages that the guide's `name` means here."""
+        """The distribution's packages for the guide's `name`."""
         if self.wheels and name in self.wheels.packages:
             return (*self.packages.get(name, ()), *self.wheels.needs)
         return self.packages.get(name, (name,))
 
     def wheel_version(self, name: str) -> str:
-        """Version of the guide's package `name` where it comes as a wheel, else ""."""
+        """Version of the guide's package `name` if it comes as a wheel, otherwise ""."""
         return self.wheels.version(name) if self.wheels and name in self.wheels.packages else ""
 
     def unit(self, name: str) -> tuple[str, ...]:
-        """Units that the guide's `name` means here."""
+        """The distribution's units for the guide's `name`."""
         return self.units.get(name, (name,))
 
     def path(self, path: str) -> str:
-        """Where the guide's `path` is here."""
+        """The distribution's path for the guide's `path`."""
         return self.paths.get(path, path)
 
     def value(self, wanted: ReleaseValue) -> str:
-        """What a single value is here.
+        """A single value of this release.
 
-        :raises InputError: the table has to say it and does not
+        :raises InputError: the value has no default and the table does not define it
         """
         found = self.values.get(wanted.name, wanted.default)
         if found is None:
-            raise InputError(f"release {self.name}: values.{wanted.name} is missing; a step reads it")
+            raise InputError(f"release {self.name}: values.{wanted.name} is missing; a step requires it")
         return found
 
 
 def load_release(name: str) -> Release:
     """The release table called `name`.
 
-    :raises InputError: there is no such table, with the names that exist
+    :raises InputError: there is no such table; names the existing ones
     """
     path = table_path(name)
     if Path(name).name != name or not path.exists():
@@ -223,7 +223,7 @@ def load_release(name: str) -> Release:
 
 
 def table_path(name: str) -> Path:
-    """Where the table called `name` is, or would be."""
+    """The path of the table called `name`."""
     return _folder() / f"{name}.yaml"
 
 

@@ -1,4 +1,4 @@
-"""A release table against the steps: what they read of it is there, and nothing that nobody reads."""
+"""Checks a release table against the steps: everything they read is defined, and nothing is unused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .yaml_file import YamlSource, read_yaml
 
 
 def check_release(name: str, steps: Mapping[str, Step]) -> None:
-    """See that the table called `name` says what the steps read, and nothing that nobody reads.
+    """Check that the table called `name` defines everything the steps read, and nothing unused.
 
-    :raises InputError: with file:line, and the key or step that was meant
+    :raises InputError: with file:line and a suggestion
     """
     release = load_release(name)
     _, source = read_yaml(table_path(name))
@@ -28,7 +28,7 @@ def check_release(name: str, steps: Mapping[str, Step]) -> None:
         for value in step.values:
             if value.default is None and value.name not in release.values and step.name not in release.without:
                 where = f"{source.path}:{source.line(('values',))}"
-                raise InputError(f"{where}: values.{value.name} is missing: the step {step.name} reads it")
+                raise InputError(f"{where}: values.{value.name} is missing: the step {step.name} requires it")
     if release.wheels:
         owned = {key: each.owner for key, each in release.wheels.packages.items() if each.owner}
         for key, owner in owned.items():
@@ -39,7 +39,7 @@ def check_release(name: str, steps: Mapping[str, Step]) -> None:
 def _refuse_unknown(
     source: YamlSource, table: tuple[str, ...], keys: Collection[str], known: Collection[str], wrong: str
 ) -> None:
-    """:raises InputError: one of the `keys` of a table is not known"""
+    """:raises InputError: one of the `keys` of a table is unknown"""
     for key in keys:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)

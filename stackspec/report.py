@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, made from the events of a run, whether it ended or not."""
+"""The report: one self-contained HTML page, rendered from the events of a run, finished or not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def render(events: Iterable[Event]) -> str:
     """The whole page for `events`: verdict and causes first, then timeline, steps, tests and versions.
 
-    It asks the network for nothing and stays below 5 MB. Without an end event the verdict is that the run did not
+    It loads nothing from the network and stays below 5 MB. Without an end event the verdict is that the run did not
     finish.
     """
     run, page = Run.of(events), parts.Page()
@@ -48,7 +48,7 @@ def render(events: Iterable[Event]) -> str:
 
 
 def sections(events: Iterable[Event]) -> list[str]:
-    """The fragments for pytest-html's summary: all but tests and their evidence, which its own table has."""
+    """The fragments for pytest-html's summary: everything except tests and their evidence, which its own table has."""
     run, page = Run.of(events), parts.Page(parts.PAGE // 2)
     first = parts.verdict(run) + parts.causes(run, page, attachments=False)
     rest = (parts.numbers(run, page), parts.steps(run, page), parts.versions(run, page))
@@ -66,21 +66,21 @@ def write(events: Iterable[Event], path: Path) -> None:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `stackspec report [RUN] [--output FILE]`; the parsed arguments carry the function to call as `func`."""
-    parser = subparsers.add_parser("report", help="write the HTML report of a run, also of one that was killed")
+    parser = subparsers.add_parser("report", help="write the HTML report of a run, even of a killed one")
     parser.add_argument("run", nargs="?", metavar="RUN", help="run id, or its folder or file (default: the latest run)")
     parser.add_argument(
-        "--output", metavar="FILE", help="where to write it, - for stdout (default: beside the run's events)"
+        "--output", metavar="FILE", help="where to write it, - for stdout (default: next to the run's events)"
     )
     parser.set_defaults(func=command)
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Carry out `stackspec report` and return the exit status.
+    """Run `stackspec report` and return the exit status.
 
     :raises InputError: there is no such run, or the file cannot be written
     """
     record = find_run(arguments.run)
-    # Events are masked when they are written; the site's secrets are read again in case its state is still there.
+    # Events are already masked when written; the site's secrets are read again if its state still exists.
     if (kept := record.parent.parent.parent / "secrets.json").is_file():
         Secrets(kept)
     events = read(record)

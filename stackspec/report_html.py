@@ -1,4 +1,4 @@
-"""The parts of the report as HTML: every text escaped and masked, and cut where it would make the page too large."""
+"""The parts of the report as HTML: every text is escaped, masked, and cut if the page would become too large."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .report_model import BAD_TESTS, Cause, Event, Run, is_blocked, number, plur
 from .timeline import timeline
 
 ERROR, DIFF, LOG, PICTURE = 16_000, 8_000, 32_000, 600_000
-"""The most characters of an error, a diff, a log tail; bytes of a picture in base64."""
+"""Maximum characters of an error, a diff, a log tail; maximum base64 bytes of a picture."""
 CELL = 500
-"""The most characters of a text in a table."""
+"""Maximum characters of a text in a table."""
 LOOK = {
-    "cloud": "the cloud, which did or answered something else than it should",
-    "node": "the node that is named",
-    "suite": "the suite itself, whose test broke off: this may say nothing of the cloud",
-    "time": "what it waited for, and why that takes so long",
+    "cloud": "the cloud, which did or answered something unexpected",
+    "node": "the named node",
+    "suite": "the suite itself, whose test crashed: the cloud may be fine",
+    "time": "what the test waited for, and why that takes so long",
 }
-"""Where to look first, by the kind of a failure."""
+"""Where to look first, by kind of failure."""
 PAGE, ROWS = 3_000_000, 900_000
-"""Bytes for texts and pictures, and for tables without them; with the drawing that makes less than 5 MB."""
-FULL = '<p class="cut">Left out: the page is full. The record of the run has it.</p>'
+"""Budget in bytes for texts and pictures, and for tables; with the timeline below 5 MB in total."""
+FULL = '<p class="cut">Omitted: the page is full. See the record of the run.</p>'
 JPEG = "/9j/"
-"""How each JPEG begins in base64."""
+"""Start of every JPEG in base64."""
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 PRE = re.compile(r"(?s)<pre>.*?</pre>")
 
@@ -49,7 +49,7 @@ class Page:
     def text(self, text: Any, limit: int = ERROR, *, head: float = 0.25, diff: bool = False) -> str:
         """A `<pre>` with `text`, cut to `limit` characters.
 
-        :param head: which part of what is kept comes from the beginning; the rest is from the end
+        :param head: fraction taken from the beginning; the rest is taken from the end
         :param diff: whether added and removed lines are coloured
         """
         whole = str(text)
@@ -60,7 +60,7 @@ class Page:
         cut = max(cut, len(whole) - limit)
         body = _diff(kept) if diff else html.escape(kept)
         if not self._take(body):
-            self._refused = size  # so that thousands of texts that do not fit are not even masked
+            self._refused = size  # so that further texts that do not fit are not even masked
             return FULL
         note = f'<p class="cut">{cut} characters were cut out.</p>' if cut else ""
         return f"<pre>{body}</pre>{note}"
@@ -69,12 +69,12 @@ class Page:
         """A screenshot (PNG or JPEG), unless it is too large."""
         title, data = safe(event.get("title") or "screenshot"), str(event.get("base64") or "")
         if not BASE64.fullmatch(data) or len(data) > PICTURE or not self._take(data):
-            return f'<p class="cut">{title}: left out, the picture is too large. The record of the run has it.</p>'
+            return f'<p class="cut">{title}: omitted, the picture is too large. See the record of the run.</p>'
         kind = "jpeg" if data.startswith(JPEG) else "png"
         return f'<p>{title}</p><img alt="{title}" src="data:image/{kind};base64,{data}">'
 
     def table(self, head: str, rows: list[str]) -> str:
-        """A table with as many of `rows` as the page has room for; texts in them are counted already."""
+        """A table with as many of `rows` as fit on the page; their texts are already counted."""
         kept: list[str] = []
         for row in rows:
             self.rows -= len(PRE.sub("", row).encode(errors="replace"))
@@ -94,22 +94,22 @@ class Page:
 
 
 def safe(value: Any, limit: int = CELL) -> str:
-    """`value` as text that can stand in HTML, masked, and cut to `limit` characters."""
+    """`value` as text, masked, cut to `limit` characters and escaped for HTML."""
     text = mask(_near(str(value), limit))
     return html.escape(text if len(text) <= limit else text[:limit] + "...")
 
 
 def _near(text: str, limit: int) -> str:
-    """`text` without what is far from the part that `limit` leaves, so that masking does not read megabytes.
+    """`text` reduced to the surroundings of the part that `limit` keeps, so that masking does not process megabytes.
 
-    A secret at this cut is not kept in part: the mask knows what stands beside an ellipsis.
+    Masking also covers fragments of a secret at this cut, next to an ellipsis.
     """
     reach = limit + 1000
     return text if len(text) <= 2 * reach else f"{text[:reach]}...{text[-reach:]}"
 
 
 def clip(text: str, limit: int, head: float) -> tuple[str, int]:
-    """`text` cut in the middle to about `limit` characters, and how many characters are gone."""
+    """`text` cut in the middle to about `limit` characters, and the number of characters removed."""
     if len(text) <= limit:
         return text, 0
     first = int(limit * head)
@@ -119,7 +119,7 @@ def clip(text: str, limit: int, head: float) -> tuple[str, int]:
 
 
 def verdict(run: Run) -> str:
-    """The verdict line and which run this is."""
+    """The verdict line and the run's identity."""
     word, line = run.verdict()
     kind = "good" if word == "PASSED" else "bad" if run.causes or word in ("FAILED", "INTERNAL ERROR") else ""
     about = run.about
@@ -159,7 +159,7 @@ def _cause(run: Run, cause: Cause, page: Page, attachments: bool) -> str:
     if cause.blocked:
         names = "".join(f"<li>{safe(name)}</li>" for name in cause.blocked[:200])
         count = len(cause.blocked)
-        title = f"kept {count} {plural(count, 'other')} from running"
+        title = f"blocked {count} {plural(count, 'other')}"
         parts.append(f"<details><summary>{title}</summary><ul>{names}</ul></details>")
     if attachments:
         owners = [cause.nodeid] if cause.nodeid else [name for name in cause.blocked if name in run.tests]
@@ -246,7 +246,7 @@ def tests(run: Run, page: Page) -> str:
 
 
 def numbers(run: Run, page: Page) -> str:
-    """A row for each thing that tests have timed."""
+    """A row for each duration measured by tests."""
     if not run.samples:
         return ""
     rows = [
@@ -260,7 +260,7 @@ def numbers(run: Run, page: Page) -> str:
 
 
 def attached(run: Run, page: Page) -> str:
-    """Evidence of tests that did not fail; that of a failed one stands with its cause."""
+    """Evidence of tests that did not fail; evidence of failed tests is shown with their cause."""
     failed = {cause.nodeid for cause in run.causes}
     parts = []
     for nodeid, events in run.evidence.items():
@@ -271,7 +271,7 @@ def attached(run: Run, page: Page) -> str:
 
 
 def versions(run: Run, page: Page) -> str:
-    """What ran: the suite and its libraries, each node's system, and every package with where it differs."""
+    """Versions: the suite and its libraries, each node's system, and every package, with differences between nodes."""
     about, found = run.about, []
     own = {"python": about.get("python"), **(about.get("versions") or {})}
     names = [f"<tr><td>{safe(key)}</td><td>{safe(value)}</td></tr>" for key, value in own.items() if value]
@@ -296,7 +296,7 @@ def versions(run: Run, page: Page) -> str:
 
 
 def _where(found: dict[str, list[str]], nodes: int) -> str:
-    """The version, or each version with its nodes when they do not all have the same one."""
+    """The version, or each version with its nodes if they differ."""
     if len(found) == 1 and len(next(iter(found.values()))) == nodes:
         return safe(next(iter(found)))
     parts = [f'{safe(version)} <span class="dim">{safe(", ".join(where))}</span>' for version, where in found.items()]
@@ -313,5 +313,5 @@ def _diff_line(line: str, kind: str | None) -> str:
 
 
 def join(parts: Iterable[str]) -> list[str]:
-    """The parts that are not empty, each as a block of its own."""
+    """The non-empty parts, each in its own block."""
     return [f'<section class="stackspec">{part}</section>' for part in parts if part]

@@ -1,4 +1,4 @@
-"""What a list of events says about a run: the newest state of each step and test, the verdict, the causes."""
+"""A run, reconstructed from its events: the latest state of each step and test, the verdict, the causes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 Event = dict[str, Any]
 BAD_STEPS = ("failed", "drift")
 FLAKY = "flaky: "
-"""How the note of a test begins that had to try something again: `record_property("flaky", what)`."""
+"""Property of a test that needed a second attempt: `record_property("flaky", what)`."""
 BAD_TESTS = ("failed", "error")
 ENDS = {2: "INTERRUPTED", 3: "INTERNAL ERROR", 4: "NOT STARTED", 5: "NO TESTS"}
-"""Words for pytest's exit statuses that are neither a pass nor a failed test."""
+"""Words for pytest's exit statuses other than passed and failed."""
 
 
 @dataclass
 class Cause:
-    """Something that failed of itself, and what it kept from running.
+    """A root cause of failure, and what it blocked.
 
     :param title: step and node, or the test's node id
     :param brief: the first line of its error
     :param text: the whole error
-    :param at: the resource where a step failed
+    :param at: the resource at which a step failed
     :param blocked: names of the steps and tests that it blocked
     :param nodeid: the test whose logs and pictures belong to it
     :param kind: where to look first: cloud, node, suite or time
@@ -45,13 +45,13 @@ class Run:
     """The state of a run after some events.
 
     :param about: the run event
-    :param steps: the newest event of each (step, node), in order of their first
-    :param packages: the newest event of each package transaction by node
-    :param tests: the newest event of each test by node id
+    :param steps: the latest event of each (step, node), in order of their first
+    :param packages: the latest event of each package transaction by node
+    :param tests: the latest event of each test by node id
     :param versions: the versions event of each node
-    :param evidence: texts and pictures by node id of the test that they are attached to
-    :param samples: seconds that tests have measured, by what took them, in order of their first
-    :param end: the end event; None when the run was killed or goes on
+    :param evidence: texts and pictures by node id of their test
+    :param samples: seconds measured by tests, by what was measured, in order of their first
+    :param end: the end event; None if the run was killed or is still running
     :param last: time of the last sign of life, seconds since the epoch
     """
 
@@ -67,7 +67,7 @@ class Run:
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Run:
-        """Read `events` in order; kinds that are not known are passed over."""
+        """Read `events` in order; unknown kinds are ignored."""
         run = cls()
         for event in events:
             run.last = max(run.last, _ended(event))
@@ -97,17 +97,17 @@ class Run:
 
     @property
     def states(self) -> Counter[str]:
-        """How many (step, node) are in which state."""
+        """Number of (step, node) by state."""
         return Counter(str(event.get("state")) for event in self.steps.values())
 
     @property
     def outcomes(self) -> Counter[str]:
-        """How many tests ended how; `blocked` are those that were skipped because a step failed."""
+        """Number of tests by outcome; `blocked` are those skipped because a step failed."""
         return Counter("blocked" if is_blocked(event) else str(event.get("outcome")) for event in self.tests.values())
 
     @property
     def flaky(self) -> list[str]:
-        """Tests that passed, of which something did not work at the first attempt, as they note it themselves."""
+        """Tests that passed but reported that something failed at the first attempt."""
         return [
             nodeid
             for nodeid, event in self.tests.items()
@@ -117,7 +117,7 @@ class Run:
 
     @property
     def causes(self) -> list[Cause]:
-        """What failed of itself, steps first; tests that only carry a step's failure stand under the step."""
+        """The root causes, steps first; tests that only report a step's failure are listed under the step."""
         found: list[Cause] = []
         for (step, node), event in self.steps.items():
             if event.get("state") in BAD_STEPS:
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def unfinished(self) -> list[str]:
-        """What was running at the last event."""
+        """What was still running at the last event."""
         found = [f"{step} on {node}" for (step, node), event in self.steps.items() if event.get("state") == "running"]
         found += [f"packages on {node}" for node, event in self.packages.items() if event.get("state") == "running"]
         return found + [nodeid for nodeid, event in self.tests.items() if event.get("outcome") == "running"]
@@ -182,12 +182,12 @@ class Run:
 
 
 def is_blocked(test: Event) -> bool:
-    """Whether a test was skipped because a step that it needs failed."""
+    """Whether a test was skipped because a step that it needs has failed."""
     return test.get("outcome") == "skipped" and str(test.get("reason") or "").startswith("blocked by ")
 
 
 def first_line(text: str) -> str:
-    """The first line of `text` that says something."""
+    """The first non-empty line of `text`."""
     return next((line.strip() for line in text[:5000].splitlines() if line.strip()), "")
 
 
@@ -197,11 +197,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def number(value: Any) -> float:
-    """`value` as a number; 0 for anything else, since an event may come from another version."""
+    """`value` as a number; 0 for anything else, since events may come from another version."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def _ended(event: Event) -> float:
-    """When what the event tells was over. A test's `time` is when its line was written, its `start` when it began."""
+    """The end time of an event's subject. A test's `time` is when its line was written, its `start` when it began."""
     start = number(event.get("start")) or number(event.get("time"))
     return start + number(event.get("seconds"))

@@ -1,4 +1,4 @@
-"""What the report needs from pytest: it records tests, and serves pytest-html and JUnit."""
+"""The report's pytest hooks: record tests, and extend pytest-html and JUnit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .step import STEPS
 Gather = Callable[[str, pytest.TestReport], list[dict[str, Any]]]
 """Called with the node id and the report of a failed phase; returns log tails, each `title`, `node` and `text`."""
 KIND, AGAIN = "stackspec.kind", "stackspec.again"
-"""Properties of a failed test, in JUnit's file, too: where to look first, and the command that runs it again."""
+"""Properties of a failed test, also in JUnit's file: where to look first, and the command to run it again."""
 LIBRARIES = (
     "stackspec",
     "pytest",
@@ -41,11 +41,11 @@ LIBRARIES = (
     "playwright",
 )
 EVIDENCE = "stackspec_evidence"
-"""Attribute of a phase's report: what was attached to the test, the logs of its failure among it."""
+"""Attribute of a phase's report: attachments of the test, including the logs of its failure."""
 TAIL = 100_000
-"""Characters of an attached text in the record; the page shows fewer."""
+"""Maximum characters of an attached text in the record; the page shows fewer."""
 OUTPUT, OUTPUT_PASSED, OUTPUT_ALL = 40_000, 4_000, 1_200_000
-"""Characters of error and output in pytest-html's table: of a failed test, of another, of all."""
+"""Maximum characters of error and output in pytest-html's table: of a failed test, of any other, in total."""
 
 
 def prepare(config: pytest.Config) -> None:
@@ -59,9 +59,9 @@ class ReportPlugin:
 
     :param config: the run's configuration
     :param log: where events go
-    :param about: what is known of the run: `run` (its id), `site`, `release`, `mode`, `nodes`
-    :param gather: finds log tails after a failure; it runs where the test ran, also in a worker of pytest-xdist
-    :param lost: called with the error when events or report cannot be written, in place of failing with it
+    :param about: description of the run: `run` (its id), `site`, `release`, `mode`, `nodes`
+    :param gather: collects log tails after a failure; runs in the test's process, which may be a pytest-xdist worker
+    :param lost: called with the error if events or report cannot be written, instead of raising it
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ReportPlugin:
         self._gather, self._lost = gather, lost
         self._worker = hasattr(config, "workerinput")
         looks = any(getattr(config.option, name, False) for name in ("collectonly", "setupplan", "plan"))
-        # Looking at what would run must leave no trace, and workers leave the record to the controller.
+        # --collect-only must leave no trace, and in workers the controller keeps the record.
         self._records = not looks and not self._worker
         self._phases: dict[str, list[pytest.TestReport]] = {}
         self._evidence: list[dict[str, Any]] = []
@@ -91,24 +91,24 @@ class ReportPlugin:
 
     @property
     def page(self) -> Path:
-        """The report that is written at the end of the run, beside the events."""
+        """The report written at the end of the run, next to the events."""
         return self.log.path.with_name("report.html")
 
     def attach(self, title: str, content: str | bytes, node: str = "") -> None:
-        """Keep evidence for the test that runs here now; the report has it, masked, whether the test fails or not.
+        """Add evidence of the current test to the report, masked, whether the test passes or fails.
 
         :param title: what it is
-        :param content: a text, of which the last TAIL characters are kept, or a picture (PNG or JPEG)
-        :param node: the node that it is from
+        :param content: a text (the last TAIL characters are kept) or a picture (PNG or JPEG)
+        :param node: the node it comes from
         """
         kept = {"text": content} if isinstance(content, str) else {"base64": b64encode(content).decode()}
         self._evidence.append({"title": title, "node": node, **kept})
 
     def measured(self, what: str, seconds: float) -> None:
-        """Record how long something took that has just ended.
+        """Record the duration of something that has just ended.
 
-        A worker of pytest-xdist writes it itself, into the same file: it belongs to no phase of a test, with which it
-        could travel to the controller.
+        A pytest-xdist worker writes it directly into the same file: it belongs to no test phase that could carry it to
+        the controller.
         """
         event = {"event": "measured", "what": what, "start": time.time() - seconds, "seconds": round(seconds, 3)}
         self._write(event)
@@ -123,8 +123,8 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Write what this run is."""
-        # Registered last, so that it comes before JUnit's own hook and after those that wait for the engine.
+        """Record the description of this run."""
+        # Registered last, so that it runs before JUnit's hook and after those that wait for the engine.
         self.config.pluginmanager.register(_JUnitProperties(self), "stackspec-junit")
         if self._records:
             versions = {name: version for name in LIBRARIES if (version := _version(name))}
@@ -132,7 +132,7 @@ class ReportPlugin:
             self._write({**event, **self.about})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Write that a test begins: after a kill it tells what ran."""
+        """Record the start of a test: after a kill this shows what was running."""
         if self._records:
             self._write({"event": "test", "nodeid": nodeid, "outcome": "running"})
 
@@ -140,7 +140,7 @@ class ReportPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a report the test's steps, its evidence and, after a failure, its kind and how to see it again."""
+        """Add to a report the test's steps and evidence; after a failure also its kind and the command to rerun it."""
         found = yield
         if found.failed and call.excinfo is not None:
             told = {KIND: kind_of(call.excinfo.value, item.nodeid), AGAIN: self._again(item.nodeid)}
@@ -152,7 +152,7 @@ class ReportPlugin:
                 doc = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().splitlines()
                 statement = _statement(call.excinfo) if NOT_REFUSED in crash.message else ""
                 crash.message = sentence(crash.message, doc[0] if doc else "", statement)
-        extra: dict[str, Any] = vars(found)  # pytest-xdist carries what stands here from a worker to the controller
+        extra: dict[str, Any] = vars(found)  # pytest-xdist transfers these attributes from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
             extra[TEST_REQUEST] = item.stash.get(REQUEST, "")
@@ -163,7 +163,7 @@ class ReportPlugin:
             for tail in tails:
                 self.attach(tail["title"], tail["text"], tail["node"])
         if found.failed or found.when == "teardown":
-            # Mask first: what is cut first may keep a piece of a secret.
+            # Mask before cutting: a cut could leave a fragment of a secret.
             extra[EVIDENCE] = [
                 {**each, "text": each["text"][-TAIL:]} if "text" in each else each for each in mask_tree(self._evidence)
             ]
@@ -183,18 +183,18 @@ class ReportPlugin:
         self._phases.setdefault(report.nodeid, []).append(report)
         if report.when == "teardown":
             phases = self._phases.pop(report.nodeid)
-            if not any(str(phase.outcome) == "rerun" for phase in phases):  # another attempt follows, which counts
+            if not any(str(phase.outcome) == "rerun" for phase in phases):  # another attempt follows and counts
                 self._write(_test_event(phases))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Record a file that cannot be collected."""
+        """Record a collection error."""
         if report.failed and self._records:
             event = {"event": "test", "nodeid": report.nodeid, "outcome": "error", "reason": "cannot be collected"}
             self._write({**event, "longrepr": report.longreprtext})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Write the report when everyone else is done."""
+        """Write the report after all other plugins."""
         try:
             return (yield)
         finally:
@@ -206,7 +206,7 @@ class ReportPlugin:
                     self._lost(error)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say where the report is."""
+        """Print the path of the report."""
         if self._records and self.config.get_verbosity() >= 0:
             terminalreporter.write_line(f"report: {self.page}")
 
@@ -216,7 +216,7 @@ class ReportPlugin:
             self._write({"event": "end", "exit_status": int(session.exitstatus)})
 
     def properties(self) -> dict[str, object]:
-        """What JUnit's test suite says of the run: which one it is, and what the steps did so far."""
+        """Properties of JUnit's test suite: the run, and the state of its steps."""
         if not self._records:
             return {}
         run = Run.of(self.log.read())
@@ -236,7 +236,7 @@ class ReportPlugin:
     def _tails(gather: Gather, failure: pytest.TestReport) -> list[dict[str, Any]]:
         try:
             found = gather(failure.nodeid, failure)
-        except Exception as error:  # a node that is gone must not hide why the test failed
+        except Exception as error:  # an unreachable node must not hide the test's failure
             found = [{"title": "log tails", "node": "", "text": f"cannot be read: {type(error).__name__}: {error}"}]
         masked: list[dict[str, Any]] = mask_tree(found)
         return masked
@@ -257,14 +257,14 @@ class ReportPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str], session: pytest.Session) -> None:
-        """Put verdict, causes, timeline, steps and versions before pytest-html's own summary."""
+        """Insert verdict, causes, timeline, steps and versions before pytest-html's own summary."""
         self._end(session)
         if self._records:
             prefix.extend(report.sections(self.log.read()))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_html(self, report: pytest.TestReport, data: list[str]) -> None:
-        """Keep the output of tests within the size of a page that can be attached to a ticket."""
+        """Limit the output of tests so that the page can be attached to a ticket."""
         limit = min(OUTPUT if report.failed else OUTPUT_PASSED, max(self._output_left, 500))
         data[:] = [clip("\n".join(data), limit, 0.25)[0]]
         self._output_left -= len(data[0])
@@ -282,18 +282,18 @@ class _JUnitProperties:
 
 
 def _statement(raised: pytest.ExceptionInfo[BaseException]) -> str:
-    """The `with` statement of a test or fixture in which something was to be raised; empty when it was another."""
+    """The `with pytest.raises` statement that failed in a test or fixture; empty if it was another statement."""
     entries = [entry for entry in raised.traceback if "/_pytest/" not in str(entry.path)]
     try:
         source, line = Path(entries[-1].path).read_text(encoding="utf-8"), entries[-1].lineno + 1
         here = [each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.With) and each.lineno == line]
         return "\n".join(ast.get_source_segment(source, each) or "" for each in here[:1])
-    except (IndexError, OSError, SyntaxError, ValueError):  # code that was made, not written, has no source
+    except (IndexError, OSError, SyntaxError, ValueError):  # generated code has no source
         return ""
 
 
 def _add_to_first_line(report: pytest.TestReport, text: str) -> None:
-    """Let what is read first of a failure say what the nodes know of it."""
+    """Add to the first line of a failure what the nodes logged about it."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         first, line_end, rest = crash.message.partition("\n")
@@ -301,7 +301,7 @@ def _add_to_first_line(report: pytest.TestReport, text: str) -> None:
 
 
 def _test_event(phases: list[pytest.TestReport]) -> dict[str, Any]:
-    """The event of a test whose phases are known: a failure outside of the call is an error."""
+    """The event of a test with all its phases: a failure outside the call phase is an error."""
     outcome, decisive = "passed", phases[-1]
     for phase in phases:
         if phase.failed and outcome not in BAD_TESTS:

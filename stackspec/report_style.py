@@ -1,4 +1,4 @@
-"""The style sheet of the report, for a page of its own and inside pytest-html's page, light and dark."""
+"""The style sheet of the report, for the standalone page and inside pytest-html's page, light and dark."""
 
 STYLE = """
 .stackspec{--fg:#1f2328;--dim:#59636e;--bg:#fff;--box:#f4f6f8;--rule:#d5dae0;--good:#1a7f37;--bad:#c0262d;--wait:#9a6700;
@@ -67,4 +67,4 @@ body h1,body h2,body p,.logwrapper .log{color:#dde3ea}.logwrapper,.logwrapper .l
 #environment tr:nth-child(odd){background:#1e242b}#environment td,#results-table,#results-table th,#results-table td,
 .logwrapper .log,div.media{border-color:#38414b}.stackspec{border-color:#38414b}}
 """
-"""Makes pytest-html's own page follow the reader's colours, and its summary come first and as wide as the page."""
+"""Adapts pytest-html's page to the reader's colour scheme, and shows its summary first and in full width."""

@@ -1,4 +1,4 @@
-"""A run's record while it goes: its events, what of them the terminal shows, and what if neither can be written."""
+"""The record of a running run: its events, their terminal output, and the handling of write errors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .status import Status
 
 
 class RunRecord:
-    """What a run writes down, and tells on the terminal.
+    """Writes a run's events, and prints them on the terminal.
 
     :param config: pytest's configuration
-    :param folder: where the run keeps its events and report
-    :param run_id: whose record it is
-    :param halt: called with the reason when something cannot be written, so that nothing more begins
+    :param folder: folder of the run's events and report
+    :param run_id: the run
+    :param halt: called with the reason if something cannot be written, so that nothing more is started
     """
 
     def __init__(self, config: pytest.Config, folder: Path, run_id: str, halt: Callable[[str], None]) -> None:
@@ -44,7 +44,7 @@ class RunRecord:
         self._closed = threading.Event()
 
     def start(self) -> None:
-        """Take hold of the terminal, before pytest captures what tests write to it, and say what is waited for."""
+        """Open the terminal before pytest captures it, and report long waits."""
         self._progress = Progress(self._config, lambda error: self.lost(error, "to the terminal"))
         waiting.add_listener(self._waits)
         if self._worker:
@@ -55,11 +55,11 @@ class RunRecord:
             threading.Thread(target=self._show_waits_of_workers, name="stackspec-waits", daemon=True).start()
 
     def forget_others(self) -> None:
-        """Remove records and reports of runs that are older than the option says."""
+        """Remove records and reports of runs that are older than the option allows."""
         forget_runs(self.folder.parent, self._config.option.keep_runs, running())
 
     def deployment_begins(self) -> None:
-        """Write that workers may enter the site, and lead them from now on.
+        """Tell workers that they may enter the site, and lead them from now on.
 
         :raises OSError: it cannot be written
         """
@@ -68,46 +68,46 @@ class RunRecord:
         self.log.write({"event": BEGUN})
 
     def hear(self, event: Event) -> None:
-        """Write an event and tell of it.
+        """Write an event and print it.
 
-        :raises OSError: it cannot be written; the run is told, and comes to its end
+        :raises OSError: it cannot be written; the run is notified and ends
         """
         self.status.hear(event)
         try:
             self.log.write(event)
         except OSError as error:
             self.lost(error)
-            # Workers wait for events: none come any more.
+            # Workers wait for events, but no more will come.
             self._leads.release()
             raise
         if self._progress is not None:
             self._progress(event)
 
     def tell(self, event: Event) -> None:
-        """The same for an event that may be lost."""
-        with contextlib.suppress(OSError):  # which is noted there
+        """The same, but ignore write errors."""
+        with contextlib.suppress(OSError):  # already recorded there
             self.hear(event)
 
     def says(self, node: str, text: str) -> None:
-        """Tell what goes on at `node`."""
+        """Print progress at `node`."""
         self.tell({"event": "says", "node": node, "text": text})
 
     def lost(self, error: OSError, what: str = "") -> None:
-        """Take note that something of the run cannot be written: it begins nothing more, and comes to its end.
+        """Handle a write error: the run starts nothing more, and ends.
 
-        :param what: what cannot be written, when it is no file that the error names
+        :param what: what cannot be written, unless the error names a file
         """
         if self._worker:
-            return  # the controlling process meets the same, and ends the run
+            return  # the controlling process gets the same error, and ends the run
         if not self.unrecorded:
             what = what or str(error.filename or "a file of the run")
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "free space and start again" if full else "start again where it can be"
+            advice = "free space and start again" if full else "start again with a writable location"
             self.unrecorded = f"cannot write {what}: {error.strerror or error}; {advice}"
         self._halt(self.unrecorded)
 
     def _waits(self, text: str) -> None:
-        """Say on the terminal what a test, or the end of the run, waits for."""
+        """Print on the terminal what a test, or the end of the run, is waiting for."""
         self.tell({"event": "waits", "text": text, "lane": self._lane})
 
     def _show_waits_of_workers(self) -> None:
@@ -118,11 +118,11 @@ class RunRecord:
                     self._progress(event)
 
     def let_go(self) -> None:
-        """Let go of the terminal."""
+        """Release the terminal."""
         self._closed.set()
         self.status.stop()
         waiting.remove_listener(self._waits)
 
     def close(self) -> None:
-        """No more events come."""
+        """Close the record."""
         self._leads.release()

@@ -1,4 +1,4 @@
-"""Secrets of a site: made once, kept in a 0600 file, and kept out of everything that is printed."""
+"""Secrets of a site: generated once, stored in a 0600 file, and masked in all output."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MASK = "******"
 _QUOTES = r"(?:[\"'\\]|&(?:quot|apos|#34|#39|#x27);)*"
 HEADER = r"(?:X-(?:[a-z]+-)*Token|Authorization)"
 _TOKEN = re.compile(
-    # Keystone's tokens, and those of consoles: whoever has one is the user for as long as it counts.
+    # Tokens of keystone and of consoles: they grant the user's access while valid.
     r"gAAAAA[a-z0-9_-]{40,}(?:=|%3D)*|(?<=[?&]token=)[0-9a-f]{8}-[0-9a-f-]{27}"
-    # What a header holds, whatever it looks like, as a request, a dictionary, JSON or a page shows it; or a pair.
+    # The value of a header in any notation: request, dictionary, JSON, HTML or a pair.
     rf"|(?P<header>(?:{HEADER}{_QUOTES}[ \t]*[:=]|\({_QUOTES}{HEADER}{_QUOTES},)[ \t]*(?:b(?=[\"'\\&]))?{_QUOTES}"
     r"(?:(?:Basic|Bearer)[ \t]+)?)(?!(?:Basic|Bearer)\b)[\w.~+/=%-]+",
     re.IGNORECASE,
 )
 _SHORTEST_LINE = 16
-"""Of a secret of several lines, shorter ones are not looked for: they stand in other texts, too."""
+"""Lines of a multi-line secret below this length are not masked by themselves: they occur in other texts as well."""
 
 
 def hide_tokens(text: str) -> str:
-    """`text` without tokens that services gave out, which nobody registers."""
+    """`text` without tokens issued by services, which are not registered."""
     return _TOKEN.sub(lambda found: (found["header"] or "") + MASK, text)
 
 
@@ -36,9 +36,9 @@ _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+@")
 
 
 def hide_other(wanted: str, found: str) -> str:
-    """`found` as it may stand beside `wanted`: where a secret is wanted, a value that is found is a secret, too.
+    """`found` as it may be shown next to `wanted`: if the wanted value is secret, so is the found one.
 
-    Nobody has registered it: it was set by hand, or by another installation.
+    It is not registered: it was set manually, or by another installation.
     """
     if redact(wanted) == wanted or redact(found) != found:
         return found
@@ -47,7 +47,7 @@ def hide_other(wanted: str, found: str) -> str:
 
 
 def hide_replaced(diff: str) -> str:
-    """A unified diff without the values that secrets take the place of."""
+    """A unified diff without the old values that secrets replace."""
     lines = diff.splitlines(keepends=True)
     keys = {_key(line) for line in lines if line.startswith("+") and redact(line) != line}
 
@@ -61,7 +61,7 @@ def hide_replaced(diff: str) -> str:
 
 
 def _key(line: str) -> str:
-    """What stands before the first = or : of a line of a diff."""
+    """The part of a diff line before the first = or :."""
     return re.split("[=:]", line[1:], maxsplit=1)[0].strip()
 
 
@@ -75,7 +75,7 @@ class Redactor:
     def add(self, value: str) -> str:
         """Register `value` as secret and return it."""
         if value:
-            # A diff puts a mark before each line of a key, so each is a secret of its own, but not those that frame it.
+            # A diff prefixes each line of a key, so each line is masked by itself, except the BEGIN and END lines.
             long = (line for line in value.splitlines() if len(line) >= _SHORTEST_LINE)
             lines = [line for line in long if not line.startswith("-----")]
             with self._lock:
@@ -92,7 +92,7 @@ class Redactor:
         return hide_tokens(text)
 
     def values(self) -> list[str]:
-        """Every registered secret, for the test that greps reports for them."""
+        """Every registered secret, for the test that searches reports for them."""
         with self._lock:
             return sorted(self._values)
 
@@ -101,12 +101,12 @@ redact = Redactor()
 
 
 class Secrets:
-    """Passwords and keys of one site by name, generated on first use.
+    """Passwords and keys of a site by name, generated on first use.
 
-    :param file: JSON file (0600) that holds them; None keeps them in memory only (a plan without a state directory)
-    :param fixed: when given, the value of every password (the guide's ``000000``); keys are generated nevertheless,
-        since no service takes a key like that
-    :param given: secrets named by the user, which win
+    :param file: JSON file (0600) that stores them; None keeps them in memory only (a plan without a state directory)
+    :param fixed: the value of every password, if given (the guide's ``000000``); keys are generated nevertheless,
+        since no service accepts such a key
+    :param given: secrets given by the user, which take precedence
     """
 
     def __init__(self, file: Path | None = None, *, fixed: str | None = None, given: dict[str, str] | None = None):
@@ -137,9 +137,9 @@ class Secrets:
             return dict(self._values)
 
     def keep(self) -> None:
-        """From now on, and for what was generated so far, write new secrets to the file.
+        """Write secrets to the file from now on, including those generated so far.
 
-        Before this a secret is in memory only: collecting tests or planning declares steps and must touch nothing.
+        Until then secrets are in memory only: collecting tests or planning declares steps, but must change nothing.
         """
         with self._lock:
             self._kept = True
@@ -147,16 +147,16 @@ class Secrets:
 
     @property
     def existed(self) -> bool:
-        """Whether they were kept before this run: only then are they those of what an earlier one has deployed."""
+        """Whether they were stored before this run: only then do they match an earlier deployment."""
         return bool(self._loaded or self._given or self._fixed)
 
     def is_stale(self) -> bool:
-        """Whether another run has written the file since it was read: its secrets would be overwritten."""
+        """Whether another run has written the file since it was read, so that saving would overwrite its secrets."""
         now = self._file.read_text() if self._file is not None and self._file.exists() else ""
         return not self._kept and now != self._loaded
 
     def password(self, name: str) -> str:
-        """The password called `name`: 24 letters and digits, so that it needs no quoting in URLs, ini files or SQL."""
+        """The password called `name`: 24 letters and digits, which need no quoting in URLs, ini files or SQL."""
         if self._fixed is not None and name not in self._given:
             return redact.add(self._fixed)
         return self._get(name, lambda: _random.token_hex(12))
@@ -166,7 +166,7 @@ class Secrets:
         return self._get(name, lambda: base64.urlsafe_b64encode(_random.token_bytes(size)).decode())
 
     def document(self, name: str, make: Callable[[], str], usable: Callable[[str], bool]) -> str:
-        """The text called `name`, such as a key with its certificate: made by `make`, and anew when not `usable`."""
+        """The text called `name`, such as a key with its certificate: created by `make`, and again if not `usable`."""
         with self._lock:
             found = self._get(name, make)
             if not usable(found):

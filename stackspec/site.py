@@ -1,4 +1,4 @@
-"""A site: an inventory made concrete, with its release and its secrets."""
+"""A site: a resolved inventory, with its release and its secrets."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from .yaml_file import YamlSource, read_yaml
 
 
 def state_directory() -> Path:
-    """Where sites keep secrets and runs: $STACKSPEC_STATE, /var/lib/stackspec (root) or ~/.local/state/stackspec."""
+    """Directory for secrets and runs: $STACKSPEC_STATE, /var/lib/stackspec (root) or ~/.local/state/stackspec."""
     if named := os.environ.get("STACKSPEC_STATE"):
         return Path(named)
     return Path("/var/lib/stackspec") if os.geteuid() == 0 else Path.home() / ".local/state/stackspec"
 
 
 def cache_directory() -> Path:
-    """Where things live that can be made again: $STACKSPEC_CACHE, /var/cache/stackspec (root) or ~/.cache/stackspec."""
+    """Directory for data that can be recreated: $STACKSPEC_CACHE, /var/cache/stackspec (root) or ~/.cache/stackspec."""
     if named := os.environ.get("STACKSPEC_CACHE"):
         return Path(named)
     return Path("/var/cache/stackspec") if os.geteuid() == 0 else Path.home() / ".cache/stackspec"
 
 
 def default_inventory() -> Path:
-    """The folder of the lab's inventory, which comes with stackspec."""
+    """The folder of the lab's inventory, which is part of stackspec."""
     return Path(str(importlib.resources.files("stackspec.inventories"))) / "lab"
 
 
 @dataclass(frozen=True)
 class ImageBuilder:
-    """Makes an image that is neither fetched nor given.
+    """Builds an image that is neither downloaded nor given.
 
-    :param file_name: what the image's file is called; another recipe, another name
+    :param file_name: name of the image file; it changes with the recipe
     :param build: waits for the image and returns its path
     """
 
@@ -53,16 +53,16 @@ class ImageBuilder:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Site:
-    """What steps and tests know: nodes, networks, names, release and secrets.
+    """The context of steps and tests: nodes, networks, names, release and secrets.
 
     :param inventory: the checked inventory
     :param release: its release table
     :param secrets: passwords and keys by name
-    :param state: folder of the site's own state; None for a plan without state
-    :param file: the inventory's
-    :param image_builders: make the images that are not fetched
-    :param store: where files from elsewhere are taken
-    :param outside: calls a function where this machine's own network is, from which a lab's is kept apart
+    :param state: folder of the site's state; None for a plan without state
+    :param file: path of the inventory
+    :param image_builders: build the images that are not downloaded
+    :param store: source of downloads
+    :param outside: calls a function in the host's own network namespace, outside a lab's
     """
 
     inventory: Inventory
@@ -96,7 +96,7 @@ class Site:
 
     @property
     def folder(self) -> Path:
-        """Where the inventory's relative paths start."""
+        """Base of the inventory's relative paths."""
         return self.file.parent
 
     @property
@@ -105,7 +105,7 @@ class Site:
         return self.with_role("controller")[0]
 
     def with_role(self, role: str) -> list[Node]:
-        """Nodes that have `role`, in the inventory's order."""
+        """Nodes with `role`, in the inventory's order."""
         return [node for node in self.nodes.values() if role in node.roles]
 
     def password(self, name: str) -> str:
@@ -113,28 +113,28 @@ class Site:
         return self.secrets.password(name)
 
     def public(self, url: str) -> str:
-        """A service's URL as its public endpoint has it: on the inventory's `public_host`, where there is one."""
+        """A service's URL for its public endpoint: on the inventory's `public_host`, if set."""
         host = self.inventory.public_host or self.controller.name
         return url.replace(f"//{self.controller.name}:", f"//{host}:", 1)
 
     @property
     def address_for_guests(self) -> str:
-        """Where guests reach the controller, whose name and management address they do not know (erratum E87).
+        """The controller's address for guests, which do not know its name and management address (erratum E87).
 
-        The host of the public endpoints, else on the provider network: the routers of every project lead there.
+        The host of the public endpoints, otherwise its provider address: the routers of all projects lead there.
         """
         return self.inventory.public_host or str(self.controller.provider.address)
 
     def tunnel_address(self, node: Node) -> str:
-        """Where the node ends its VXLAN tunnels: on the network that the inventory's `tunnel` names."""
+        """The node's VXLAN tunnel endpoint: its address on the network named by the inventory's `tunnel`."""
         return str(node.provider.address if self.inventory.tunnel == "provider" else node.management.address)
 
 
 def load_site(path: Path, model: type[Inventory]) -> Site:
     """Load the site that the inventory at `path` describes.
 
-    :param model: the keys that the inventory may have
-    :raises InputError: with file:line and what would be right
+    :param model: the allowed keys of the inventory
+    :raises InputError: with file:line and how to fix it
     """
     inventory = load_inventory(path, model)
     file = path / "site.yaml" if path.is_dir() else path
@@ -150,7 +150,7 @@ def load_site(path: Path, model: type[Inventory]) -> Site:
     elif isinstance(inventory.secrets, Path):
         given_path = file.parent / inventory.secrets.expanduser()
         if not given_path.is_file():
-            raise InputError(f"{_line(source, ('secrets',))}: secrets: no file {given_path}; name one, or generated")
+            raise InputError(f"{_line(source, ('secrets',))}: secrets: no file {given_path}; give a file, or generated")
         try:
             given = load_secrets(given_path)
         except InputError as error:
@@ -162,9 +162,9 @@ def load_site(path: Path, model: type[Inventory]) -> Site:
 
 
 def check_config(site: Site, steps: Collection[str]) -> None:
-    """See that the inventory's `config` names steps that there are.
+    """Check that the inventory's `config` names existing steps.
 
-    :raises InputError: with file:line, and the step that was meant
+    :raises InputError: with file:line and a suggestion
     """
     if unknown := [name for name in site.inventory.config if name not in steps]:
         near = difflib.get_close_matches(unknown[0], steps, 1)
@@ -174,34 +174,34 @@ def check_config(site: Site, steps: Collection[str]) -> None:
 
 
 def load_secrets(path: Path) -> dict[str, str]:
-    """Secrets that the user gives: a YAML mapping of name -> value in a file that only its owner can read.
+    """Secrets given by the user: a YAML mapping of name -> value in a file that only its owner can read.
 
-    :raises InputError: the file is missing, is readable by others, or holds something else
+    :raises InputError: the file is missing, readable by others, or has other content
     """
     if path.exists() and path.stat().st_mode & 0o077:
         mode = path.stat().st_mode & 0o777
-        raise InputError(f"{path}: others can read this file of secrets (mode {mode:04o}); chmod 600 it")
+        raise InputError(f"{path}: this secrets file is readable by others (mode {mode:04o}); chmod 600 it")
     data, source = read_yaml(path)
     for name, value in data.items():
         if not isinstance(value, str):
-            raise InputError(f"{path}:{source.line((name,))}: {name}: a text in quotes is expected")
+            raise InputError(f"{path}:{source.line((name,))}: {name}: expected a quoted text")
         if not value.startswith("-----BEGIN ") and not re.fullmatch(r"[A-Za-z0-9_.~=-]+", value):
             raise InputError(
-                f"{path}:{source.line((name,))}: {name}: letters, digits and _ . ~ = - are expected; it goes into "
-                "URLs, SQL and configuration files as it is"
+                f"{path}:{source.line((name,))}: {name}: only letters, digits and _ . ~ = - are allowed; it goes into "
+                "URLs, SQL and configuration files unquoted"
             )
     return {str(name): str(value) for name, value in data.items()}
 
 
 def _with_files(inventory: Inventory, source: YamlSource) -> Inventory:
-    """`inventory` with the files that ssh needs as absolute paths; all files that it names must be there."""
+    """`inventory` with absolute paths of ssh's files; all files that it names must exist."""
     folder = source.path.parent
     for location, image in inventory.all_images().items():
         if "://" not in image.source and image.source not in BUILT_IMAGES:
             path = folder / image.source
             where = f"{_line(source, (*location, 'source'))}: {'.'.join(location)}.source"
             if not path.is_file():
-                raise InputError(f"{where}: no file {path}; name a file, a URL or {' or '.join(BUILT_IMAGES)}")
+                raise InputError(f"{where}: no file {path}; give a file, a URL or {' or '.join(BUILT_IMAGES)}")
             if wrong := wrong_format(path, image.disk_format):
                 raise InputError(f"{where}: {wrong}")
     found: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""What a run has done, what runs and what is left: a line on the terminal every 30 s, from the process that leads."""
+"""Status of a run: what is done, running and left; a line on the terminal every 30 s, from the controlling process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 TOLD_EVERY = 30.0
 """Seconds between two lines."""
 SHOWN = 4
-"""Running tests or tasks that a line names."""
+"""Maximum number of running tests or tasks named in a line."""
 Event = dict[str, Any]
 
 
 class Status:
-    """Counts tests and tasks as they come and go, and tells of them.
+    """Counts tests and tasks, and prints the status.
 
-    A plugin of pytest: pytest-xdist calls these hooks in the controlling process for the tests of its workers.
+    A pytest plugin: pytest-xdist calls these hooks in the controlling process for the tests of its workers.
 
-    :param tell: called with each line, from a thread of its own
+    :param tell: called with each line, from a separate thread
     :param now: the clock, in seconds
     """
 
@@ -36,19 +36,19 @@ class Status:
         self._settled: set[str] = set()
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Start printing."""
         threading.Thread(target=self._run, name="stackspec-status", daemon=True).start()
 
     def stop(self) -> None:
-        """Tell no more."""
+        """Stop printing."""
         self._ended.set()
 
     def plan(self, tasks: int) -> None:
-        """Say how many tasks the deployment has."""
+        """Set the number of tasks of the deployment."""
         self._planned = tasks
 
     def hear(self, event: Event) -> None:
-        """Take note of an event of the engine."""
+        """Process an event of the engine."""
         if event.get("event") != "step":
             return
         name = f"{event['step']} on {event['node']}"
@@ -60,7 +60,7 @@ class Status:
                 self._settled.add(name)
 
     def line(self) -> str:
-        """What is done, what runs and what is left; empty before there is something to tell."""
+        """What is done, running and left; empty if there is nothing to report yet."""
         with self._lock:
             parts = []
             if self._selected:
@@ -93,12 +93,12 @@ class Status:
         self._selected = max(self._selected, len(ids))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """A test begins."""
+        """A test starts."""
         with self._lock:
             self._tests[nodeid] = self._now()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Part of a test has ended."""
+        """A phase of a test has ended."""
         with self._lock:
             self._failed += report.failed
 

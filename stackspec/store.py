@@ -1,4 +1,4 @@
-"""Where a deployment takes what neither stackspec nor the distribution has: fetched and kept, or a bundle."""
+"""Source of files that neither stackspec nor the distribution provides: downloaded and cached, or from a bundle."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import ActionError, InputError
 
 LIST = "bundle.json"
-"""File of a bundle: what is in it."""
+"""File of a bundle with its list of contents."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file that comes from elsewhere.
+    """A file to download or build.
 
-    :param name: folder and file name in a bundle; another content, another name
-    :param what: what it is, in a few words
-    :param make: fetches or builds it unless it is kept here, and returns where it is
+    :param name: folder and file name in a bundle; it changes with the content
+    :param what: a short description
+    :param make: downloads or builds it unless it is cached, and returns its path
     """
 
     name: str
@@ -32,18 +32,18 @@ class Part:
 
 
 class Store:
-    """Fetches or builds what is asked for; what was made once is kept in the cache."""
+    """Downloads or builds files on request, and caches them."""
 
     fetches: ClassVar[bool] = True
 
     def lacks(self, part: Part) -> list[str]:
-        """What to say where the part cannot be had; nothing where it can."""
+        """Error messages if the part is not available; otherwise nothing."""
         return []
 
     def take(self, part: Part) -> Path:
-        """Where the part's file is.
+        """The path of the part's file.
 
-        :raises ActionError: it cannot be had
+        :raises ActionError: it is not available
         """
         return part.make()
 
@@ -58,14 +58,14 @@ class Entry(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    # What is not listed any more is removed from the bundle's own folders, and from no others.
+    # Files no longer listed are removed only from the bundle's own folders.
     name: str = Field(pattern=r"^[a-z]+/[^/.][^/]*$")
     what: str
     size: int
     sha256: str
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the bundle in `folder` has the file as it is listed."""
+        """Whether the file in the bundle `folder` matches its entry."""
         path = folder / self.name
         try:
             return path.stat().st_size == self.size and sha256_of(path) == self.sha256
@@ -74,7 +74,7 @@ class Entry(BaseModel):
 
 
 class Listing(BaseModel):
-    """What a bundle holds, and for what it was made.
+    """The contents of a bundle, and what it was made for.
 
     :param site: name of the site
     :param release: name of the release
@@ -90,24 +90,24 @@ class Listing(BaseModel):
 
 
 class Bundle(Store):
-    """The files of a bundle and nothing else; nothing is fetched or built.
+    """The files of a bundle; nothing is downloaded or built.
 
-    :param folder: the bundle, each of whose files is read once to see that it is as listed
-    :raises InputError: it is no bundle, or files differ from its list
+    :param folder: the bundle; each file is read once to verify it
+    :raises InputError: it is not a bundle, or files differ from its list
     """
 
     fetches: ClassVar[bool] = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
-        self._anew = f"make the bundle anew: stackspec bundle --inventory PATH {self._folder}"
+        self._anew = f"recreate the bundle: stackspec bundle --inventory PATH {self._folder}"
         listing = read_list(self._folder)
         if listing is None:
-            raise InputError(f"{self._folder} is no bundle, it has no {LIST}; {self._anew}")
+            raise InputError(f"{self._folder} is not a bundle: {LIST} is missing; {self._anew}")
         self._listing = listing
         self._names = {each.name for each in listing.files}
         if wrong := [each.name for each in listing.files if not each.is_in(self._folder)]:
-            raise InputError(f"{self._folder}: not as {LIST} says: {', '.join(wrong)}; {self._anew}")
+            raise InputError(f"{self._folder}: files do not match {LIST}: {', '.join(wrong)}; {self._anew}")
 
     def lacks(self, part: Part) -> list[str]:
         if part.name in self._names:
@@ -122,9 +122,9 @@ class Bundle(Store):
 
 
 def read_list(folder: Path) -> Listing | None:
-    """The list of the bundle in `folder`; None where there is none.
+    """The list of the bundle in `folder`; None if there is none.
 
-    :raises InputError: there is one that cannot be read
+    :raises InputError: it cannot be read
     """
     path = folder / LIST
     try:
@@ -137,8 +137,8 @@ def read_list(folder: Path) -> Listing | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{path} is no list of a bundle: {where + ': ' if where else ''}{first['msg']}; remove it and make the "
-            "bundle anew"
+            f"{path} is not a valid bundle list: {where + ': ' if where else ''}{first['msg']}; remove it and make the "
+            "bundle again"
         ) from None
 
 

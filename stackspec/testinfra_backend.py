@@ -1,4 +1,4 @@
-"""testinfra over the engine's connections: 3 ms a command instead of a new ssh session each."""
+"""testinfra over the engine's connections: 3 ms per command instead of a new ssh session each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SHOWN = 200
 
 
 class NodeHost(testinfra.host.Host):
-    """A testinfra host whose failures begin with a sentence: which node, which command, and what it said.
+    """A testinfra host whose failures start with a sentence: node, command and its error output.
 
     :param connection: the node's connection
     """
 
-    # Modules of testinfra, which have no annotations; it finds them when they are asked for.
+    # testinfra's modules, which have no annotations and are loaded on access.
     file: Callable[[str], Any]
     mount_point: Callable[[str], Any]
     service: Callable[[str], Any]
@@ -32,9 +32,9 @@ class NodeHost(testinfra.host.Host):
         self._node = connection.node.name
 
     def check_output(self, command: str, *args: str, **kwargs: Any) -> str:
-        """The output of a command that has to work, without the line end.
+        """The output of a command that must succeed, without the trailing newline.
 
-        :raises AssertionError: it ended with another status than 0
+        :raises AssertionError: its exit status is not 0
         """
         __tracebackhide__ = True
         done = self.run(command, *args, **kwargs)
@@ -42,18 +42,18 @@ class NodeHost(testinfra.host.Host):
             said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
             shown = " ".join(done.command.decode().split())[:SHOWN]
             raise AssertionError(
-                f"{self._node}: {said[-1] if said else 'no word of why'} (exit {done.rc}: {shown})"
+                f"{self._node}: {said[-1] if said else 'no output'} (exit {done.rc}: {shown})"
                 + "".join(f"\n{line}" for line in said[-20:])
             )
         return done.stdout.rstrip("\r\n")
 
 
 HostOf = Callable[[str], NodeHost]
-"""Gives the host of a node, by its name."""
+"""Returns the host of a node by its name."""
 
 
 class ConnectionBackend(base.BaseBackend):
-    """A testinfra backend that runs commands through a node's interpreter.
+    """A testinfra backend that runs commands through the node's interpreter.
 
     :param connection: the node's connection
     """
@@ -65,7 +65,7 @@ class ConnectionBackend(base.BaseBackend):
         self._connection = connection
 
     def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
-        """Run a shell command on the node; testinfra's modules and tests call this."""
+        """Run a shell command on the node; called by testinfra's modules and by tests."""
         line = self.get_command(command, *args)
         query = run("sh", "-c", line)
         self._connection.wake()

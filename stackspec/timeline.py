@@ -1,4 +1,4 @@
-"""The timeline of a run as an inline SVG: who did what when, one lane a node, one for the tests."""
+"""The timeline of a run as an inline SVG: one lane per node, one for the tests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .masking import mask
 from .report_model import Run, number
 
 WIDTH, LABELS, ROW, GAP = 1200, 110, 17, 10
-"""Measures in units of the drawing: all of it, the lane names, a row of bars, the space between lanes."""
+"""Sizes in SVG units: total width, lane names, a row of bars, the gap between lanes."""
 MOST_BARS = 1500
-"""More bars than this are not drawn: the shortest go first."""
+"""Maximum number of bars: the shortest are dropped first."""
 BAD = ("failed", "error", "drift")
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200)
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A stretch of time in a lane: `start` and `end` in seconds since the epoch, `kind` a class of the style sheet."""
+    """A time span in a lane: `start` and `end` in seconds since the epoch, `kind` a class of the style sheet."""
 
     lane: str
     start: float
@@ -30,7 +30,7 @@ class Bar:
 
 
 def bars(run: Run) -> list[Bar]:
-    """All that took time in `run`; what never ended lasts until the last sign of life."""
+    """All time spans of `run`; unfinished ones extend to the last event."""
     found = []
     for (step, node), event in run.steps.items():
         start, seconds, state = number(event.get("time")), number(event.get("seconds")), str(event.get("state"))
@@ -56,7 +56,7 @@ def bars(run: Run) -> list[Bar]:
 
 
 def timeline(run: Run) -> str:
-    """The drawing, or an empty text when nothing took time."""
+    """The drawing, or an empty text if there are no time spans."""
     every = bars(run)
     drawn = sorted(every, key=lambda bar: (bar.kind in BAD, bar.end - bar.start))[-MOST_BARS:]
     if not drawn:
@@ -89,7 +89,7 @@ def _nodes(drawn: Iterable[Bar]) -> list[str]:
 
 
 def _rows(lane: list[Bar]) -> list[list[Bar]]:
-    """Bars of a lane in as few rows as hold what went on at once side by side; failures are drawn over the others."""
+    """Bars of a lane in as few rows as possible without overlap; failures are drawn on top."""
     rows: list[list[Bar]] = []
     ends: list[float] = []
     for bar in sorted(lane, key=lambda each: (each.start, -each.end)):
@@ -104,7 +104,7 @@ def _rows(lane: list[Bar]) -> list[list[Bar]]:
 
 def _bar(bar: Bar, first: float, scale: float, top: float) -> str:
     left = LABELS + (bar.start - first) * scale
-    width = max((bar.end - bar.start) * scale - 1, 1.5)  # one less, so that bars in a row can be told apart
+    width = max((bar.end - bar.start) * scale - 1, 1.5)  # one less, so that adjacent bars are distinguishable
     kind = "".join(letter for letter in bar.kind if letter.isalpha())
     rect = f'<rect class="bar {kind}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{ROW - 3}" rx="2"/>'
     room = int((width - 6) / 6.2)

@@ -21,7 +21,7 @@ from .resources.actions import Hold, NodeAction
 
 
 class Question(Protocol):
-    """What a node can be asked: an operation of the node agent and its arguments."""
+    """A query to a node: an operation of the node agent and its arguments."""
 
     @property
     def op(self) -> str: ...
@@ -33,35 +33,35 @@ class Question(Protocol):
 _Asked = TypeVar("_Asked", bound=Question)
 
 CONNECT_TIMEOUT = 10
-"""Seconds that ssh may take to reach a node."""
+"""Timeout in seconds for ssh to connect."""
 
 OPEN_TIMEOUT = 50
-"""Seconds that a node may take to give us an interpreter, from the login on."""
+"""Timeout in seconds for the interpreter to start after the login."""
 ATTEMPTS = 3
-"""How often a login is tried that the node, or something on the way, broke off: sshd drops logins when many come."""
+"""Attempts for a login that was dropped: sshd drops logins when there are many at once."""
 OPENED_AT_ONCE = 16
-"""Connections that are opened at the same time: fewer than a machine's memory, and a jump host's sshd, can bear."""
+"""Maximum connections opened in parallel: limited by memory and by a jump host's sshd."""
 ENDED_WITHIN = 10.0
-"""Seconds after which the connection to a node that does not take the farewell is cut."""
+"""Seconds after which a connection that does not close cleanly is cut."""
 ANSWERS_TOGETHER = 2.0
-"""Seconds that other nodes are given, when one has refused, to refuse as well."""
+"""After one node has refused, seconds to wait for refusals of other nodes."""
 LOCK = "/var/lib/stackspec/lock"
 """The lock of a node."""
 BEAT = 10.0
-"""Seconds between two signs of life of a node, which come also while it works."""
+"""Seconds between two heartbeats of a node, which are also sent while it works."""
 QUIET = 2.5 * BEAT
 """Seconds without a beat after which a connection that is not in use is taken for a dead one."""
 SILENCE = 50.0
-"""Seconds without any sign of life after which a node is given up; a slow one gives signs, too."""
+"""Seconds without a heartbeat after which a node is given up; slow nodes still send heartbeats."""
 TURN = 1.0
-"""Seconds between two looks at whether a node that is waited for gives signs of life."""
+"""Seconds between two checks for heartbeats."""
 LONGEST = 3600.0
-"""Seconds after which one operation is given up on a node that gives signs of life: all have shorter limits there."""
+"""Timeout in seconds of one operation on a live node; all operations have shorter timeouts on the node."""
 _BROKEN_OFF = re.compile("reset by|closed by|banner exchange|timed out|temporar", re.IGNORECASE)
 
 
 def ssh_arguments(ssh: Ssh, node: Node) -> list[str]:
-    """Arguments of ssh for `node`: only what the inventory says beyond the user's own configuration."""
+    """ssh arguments for `node`: only what the inventory adds to the user's own configuration."""
     arguments = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT}", "-o", "ServerAliveInterval=15"]
     if ssh.config:
         arguments += ["-F", str(ssh.config.expanduser())]
@@ -74,7 +74,7 @@ def ssh_arguments(ssh: Ssh, node: Node) -> list[str]:
 
 
 class _Words(str):
-    """Arguments that execnet splits into words: those with spaces stay whole."""
+    """Quote arguments, since execnet splits them at spaces."""
 
     __slots__ = ()
 
@@ -83,13 +83,13 @@ class _Words(str):
 
 
 class Connection:
-    """An interpreter on a node. Safe to use from many threads; requests overlap.
+    """An interpreter on a node. Thread-safe; requests may overlap.
 
     :param node: the node
-    :param ssh: how it is reached
-    :param spec: execnet's address of another interpreter than the one that ssh finds there
-    :param when_lost: called when it ends and nobody has closed it
-    :raises InputError: the node cannot be reached, or ssh or sudo ask for something
+    :param ssh: ssh settings
+    :param spec: execnet spec of an interpreter other than the default one over ssh
+    :param when_lost: called if it ends without being closed
+    :raises InputError: the node is unreachable, or ssh or sudo prompt for something
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class Connection:
             except (execnet.HostNotFound, EOFError, OSError) as error:
                 opened.put(error)
 
-        # A thread of its own that nobody joins: a login that hangs cannot be told to end.
+        # A separate thread that is never joined: a hanging login cannot be stopped.
         threading.Thread(target=work, name=f"open {self.node.name}", daemon=True).start()
         try:
             channel = opened.get(timeout=OPEN_TIMEOUT)
         except queue.Empty:
             raise InputError(
-                f"node {self.node.name}: python3 does not start within {OPEN_TIMEOUT} s of the login"
+                f"node {self.node.name}: python3 did not start within {OPEN_TIMEOUT} s after the login"
             ) from None
         if isinstance(channel, Exception):
             raise InputError(f"node {self.node.name}: {channel}")
@@ -134,13 +134,13 @@ class Connection:
         channel.setcallback(lambda message: self._receive(channel, message), endmarker=None)
 
     def reopen(self, holder: str = "") -> None:
-        """Connect anew, after the node was off, and have the node for this deployment again, if it was held.
+        """Reconnect after the node was off, and lock the node for this deployment again, if it was locked.
 
-        :param holder: who deploys, when another process of the run held the node: its lock went with the power, too
-        :raises InputError: the node cannot be reached, or another deployment works there by now
+        :param holder: the deployer, if another process of the run held the lock, which was lost with the power
+        :raises InputError: the node is unreachable, or another deployment is now in progress there
         """
         self.close()
-        # Whoever still waits for an answer learns that none comes.
+        # Wake up everybody who still waits for an answer.
         self._receive(self._channel, None)
         self._start()
         with self._lock:
@@ -161,7 +161,7 @@ class Connection:
                 self.reopen()
 
     def _ssh_spec(self, arguments: Sequence[str]) -> execnet.XSpec:
-        """The interpreter there, run by root or else through sudo, as execnet writes it."""
+        """execnet's spec of the node's interpreter, run as root or through sudo."""
         probe = "test $(id -u) = 0 && echo root || { sudo -n true && echo sudo; }; command -v python3"
         where = f"node {self.node.name} ({arguments[-1]})"
         for attempt in range(ATTEMPTS):
@@ -176,7 +176,7 @@ class Connection:
                 )
             except subprocess.TimeoutExpired:
                 raise InputError(
-                    f"{where}: ssh or the shell there gives no answer within {OPEN_TIMEOUT} s; try: ssh {arguments[-1]}"
+                    f"{where}: ssh or the login shell did not respond within {OPEN_TIMEOUT} s; try: ssh {arguments[-1]}"
                 ) from None
             if done.returncode != 255 or not _BROKEN_OFF.search(done.stderr):
                 break
@@ -185,7 +185,7 @@ class Connection:
         if done.returncode == 255:
             raise InputError(f"{where}: not reachable by ssh: {error}; try: ssh {arguments[-1]}")
         if not lines or lines[0] not in ("root", "sudo"):
-            raise InputError(f"{where}: the user is not root and has no sudo without a password: {error}")
+            raise InputError(f"{where}: the user is not root and has no passwordless sudo: {error}")
         if len(lines) < 2:
             raise InputError(f"{where}: no python3 on the node; install it (apt install python3)")
         python = "python3" if lines[0] == "root" else "sudo -n python3"
@@ -221,12 +221,12 @@ class Connection:
             number = self._number
             self._answers[number] = answers
         try:
-            # In a thread that nobody joins: what is large waits for a node that reads it, and may wait for ever.
+            # In a thread that is never joined: a large message blocks until the node reads it, possibly for ever.
             threading.Thread(
                 target=self._send, args=(self._channel, (number, kind, items), answers), daemon=True
             ).start()
             reached, told = 0, time.monotonic()
-            # Counted in turns, not by the clock: a run that was itself stopped for a while has heard nothing, either.
+            # Counted in turns, not by the clock: if this run itself was suspended, it received nothing either.
             heard, silent = self._heard, 0.0
             while True:
                 try:
@@ -236,11 +236,9 @@ class Connection:
                     heard, silent = self._heard, silent + TURN if heard == self._heard else 0.0
                     if silent > SILENCE:
                         self._give_up()
-                        raise self._silent(f"gives no sign of life for {SILENCE:g} s", kind, items, reached) from None
+                        raise self._silent(f"has not responded for {SILENCE:g} s", kind, items, reached) from None
                     if now - told > LONGEST:
-                        raise self._silent(
-                            f"does not come to an end within {LONGEST:g} s", kind, items, reached
-                        ) from None
+                        raise self._silent(f"did not finish within {LONGEST:g} s", kind, items, reached) from None
                     continue
                 told = time.monotonic()
                 if event == "applied":
@@ -271,14 +269,14 @@ class Connection:
             answers.put(("lost", None))
 
     def _give_up(self) -> None:
-        """Ask the node nothing more, and let those who wait learn it."""
+        """Stop using the node, and wake up all waiters."""
         self._receive(self._channel, None)
 
     def _silent(self, what: str, kind: str, items: Any, reached: int) -> NodeError:
         doing = _described(items[reached]) if kind == "apply" and reached < len(items) else "answer questions"
         return NodeError(
-            f"{self.node.name} {what}; it was to: {doing}\n"
-            f"see whether it is alive (ssh {self.node.ssh_host or self.node.address}); the next --deploy goes on here"
+            f"{self.node.name} {what}; operation: {doing}\n"
+            f"check whether it is alive (ssh {self.node.ssh_host or self.node.address}); the next --deploy resumes here"
         )
 
     @property
@@ -287,10 +285,10 @@ class Connection:
         return self._number < 0
 
     def _lost(self) -> NodeError:
-        return NodeError(f"the connection to {self.node.name} was lost; the next --deploy goes on here")
+        return NodeError(f"the connection to {self.node.name} was lost; the next --deploy resumes here")
 
     def facts(self, queries: Iterable[_Asked]) -> dict[_Asked, Any]:
-        """Answers to `queries`, each asked once, in one round trip.
+        """Answers to `queries`, without duplicates, in one round trip.
 
         :raises ActionError: the node could not answer
         """
@@ -299,26 +297,26 @@ class Connection:
             return {}
         answers = self._ask("facts", [(query.op, query.args) for query in asked])
         for answer in answers:
-            # A file that is no UTF-8 comes as bytes; as text it keeps them.
+            # A file that is not UTF-8 arrives as bytes; surrogateescape preserves them in text.
             if isinstance(answer, dict) and isinstance(answer.get("content"), bytes):
                 answer["content"] = answer["content"].decode(errors="surrogateescape")
         return dict(zip(asked, answers, strict=True))
 
     def apply(self, actions: Sequence[NodeAction], on_event: Callable[[str, Any], None] | None = None) -> None:
-        """Carry out `actions` in order, in one round trip.
+        """Run `actions` in order, in one round trip.
 
         :param on_event: called with ("applied", index) after each and ("says", text) for progress
-        :raises ActionError: the first that failed
+        :raises ActionError: the first action that failed
         """
         if actions:
             self._ask("apply", [_portable(action.message()) for action in actions], on_event)
 
     def hold(self, holder: str, say: Callable[[str], None] = lambda text: None) -> None:
-        """Have the node for this deployment alone, until the connection and what runs by it have ended.
+        """Lock the node for this deployment, until the connection and its commands have ended.
 
-        :param holder: who deploys, for others to read
-        :param say: called with who works there while that is waited for
-        :raises InputError: another deployment, or a command that it left, works there
+        :param holder: the deployer, shown to others
+        :param say: called with the current holder while waiting
+        :raises InputError: another deployment, or a command left by one, is still running there
         """
         self._holder = holder
         try:
@@ -329,7 +327,7 @@ class Connection:
     def close(self) -> None:
         """End the interpreter on the node."""
         self._closing = True
-        # In a thread: a farewell waits behind what a node that stands still has not read.
+        # In a thread: closing blocks behind data that a stopped node has not read.
         ending = threading.Thread(target=self._group.terminate, kwargs={"timeout": 2.0}, daemon=True)
         ending.start()
         ending.join(ENDED_WITHIN)
@@ -339,7 +337,7 @@ class Connection:
 
 
 def _described(action: dict[str, Any]) -> str:
-    """An operation in a few words without secrets, which are in `stdin`, `env` and `content`."""
+    """A short description of an operation without secrets, which are in `stdin`, `env` and `content`."""
     words = action.get("show") or action.get("argv") or action.get("packages") or action.get("units")
     words = words or action.get("path") or action.get("url") or ""
     text = words if isinstance(words, str) else " ".join(words)
@@ -347,17 +345,17 @@ def _described(action: dict[str, Any]) -> str:
 
 
 def _portable(action: dict[str, Any]) -> dict[str, Any]:
-    """An operation whose content goes as the bytes that it was read from, also where they are no UTF-8."""
+    """An operation with its content as the original bytes, even if they are not UTF-8."""
     content = action.get("content")
     return {**action, "content": content.encode(errors="surrogateescape")} if isinstance(content, str) else action
 
 
 class Connections:
-    """The connections of a site, opened once, many at the same time."""
+    """The connections of a site, opened once, in parallel."""
 
     def __init__(self, ssh: Ssh, nodes: Iterable[Node]) -> None:
         self.when_lost: Callable[[str], None] = lambda node: None
-        """Called with each node whose connection ends unasked, also while nothing is asked of it."""
+        """Called with each node whose connection is lost, even while it is idle."""
         self._ssh = ssh
         self._nodes = list(nodes)
         self._open: dict[str, Connection] = {}
@@ -366,11 +364,11 @@ class Connections:
         return self._open[name]
 
     def names(self) -> list[str]:
-        """Nodes that are connected."""
+        """The connected nodes."""
         return sorted(self._open)
 
     def open(self) -> None:
-        """Connect to every node that is not connected, also to one that was lost and may be back.
+        """Connect to every unconnected node, including lost ones that may be back.
 
         :raises InputError: naming every node that cannot be used
         """
@@ -393,11 +391,11 @@ class Connections:
             raise InputError("\n".join(sorted(errors)))
 
     def hold(self, holder: str, say: Callable[[str, str], None]) -> None:
-        """Have all nodes for this deployment alone.
+        """Lock all nodes for this deployment.
 
-        :param holder: who deploys, for others to read
-        :param say: called with a node and who works there while that is waited for
-        :raises InputError: naming every node where another deployment works, as far as they answer within seconds, or
+        :param holder: the deployer, shown to others
+        :param say: called with a node and its current holder while waiting
+        :raises InputError: naming every node with another deployment, as far as they answer within seconds, or
             a node that was lost meanwhile
         """
 
@@ -414,7 +412,7 @@ class Connections:
                 known, waited_for = wait(waited_for, timeout=TURN, return_when=FIRST_COMPLETED)
                 lost = [f"node {name}: {self[name]._lost()}" for name in self.names() if self[name].is_lost]
                 if lost or any(each.result() for each in known):
-                    # The others may wait for long, and in vain.
+                    # The others may wait long and in vain.
                     known, _ = wait(asked, timeout=ANSWERS_TOGETHER)
                     self.close()
                     refused = [each.result() for each in known if each.result()]

@@ -1,4 +1,4 @@
-"""One way to wait: patient while something moves, told on the terminal, and an error that says what was seen last."""
+"""The one way to wait: patient while there is progress, reported on the terminal, with the last state in the error."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ T = TypeVar("T")
 Listener = Callable[[str], None]
 
 TOLD_EVERY = 30.0
-"""Seconds of one wait between two lines about it."""
+"""Seconds between two terminal lines about one wait."""
 
 LOOKS = 20
-"""A wait that has gone on for so many seconds looks once a second; a longer one, which has time, less often."""
+"""Up to this many seconds, poll once a second; after that, less often."""
 RAREST = 5.0
-"""Seconds between two looks at most."""
+"""Maximum seconds between two polls."""
 
 NOTHING = ("", "None", "False", "''", "[]", "{}", "()", "0", "set()")
-"""What a condition returned, written out, when it tells a reader nothing."""
+"""Return values of a condition that are not worth printing."""
 
 LONGEST = 4
-"""How many times its limit a wait may take while things move: a guest that boots for ever moves, too."""
+"""Maximum multiple of the timeout while there is progress: a guest that boots for ever also makes progress."""
 
 _listeners: list[Listener] = []
 _now = time.monotonic
 
 
 class NotInTime(AssertionError):
-    """Something that was waited for did not happen, and nothing moves any more."""
+    """A wait timed out, and there is no more progress."""
 
 
 def add_listener(listener: Listener) -> None:
-    """Let `listener` hear, every 30 s, what is waited for; the last one that was added is the one that hears.
+    """Report to `listener`, every 30 s, what is waited for; only the latest listener is called.
 
     :param listener: called in the thread that waits
     """
@@ -44,13 +44,13 @@ def add_listener(listener: Listener) -> None:
 
 
 def remove_listener(listener: Listener) -> None:
-    """Undo `add_listener`; a listener that is not there is no error."""
+    """Undo `add_listener`; an unknown listener is ignored."""
     if listener in _listeners:
         _listeners.remove(listener)
 
 
 class Teller:
-    """Tells what is waited for, when it takes long.
+    """Reports a wait that takes long.
 
     :param what: what is waited for
     """
@@ -60,9 +60,9 @@ class Teller:
         self._began = self._told = _now()
 
     def tell(self, limit: float | None = None) -> None:
-        """Say it, when it is time to.
+        """Report it, if due.
 
-        :param limit: seconds after which it is given up; None: it is not
+        :param limit: the timeout in seconds; None: no timeout
         """
         now = _now()
         if _listeners and now - self._told >= TOLD_EVERY:
@@ -72,7 +72,7 @@ class Teller:
 
 
 class _Patience:
-    """When a wait is over: its limit has passed and, since half of it, `detail` tells nothing new."""
+    """Decides when a wait is over: the timeout has passed and `detail` has not changed since half of it."""
 
     def __init__(self, what: str, seconds: float, detail: Callable[[], str] | None) -> None:
         self.text = ""
@@ -84,11 +84,11 @@ class _Patience:
 
     @property
     def limit(self) -> float:
-        """Seconds after which it is over: others may learn meanwhile that all is slow."""
+        """The timeout in seconds; it may grow when other waits measure a slower pace."""
         return max(self._longer, pace.seconds(self._seconds))
 
     def stop(self, _state: tenacity.RetryCallState) -> bool:
-        """Whether the wait is over; tenacity asks after each attempt."""
+        """Whether the wait is over; called by tenacity after each attempt."""
         waited = _now() - self._began
         if self._known is None and waited >= self.limit / 2:
             self._known = self._look()
@@ -103,15 +103,15 @@ class _Patience:
         return False
 
     def pause(self, _state: tenacity.RetryCallState) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next poll."""
         return min(max(1.0, (_now() - self._began) / LOOKS), RAREST)
 
     def came(self) -> None:
-        """What was waited for is there: the pace is as it took."""
+        """The wait succeeded: record the pace."""
         pace.learn(_now() - self._began, self._seconds)
 
     def tell(self, _state: tenacity.RetryCallState) -> None:
-        """Say what is waited for, when it is time to."""
+        """Report what is waited for, if due."""
         self._teller.tell(self.limit)
 
     def _look(self) -> str:
@@ -119,8 +119,8 @@ class _Patience:
             return ""
         try:
             return self._detail()
-        except Exception as error:  # what cannot be told must not hide what was waited for
-            return f"no more is known: {type(error).__name__}: {error}"
+        except Exception as error:  # an error here must not hide what was waited for
+            return f"no details: {type(error).__name__}: {error}"
 
 
 def wait_for(
@@ -134,16 +134,16 @@ def wait_for(
 ) -> T:
     """Call `condition` until it returns something true, and return that.
 
-    A machine may be slow: the limit is a multiple of the run's pace, and while `detail` tells something new the wait
-    goes on after it, up to LONGEST times `seconds`.
+    Machines may be slow: the timeout is scaled by the run's pace, and while `detail` changes the wait continues past
+    it, up to LONGEST times `seconds`.
 
-    :param what: what is waited for, as the terminal and the error will say it
-    :param condition: returns something true when it is so; an exception that is not in `retry_on` ends the wait
-    :param seconds: the limit at the usual pace
-    :param every: seconds between two calls; None: one, and more when it takes long, since each call is work for a cloud
+    :param what: what is waited for, for terminal and error
+    :param condition: returns a true value on success; an exception that is not in `retry_on` ends the wait
+    :param seconds: the timeout at normal speed
+    :param every: seconds between two calls; None: one, and more in long waits, since each call is load on the cloud
     :param retry_on: exceptions that mean "not yet"
-    :param detail: tells what a reader of the error needs; called when half of the limit and when the limit has passed
-    :raises NotInTime: the limit has passed and nothing moves
+    :param detail: returns details for the error; called after half of the timeout and when it has passed
+    :raises NotInTime: the timeout has passed without progress
     """
     last: list[Any] = [""]
 
@@ -170,9 +170,9 @@ def wait_for(
         if last[0] not in NOTHING:
             text += f"; last seen: {last[0]}"
         if patience.text:
-            # What is known belongs into the line that is read first.
+            # Details belong in the first line.
             text += "; " + patience.text
-        # The attempts' own tracebacks say nothing that `last` does not say.
+        # The attempts' tracebacks add nothing to `last`.
         raise NotInTime(text) from None
     assert result is not None
     patience.came()

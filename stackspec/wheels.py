@@ -1,7 +1,7 @@
-"""An environment of Python applications, made on the controlling machine for nodes that may have another Python.
+"""An environment of Python applications, built on the controlling machine for nodes with a possibly different Python.
 
-uv resolves and unpacks for the node's Python and platform, whatever runs here. The result is one archive, kept in the
-cache under a name that tells what it was made of; nodes unpack it at the path for which its scripts were written.
+uv resolves and unpacks for the node's Python and platform, independent of this machine. The result is one archive,
+cached under a name derived from its inputs; nodes unpack it at the path for which its scripts were written.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from .secrets import redact
 from .site import cache_directory
 
 RECIPE = 1
-"""Goes up when environments are made otherwise, so that nodes get new ones."""
+"""Increased when environments are built differently, so that nodes get new ones."""
 COMMANDS = "commands"
-"""File of the environment: the commands that are to be found on the node's path, one a line."""
+"""File of the environment: the commands for the node's path, one per line."""
 COMPILED = "compiled"
-"""File of the environment that is there when its modules are compiled already."""
+"""File of the environment that exists once its modules are compiled."""
 _MADE_WITHIN = 3600
-"""Seconds that uv may take, on a slow line."""
+"""Timeout of uv in seconds, for slow connections."""
 _MAKING = threading.Lock()
 _SCRIPT = re.compile(rb"\A#!([^\n]*python[^\n]*\n|/bin/sh\n'''exec' [^\n]*\n' '''\n)")
-"""The first lines of a script, which say with which Python it runs; a long path is put into a line of its own."""
+"""The first lines of a script, which select the Python; a long path is on a separate line."""
 _NOT_PORTABLE = re.compile(r"^Tag: \S*-linux_\S+$", re.MULTILINE)
-"""What a wheel says of itself that was compiled where it was unpacked: it may need libraries of that machine."""
+"""Tag of a wheel that was compiled on this machine: it may need this machine's libraries."""
 
 
 def folder_of(wheels: Wheels) -> str:
-    """Where an environment is on its nodes: other applications, another folder.
+    """The path of an environment on its nodes, which changes with its content.
 
-    :param wheels: what it is made of
+    :param wheels: its content
     """
     made_of = [RECIPE, wheels.path, wheels.python, wheels.platform, wheels.constraints_text()]
     made_of += map(list, (wheels.projects, wheels.beside, wheels.elsewhere, wheels.build, wheels.commands))
@@ -55,16 +55,16 @@ def folder_of(wheels: Wheels) -> str:
 
 
 def archive(wheels: Wheels) -> Path:
-    """The file of the environment, a compressed tar archive; made once and kept in the cache.
+    """The archive of the environment, a compressed tar file; built once and cached.
 
-    :param wheels: what it is made of
-    :raises ActionError: the requirements do not resolve, cannot be fetched, or one of them had to be compiled
+    :param wheels: its content
+    :raises ActionError: the requirements cannot be resolved or downloaded, or one had to be compiled
     """
     folder = folder_of(wheels)
     final = cache_directory() / "environments" / f"{Path(folder).name}.tar.gz"
     final.parent.mkdir(parents=True, exist_ok=True)
     with _MAKING, (final.parent / "lock").open("w") as lock:
-        # Another run may be at it.
+        # Another run may be building it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not final.is_file():
             work = Path(tempfile.mkdtemp(prefix=".make-", dir=final.parent))
@@ -88,7 +88,7 @@ def _make(wheels: Wheels, folder: str, work: Path) -> None:
             (library / name).rename(work / "tree" / name)
     shutil.rmtree(library / "include", ignore_errors=True)
     for tests in [path for path in library.rglob("tests") if path.is_dir()]:
-        # Of the projects themselves, a quarter of it all.
+        # The projects' own tests, a quarter of the total.
         shutil.rmtree(tests, ignore_errors=True)
     scripts = work / "tree" / "bin"
     for script in scripts.iterdir():
@@ -100,7 +100,7 @@ def _make(wheels: Wheels, folder: str, work: Path) -> None:
     (work / "tree" / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = true\n")
     (work / "tree" / COMMANDS).write_text("".join(f"{name}\n" for name in commands))
     if wheels.python == ".".join(map(str, sys.version_info[:2])):
-        # Modules for other versions of Python do not compile, and nobody imports them: that is no error.
+        # Modules for other Python versions do not compile, but are never imported: not an error.
         command = [sys.executable, "-W", "ignore", "-m", "compileall", "-q", "-q", "-j", "0"]
         command += ["-s", str(work / "tree"), "-p", folder, str(work / "tree" / "lib")]
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
@@ -130,7 +130,7 @@ def _install(wheels: Wheels, work: Path, target: Path) -> None:
     command += ["--constraints", str(work / "constraints"), "--overrides", str(work / "elsewhere")]
     command += ["--build-constraints", str(work / "build"), *requirements]
     shown = shlex.join(["uv", "pip", "install", *requirements])
-    what = f"make an environment with {len(requirements)} applications for Python {wheels.python}"
+    what = f"build an environment with {len(requirements)} applications for Python {wheels.python}"
     environment = {**os.environ, "UV_CACHE_DIR": str(cache_directory() / "uv")}
     try:
         done = subprocess.run(
@@ -146,8 +146,8 @@ def _install(wheels: Wheels, work: Path, target: Path) -> None:
         raise ActionError(
             what,
             command=shown,
-            output=f"it did not end within {_MADE_WITHIN} s",
-            advice="the controlling machine has to reach a package index ($UV_DEFAULT_INDEX names another one)",
+            output=f"timed out after {_MADE_WITHIN} s",
+            advice="the controlling machine needs access to a package index (set $UV_DEFAULT_INDEX for another one)",
         ) from None
     if done.returncode:
         raise ActionError(
@@ -155,13 +155,13 @@ def _install(wheels: Wheels, work: Path, target: Path) -> None:
             command=shown,
             exit_status=done.returncode,
             output=redact(done.stderr + done.stdout),
-            advice=f"the constraints are in {wheels.constraints} beside the release table; the controlling machine has "
-            "to reach a package index ($UV_DEFAULT_INDEX names another one)",
+            advice=f"the constraints are in {wheels.constraints} next to the release table; the controlling machine "
+            "needs access to a package index (set $UV_DEFAULT_INDEX for another one)",
         )
 
 
 def _refuse_compiled(library: Path) -> None:
-    """See that nothing was compiled here: nodes have neither this machine's libraries nor a compiler.
+    """Check that nothing was compiled here: nodes have neither this machine's libraries nor a compiler.
 
     :raises ActionError: naming the projects
     """
@@ -169,13 +169,13 @@ def _refuse_compiled(library: Path) -> None:
     if found:
         names = ", ".join(sorted(name.removesuffix(".dist-info") for name in found))
         raise ActionError(
-            f"make an environment without a compiler: {names} is on the index as source only and was compiled here",
-            advice="name it in the release table at wheels.elsewhere, with a package of the distribution that has it",
+            f"build an environment without a compiler: {names} is on the index only as source and was compiled here",
+            advice="list it under wheels.elsewhere in the release table, with the distribution's package that has it",
         )
 
 
 def _commands(wheels: Wheels, library: Path) -> list[str]:
-    """Commands of the projects themselves, and those of others that the table names."""
+    """Commands of the projects, and those of others that the table lists."""
     found = set(wheels.commands)
     wanted = {_normal(name.split("==")[0]) for name in wheels.projects}
     for record in library.glob("*.dist-info/RECORD"):

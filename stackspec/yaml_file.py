@@ -1,4 +1,4 @@
-"""A YAML file that a user wrote: read, refused with file and line when it is none, and where each key of it stands."""
+"""Reads a user's YAML file, with file and line in errors, and the line of each key."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from .errors import InputError
 
 DEEPEST = 50
-"""Collections in each other that a file of ours may have; the library takes half a minute to use up the stack."""
+"""Maximum nesting depth; the library takes half a minute to exhaust the stack."""
 
 
 def read_yaml(path: Path) -> tuple[Any, YamlSource]:
-    """Read a YAML file and keep where each key stands.
+    """Read a YAML file and keep the line of each key.
 
-    :raises InputError: the file cannot be read or is not YAML (a key twice in one mapping is refused, too)
+    :raises InputError: the file cannot be read or is not valid YAML (duplicate keys are refused as well)
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -30,27 +30,27 @@ def read_yaml(path: Path) -> tuple[Any, YamlSource]:
                 raise RecursionError
             if isinstance(event, AliasEvent):
                 raise InputError(
-                    f"{path}:{event.start_mark.line + 1}: *{event.anchor} is an alias, and a few of them can fill the "
-                    "memory; write the value itself"
+                    f"{path}:{event.start_mark.line + 1}: *{event.anchor} is an alias, which is refused because a few "
+                    "can fill the memory; write the value itself"
                 )
         data = YAML().load(text)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except DuplicateKeyError as error:
-        # The library's message quotes both values, which may be secrets, and names the second key's line.
+        # The library's message quotes both values, which may be secrets, and has the second key's line.
         key = str(error.problem).split('"')[1]
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}:{line}: duplicate key {key!r}") from None
     except RecursionError:
-        raise InputError(f"{path}:1: nested too deeply for an inventory or a file of secrets") from None
+        raise InputError(f"{path}:1: nested too deeply for an inventory or a secrets file") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = " ".join(str(error.problem).split())
         raise InputError(f"{path}:{line}: not valid YAML: {problem}") from None
     except (YAMLError, UnicodeDecodeError):
-        raise InputError(f"{path}:1: not a YAML file: it holds characters that no text has") from None
+        raise InputError(f"{path}:1: not a YAML file: it contains non-text characters") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}:1: a mapping (key: value) is expected here; `stackspec init` writes an example")
+        raise InputError(f"{path}:1: expected a mapping (key: value); `stackspec init` writes an example")
     return data, YamlSource(path, data)
 
 
@@ -62,7 +62,7 @@ class YamlSource:
         self._data = data
 
     def line(self, location: tuple[int | str, ...]) -> int:
-        """1-based line of the key at `location`, or of its nearest parent that is in the file."""
+        """1-based line of the key at `location`, or of its nearest parent in the file."""
         line = 1
         here: Any = self._data
         for key in location:
@@ -76,7 +76,7 @@ class YamlSource:
 
 
 def plain_data(data: Any) -> Any:
-    """What was read, as dictionaries, lists and values that know nothing of their lines."""
+    """The data as plain dictionaries, lists and values without line information."""
     if isinstance(data, dict):
         return {str(key): plain_data(value) for key, value in data.items()}
     if isinstance(data, list):

@@ -1,4 +1,4 @@
-"""The embedded lab: an OpenStack site's bare nodes, as systemd machines in namespaces of this one."""
+"""The embedded lab: bare nodes for an OpenStack site, as systemd machines in namespaces of this host."""
 
 from .error import LabError
 from .node import NodeStatus

@@ -1,7 +1,7 @@
-"""The lab's control groups: they say which processes are the lab's, whatever happened to who started them.
+"""The lab's control groups: they identify the lab's processes, whatever happened to their parents.
 
-`ss-<lab>/node-<node>` holds a node, `ss-<lab>/proxy` the package proxy, `ss-<lab>/helpers` what waits for nodes. The
-kernel keeps the membership, so there is no process id in a file that could be stale or belong to another process.
+`ss-<lab>/node-<node>` contains a node, `ss-<lab>/proxy` the package proxy, `ss-<lab>/helpers` processes that wait for
+nodes. The kernel tracks the membership, so there are no pid files, which could be stale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .error import LabError
 
 
 def root() -> Path:
-    """Where the machine has its version 2 control groups.
+    """The mount point of the version 2 control groups.
 
     :raises LabError: when they are not mounted
     """
@@ -42,7 +42,7 @@ def members(group: Path) -> list[int]:
 
 
 def init_of(group: Path) -> int | None:
-    """Process id, as the machine counts, of the node's init in a group; None when the node does not run."""
+    """Process id, in the host's namespace, of the node's init in a group; None if the node is not running."""
     for path in (group / "init.scope", group):
         with contextlib.suppress(OSError):
             for word in (path / "cgroup.procs").read_text().split():
@@ -52,12 +52,12 @@ def init_of(group: Path) -> int | None:
 
 
 def spawn(group: Path, argv: Sequence[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
-    """Start a process that outlives this one: own session, in its group, its output in a file, none of our handles.
+    """Start a process that outlives this one: in its own session and group, output in a file, without our handles.
 
-    :param group: the control group, made if missing
+    :param group: the control group, created if missing
     :param argv: the command
     :param log: file that its output is appended to
-    :param env: its whole environment, default as ours
+    :param env: its whole environment, default: ours
     """
     group.mkdir(parents=True, exist_ok=True)
     enter = 'echo 0 > "$0" && exec "$@"'
@@ -72,7 +72,7 @@ def kill(group: Path, deadline: float = 20.0) -> None:
     """Kill every process in a group and below, wait until they are gone, and remove the groups.
 
     :param deadline: seconds to wait
-    :raises LabError: naming the processes that stay
+    :raises LabError: naming the remaining processes
     """
     if not group.is_dir():
         return
@@ -87,7 +87,7 @@ def kill(group: Path, deadline: float = 20.0) -> None:
         if _remove(group):
             return
         if time.monotonic() > end:
-            raise LabError(f"Processes {members(group)} of {group.name} do not end {deadline:.0f} s after SIGKILL")
+            raise LabError(f"Processes {members(group)} of {group.name} are still alive {deadline:.0f} s after SIGKILL")
         time.sleep(0.02)
 
 
@@ -95,7 +95,7 @@ def wait_empty(group: Path, deadline: float) -> bool:
     """Wait until a group has no process.
 
     :param deadline: seconds to wait
-    :returns: whether it came to that
+    :returns: whether it is empty
     """
     end = time.monotonic() + deadline
     while members(group):
@@ -106,7 +106,7 @@ def wait_empty(group: Path, deadline: float) -> bool:
 
 
 def memory(group: Path) -> int:
-    """Memory of a group's processes in MiB, pages that several share counted once."""
+    """Memory of a group's processes in MiB, with shared pages counted once."""
     total = 0
     for pid in members(group):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -137,7 +137,7 @@ def _remove(group: Path) -> bool:
 
 
 def _id_inside(pid: int) -> int | None:
-    """The process id inside the innermost process namespace, None when it is the machine's own."""
+    """The process id inside the innermost process namespace, None if it is the host's."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("NSpid:"):

@@ -26,11 +26,11 @@ def add_parser(subparsers: Subparsers) -> None:
     def command(name: str, call: Callable[[Lab, argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.add_argument("--inventory", type=Path, default=default_inventory(), help="default: %(default)s")
-        sub.add_argument("--name", help="another name for the lab, so that two can stand side by side")
+        sub.add_argument("--name", help="another name for the lab, to run two side by side")
         sub.set_defaults(func=lambda arguments: call(Lab(load(arguments.inventory, arguments.name)), arguments))
         return sub
 
-    command("up", _up, "boot what is missing")
+    command("up", _up, "start the lab, or its missing nodes")
     down = command("down", _down, "remove the lab; snapshots and cached files stay")
     down.add_argument("--all", action="store_true", help="remove its snapshots too, and the cache of the last lab")
     command("status", _status, "show the nodes")
@@ -38,8 +38,8 @@ def add_parser(subparsers: Subparsers) -> None:
     shell.add_argument("node")
     shell.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD")
     for name, call, text in (
-        ("snapshot", _snapshot, "keep the state of all nodes under a name"),
-        ("restore", _restore, "boot all nodes in the state of a snapshot"),
+        ("snapshot", _snapshot, "save the state of all nodes under a name"),
+        ("restore", _restore, "boot all nodes from a snapshot"),
     ):
         command(name, call, text).add_argument("snapshot", metavar="NAME")
 

@@ -1,4 +1,4 @@
-"""A node as a container: a systemd of its own on this machine's kernel."""
+"""A node as a container: its own systemd on the host's kernel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _BOOT = Path(__file__).with_name("boot.sh")
 
 
 class Container(NodeProcess):
-    """A node whose writable layer lies over the root file system, by overlayfs."""
+    """A node with a writable overlayfs layer on top of the root file system."""
 
     def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
-        """Make its writable layer."""
+        """Create its writable layer."""
         identity.make_upper(self.spec, self.node, mirror, keys, upper)
 
     def boot(self, layers: Sequence[Path]) -> None:
-        """Start its init in namespaces of its own."""
+        """Start its init in its own namespaces."""
         network.make_node(self.spec, self.node)
         env = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -38,38 +38,38 @@ class Container(NodeProcess):
         cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT], self.console, env)
 
     def plug(self, new: Sequence[Disk]) -> None:
-        """Make devices, also for disks that an earlier attempt has left without one."""
+        """Create devices, including those missing after an earlier attempt."""
         if self.node.disks and (pid := self.init) is not None:
             env = [f"NODE={self.folder}", f"DEV=/proc/{pid}/root/dev"]
             run(["env", *env, "sh", _BOOT, "attach"], f"attach the disks of {self.node.name}")
 
     def ready(self) -> bool:
-        """Whether its ssh server listens: read from the kernel, as a connection would be noise in its log."""
+        """Whether its ssh server listens: read from the kernel, since a connection would appear in its log."""
         pid = self.init
         return pid is not None and any(_listens(pid, table) for table in ("tcp", "tcp6"))
 
     def enter(self, words: Sequence[str]) -> list[str]:
-        """Through its namespaces, without its network or its ssh server."""
+        """Enters its namespaces, independent of its network and ssh server."""
         env = ["env", "-i", "HOME=/root", "USER=root", "LOGNAME=root", f"TERM={os.environ.get('TERM', 'dumb')}"]
         env.append("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         command = [*env, "sh", "-c", 'cd && exec "$@"', "sh", *(words or ("bash", "--login"))]
         return ["nsenter", "-t", str(self.init), "-a", *command]
 
     def press_power_button(self) -> None:
-        """By the signal that systemd takes for it."""
+        """Uses systemd's shutdown signal."""
         if (pid := self.init) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGRTMIN + 4)  # systemd: poweroff.target
 
     def kill(self) -> None:
-        """Its loop devices are the machine's and outlive it."""
+        """Its loop devices belong to the host and outlive it."""
         super().kill()
-        # What waits for the node does this too, unless it was killed as well.
+        # The helper that waits for the node does this as well, unless it was killed too.
         detach(self.folder)
 
 
 def detach(folder: Path) -> None:
-    """Detach the loop devices that a node which ended has left.
+    """Detach the loop devices left by a stopped node.
 
     :param folder: the node's directory
     """

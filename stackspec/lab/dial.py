@@ -1,6 +1,6 @@
-"""`ProxyCommand` of ssh: connects to HOST PORT from the network namespace it runs in, and hands ssh the connection.
+"""`ProxyCommand` of ssh: connects to HOST PORT from its network namespace, and passes the socket to ssh.
 
-Run as a script, so it imports nothing of the package. Nothing stays between ssh and the node.
+Run as a script, so it imports nothing from the package. No process remains between ssh and the node.
 """
 
 import array

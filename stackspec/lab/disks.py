@@ -1,4 +1,4 @@
-"""The disks of nodes: sparse files that a node sees as block devices under the names that the inventory gives them."""
+"""The disks of nodes: sparse files that a node sees as block devices, named as in the inventory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .spec import Disk, LabSpec, Node
 
 
 def file_of(spec: LabSpec, node: Node, disk: Disk, folder: Path) -> Path:
-    """The file of a disk, called after lab, node and device: the machine's list of loop devices says whose it is.
+    """The file of a disk, named after lab, node and device, which identifies it in the host's list of loop devices.
 
     :param folder: the node's directory of disks
     """
@@ -18,7 +18,7 @@ def file_of(spec: LabSpec, node: Node, disk: Disk, folder: Path) -> Path:
 
 
 def make(spec: LabSpec, node: Node, folder: Path) -> None:
-    """Make the disks of a node that are not there; those that are keep what they hold.
+    """Create the missing disks of a node; existing ones keep their content.
 
     :param folder: the node's directory of disks
     """
@@ -27,21 +27,21 @@ def make(spec: LabSpec, node: Node, folder: Path) -> None:
         if not file.exists():
             folder.mkdir(exist_ok=True)
             with file.open("xb") as out:
-                # A file takes only what is written to it.
+                # Sparse: only written blocks use space.
                 out.truncate(disk.size)
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Make `target` the copy of a disk; holes stay holes. A copy that was killed is begun anew."""
+    """Make `target` a sparse copy of a disk. A killed copy is started again."""
     new = target.with_name(f"{target.name}.new")
     run(["cp", "--sparse=always", "--reflink=auto", source, new], f"copy the disk {source}", timeout=300)
     new.rename(target)
 
 
 def copy(source: Path, target: Path) -> None:
-    """Make `target` the copy of a directory of disks; holes stay holes. A copy that was killed is begun anew.
+    """Make `target` a sparse copy of a directory of disks. A killed copy is started again.
 
-    :param source: the directory; when there is none, `target` will not be there either
+    :param source: the directory; if it does not exist, `target` will not exist either
     """
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The error of the lab, and the one way in which it runs commands."""
+"""The lab's error class, and its function for running commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import StackspecError
 
-# What to install on the machine for each command that the lab calls.
+# The host's package for each command that the lab runs.
 _PACKAGE_OF = {
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
@@ -25,9 +25,9 @@ _PACKAGE_OF = {
 
 
 class LabError(StackspecError):
-    """Something the lab could not do.
+    """An operation of the lab failed.
 
-    The message says what failed, the command if there was one, the end of its output, and what to do next.
+    The message has what failed, the command, if any, the end of its output, and what to do next.
     """
 
 
@@ -54,10 +54,10 @@ def run(
     advice: str = "",
     check: bool = True,
 ) -> str:
-    """Run a command and return what it printed on its standard output.
+    """Run a command and return its standard output.
 
     :param argv: the command
-    :param what: what it is for, as the start of an error: "make the network of the lab"
+    :param what: its purpose, for errors: "make the network of the lab"
     :param stdin: text for its standard input
     :param timeout: seconds it may take
     :param advice: what a user can do when it fails
@@ -72,7 +72,7 @@ def run(
         require(words[0])
         raise LabError(f"Could not {what}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"Could not {what}: it did not end within {timeout:.0f} s: {shown}") from error
+        raise LabError(f"Could not {what}: timed out after {timeout:.0f} s: {shown}") from error
     if check and done.returncode != 0:
         tail = "\n".join((done.stderr + done.stdout).strip().splitlines()[-15:])
         hint = f"\n{advice}" if advice else ""

@@ -1,4 +1,4 @@
-"""What makes a node of the shared root file system: name, addresses, keys, where packages come from."""
+"""The node-specific files on top of the shared root file system: name, addresses, keys, package sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROXY_PORT = 3142
 
 
 def make_keys(spec: LabSpec, folder: Path) -> None:
-    """Make the lab's user key, a host key per node, and the list of known hosts; keys that exist stay.
+    """Create the lab's user key, a host key per node, and the list of known hosts; existing keys are kept.
 
     :param folder: the lab's own ssh directory
     :raises LabError: when ssh-keygen fails
@@ -35,9 +35,9 @@ def make_keys(spec: LabSpec, folder: Path) -> None:
 
 
 def render_ssh_config(spec: LabSpec, folder: Path) -> str:
-    """An OpenSSH client configuration that knows the nodes by name and by address and touches no file of the user.
+    """An OpenSSH client configuration with the nodes' names and addresses, independent of the user's files.
 
-    From outside the lab's network namespace, connections go through it.
+    Connections from outside the lab's network namespace enter it.
     """
     dial = f"{sys.executable} -I {Path(__file__).with_name('dial.py')} %h %p"
     names = [f"{node.name} {node.management.address}" for node in spec.nodes]
@@ -64,12 +64,12 @@ Host {everyone}
 
 
 def render_files(spec: LabSpec, node: Node, mirror: Mirror) -> dict[str, str]:
-    """The text files of a bare node that are its own, by path."""
+    """The node-specific text files of a bare node, by path."""
     gateway = spec.management.address.ip
     files = {
         "etc/hostname": f"{node.name}\n",
         "etc/hosts": f"127.0.0.1 localhost\n{node.management.address} {node.name}\n",
-        # Stable over power cycles and different in every lab that ever was.
+        # Stable over power cycles, and unique to each lab.
         "etc/machine-id": f"{uuid.uuid4().hex}\n",
         "etc/apt/sources.list": "\n".join(mirror.lines(plain=True)) + "\n",
         "etc/apt/apt.conf.d/90lab": (
@@ -82,7 +82,7 @@ def render_files(spec: LabSpec, node: Node, mirror: Mirror) -> dict[str, str]:
         network = spec.network(port.network)
         if port is not node.management:
             text = text.replace("[Network]", "[Link]\nRequiredForOnline=no\n\n[Network]")
-        # Others are up and no more: their addresses are the deployment's to give.
+        # Others are only up: the deployment sets their addresses.
         if port in (node.management, node.way_out):
             text += f"Address={port.address}/{network.cidr.prefixlen}\n"
         if port is node.way_out:
@@ -94,7 +94,7 @@ def render_files(spec: LabSpec, node: Node, mirror: Mirror) -> dict[str, str]:
 def make_upper(
     spec: LabSpec, node: Node, mirror: Mirror, keys: Path, upper: Path, more: Mapping[str, str] | None = None
 ) -> None:
-    """Make the writable layer of a bare node.
+    """Create the writable layer of a bare node.
 
     :param keys: the lab's ssh directory
     :param upper: the layer's directory, which appears complete or not at all
@@ -108,7 +108,7 @@ def make_upper(
     host_key = keys / f"host_{node.name}"
     _write(new / "etc/ssh/ssh_host_ed25519_key", host_key.read_text(), 0o600)
     _write(new / "etc/ssh/ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_text(), 0o644)
-    # Directories here hide the mode that the root file system gives them.
+    # Directories here hide the modes from the root file system.
     for folder in (new / "root", new / "root/.ssh"):
         folder.chmod(0o700)
     new.rename(upper)
@@ -123,7 +123,7 @@ def _make_key(path: Path, comment: str) -> None:
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", temporary],
         f"make the ssh key {path.name}",
     )
-    # The private half last: it is what says that the key exists.
+    # The private key last: its presence means that the pair exists.
     temporary.with_name(f"{temporary.name}.pub").rename(path.with_suffix(".pub"))
     temporary.rename(path)
 

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which ends with the process that has it."""
+"""A file lock, which is released when its process ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process has the lock, and keep it while the block runs.
+    """Wait for the lock, and hold it while the block runs.
 
     :param path: the lock's file; its folder is made when it is missing
     """

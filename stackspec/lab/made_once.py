@@ -1,4 +1,4 @@
-"""Trees of files that a machine makes once and keeps: the root file system of nodes, the kernel that some have."""
+"""Cached directory trees: the nodes' root file system, and the UML kernel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .lock import locked
 
 
 def made_once(final: Path, what: str, doing: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
-    """Make a tree unless it is there; of several processes one makes it, and the others wait.
+    """Make a tree unless it exists; one of several processes makes it, the others wait.
 
-    :param final: where it is kept, in a folder of such trees only; what killed processes left there is removed
-    :param what: what messages call it
+    :param final: its path, in a folder only for such trees; leftovers of killed processes there are removed
+    :param what: its name in messages
     :param doing: what is being done, for the line before the work starts
     :param make: makes the tree at the path that it is given
     :param say: called with a line before the work starts and after

@@ -1,4 +1,4 @@
-"""Where the lab's packages come from: the inventory, the environment, or the machine's own apt."""
+"""The lab's package sources: the inventory, the environment, or the host's own apt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from .spec import LabSpec
 
 SUITE = "trixie"
-"""Of what images are made of, and of nodes whose inventory names no other."""
+"""Debian suite of images, and default of nodes."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def pick(sources: Iterable[Source], codename: str) -> Mirror | None:
 
 
 def of_machine(root: Path = Path("/")) -> Mirror | None:
-    """The archive that this machine itself uses; None when it is no Debian or names none.
+    """The archive that the host itself uses; None if it is not Debian or has none.
 
     :param root: the file system to look at
     """
@@ -135,7 +135,7 @@ def choose(spec: LabSpec, environ: Mapping[str, str] = os.environ, root: Path = 
     """
     named = spec.mirror or environ.get("STACKSPEC_MIRROR", "").rstrip("/")
     if named:
-        # The security archive stands beside the archive on every full mirror.
+        # Every full mirror has the security archive next to the archive.
         return Mirror(named, spec.security_mirror or f"{named}-security", spec.suite)
     found = of_machine(root)
     return replace(found, suite=spec.suite) if found else None

@@ -1,4 +1,4 @@
-"""The lab's network namespace: a bridge per network, a way to every node, and no way out."""
+"""The lab's network namespace: a bridge per network, connected to every node, without a route out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def setns(path: Path) -> None:
 
 
 def inside(path: Path, call: Callable[[], T]) -> T:
-    """Call a function in a thread of its own that stands in a network namespace (they are per thread).
+    """Call a function in a new thread inside a network namespace (namespaces are per thread).
 
     :param path: the namespace's file
     :param call: what to do there; its result or exception is handed on
@@ -77,7 +77,7 @@ def render_lab(spec: LabSpec) -> str:
     lines = ["link set lo up"]
     for index, network in enumerate(spec.networks):
         name = bridge(index)
-        # Without a delay of 0 a port of a bridge forwards nothing for its first seconds.
+        # Without a delay of 0 a bridge port forwards nothing during its first seconds.
         lines += [
             f"link add {name} type bridge stp_state 0 forward_delay 0",
             f"link set {name} addrgenmode none",
@@ -98,8 +98,8 @@ def render_ports(spec: LabSpec, node: Node) -> str:
 def render_firewall(spec: LabSpec) -> str:
     """The nftables ruleset of the lab's namespace.
 
-    The namespace has no route out, so nothing could leave; the rules make that fast for who tries, and countable. They
-    stand before routing, as a packet without a route never reaches the forward hook.
+    The namespace has no route out anyway; the rules reject such packets immediately and count them. They apply before
+    routing, since a packet without a route never reaches the forward hook.
     """
     names = ", ".join(f'"{bridge(index)}"' for index in range(len(spec.networks)))
     cidrs = ", ".join(str(network.cidr) for network in spec.networks)
@@ -125,7 +125,7 @@ table inet lab {{
 
 
 def make_lab(spec: LabSpec) -> None:
-    """Make the lab's namespace with bridges and firewall, unless it is complete already.
+    """Create the lab's namespace with bridges and firewall, unless it is already complete.
 
     :raises LabError: when a step fails; what was made stays for `down` or the next `up`
     """
@@ -140,13 +140,13 @@ def make_lab(spec: LabSpec) -> None:
 
 
 def make_node(spec: LabSpec, node: Node) -> None:
-    """Make a stopped node's namespace anew, joined to the lab's bridges.
+    """Recreate a stopped node's namespace, connected to the lab's bridges.
 
     :raises LabError: when a step fails
     """
     lab, name = namespace(spec), namespace(spec, node)
     for port in node.ports:
-        # The far end goes when the kernel gets to it, which may be after its name is needed again.
+        # The kernel deletes the far end asynchronously, maybe after its name is needed again.
         _delete_link(spec, _far_end(spec, node, port))
     delete(name)
     run(["ip", "netns", "add", name], f"make the network namespace {name}")
@@ -156,12 +156,12 @@ def make_node(spec: LabSpec, node: Node) -> None:
 
 
 def render_taps(spec: LabSpec, node: Node) -> str:
-    """The `ip -batch` lines that make the lab's ends of the interfaces of a node with a kernel of its own."""
+    """The `ip -batch` lines that create the lab's ends of the interfaces of a UML node."""
     return _render_far_ends(spec, node, lambda here, port: f"tuntap add mode tap name {here}")
 
 
 def make_taps(spec: LabSpec, node: Node) -> list[str]:
-    """Join a stopped node with a kernel of its own to the lab's bridges.
+    """Connect a stopped UML node to the lab's bridges.
 
     :returns: names of the lab's ends, as the node's ports
     :raises LabError: when a step fails
@@ -174,14 +174,14 @@ def make_taps(spec: LabSpec, node: Node) -> list[str]:
 
 
 def delete_taps(spec: LabSpec, node: Node) -> None:
-    """Delete the interfaces that a node with a kernel of its own leaves."""
+    """Delete the interfaces left by a UML node."""
     if (NAMESPACES / namespace(spec)).exists():
         for port in node.ports:
             _delete_link(spec, _far_end(spec, node, port))
 
 
 def drops(spec: LabSpec) -> int | None:
-    """Packets that tried to leave the lab, or None when its namespace is not complete."""
+    """Number of packets that tried to leave the lab, or None if its namespace is incomplete."""
     out = run(_nft(namespace(spec), "list", "counter", "inet", "lab", COUNTER), "read the counter", check=False)
     words = out.split()
     return int(words[words.index("packets") + 1]) if "packets" in words else None

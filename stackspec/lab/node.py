@@ -1,4 +1,4 @@
-"""One node, of whichever kind: what it is doing, when it is ready, how it stops."""
+"""A node of any kind: its state, readiness and shutdown."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class NodeProcess(ABC):
 
     :param spec: the lab
     :param node: the node
-    :param folder: its directory: what it wrote, disks, console output
+    :param folder: its directory: writable layer, disks, console output
     :param cache: the lab's cache directory
     """
 
     stops_within: float = 60.0
-    """Seconds that a shutdown may take before the node is killed."""
+    """Timeout of a shutdown in seconds, after which the node is killed."""
 
     def __init__(self, spec: LabSpec, node: Node, folder: Path, cache: Path) -> None:
         self.spec = spec
@@ -53,7 +53,7 @@ class NodeProcess(ABC):
 
     @property
     def console(self) -> Path:
-        """What booting it printed."""
+        """Its console output."""
         return self.folder / "console.log"
 
     @property
@@ -67,19 +67,19 @@ class NodeProcess(ABC):
 
     @abstractmethod
     def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
-        """Make what is its own of a bare node.
+        """Create the node-specific part of a bare node.
 
         :param upper: the directory for it, which appears complete or not at all
-        :param mirror: where its packages come from
+        :param mirror: its package source
         :param keys: the lab's ssh directory
         :param rootfs: the root file system of all nodes
-        :param say: called with a line before work that takes long
+        :param say: called with a line before slow operations
         """
 
     def start(self, layers: Sequence[Path]) -> None:
-        """Boot it; returns before it is ready.
+        """Start booting; returns before it is ready.
 
-        :param layers: what it stands on, newest first, the root file system of all nodes last
+        :param layers: its lower layers, newest first, the root file system of all nodes last
         :raises LabError: when its network or disks cannot be made
         """
         self.kill()
@@ -93,7 +93,7 @@ class NodeProcess(ABC):
         """Start its processes."""
 
     def attach_disks(self) -> None:
-        """Give it, while it runs, the disks of the inventory that it has not got; nothing happens to the others.
+        """Attach missing disks of the inventory while it runs; others are unchanged.
 
         :raises LabError: when a device cannot be made
         """
@@ -103,7 +103,7 @@ class NodeProcess(ABC):
 
     @abstractmethod
     def plug(self, new: Sequence[Disk]) -> None:
-        """Make disks that are new appear on the node if it runs."""
+        """Attach new disks to the running node."""
 
     @abstractmethod
     def ready(self) -> bool:
@@ -115,7 +115,7 @@ class NodeProcess(ABC):
 
     @abstractmethod
     def press_power_button(self) -> None:
-        """Ask it to shut down."""
+        """Request a shutdown."""
 
     def answers(self) -> bool:
         """Whether its ssh server greets; to be called inside the lab's network namespace."""
@@ -141,21 +141,21 @@ class NodeProcess(ABC):
                 tail = "\n".join(self.console.read_text(errors="replace").splitlines()[-15:])
                 what = f"no ssh after {waited:.0f} s" if alive else "its init ended"
                 raise LabError(
-                    f"The node {self.node.name} does not start: {what}. Console ({self.console}):\n{tail}\n"
-                    f"Look at it with: stackspec lab shell {self.node.name} journalctl -b; or start over: "
+                    f"The node {self.node.name} failed to start: {what}. Console ({self.console}):\n{tail}\n"
+                    f"Inspect it with: stackspec lab shell {self.node.name} journalctl -b; or start over: "
                     "stackspec lab down"
                 )
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Shut it down as its power button would, or kill it when that takes too long."""
+        """Shut it down as with the power button, or kill it if that takes too long."""
         if self.init is not None:
             self.press_power_button()
             cgroup.wait_empty(self.group, self.stops_within)
         self.kill()
 
     def kill(self) -> None:
-        """Kill it as if power failed, with what of the machine's it leaves."""
+        """Kill it as if power failed, and clean up its resources on the host."""
         cgroup.kill(self.group)
 
     def status(self) -> NodeStatus:

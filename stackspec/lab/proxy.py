@@ -1,6 +1,6 @@
-"""The lab's package proxy: the one way from a node to anything outside, and it leads to the package archives only.
+"""The lab's package proxy: the nodes' only connection to the outside, limited to the package archives.
 
-It listens inside the lab's network namespace and connects from outside. Files that never change are kept on disk.
+It listens inside the lab's network namespace and connects from outside. Immutable files are cached on disk.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _PASSED_DOWN = ("Accept-Ranges", "Content-Range", "Content-Type", "ETag", "Last-
 
 @dataclass(frozen=True)
 class Settings:
-    """What the proxy does.
+    """Settings of the proxy.
 
-    `hosts` are those it may ask, each with the scheme; `parents` the proxies it must ask through, by scheme;
-    `namespace` is the file of the network namespace to listen in, empty for the one it starts in.
+    `hosts` are the allowed hosts, each with the scheme; `parents` the upstream proxies by scheme; `namespace` is the
+    file of the network namespace to listen in, empty for the current one.
     """
 
     listen: str
@@ -55,7 +55,7 @@ class Upstream:
         self.open: dict[str, http.client.HTTPConnection] = {}
 
     def get(self, method: str, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        """Ask for an address; redirects are followed, as a node could not."""
+        """Request a URL, following redirects, which a node could not."""
         for _ in range(5):
             response = self._once(method, url, headers)
             target = response.headers.get("Location")
@@ -85,7 +85,7 @@ class Upstream:
             except (OSError, http.client.HTTPException):
                 connection.close()
                 self.open.pop(key, None)
-                # The archive may have closed a connection that was kept; a new one deserves no second try.
+                # The archive may have closed a kept-alive connection; a new connection is not retried.
                 if last or not kept:
                     raise
         raise AssertionError("unreachable")
@@ -102,7 +102,7 @@ class Upstream:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One client connection, which may carry many requests, sent before the answers to earlier ones were read."""
+    """One client connection, possibly with pipelined requests."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -128,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.pass_through(url)
         except (OSError, http.client.HTTPException) as error:
-            # Once a body has begun, an end of the connection is all that can tell the client.
+            # After the start of a body, an error can only be signalled by closing the connection.
             self.close_connection = True
             self.server.log("failed", url, 0, f"{type(error).__name__}: {error}")
             with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_CONNECT
 
     def allowed(self) -> str | None:
-        """The address to ask for, None when the client was refused."""
+        """The URL to request, None if the client was refused."""
         self.begun = False
         parts = urlsplit(self.path)
         scheme = self.server.settings.hosts.get(parts.netloc.lower())
@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.refused += 1
         self.server.log("refused", what, 0, f"number {self.server.refused}")
         self.close_connection = True
-        self.answer(403, f"The lab's proxy leads to its package archives only, not to {what}")
+        self.answer(403, f"The lab's proxy allows only its package archives, not {what}")
 
     def answer(self, status: int, text: str) -> None:
         body = f"{text}\n".encode()
@@ -174,16 +174,16 @@ class Handler(BaseHTTPRequestHandler):
         self.relay(url, self.upstream.get(self.command, url, headers), None)
 
     def from_store(self, url: str) -> None:
-        """Answer with a kept file; the first of several that ask for it fetches it for all."""
+        """Respond with a cached file; the first of several requests fetches it for all."""
         store = self.server.store
         with contextlib.ExitStack() as stack:
             body = store.open(url)
             if body is None:
-                # The others wait here, and find the file when they get in.
+                # The others wait here, and then find the file.
                 stack.enter_context(store.busy(url))
                 body = store.open(url)
             if body is None:
-                # Whole: a part of a file, which the client may want, is nothing to keep.
+                # Only whole files are cached, not ranges.
                 headers = {"User-Agent": self.headers.get("User-Agent", "apt")}
                 response = self.upstream.get("GET", url, headers)
                 if response.status == 200 and response.length is not None:
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.log("kept", url, size)
 
     def relay(self, url: str, response: http.client.HTTPResponse, copy: BinaryIO | None) -> None:
-        """Hand an answer on to the client, and to the copy even when the client has gone."""
+        """Forward a response to the client, and to the cache even if the client has disconnected."""
         self.begun = True
         length = response.headers.get("Content-Length")
         bodiless = self.command == "HEAD" or response.status in (204, 304)
@@ -253,13 +253,13 @@ class Server(ThreadingHTTPServer):
         super().__init__((settings.listen, settings.port), Handler)
 
     def server_bind(self) -> None:
-        # Not HTTPServer's: it asks a name server for the name of the address.
+        # Not HTTPServer's, which does a reverse DNS lookup.
         self.socket.setsockopt(1, 2, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """Disconnected clients are not reported."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             self.log("error", repr(error), 0)

@@ -1,4 +1,4 @@
-"""The root file system that all nodes of all labs share, made once and kept."""
+"""The root file system shared by all nodes of all labs, built once and cached."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _HOOK = Path(__file__).with_name("rootfs.sh")
 
 
 def key(suite: str) -> str:
-    """Name of the root file system that this recipe makes of a release of Debian: another recipe, another name."""
+    """Name of the root file system for a Debian release; it changes with the recipe."""
     recipe = json.dumps([suite, PACKAGES, OPTIONS, _HOOK.read_text()])
     return f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def path_of(cache: Path, name: str) -> Path:
-    """Where the root file system of that name is, or would be."""
+    """The path of the root file system of that name."""
     return cache / "rootfs" / name
 
 
 def ensure(cache: Path, suite: str, mirror: Mirror | None, say: Callable[[str], None]) -> str:
-    """Make the root file system unless the cache has it.
+    """Build the root file system unless it is cached.
 
     :param cache: the lab's cache directory
     :param suite: the release of Debian, such as trixie
-    :param mirror: where packages come from, None: as mmdebstrap chooses
+    :param mirror: package source, None: mmdebstrap's default
     :param say: called with a line before the work starts and after
     :returns: its name in the cache
     :raises LabError: when mmdebstrap fails
@@ -66,7 +66,7 @@ def mirror_of(cache: Path, name: str) -> Mirror:
     suite = name.split("-")[0]
     found = pick(read_sources(path_of(cache, name)), suite)
     if found is None:
-        raise LabError(f"The root file system {name} names no Debian archive. Set `mirror` in the inventory's `lab`")
+        raise LabError(f"The root file system {name} has no Debian archive. Set `mirror` in the inventory's `lab`")
     return replace(found, suite=suite)
 
 
@@ -79,10 +79,10 @@ def _build(tree: Path, suite: str, mirror: Mirror | None) -> None:
         command,
         "make the root file system of the nodes",
         timeout=900,
-        advice="It needs the Debian archive and its keys (package debian-archive-keyring); another archive can be "
-        "named as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
+        advice="It needs the Debian archive and its keys (package debian-archive-keyring); set another archive "
+        "as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
     )
 
 
-# Through sh: a checkout or an installed package need not keep the executable bit.
+# Through sh: a checkout or an installed package may lose the executable bit.
 _HOOK_COMMAND = f'sh "{_HOOK}" "$1"'

@@ -1,4 +1,4 @@
-"""The package proxy as a process of the lab: started, found again, replaced when what it should do has changed."""
+"""The package proxy as a process of the lab: started, found again, and replaced if its settings change."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def alive(group: Path) -> bool:
 
 
 def ensure(spec: LabSpec, folder: Folder, group: Path, cache: Path, mirror: Mirror) -> None:
-    """Start the proxy unless it runs with these settings.
+    """Start the proxy unless it is running with these settings.
 
     :param group: the lab's control group
     :param cache: the lab's cache directory
-    :param mirror: what it may fetch from
+    :param mirror: the allowed archives
     :raises LabError: when it does not listen within ten seconds
     """
     settings = Settings(
@@ -47,7 +47,7 @@ def ensure(spec: LabSpec, folder: Folder, group: Path, cache: Path, mirror: Mirr
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", "import sys; from stackspec.lab import proxy; proxy.main(sys.argv[1])", str(path)]
     if _is_inside(spec):
-        # Its connections must start where the machine's own do.
+        # Its connections must start in the host's own network namespace.
         command = ["nsenter", "--net=/proc/1/ns/net", *command]
     cgroup.spawn(group / "proxy", command, log, env)
     _wait_listening(spec, log)
@@ -65,7 +65,7 @@ def _wait_listening(spec: LabSpec, log: Path) -> None:
     while not network.inside(network.NAMESPACES / network.namespace(spec), listens):
         if time.monotonic() > end:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-            raise LabError(f"The lab's package proxy does not start. The end of {log}:\n{tail}")
+            raise LabError(f"The lab's package proxy failed to start. The end of {log}:\n{tail}")
         time.sleep(0.03)
 
 
@@ -75,7 +75,7 @@ def _is_inside(spec: LabSpec) -> bool:
 
 
 def _parents() -> dict[str, str]:
-    """The proxies that this machine's own apt uses, by scheme."""
+    """The proxies of the host's own apt, by scheme."""
     found = {}
     for scheme in ("http", "https"):
         out = (

@@ -1,4 +1,4 @@
-"""The lab: bare nodes on this machine, made and removed as one."""
+"""The lab: bare nodes on this host, created and removed as one."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from .spec import LabSpec
 from .state import Folder, State
 from .uml import UserModeLinux
 
-READY_WITHIN = 180.0  # seconds; a node takes two on an idle machine, one with a kernel of its own fifteen
+READY_WITHIN = 180.0  # seconds; on an idle machine a container takes two, a UML node fifteen
 
 
 class Lab:
-    """A lab on this machine, which may be up or not.
+    """A lab on this host, running or not.
 
-    :param spec: what it consists of
-    :raises LabError: without root, or without a command or a kernel feature that it needs
+    :param spec: its specification
+    :raises LabError: without root, or without a required command or kernel feature
     """
 
     def __init__(self, spec: LabSpec) -> None:
         if os.geteuid() != 0:
-            raise LabError("The lab needs root: it makes network namespaces and mounts. Run it with sudo.")
+            raise LabError("The lab needs root to create network namespaces and mounts. Run it with sudo.")
         require("ip", "losetup", "nft", "nsenter", "setsid", "ssh-keygen", "taskset", "unshare")
         self.spec = spec
         self.cache = cache_directory().absolute()
         base = state_directory().absolute()
         for path in (self.cache, base):
             if set(str(path)) & set(':,"\\'):
-                raise LabError(f"The lab cannot keep files in {path}: overlay mounts have a meaning for its characters")
+                raise LabError(f"The lab cannot use {path}: it has characters that are special in overlay mounts")
         self.folder = Folder(base / "lab" / spec.name)
         self.group = cgroup.root() / spec.prefix
         kinds: dict[str, type[NodeProcess]] = {"container": Container, "uml": UserModeLinux}
@@ -64,10 +64,10 @@ class Lab:
         return network.NAMESPACES / network.namespace(self.spec)
 
     def up(self, say: Callable[[str], None] = print) -> None:
-        """Boot what is missing; what runs gets disks that the inventory has added, and nothing else happens to it.
+        """Boot missing nodes; running nodes only get new disks of the inventory.
 
-        :param say: called with a line of progress now and then
-        :raises LabError: when a part cannot be made; what was made stays, for a second `up` or for `down`
+        :param say: called with progress lines
+        :raises LabError: a part cannot be created; existing parts stay for another `up` or for `down`
         """
         with self.folder.locked():
             state = snapshots.finish(self.folder, self.spec, self.folder.read(), self._halt)
@@ -76,11 +76,11 @@ class Lab:
     def images(
         self, wanted: Collection[str], say: Callable[[str], None] = print, begin: bool = True
     ) -> dict[str, ImageBuilder]:
-        """Begin to build those of the `wanted` images that the lab makes itself; a builder waits for its image.
+        """Start building those of the `wanted` images that the lab builds itself; a builder waits for its image.
 
-        Threads that begin here stay outside of the lab's network, where packages can be had: call it before `enter`.
+        These threads stay outside the lab's network, with access to packages: call it before `enter`.
 
-        :param begin: False: an image is built when its builder is called, if ever
+        :param begin: False: build an image only when its builder is called
         """
         recipes = [recipe for recipe in (TEST_GUEST, TEST_AMPHORA) if recipe.name in wanted]
         return {
@@ -92,7 +92,7 @@ class Lab:
         }
 
     def _beside(self, recipe: Recipe, say: Callable[[str], None]) -> Callable[[], Path]:
-        """Build an image in a thread that the run's end does not wait for; what is returned waits for the image."""
+        """Build an image in a daemon thread; the returned function waits for the image."""
         built: Future[Path] = Future()
 
         def work() -> None:
@@ -108,14 +108,14 @@ class Lab:
     def down(self, everything: bool = False) -> None:
         """Remove all processes, networks and disks of the lab; its snapshots, their nodes' keys and the cache stay.
 
-        :param everything: remove the snapshots too, and the cache when no other lab is there to use it
-        :raises LabError: when a process or a namespace does not go
+        :param everything: also remove the snapshots, and the cache if there is no other lab
+        :raises LabError: a process or a namespace cannot be removed
         """
         with self.folder.locked():
             self._halt()
             cgroup.kill(self.group)
             network.delete_all(self.spec)
-            # Nodes that the inventory does not name any more have left theirs, too.
+            # Includes those of nodes that are no longer in the inventory.
             for folder in self.folder.nodes.glob("*"):
                 detach(folder)
             _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh"))
@@ -127,7 +127,7 @@ class Lab:
         return [process.status() for process in self.nodes]
 
     def is_up(self) -> bool:
-        """Whether every node runs, and packages can be had."""
+        """Whether every node is running, and the package proxy as well."""
         return service.alive(self.group) and all(process.ready() for process in self.nodes)
 
     def shell(self, node: str, command: Sequence[str] = ()) -> int:
@@ -140,11 +140,11 @@ class Lab:
         """
         process = self._process(node)
         if process.init is None:
-            raise LabError(f"The node {node} does not run. Start it: stackspec lab up")
+            raise LabError(f"The node {node} is not running. Start it: stackspec lab up")
         return subprocess.run(process.enter(command)).returncode
 
     def power_cycle(self, *nodes: str, say: Callable[[str], None] = print) -> None:
-        """Take nodes' power away, all at once, and give it back; returns when they have booted.
+        """Cut the power of nodes, all at once, and restore it; returns when they have booted.
 
         :param nodes: their names
         :raises LabError: when there is no such node, or it does not come back
@@ -154,7 +154,7 @@ class Lab:
             self._boot(self.folder.read(), say)
 
     def snapshot(self, name: str, say: Callable[[str], None] = print) -> None:
-        """Keep the state of all nodes under a name; only disks are copied. They are shut down, and boot again.
+        """Save the state of all nodes under a name; only disks are copied. Nodes are shut down and booted again.
 
         :param name: letters, digits, dashes
         :raises LabError: when the name is taken or the lab is not up
@@ -171,7 +171,7 @@ class Lab:
             self._boot(state, say)
 
     def restore(self, name: str, say: Callable[[str], None] = print) -> None:
-        """Boot all nodes in the state of a snapshot; what they wrote since is lost.
+        """Boot all nodes from a snapshot; later changes are lost.
 
         :param name: the snapshot
         :raises LabError: when there is no such snapshot or its root file system is gone
@@ -185,17 +185,17 @@ class Lab:
             self._boot(state, say)
 
     def enter(self) -> None:
-        """Move the calling thread into the lab's network namespace, for good; what it starts from then on comes along.
+        """Move the calling thread and its future children into the lab's network namespace, permanently.
 
-        Call it in the main thread before connections are opened: threads that run already stay where they are (another
-        plugin of the same process may have one).
+        Call it in the main thread before connections are opened: running threads stay where they are (another plugin in
+        the same process may have one).
 
         :raises LabError: when the lab is not up
         """
         network.setns(self.namespace)
 
     def drops(self) -> int:
-        """Packets of nodes and guests that were for an address outside the lab, all refused.
+        """Number of rejected packets from nodes and guests to addresses outside the lab.
 
         :raises LabError: when the lab has no network
         """
@@ -217,7 +217,7 @@ class Lab:
         root = rootfs.path_of(self.cache, state.rootfs)
         missing = [process for process in self.nodes if process.init is None]
         if len(missing) < len(self.nodes) and network.drops(self.spec) is None:
-            raise LabError("Nodes run, but the lab's network is gone. Run: stackspec lab down")
+            raise LabError("Nodes are running, but the lab's network is gone. Run: stackspec lab down")
         state = self._note_machine(state, missing, say)
         identity.make_keys(self.spec, self.folder.ssh)
         network.make_lab(self.spec)
@@ -245,7 +245,7 @@ class Lab:
         return not self.folder.upper(process.node.name).is_dir()
 
     def _unpack_kernel(self, mirror: Mirror, say: Callable[[str], None]) -> None:
-        """Begin with it while the root file system is made; the node that needs it waits, or meets the same error."""
+        """Build it in parallel with the root file system; the node that needs it waits, or gets the same error."""
 
         def work() -> None:
             with contextlib.suppress(LabError):
@@ -255,7 +255,7 @@ class Lab:
 
     def _with_rootfs(self, state: State, say: Callable[[str], None]) -> State:
         if any(self.folder.upper(node.name).is_dir() for node in self.spec.nodes) or state.layers:
-            # Nodes stand on the root file system that they began with, whatever the recipe says by now.
+            # Nodes keep their original root file system, even if the recipe has changed.
             if not rootfs.path_of(self.cache, state.rootfs).is_dir():
                 raise LabError(
                     f"The root file system {state.rootfs} under this lab is gone from {self.cache}. "
@@ -267,7 +267,7 @@ class Lab:
     def _note_machine(self, state: State, missing: Sequence[NodeProcess], say: Callable[[str], None]) -> State:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         if state.boot and state.boot != boot and missing:
-            say("The machine restarted while the lab was up: what nodes wrote in their last minute may be torn")
+            say("The machine restarted while the lab was running: the nodes' last minute of writes may be corrupted")
         return self.folder.write(replace(state, boot=boot))
 
     def _halt(self) -> None:
@@ -296,6 +296,6 @@ def _remove(folder: Path, keep: Sequence[str]) -> None:
 
 
 def _discard(trash: Path, group: Path) -> None:
-    """Delete what a restore threw away, which may be many files, without anyone waiting for it."""
+    """Delete the files discarded by a restore, possibly many, in the background."""
     if trash.is_dir():
         cgroup.spawn(group / "helpers", ["nice", "rm", "-rf", str(trash)], Path(os.devnull))

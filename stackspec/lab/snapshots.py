@@ -1,6 +1,6 @@
 """Snapshots: a node's writable layer becomes a read-only one by a rename, and an empty one goes on top.
 
-Disks are no layers, so they are copied: the blocks that were written, or none where the file system shares them.
+Disks are not layers, so they are copied: only written blocks, or none if the file system supports reflinks.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from .state import Folder, Snapshot, State
 
 
 def check_new(folder: Folder, name: str) -> None:
-    """Check that a name can be given to a snapshot.
+    """Check that a snapshot name is valid and free.
 
-    :raises InputError: when it is no name, or taken
+    :raises InputError: the name is invalid or taken
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}", name):
-        raise InputError(f"{name!r} is no name for a snapshot: letters, digits and dashes, up to 31")
+        raise InputError(f"{name!r} is not a valid snapshot name: use up to 31 letters, digits and dashes")
     if (folder.snapshots / name).exists():
         raise InputError(
-            f"There is a snapshot {name!r} already. Take another name, or remove all: stackspec lab down --all"
+            f"The snapshot {name!r} already exists. Choose another name, or remove all: stackspec lab down --all"
         )
 
 
 def check_usable(folder: Folder, spec: LabSpec, snapshot: Snapshot, cache: Path) -> None:
-    """Check that everything which a snapshot stands on is there.
+    """Check that all parts of a snapshot exist.
 
     :param cache: the lab's cache directory
     :raises LabError: naming what is gone
     """
     if not rootfs.path_of(cache, snapshot.rootfs).is_dir():
         raise LabError(
-            f"The snapshot {snapshot.name!r} stands on the root file system {snapshot.rootfs}, which is gone from "
-            f"{cache}. It cannot be used any more. Remove it: stackspec lab down --all"
+            f"The snapshot {snapshot.name!r} needs the root file system {snapshot.rootfs}, which is gone from "
+            f"{cache}. It is unusable. Remove it: stackspec lab down --all"
         )
     for layer in snapshot.layers:
         for node in spec.nodes:
@@ -50,12 +50,12 @@ def check_usable(folder: Folder, spec: LabSpec, snapshot: Snapshot, cache: Path)
 
 
 def finish(folder: Folder, spec: LabSpec, state: State, halt: Callable[[], None]) -> State:
-    """Carry a snapshot or a restore that was begun to its end; each step may have been done before a kill.
+    """Finish an interrupted snapshot or restore; each step may have been done before the kill.
 
     :param folder: the lab's directories
-    :param state: where it stands
-    :param halt: called before layers are touched, must leave no node running
-    :returns: the state, with nothing under way
+    :param state: the lab's state
+    :param halt: stops all nodes; called before layers are changed
+    :returns: the state, with no change in progress
     """
     if state.saving:
         halt()
@@ -76,7 +76,7 @@ def _finish_saving(folder: Folder, spec: LabSpec, state: State) -> State:
             layer.parent.mkdir(parents=True, exist_ok=True)
             folder.upper(node.name).rename(layer)
         folder.upper(node.name).mkdir(exist_ok=True)
-    # Nodes run without fsync; a snapshot is to survive the machine's power cut.
+    # Nodes run without fsync, but a snapshot must survive a power loss of the host.
     os.sync()
     after = state.saved(name)
     folder.write_snapshot(Snapshot(name, state.rootfs, after.layers))
@@ -90,7 +90,7 @@ def _finish_restoring(folder: Folder, spec: LabSpec, state: State) -> State:
         upper = folder.upper(node.name)
         if upper.exists():
             upper.rename(folder.trash / uuid.uuid4().hex)
-        # The node may be one that a bare lab has not made yet.
+        # The node may not exist yet.
         upper.mkdir(parents=True)
         shutil.rmtree(upper.with_name("upper.new"), ignore_errors=True)
         disks.copy(folder.kept_disks(snapshot.name, node.name), folder.disks(node.name))

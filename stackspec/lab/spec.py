@@ -1,4 +1,4 @@
-"""What the lab needs to know of its inventory."""
+"""The lab's view of its inventory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MANAGEMENT = "management"
 _LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
 _INTERFACE = re.compile(r"[a-z][a-z0-9]{0,9}")
-# A kernel of its own names its disks itself.
+# A UML kernel has its own disk names.
 _DISKS = {"container": re.compile(r"/dev/((?:s|v|xv)d[a-z])"), "uml": re.compile(r"/dev/(ubd[b-p])")}
 _DISK_SIZES = {"cinder": 20 << 30}
-_DISK_SIZE = 2 << 30  # bytes; room for what tests store
+_DISK_SIZE = 2 << 30  # bytes; enough for the tests
 _NODE_KEYS = {"kind", "memory"}
 _SUITES = ("bookworm", "trixie")
 
@@ -30,7 +30,7 @@ Kind = Literal["container", "uml"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the lab: one bridge, on which the lab itself has `address`."""
+    """A network of the lab: one bridge, with the lab's own `address`."""
 
     name: str
     address: IPv4Interface
@@ -42,9 +42,9 @@ class Network:
 
 @dataclass(frozen=True)
 class Port:
-    """A node's interface on a network; `default_route`: its way out leads there, and not over management.
+    """A node's interface on a network; `default_route`: the default route uses it, not management.
 
-    The deployment, not the lab, gives addresses to those that are neither.
+    All others get their addresses from the deployment, not from the lab.
     """
 
     network: str
@@ -63,9 +63,9 @@ class Disk:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the lab: a container of this machine's kernel, or one with a kernel of its own (`uml`).
+    """A node of the lab: a container on the host's kernel, or one with its own kernel (`uml`).
 
-    `memory` (MiB) is all that a node with a kernel of its own takes; containers share the machine's.
+    `memory` (MiB) is the limit of a UML node; containers share the host's memory.
     """
 
     name: str
@@ -86,9 +86,9 @@ class Node:
 
 @dataclass(frozen=True)
 class LabSpec:
-    """A lab: its name, networks (management first) and nodes, and where packages come from (None: as the machine).
+    """A lab: name, networks (management first), nodes, and package source (None: the host's).
 
-    `suite` is the release of Debian that its nodes run.
+    `suite` is the Debian release of its nodes.
     """
 
     name: str
@@ -100,7 +100,7 @@ class LabSpec:
 
     @property
     def prefix(self) -> str:
-        """What every name starts with that the lab makes visible to the machine."""
+        """Prefix of all names that the lab creates on the host."""
         return f"ss-{self.name}"
 
     @property
@@ -110,7 +110,7 @@ class LabSpec:
     def node(self, name: str) -> Node:
         """The node of that name.
 
-        :raises InputError: naming the nodes that there are
+        :raises InputError: naming the existing nodes
         """
         for node in self.nodes:
             if node.name == name:
@@ -134,7 +134,7 @@ def load(inventory: Path, name: str | None = None) -> LabSpec:
 
 
 class _Reader:
-    """Reads values with the path of their key, for errors that name it."""
+    """Reads values, with the path of the key in errors."""
 
     def __init__(self, source: YamlSource) -> None:
         self.source = source
@@ -145,12 +145,12 @@ class _Reader:
 
     def mapping(self, value: Any, key: str) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not value:
-            raise self.error(key, "a mapping is needed here")
+            raise self.error(key, "expected a mapping")
         return value
 
     def name(self, value: Any, key: str, pattern: re.Pattern[str]) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self.error(key, f"{value!r} is no name that the lab can use; it must match {pattern.pattern}")
+            raise self.error(key, f"{value!r} is not a valid name; it must match {pattern.pattern}")
         return value
 
     def uri(self, value: Any, key: str) -> str | None:
@@ -186,7 +186,7 @@ class _Reader:
 
     def suite(self, value: Any) -> str:
         if value not in _SUITES:
-            raise self.error("lab.suite", f"{value!r} is not known; {' or '.join(_SUITES)} is expected")
+            raise self.error("lab.suite", f"{value!r} is unknown; expected {' or '.join(_SUITES)}")
         return str(value)
 
     def networks(self, section: Mapping[str, Any]) -> tuple[Network, ...]:
@@ -223,7 +223,7 @@ class _Reader:
             if address not in network.cidr or address == network.address.ip:
                 raise self.error(
                     f"{port_key}.address",
-                    f"{address} must be in {network.cidr} and not be {network.address.ip}, which is the lab's own",
+                    f"{address} must be in {network.cidr}, but not {network.address.ip}, the lab's own address",
                 )
             ports.append(Port(network.name, interface, address, port.get("default_route") is True))
         if not ports or ports[0].network != MANAGEMENT:
@@ -241,7 +241,7 @@ class _Reader:
             raise self.error(f"{key}.{unknown}", f"unknown key (known here: {', '.join(sorted(_NODE_KEYS))})")
         kind, memory = section.get("kind", Node.kind), section.get("memory", Node.memory)
         if kind not in _DISKS:
-            raise self.error(f"{key}.kind", f"{kind!r} is not known; container or uml is expected")
+            raise self.error(f"{key}.kind", f"{kind!r} is unknown; expected container or uml")
         if not isinstance(memory, int) or memory < 1024:
             raise self.error(f"{key}.memory", f"{memory!r} is not a number of MiB, 1024 or more")
         return kind, memory
@@ -253,11 +253,11 @@ class _Reader:
         for use, value in self.mapping(section, key).items():
             devices = self.mapping(value, f"{key}.{use}").get("devices")
             if not isinstance(devices, list):
-                raise self.error(f"{key}.{use}.devices", "a list of devices is needed here")
+                raise self.error(f"{key}.{use}.devices", "expected a list of devices")
             for device in devices:
                 found = _DISKS[kind].fullmatch(str(device))
                 if not found:
-                    raise self.error(f"{key}.{use}.devices", f"{device}: this node of the lab has disks like {names}")
+                    raise self.error(f"{key}.{use}.devices", f"{device}: disks of this lab node are named like {names}")
                 yield Disk(found[1], _DISK_SIZES.get(use, _DISK_SIZE))
 
     def no_twins(self, nodes: tuple[Node, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What a lab remembers on disk: which layers its nodes stand on, and a change of them that is under way."""
+"""A lab's persistent state: the layers of its nodes, and a change in progress."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class State:
-    """Where a lab stands.
+    """The state of a lab.
 
-    `saving` or `restoring` names the snapshot of a change that was begun: it is finished by whoever comes next, as each
-    step of it can be repeated. `boot` is the machine's boot id when the nodes last started.
+    `saving` or `restoring` names the snapshot of an unfinished change: the next command finishes it; each step can be
+    repeated. `boot` is the host's boot id when the nodes last started.
     """
 
     rootfs: str = ""
@@ -42,7 +42,7 @@ class State:
         return replace(self, layers=(*self.layers, name), saving="")
 
     def restored(self, snapshot: Snapshot) -> State:
-        """The state in which the nodes stand on a snapshot, with empty writable layers."""
+        """The state with the nodes on a snapshot, with empty writable layers."""
         return replace(self, rootfs=snapshot.rootfs, layers=snapshot.layers, restoring="", saving="")
 
 
@@ -80,21 +80,21 @@ class Folder:
         return self.nodes / node / "disks"
 
     def kept_disks(self, snapshot: str, node: str) -> Path:
-        """The disks of a node as a snapshot keeps them; no node has a dot in its name."""
+        """The disks of a node in a snapshot; node names contain no dot."""
         return self.snapshots / snapshot / f"{node}.disks"
 
     def layer(self, snapshot: str, node: str) -> Path:
-        """The read-only layer of a node that a snapshot made."""
+        """The read-only layer of a node in a snapshot."""
         return self.snapshots / snapshot / node
 
     def lower(self, state: State, node: str, rootfs: Path) -> list[Path]:
-        """What a node stands on, newest first."""
+        """The layers of a node, newest first."""
         return [*(self.layer(name, node) for name in reversed(state.layers)), rootfs]
 
     def read(self) -> State:
-        """The lab's state; a lab that never was has an empty one.
+        """The lab's state; empty if the lab does not exist.
 
-        :raises LabError: when the file cannot be read as one
+        :raises LabError: the file is invalid
         """
         data = _read(self.root / "state.json")
         data["layers"] = tuple(data.get("layers", ()))
@@ -106,19 +106,19 @@ class Folder:
             ) from error
 
     def write(self, state: State) -> State:
-        """Write the state so that a kill leaves either the old or the new one."""
+        """Write the state atomically."""
         _write(self.root / "state.json", asdict(state))
         return state
 
     def snapshot(self, name: str) -> Snapshot:
-        """A snapshot that is complete.
+        """A complete snapshot.
 
-        :raises InputError: naming those that there are
+        :raises InputError: naming the existing snapshots
         """
         data = _read(self.snapshots / name / "snapshot.json")
         if not data:
             there = ", ".join(self.snapshot_names()) or "none"
-            raise InputError(f"The lab has no snapshot {name!r} (there are: {there})")
+            raise InputError(f"The lab has no snapshot {name!r} (existing: {there})")
         return Snapshot(data["name"], data["rootfs"], tuple(data["layers"]))
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
@@ -132,7 +132,7 @@ class Folder:
     def locked(self) -> AbstractContextManager[None]:
         """Let one process at a time change the lab; others wait.
 
-        The lock stands beside the lab's directory, which `down` removes.
+        The lock is next to the lab's directory, which `down` removes.
         """
         return locked(self.root.with_name(f"{self.root.name}.lock"))
 

@@ -1,4 +1,4 @@
-"""Files of the package archives that never change, kept on disk."""
+"""Cache of immutable files of the package archives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-# A package's version is in its name; an index below by-hash is named by its content.
+# Package file names contain the version; indexes below by-hash are named by content.
 _IMMUTABLE = re.compile(r"/pool/.*\.deb$|/by-hash/SHA(256|512)/[0-9a-f]{64,128}$")
 
 
 class Store:
-    """A directory of kept files, safe for several threads and several processes.
+    """A directory of cached files, safe for several threads and processes.
 
     :param root: the directory
     """
@@ -28,12 +28,12 @@ class Store:
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def keeps(self, url: str) -> bool:
-        """Whether the file at that address is one to keep."""
+        """Whether the file at that URL is cacheable."""
         parts = urlsplit(url)
         return bool(_IMMUTABLE.search(parts.path)) and not parts.query and ".." not in unquote(parts.path)
 
     def open(self, url: str) -> BinaryIO | None:
-        """The file if it is kept."""
+        """The file, if it is cached."""
         try:
             return self._path(url).open("rb")
         except FileNotFoundError:
@@ -47,7 +47,7 @@ class Store:
 
     @contextlib.contextmanager
     def adding(self, url: str, size: int) -> Iterator[BinaryIO]:
-        """A file to write into, which is kept if the block ends well and it has the right size.
+        """A file to write to, which is cached if the block succeeds and the size is right.
 
         :param size: bytes
         """

@@ -1,7 +1,7 @@
-"""A node with a kernel of its own: User-Mode Linux, which is a process of this machine and needs no hypervisor.
+"""A node with its own kernel: User-Mode Linux, a process on the host that needs no hypervisor.
 
-It has what this machine's kernel lacks, such as device-mapper and iSCSI, and one slow processor: each of its system
-calls costs more than ten times as much as a container's. To everybody but the lab it is a node as any other.
+It has features that the host's kernel may lack, such as device-mapper and iSCSI, and one slow processor: a system call
+takes more than ten times as long as in a container. Outside the lab's code it is a node like any other.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .spec import Disk
 
 _BOOT = Path(__file__).with_name("uml.sh")
 IMAGE = "root.img"
-"""Its root file system, where a container has its writable layer."""
+"""Its root file system, corresponding to a container's writable layer."""
 KERNEL = "kernel"
-"""Name of the kernel whose modules are in the image."""
-SIZE = 24 << 30  # bytes; the file takes only what is written to it
-# No barriers: the file is as good as the page cache, so it only suffers when the machine itself goes down.
+"""File with the name of the kernel whose modules are in the image."""
+SIZE = 24 << 30  # bytes; a sparse file
+# No barriers: the file is in the host's page cache, so only a crash of the host can corrupt it.
 _OWN_CLOCK = """\
 # The clock of this kernel stands still while the machine does, and does not follow when the machine's is set. The other
 # nodes have the machine's clock, which chrony must leave alone there.
@@ -36,7 +36,7 @@ ExecStart=
 ExecStart=!/usr/sbin/chronyd -F 1
 """
 _FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
-# To import a resolver is a third of what a root command of OpenStack costs, and a lab has no name servers to ask.
+# Importing a resolver is a third of the time of an OpenStack root command, and a lab has no name servers.
 _NO_RESOLVER = {
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultEnvironment=EVENTLET_NO_GREENDNS=yes\n",
     "etc/sudoers.d/lab": 'Defaults env_keep += "EVENTLET_NO_GREENDNS"\n',
@@ -47,17 +47,17 @@ _MAGIC, _VERSION, _LONGEST = 0xCAFEBABE, 2, 512
 class UserModeLinux(NodeProcess):
     """A node that boots from a disk image."""
 
-    # Guests are shut down with it, one after the other.
+    # Includes shutting down its guests, one after the other.
     stops_within = 240.0
 
     def make(self, upper: Path, mirror: Mirror, keys: Path, rootfs: Path, say: Callable[[str], None]) -> None:
-        """Make its image of the root file system of all nodes, the modules of its kernel, and what is its own."""
+        """Create its image from the shared root file system, its kernel's modules, and its own files."""
         require("mke2fs")
         tree = kernel.ensure(self.cache, mirror, say)
         own = upper.with_name("own")
         shutil.rmtree(own, ignore_errors=True)
         identity.make_upper(self.spec, self.node, mirror, keys, own, self.files())
-        # The console's Ctrl-Alt-Del is all that its kernel offers as a power button.
+        # The only power button of its kernel is the console's Ctrl-Alt-Del.
         button = own / "etc/systemd/system/ctrl-alt-del.target"
         button.parent.mkdir(parents=True, exist_ok=True)
         button.symlink_to("/usr/lib/systemd/system/poweroff.target")
@@ -83,7 +83,7 @@ class UserModeLinux(NodeProcess):
         files = {"etc/fstab": _FSTAB, "etc/ld.so.preload": f"/{kernel.CLOCK}\n", **_NO_RESOLVER}
         files["etc/systemd/system/chrony.service.d/lab.conf"] = _OWN_CLOCK
         for index, port in enumerate(self.node.ports):
-            # The kernel calls its interfaces vec0, vec1.
+            # The kernel names its interfaces vec0, vec1.
             name = f"etc/systemd/network/10-{port.interface}.link"
             files[name] = f"[Match]\nMACAddress={self._mac(index)}\n\n[Link]\nName={port.interface}\n"
         return files
@@ -94,14 +94,14 @@ class UserModeLinux(NodeProcess):
         return "52:54:" + ":".join(f"{octet:02x}" for octet in octets)
 
     def boot(self, layers: Sequence[Path]) -> None:
-        """Start its kernel on its image; a node that stands on a snapshot begins with a copy of that image."""
+        """Start its kernel on its image; after a restore, on a copy of the snapshot's image."""
         upper = self.folder / "upper"
         if not (upper / IMAGE).exists():
             for name in (KERNEL, IMAGE):
                 if not (layers[0] / name).exists():
                     raise LabError(
-                        f"The snapshot {layers[0].parent.name} has no disk of {self.node.name}, which had no kernel of "
-                        "its own when it was taken. Remove all snapshots: stackspec lab down --all"
+                        f"The snapshot {layers[0].parent.name} has no disk of {self.node.name}, which was no "
+                        "UML node when it was taken. Remove all snapshots: stackspec lab down --all"
                     )
                 disks.copy_file(layers[0] / name, upper / name)
         tree = kernel.path_of(self.cache, (upper / KERNEL).read_text())
@@ -124,31 +124,31 @@ class UserModeLinux(NodeProcess):
         cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *self.arguments(taps)], self.console, env)
 
     def _processor(self) -> int:
-        """One of this machine's for each node of this kind."""
+        """One of the host's processors for each node of this kind."""
         usable = sorted(os.sched_getaffinity(0), reverse=True)
         own = [node.name for node in self.spec.nodes if node.kind == "uml"]
         return usable[own.index(self.node.name) % len(usable)]
 
     def arguments(self, taps: Sequence[str]) -> list[str]:
-        """What its kernel is told of its machine: memory, disks and interfaces, in the view of `uml.sh`.
+        """Its kernel arguments: memory, disks and interfaces, as seen by `uml.sh`.
 
         :param taps: the lab's ends of its interfaces
         """
         words = [f"umid={self.node.name}", f"mem={self.node.memory}M", f"ubd0=/node/upper/{IMAGE}"]
         words += [f"ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}" for disk in self.node.disks]
-        # Without gro large frames of the other nodes are dropped, and iSCSI stands still.
+        # Without gro, large frames from other nodes are dropped, and iSCSI stalls.
         return words + [
             f"vec{index}:transport=tap,ifname={tap},depth=128,gro=1,mac={self._mac(index)}"
             for index, tap in enumerate(taps)
         ]
 
     def plug(self, new: Sequence[Disk]) -> None:
-        """Tell its kernel of disks that it has not got."""
+        """Attach new disks to its kernel."""
         for disk in new:
             self._tell(f"config ubd{_number(disk)}=/node/disks/{self.file_of(disk).name}")
 
     def ready(self) -> bool:
-        """Whether its ssh server greets: nobody but its kernel knows who listens."""
+        """Whether its ssh server sends a banner: the host cannot see its sockets."""
         if self.init is None:
             return False
         try:
@@ -157,22 +157,22 @@ class UserModeLinux(NodeProcess):
             return False
 
     def enter(self, words: Sequence[str]) -> list[str]:
-        """By ssh: its kernel lets nobody in from this machine."""
+        """By ssh: the host cannot enter its namespaces."""
         config = self.folder.parent.parent / "ssh/config"
         terminal = [] if words else ["-t"]
         return ["ssh", *terminal, "-F", str(config), self.node.name, *([shlex.join(words)] if words else [])]
 
     def press_power_button(self) -> None:
-        """By its kernel's console."""
+        """Uses its kernel's console."""
         self._tell("cad")
 
     def kill(self) -> None:
-        """Its interfaces are the lab's and outlive it."""
+        """Its interfaces belong to the lab and outlive it."""
         super().kill()
         network.delete_taps(self.spec, self.node)
 
     def _tell(self, command: str) -> None:
-        """Send a command to its kernel's console. An answer could not reach us: it sees another root directory."""
+        """Send a command to its kernel's console. A reply could not reach us: it has a different root directory."""
         request = struct.pack(f"III{_LONGEST}s", _MAGIC, _VERSION, len(command), command.encode())
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as console, contextlib.suppress(OSError):
             console.sendto(request, str(self.folder / "uml" / self.node.name / "mconsole"))

@@ -1,4 +1,4 @@
-"""The corner of stackspec that knows OpenStack: resources that several chapters of the guide share."""
+"""The OpenStack-specific part of stackspec: resources shared by several chapters of the guide."""
 
 from .compute import AvailabilityZone, Flavor, Keypair, NoQuota
 from .database import Database, DbSync

@@ -1,4 +1,4 @@
-"""Volumes, snapshots and backups that nobody works on any more."""
+"""Detects and repairs stuck volumes, snapshots and backups, which no service is processing any more."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ AT_WORK: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "backup": {"creating": (BACKUP,), "restoring": (BACKUP,), "deleting": (BACKUP,)},
 }
-"""kind -> status -> the services that may be at work on an object which has that status: those that know of the work
-and go on with it, not those that they ask for a part of it."""
+"""kind -> status -> the services that may be processing an object in that status: those that own the operation, not
+those that they call for parts of it."""
 FAILED = {"error_deleting": "error", "error_backing-up": "available"}
-"""Statuses in which nobody works, and which the API does not let be deleted; what they are set to instead."""
+"""Final statuses in which the API refuses deletion -> the status to set instead."""
 WHOLE = ("uploading", "reserved", "attaching", "detaching", "backing-up", "error_backing-up")
-"""Statuses of a volume whose content is what it was, however the work ended."""
+"""Statuses of a volume whose content is unchanged, however the operation ended."""
 NOW = run("date", "+%s.%N")
 PATIENCE = 60
-"""Seconds after a change, and after the start of what works on it, for which it may still be waited for."""
+"""Seconds after a change, and after the start of the processing service, in which it may still be in progress."""
 LONGEST = 3600
-"""Seconds after which nobody is at work on it, whatever runs."""
+"""Seconds after which it is stuck in any case."""
 _COLLECTIONS = {"volume": "volumes", "volume_snapshot": "snapshots", "backup": "backups"}
 
 
 @dataclass(frozen=True)
 class Stuck:
-    """An object that has a status in which it cannot be deleted, with nobody at work on it.
+    """An object in a status in which it cannot be deleted, and which no service is processing.
 
     :param found: the object
-    :param status: what the API says of it
-    :param truth: what it should say
+    :param status: its status in the API
+    :param truth: the correct status
     :param dead: attachments of a volume to servers that do not have it
     """
 
@@ -74,15 +74,15 @@ class Stuck:
     dead: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.found}: {self.status}, and nobody works on it"
+        return f"{self.found}: {self.status}, but no service is processing it"
 
 
 class NodeClock:
-    """Tells when services were started: as the nodes of a site know it, by the controller's clock.
+    """Start times of services, from the nodes of a site, converted to the controller's clock.
 
-    The cloud's own times are the controller's; a node's clock may differ, by little or by much.
+    The cloud's timestamps are the controller's; the clock of a node may differ.
 
-    :param site: None when nodes cannot be looked at
+    :param site: None if nodes are not accessible
     """
 
     def __init__(self, site: Site | None) -> None:
@@ -91,7 +91,7 @@ class NodeClock:
         self._ahead: float | None = None
 
     def __call__(self, service: str, host: str) -> float | None:
-        """Seconds since the epoch; None when the host is no node of the site, or the service does not run there."""
+        """Seconds since the epoch; None if the host is not a node of the site, or the service is not running there."""
         node = self._site.nodes.get(host.split(".")[0]) if self._site is not None else None
         if self._site is None or node is None:
             return None
@@ -110,7 +110,7 @@ class NodeClock:
         return self._ahead
 
     def _look(self, node: Node, queries: list[Query]) -> tuple[dict[Query, Any], float]:
-        """What a node answers, and by how many seconds its clock is ahead of this machine's."""
+        """A node's answer, and how many seconds its clock is ahead of this machine's."""
         assert self._site is not None
         connection = Connection(node, self._site.inventory.ssh)
         try:
@@ -123,18 +123,18 @@ class NodeClock:
 
 
 def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patience: float = PATIENCE) -> list[Stuck]:
-    """Those of `objects` that nobody works on any more.
+    """The stuck ones among `objects`.
 
     :param connection: an administrator's
-    :param objects: of any kind; others than volumes, snapshots and backups are passed over
+    :param objects: of any kind; only volumes, snapshots and backups are considered
     :param started: when services were started
-    :param patience: seconds for which a change, or the start of a service, is too young to tell
+    :param patience: seconds for which a change, or the start of a service, is too recent to decide
     """
     wanted = [each for each in objects if each.kind.name in _COLLECTIONS]
     if not wanted:
         return []
     services = list(connection.block_storage.services())
-    # The cloud's own clock: each service that is up has reported less than a minute ago.
+    # The cloud's own clock: each service that is up has reported within the last minute.
     now = max((_moment(each.updated_at) for each in services), default=0.0)
     backups = {str(each.host) for each in services if each.binary == BACKUP}
     schedulers = {str(each.host) for each in services if each.binary == SCHEDULER}
@@ -150,7 +150,7 @@ def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patien
                 continue
             hosts = {BACKUP: backups, VOLUME: _volume_hosts(connection, each.kind.name, found)}
             hosts[COMPUTE] = _compute_hosts(connection, each.kind.name, found)
-            # What has a host has left the scheduler.
+            # An object with a host has left the scheduler.
             hosts[SCHEDULER] = set() if hosts[VOLUME] and found.status == "creating" else schedulers
             times = [started(service, host) for service in workers for host in hosts[service]]
             changed = _moment(found.updated_at or found.created_at)
@@ -161,14 +161,14 @@ def stuck(connection: Any, objects: Iterable[Found], started: Started, *, patien
 
 
 def repair(connection: Any, each: Stuck) -> str:
-    """Say of a stuck object what is true, so that it can be deleted, or detached by nova.
+    """Set a stuck object to its correct status, so that it can be deleted, or detached by nova.
 
     :param connection: an administrator's
-    :returns: a line that says it
+    :returns: a line about it
     """
     service = connection.block_storage
     for attachment in each.dead:
-        # Takes the target away, too. Where that fails, the record goes by the status below.
+        # Also removes the target. If that fails, the record is removed with the status below.
         try:
             service.delete_attachment(attachment, ignore_missing=True)
         except exceptions.SDKException:
@@ -182,10 +182,10 @@ def repair(connection: Any, each: Stuck) -> str:
 
 
 def set_right(connection: Any, objects: Iterable[Found], site: Site | None) -> Iterator[str]:
-    """Repair what is stuck of `objects`; give a line for each.
+    """Repair stuck `objects`; yield a line for each.
 
-    :param connection: an administrator's; what others may not see or change is left as it is
-    :param site: its nodes know when services were started; without it only what is an hour old counts as left
+    :param connection: an administrator's; for other users, inaccessible objects are left unchanged
+    :param site: provides the start times of services; without it only objects an hour old count as stuck
     """
     for each in stuck(connection, objects, NodeClock(site)):
         try:
@@ -200,7 +200,7 @@ def _read(connection: Any, each: Found) -> Any:
 
 
 def _moment(text: str | None) -> float:
-    """Seconds since the epoch of what the API gives in UTC."""
+    """Seconds since the epoch for a UTC time of the API."""
     if not text:
         return 0.0
     moment = datetime.datetime.fromisoformat(text.removesuffix("Z"))
@@ -208,7 +208,7 @@ def _moment(text: str | None) -> float:
 
 
 def _left(changed: float, now: float, started: Iterable[float | None], patience: float) -> bool:
-    """Whether all that may have worked on a change made at `changed` was started anew since, and has left it."""
+    """Whether all services that may have processed a change made at `changed` have restarted since and abandoned it."""
     if now - changed >= LONGEST:
         return True
     anew = all(start is not None and changed < start and now - start >= patience for start in started)
@@ -216,7 +216,7 @@ def _left(changed: float, now: float, started: Iterable[float | None], patience:
 
 
 def _volume_hosts(connection: Any, kind: str, found: Any) -> set[str]:
-    """The host whose cinder-volume has a volume or snapshot; none as long as the scheduler has chosen none."""
+    """The host of the cinder-volume that owns a volume or snapshot; none until the scheduler has chosen one."""
     try:
         volume = found if kind == "volume" else connection.block_storage.get_volume(found.volume_id)
     except exceptions.NotFoundException:
@@ -225,7 +225,7 @@ def _volume_hosts(connection: Any, kind: str, found: Any) -> set[str]:
 
 
 def _compute_hosts(connection: Any, kind: str, found: Any) -> set[str]:
-    """The hosts of the servers to which a volume is, or is to be, attached."""
+    """The hosts of the servers to which a volume is, or is being, attached."""
     hosts = set()
     for each in _attachments(connection, found) if kind == "volume" else ():
         try:
@@ -236,7 +236,7 @@ def _compute_hosts(connection: Any, kind: str, found: Any) -> set[str]:
 
 
 def _attachments(connection: Any, volume: Any) -> list[Any]:
-    """The volume's attachments to servers, also those that are not complete, which the volume does not show."""
+    """The volume's attachments to servers, including incomplete ones, which the volume does not show."""
     found = connection.block_storage.attachments(volume_id=volume.id, all_projects=True)
     return [each for each in found if each.instance]
 
@@ -254,7 +254,7 @@ def _truth(connection: Any, each: Found, found: Any) -> Stuck:
 
 
 def _has(connection: Any, server: str, volume: str) -> bool:
-    """Whether nova has the volume in the server."""
+    """Whether nova has attached the volume to the server."""
     try:
         return any(each.volume_id == volume for each in connection.compute.volume_attachments(server))
     except exceptions.NotFoundException:

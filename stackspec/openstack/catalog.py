@@ -1,4 +1,4 @@
-"""The cloud that a run validates: which services it has, whom it admits, what the run left there."""
+"""The cloud that a run validates: its services, logins, and leftovers of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Catalog:
     """Service types of the cloud that the run validates; read once.
 
     :param site: the site, or None for a cloud of clouds.yaml
-    :param cloud: that cloud's name, as `which_cloud` has decided
+    :param cloud: that cloud's name, from `which_cloud`
     """
 
     def __init__(self, site: Site | None, cloud: str = "") -> None:
@@ -28,20 +28,20 @@ class Catalog:
         self._refusal: str | None = None
 
     def check(self) -> None:
-        """See that the cloud that is named admits its user.
+        """Check that the user can log in to the named cloud.
 
-        :raises InputError: it does not
+        :raises InputError: the login fails
         """
         name = self._cloud
         try:
             self._types = _types(connect_named(name))
         except ConfigException as error:
-            raise InputError(f"{named_by(name)}: {error}; name a cloud of your clouds.yaml") from None
+            raise InputError(f"{named_by(name)}: {error}; choose a cloud of your clouds.yaml") from None
         except ClientException as error:
-            raise InputError(f"{named_by(name)}: the cloud does not admit its user: {error}") from None
+            raise InputError(f"{named_by(name)}: the user cannot log in to the cloud: {error}") from None
 
     def refusal(self) -> str:
-        """Why the site's keystone does not let the administrator in, in one line; empty when it does. Asked once."""
+        """Why the administrator cannot log in at the site's keystone, in one line; empty if the login works. Cached."""
         if self._site is not None and self._refusal is None:
             try:
                 self.types()
@@ -59,9 +59,9 @@ class Catalog:
         return self._types or set()
 
     def leftovers(self, run_id: str, connection: Any | None = None) -> list[str]:
-        """Remove what a run has left; a line for each object, and for each that could not be removed.
+        """Remove the leftovers of a run; a line for each object, and for each that could not be removed.
 
-        :param connection: the one that its tests had; a new one without it
+        :param connection: the one used by its tests; by default a new one
         """
         return ownership.check_leftovers(connection or open_cloud(self._site, self._cloud), run_id, self._site)
 

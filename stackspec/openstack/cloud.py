@@ -1,4 +1,4 @@
-"""The cloud of a site, read as administrator: each list once, until something was changed."""
+"""The cloud of a site, read as administrator: each list is cached until something changes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ..secrets import redact
 from ..site import Site
 
 CONNECT_RETRIES = 5
-"""API servers behind uWSGI answer a kept-alive connection and then reset it; the client tries again."""
+"""API servers behind uWSGI may answer on a keep-alive connection and then reset it; the client retries."""
 API_TIMEOUT = 180
-"""Seconds of silence after which a request is given up; services give up what they ask each other after 60."""
+"""Request timeout in seconds; services use 60 for requests between each other."""
 _QUERIES: dict[str, dict[str, Any]] = {"compute.flavors": {"is_public": None}}
-"""What has to be asked for beyond the default: flavors that not every project may use."""
+"""Non-default list arguments: include flavors that are not public."""
 SECRETS = ("password", "application_credential_secret", "token", "passcode")
-"""What of a cloud's way to log in nobody may read in a report."""
+"""Credentials of a cloud that must not appear in reports."""
 SHORTEST = 6
-"""Characters of a secret from which on it is looked for in texts: a shorter one stands in every other word."""
+"""Minimum length of a secret to be masked: shorter ones occur in ordinary words."""
 REACHED_FOR = 2.0
-"""Seconds for which a service that is not reachable is taken as not reachable."""
+"""Seconds for which an unreachable service is remembered as unreachable."""
 REACHED_WITHIN = 5.0
-"""Seconds in which a connection to a service is made, or it is taken as not reachable."""
+"""Timeout in seconds for connecting to a service."""
 
 
 def auth_url(site: Site) -> str:
@@ -47,7 +47,7 @@ def connect(site: Site, *, user: str = "admin", project: str = "admin", password
 
     :param user: user of the Default domain
     :param project: project of the Default domain
-    :param password: the user's password; the site's secret of that name when it is not given
+    :param password: the user's password; default: the site's secret of that name
     """
     return openstack.connect(
         auth_url=auth_url(site),
@@ -67,8 +67,8 @@ def connect(site: Site, *, user: str = "admin", project: str = "admin", password
 def connect_named(name: str) -> Connection:
     """A connection to a cloud of clouds.yaml.
 
-    :param name: its entry there, whose own `api_timeout` counts when it has one
-    :raises ConfigException: there is no such entry, or it lacks something
+    :param name: its entry there, whose `api_timeout` takes precedence
+    :raises ConfigException: there is no such entry, or it is incomplete
     """
     region = openstack.config.get_cloud_region(cloud=name, connect_retries=CONNECT_RETRIES)
     region.config["api_timeout"] = region.config.get("api_timeout") or API_TIMEOUT
@@ -80,14 +80,14 @@ def connect_named(name: str) -> Connection:
 
 
 def open_cloud(site: Site | None, name: str) -> Connection:
-    """Connect to a site's cloud as its administrator, or without a site to the one of clouds.yaml that is named."""
+    """Connect to a site's cloud as its administrator, or without a site to the named cloud of clouds.yaml."""
     return connect(site) if site is not None else connect_named(name)
 
 
 class Cloud:
-    """What resources read of the cloud; shared by all steps of a run.
+    """The resources' view of the cloud; shared by all steps of a run.
 
-    `lock` is held while an object is made, so that two steps do not make the same one.
+    `lock` is held while an object is created, so that two steps do not create the same one.
     """
 
     def __init__(self, site: Site) -> None:
@@ -104,7 +104,7 @@ class Cloud:
 
     @property
     def connection(self) -> Any:
-        """The administrator's connection; its proxies are unions over API versions, which mypy cannot tell apart."""
+        """The administrator's connection; its proxies are unions over API versions, which mypy cannot distinguish."""
         with self.lock:
             if self._connection is None:
                 self._connection = connect(self.site)
@@ -115,7 +115,7 @@ class Cloud:
         return connect(self.site, user=user, project="service")
 
     def reachable(self) -> bool:
-        """Whether keystone admits the administrator. Before the keystone step it does not."""
+        """Whether the administrator can log in. Not before the keystone step is done."""
         with self.lock:
             if self._reachable or time.monotonic() - self._asked < REACHED_FOR:
                 return self._reachable
@@ -127,11 +127,11 @@ class Cloud:
             return self._reachable
 
     def admits(self, user: str, password: str, project: str = "", *, domain: str = "Default") -> bool:
-        """Whether keystone gives `user` of `domain` a token for `project`, or without one for the domain itself.
+        """Whether keystone issues `user` of `domain` a token for `project`, or for the domain itself if there is none.
 
-        A keystone that has answered before and now does not is busy: it is asked again, since no answer is no refusal.
+        A keystone that has responded before is only busy if it now does not: retry, since a timeout is not a refusal.
 
-        :raises CannotTell: keystone does not answer, or with an error of its own
+        :raises CannotTell: keystone does not respond, or has an internal error
         """
         if (user, project or domain) in self._proved:
             return True
@@ -148,11 +148,11 @@ class Cloud:
         try:
             attempts(auth.get_token, Session(auth=auth, timeout=30))
         except (exceptions.ConnectFailure, OSError):
-            raise CannotTell(f"keystone at {auth_url(self.site)} does not answer") from None
+            raise CannotTell(f"keystone at {auth_url(self.site)} does not respond") from None
         except exceptions.HttpServerError as error:
-            raise CannotTell(f"keystone at {auth_url(self.site)} answers with an error of its own: {error}") from None
+            raise CannotTell(f"keystone at {auth_url(self.site)} has an internal error: {error}") from None
         except exceptions.ClientException as error:
-            self._refusal = f"keystone at {auth_url(self.site)} does not admit {user}: {type(error).__name__}: {error}"
+            self._refusal = f"keystone at {auth_url(self.site)} refuses {user}: {type(error).__name__}: {error}"
             return False
         self._proved.add((user, project or domain))
         return True
@@ -160,9 +160,9 @@ class Cloud:
     def list(self, kind: str) -> list[Any]:
         """All objects of a kind, such as ``identity.users`` or ``network.networks``.
 
-        There are none while the catalog has not got their service.
+        Empty while their service is not in the catalog.
 
-        :raises CannotTell: the list cannot be had; while `certain`, what the client raises
+        :raises CannotTell: the list cannot be read; while `certain`, the client's exception
         """
         service, name = kind.split(".")
         with self.lock:
@@ -185,16 +185,16 @@ class Cloud:
             return self._lists[kind]
 
     def _reach(self, service: str) -> None:
-        """See that somebody listens at a service's address: where nobody does, the client is patient with each list.
+        """Check that something listens at a service's address: otherwise the client retries for long with each list.
 
-        :raises CannotTell: nobody does
+        :raises CannotTell: nothing listens
         """
         found = self.connection.session.get_endpoint(
             service_type=service.replace("_", "-"), region_name=self.site.region, skip_discovery=True
         )
         url = urlsplit(found or "")
         if url.hostname is None:
-            return  # The catalog has no such service, and the client says so.
+            return  # The service is not in the catalog, which the client reports.
         if time.monotonic() > self._silent.get(service, 0.0) + REACHED_FOR:
             try:
                 port = url.port or (443 if url.scheme == "https" else 80)
@@ -202,19 +202,19 @@ class Cloud:
                 return
             except OSError:
                 self._silent[service] = time.monotonic()
-        raise CannotTell(f"the {service.replace('_', ' ')} service at {url.netloc} does not answer")
+        raise CannotTell(f"the {service.replace('_', ' ')} service at {url.netloc} does not respond")
 
     def find(self, kind: str, **wanted: Any) -> Any | None:
-        """The object of `kind` whose attributes have the `wanted` values."""
+        """The object of `kind` with the `wanted` attributes."""
         for each in self.list(kind):
             if all(getattr(each, name) == value for name, value in wanted.items()):
                 return each
         return None
 
     def owned(self, kind: str, name: str, project: str) -> Any | None:
-        """The object of `kind` that is called `name` and belongs to `project` of the Default domain.
+        """The object of `kind` named `name` that belongs to `project` of the Default domain.
 
-        A tenant may call its own objects as it likes: a name alone does not say whose an object is.
+        Tenants may use any names: a name alone does not identify an object.
         """
         owner = self.find("identity.projects", name=project, domain_id="default")
         attribute = "owner_id" if kind == "image.images" else "project_id"
@@ -222,9 +222,9 @@ class Cloud:
 
     @contextlib.contextmanager
     def certain(self) -> Iterator[None]:
-        """Hold the lock and read anew, before something is made: here a list that fails is an error, and no empty one.
+        """Hold the lock and refresh, before something is created: a failing list is then an error, not an empty list.
 
-        :raises SDKException: from what is done inside, as is keystoneauth's ClientException
+        :raises SDKException: from the body, as is keystoneauth's ClientException
         """
         with self.lock:
             self.forget()
@@ -235,12 +235,12 @@ class Cloud:
                 self._certain = False
 
     def renew(self) -> None:
-        """Log in anew the next time: a token carries the catalog as it was when it was issued."""
+        """Log in again next time: a token contains the catalog of the time it was issued."""
         with self.lock:
             self._connection = None
 
     def forget(self, kind: str = "") -> None:
-        """Read `kind` (or everything) anew the next time."""
+        """Drop the cache of `kind` (or everything)."""
         with self.lock:
             if kind:
                 self._lists.pop(kind, None)

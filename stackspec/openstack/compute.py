@@ -1,4 +1,4 @@
-"""Flavors, key pairs, quotas and availability zones. The guide uses m1.tiny and never makes it (erratum E37)."""
+"""Flavors, key pairs, quotas and availability zones. The guide uses m1.tiny but never creates it (erratum E37)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .api_object import ApiObject, compare
 from .cloud import Cloud
 
 UNREADABLE = (SDKException, ClientException)
-"""The service of an object is not up yet: the object will be read again when its step runs."""
+"""The object's service is not up yet: the object is read again when its step runs."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Flavor(ApiObject):
     :param vcpus: virtual processors
     :param ram: memory in MiB
     :param disk: root disk in GiB
-    :param id: its id; nova's choice when not given
+    :param id: its id; default: chosen by nova
     :param public: whether every project may use it
     """
 
@@ -50,7 +50,7 @@ class Flavor(ApiObject):
     def make(self, cloud: Cloud, context: Context) -> None:
         compute = cloud.connection.compute
         if found := cloud.find("compute.flavors", name=self.name):
-            # A flavor cannot be changed; servers keep what they were made of.
+            # Flavors are immutable; servers keep a copy of theirs.
             compute.delete_flavor(found)
         options: dict[str, Any] = {"id": self.id} if self.id else {}
         if not self.public:
@@ -60,9 +60,9 @@ class Flavor(ApiObject):
 
 @dataclass(frozen=True)
 class Keypair(ApiObject):
-    """A key pair that nova gives to a service's servers; its private half is the site's secret `<name> private key`.
+    """A key pair for a service's servers; its private key is the site's secret `<name> private key`.
 
-    Key pairs belong to a user, and only that user can make them: nova refuses the name in anybody else's request.
+    Key pairs belong to a user, and only that user can create them.
 
     :param name: its name
     :param user: the service's user, in project service
@@ -86,7 +86,7 @@ class Keypair(ApiObject):
         public = (found.public_key or "").split()[:2] if found is not None else None
         if public == self._public(context.site).split():
             return []
-        return [Difference(self.title, "the site's key", "not there" if found is None else "another")]
+        return [Difference(self.title, "the site's key", "absent" if found is None else "another")]
 
     def _public(self, site: Site) -> str:
         def make() -> str:
@@ -115,7 +115,7 @@ _NETWORK = ("networks", "ports", "security_groups", "security_group_rules")
 
 @dataclass(frozen=True)
 class NoQuota(ApiObject):
-    """No limits for servers, ports and security groups of a project, whose objects a service makes for everybody."""
+    """Unlimited servers, ports and security groups for a project in which a service creates objects for all users."""
 
     project: str
 
@@ -146,7 +146,7 @@ class NoQuota(ApiObject):
 
 @dataclass(frozen=True)
 class AvailabilityZone(ApiObject):
-    """A zone in which servers find just these nodes: a host aggregate of its name.
+    """An availability zone with exactly these nodes: a host aggregate of its name.
 
     :param name: the zone
     :param hosts: its compute nodes
@@ -179,7 +179,7 @@ class AvailabilityZone(ApiObject):
             compute.remove_host_from_aggregate(found, host)
         for host in sorted(set(self.hosts) - there):
             for other in cloud.list("compute.aggregates"):
-                # A node can be in one zone only.
+                # A node can be in only one zone.
                 if other.name != self.name and other.availability_zone and host in (other.hosts or ()):
                     compute.remove_host_from_aggregate(other, host)
             compute.add_host_to_aggregate(found, host)

@@ -13,9 +13,9 @@ from ..site import Site
 
 CLIENT = ("mariadb", "--batch", "--skip-column-names")
 STAMPS = "/var/lib/stackspec/db"
-"""Where a node keeps for which package version a schema was made."""
+"""Folder on a node that records the package version of each schema."""
 FIRST = "first sync unfinished"
-"""Word in its place while a schema is made in an empty database."""
+"""Recorded instead while the schema of an empty database is being created."""
 _SURVEY = (
     "SELECT 'database', schema_name, '', '' FROM information_schema.schemata;"
     "SELECT 'user', user, host, authentication_string FROM mysql.user;"
@@ -24,7 +24,7 @@ _SURVEY = (
 
 
 def native_hash(password: str) -> str:
-    """The hash that mysql_native_password keeps, to compare a password without sending it."""
+    """The hash stored by mysql_native_password, to compare a password without sending it."""
     return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()
 
 
@@ -32,7 +32,7 @@ def native_hash(password: str) -> str:
 class Database(Resource):
     """A database and its user, with access from this node and from the management network.
 
-    The guide grants to every host ('%', erratum E10); services reach the database by the management address only.
+    The guide grants to every host ('%', erratum E10); services connect only through the management address.
 
     :param name: the database
     :param user: its user, whose password is the site's secret `<user> database`
@@ -49,7 +49,7 @@ class Database(Resource):
         return [run(*CLIENT, stdin=_SURVEY)]
 
     def hosts(self, site: Site) -> tuple[str, str]:
-        """From where the user may come."""
+        """Hosts from which the user may connect."""
         cidr = site.networks["management"].cidr
         return "localhost", f"{cidr.network_address}/{cidr.netmask}"
 
@@ -60,7 +60,7 @@ class Database(Resource):
         password = context.site.password(f"{user} database")
         differences = []
         if ("database", self.name, "", "") not in rows:
-            differences.append(Difference(f"database {self.name}", "there", "not there"))
+            differences.append(Difference(f"database {self.name}", "present", "absent"))
         for host in self.hosts(context.site):
             if ("user", user, host, native_hash(password)) not in rows:
                 differences.append(
@@ -75,23 +75,23 @@ class Database(Resource):
             account = f"'{user}'@'{host}'"
             sql += f"CREATE USER IF NOT EXISTS {account}; ALTER USER {account} IDENTIFIED BY '{password}';\n"
             sql += f"GRANT ALL PRIVILEGES ON `{self.name}`.* TO {account};\n"
-        action = Execute(CLIENT, sql, what=f"make database {self.name}", units=("mariadb",))
-        return [Change(f"make database {self.name}", tuple(differences), "", (action,))]
+        action = Execute(CLIENT, sql, what=f"create database {self.name}", units=("mariadb",))
+        return [Change(f"create database {self.name}", tuple(differences), "", (action,))]
 
 
 @dataclass(frozen=True)
 class DbSync(Resource):
-    """The schema of a database, made or brought up to date by the service's own tool.
+    """The schema of a database, created or migrated by the service's own tool.
 
-    Whether it is due is read from the database and from the package version for which it was made last; the tool
-    itself takes seconds to say so.
+    Whether a sync is due is decided from the database and from the package version of the last sync; the tool itself
+    takes seconds to find out.
 
     :param argv: the tool
     :param database: the database that it fills
-    :param package: the package, as the guide names it, whose version tells that the schema may have to follow
+    :param package: the package, by the guide's name, whose version change requires a sync
     :param user: who runs it
-    :param version: that version, where no package of the distribution has it
-    :param fills: databases that the tool fills beside it
+    :param version: that version, if it is not from a package of the distribution
+    :param fills: other databases that the tool fills
     """
 
     argv: tuple[str, ...]
@@ -114,7 +114,7 @@ class DbSync(Resource):
         )
 
     def _known(self, site: Site) -> str:
-        """The version, where no package of the distribution has to be asked for it."""
+        """The version, if it is not read from a package of the distribution."""
         return self.version or site.release.wheel_version(self.package)
 
     def _package(self, site: Site) -> Query:
@@ -133,7 +133,7 @@ class DbSync(Resource):
         if not empty and made_for in ("", installed):
             return []
         difference = Difference(self.title, f"made for {installed or 'the package'}", made_for or "empty")
-        # Tables of a first sync that was killed hold nothing yet, and may be in the way of the second one.
+        # The tables of a killed first sync have no data yet, but may block the next sync.
         first = made_for == FIRST or str(context.facts[self._tables()]["out"]).strip() == "0"
         word = FIRST if first else "unfinished"
         begin, end = Write(stamp, f"{word}\n", 0o644), Write(stamp, f"{installed}\n", 0o644)

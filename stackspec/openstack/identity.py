@@ -23,7 +23,7 @@ INTERFACES = ("public", "internal", "admin")
 class Bootstrap(Resource):
     """The administrator, project admin, the roles and the identity endpoints (keystone-manage bootstrap).
 
-    The password goes by the environment, not the command line (erratum E11).
+    The password is passed in the environment, not on the command line (erratum E11).
     """
 
     @property
@@ -42,7 +42,7 @@ class Bootstrap(Resource):
             now = f"cannot tell: {error}"
         if all(found.get(interface) == url for interface, url in urls.items()):
             return []
-        # The command runs on the node, and the next look has to see what it did.
+        # The command runs on the node, and the next check must see its effect.
         cloud.forget("identity.endpoints")
         argv = ["keystone-manage", "bootstrap", "--bootstrap-region-id", context.site.region]
         for interface, url in urls.items():
@@ -97,8 +97,8 @@ class Role(ApiObject):
 class ServiceUser(ApiObject):
     """A service's user in project service.
 
-    Besides the guide's role admin it has the role service, without which the other services refuse its service
-    tokens (erratum E14; detaching a volume ends in 409).
+    Besides the guide's role admin it has the role service, without which other services refuse its service
+    tokens (erratum E14; detaching a volume fails with 409).
 
     :param name: the user; its password is the site's secret of that name
     :param system_roles: roles on the whole system
@@ -123,7 +123,7 @@ class ServiceUser(ApiObject):
             for role, where in self._missing(cloud, user)
         ]
         if not differences and not cloud.admits(self.name, context.site.password(self.name), self.project):
-            differences.append(Difference(f"password of {self.name}", "the site's", "another"))
+            differences.append(Difference(f"password of {self.name}", "the site's", "a different one"))
         return differences
 
     def _place(self, where: str) -> str:
@@ -160,7 +160,7 @@ class ServiceUser(ApiObject):
 
 @dataclass(frozen=True)
 class MemberProject(ServiceUser):
-    """A project with an ordinary user of the same name (role member), which the guide forgets (erratum E24)."""
+    """A project with an ordinary user of the same name (role member), which the guide omits (erratum E24)."""
 
     roles: tuple[str, ...] = ("member",)
 
@@ -177,7 +177,7 @@ class MemberProject(ServiceUser):
 
 @dataclass(frozen=True)
 class Domain(ApiObject):
-    """A domain of its own for the users that a service makes."""
+    """A domain for the users that a service creates."""
 
     name: str
     description: str
@@ -200,10 +200,10 @@ class Domain(ApiObject):
 
 @dataclass(frozen=True)
 class DomainAdmin(ApiObject):
-    """A user who administers the domain that it is in.
+    """A user who administers its own domain.
 
     :param name: the user; its password is the site's secret of that name
-    :param domain: the domain, which is there
+    :param domain: the domain, which exists
     """
 
     name: str
@@ -222,7 +222,7 @@ class DomainAdmin(ApiObject):
         if not self._is_admin(cloud, domain, user):
             differences.append(Difference(f"role of {self.name} on domain {self.domain}", "admin", "not given"))
         elif not differences and not cloud.admits(self.name, context.site.password(self.name), domain=self.domain):
-            differences.append(Difference(f"password of {self.name}", "the site's", "another"))
+            differences.append(Difference(f"password of {self.name}", "the site's", "a different one"))
         return differences
 
     def _is_admin(self, cloud: Cloud, domain: Any, user: Any) -> bool:
@@ -250,7 +250,7 @@ class DomainAdmin(ApiObject):
 
 @dataclass(frozen=True)
 class RoleAssignment(ApiObject):
-    """A role of a user on a project; user and project are there, both of the default domain."""
+    """A role of a user on a project; user and project exist in the default domain."""
 
     role: str
     user: str
@@ -291,7 +291,7 @@ class Endpoint(ApiObject):
     :param name: the service's name
     :param description: as in the guide
     :param url: URL of all three interfaces; the public one is on the inventory's `public_host`
-    :param admin_url: URL of the administrators' interface, where it is another one
+    :param admin_url: URL of the admin interface, if different
     """
 
     type: str
@@ -326,7 +326,7 @@ class Endpoint(ApiObject):
         return {"name": self.name, "description": self.description, "is_enabled": True}
 
     def _endpoints(self, cloud: Cloud, service: Any, interface: str) -> list[Any]:
-        """Those of the site's region; the one that is wanted first, when there are more of them."""
+        """Those of the site's region, with the wanted one first."""
         found = [
             each
             for each in cloud.list("identity.endpoints")
@@ -352,7 +352,7 @@ class Endpoint(ApiObject):
                 )
             elif found[0].url != url or not found[0].is_enabled:
                 identity.update_endpoint(found[0], url=url, is_enabled=True)
-            # Clients take any of several.
+            # If there are several, clients use any of them.
             for more in found[1:]:
                 identity.delete_endpoint(more)
         cloud.renew()
@@ -360,7 +360,7 @@ class Endpoint(ApiObject):
 
 @dataclass(frozen=True)
 class RegisteredLimit(ApiObject):
-    """A default limit of a service that has its quotas in keystone. Guide: glance, `registered limit create`."""
+    """A default limit of a service with its quotas in keystone. Guide: glance, `registered limit create`."""
 
     service_type: str
     name: str

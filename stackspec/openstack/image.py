@@ -20,16 +20,16 @@ from .api_object import ApiObject, compare, not_ours
 from .cloud import Cloud
 
 SOURCE = "stackspec_source"
-"""Property of an image that says what it was made of."""
+"""Property of an image with its source."""
 
 
 @dataclass(frozen=True)
 class Image(ApiObject):
-    """An image of the inventory, uploaded once and again when its source has another name.
+    """An image of the inventory, uploaded once, and again if the name of its source changes.
 
     :param name: its name in glance
-    :param image: what the inventory says of it
-    :param tags: marks by which a service finds it
+    :param image: its entry in the inventory
+    :param tags: tags by which a service finds it
     :param project: the project that owns it
     """
 
@@ -48,7 +48,7 @@ class Image(ApiObject):
         differences = compare(found, wanted, self.title)
         missing = set(self.tags) - set(found.tags) if found is not None else set()
         if missing:
-            differences.append(Difference(f"tags of {self.title}", ", ".join(sorted(missing)), "not there"))
+            differences.append(Difference(f"tags of {self.title}", ", ".join(sorted(missing)), "absent"))
         for name, value in self.image.properties.items() if found is not None else ():
             if (now := _property(found, name)) != value:
                 differences.append(Difference(f"{name} of {self.title}", repr(value), repr(now)))
@@ -73,7 +73,7 @@ class Image(ApiObject):
         source = _source(context.site, self.image)
         if found is not None and SOURCE not in found.properties:
             hand_over = f"openstack image set --property {SOURCE}='{source}' {found.id}"
-            advice = "rename that image, or give the inventory's another name; or, to let the deployment have it: "
+            advice = "rename that image or the one in the inventory; or, to hand it over to the deployment: "
             raise not_ours(self.title, "image", found, self.project, advice + hand_over)
         attributes: dict[str, Any] = {"visibility": self.image.visibility, **self.image.properties}
         if found is not None and found.status == "active" and found.properties.get(SOURCE, source) == source:
@@ -81,7 +81,7 @@ class Image(ApiObject):
             cloud.connection.image.update_image(found, **attributes, tags=tags)
             return
         if found is not None:
-            # Of another source; or an upload that was killed, which leaves a queued image.
+            # From another source, or left queued by a killed upload.
             cloud.connection.image.delete_image(found)
         path = image_file(context.site, self.name, self.image)
         project = cloud.connection.identity.find_project(self.project, ignore_missing=False, domain_id="default")
@@ -95,19 +95,19 @@ class Image(ApiObject):
             **attributes,
             **{SOURCE: source},
         )
-        # What create_image returns was read before the data was there.
+        # create_image returns the state from before the upload.
         status = cloud.connection.image.get_image(image.id).status
         if status != "active":
             raise ActionError(f"upload {path.name} as image {self.name}", output=f"status {status}")
 
 
 def _property(found: Any, name: str) -> Any:
-    """A property of an image; the client has attributes for some."""
+    """A property of an image; some are attributes in the client."""
     return found.properties.get(name, getattr(found, name, None))
 
 
 def _source(site: Site, image: inventory.Image) -> str:
-    """What the image is made of: a file name or URL; nothing while the builder of the image is not at hand."""
+    """The image's source: a file name or URL; empty while the builder of the image is not available."""
     source = image.source
     if source in site.image_builders:
         return site.image_builders[source].file_name
@@ -115,16 +115,16 @@ def _source(site: Site, image: inventory.Image) -> str:
 
 
 def image_file(site: Site, name: str, image: inventory.Image) -> Path:
-    """The local file of an image; a URL is downloaded to the cache once. What is not as the inventory says is refused.
+    """The local file of an image; a URL is downloaded to the cache once. A wrong checksum or format is refused.
 
-    :raises ActionError: the download failed or is not what the inventory's checksum or format says
+    :raises ActionError: the download failed, or checksum or format differ from the inventory
     """
     part = _part(site, name, image)
     return site.store.take(part) if part is not None else _checked(site.folder / image.source, name, image)
 
 
 def _part(site: Site, name: str, image: inventory.Image) -> Part | None:
-    """An image that is built or downloaded; None for one that the inventory has as a file."""
+    """An image to build or download; None if the inventory gives a file."""
     if image.source in site.image_builders:
         builder = site.image_builders[image.source]
         return Part(f"images/{builder.file_name}", f"image {name}", lambda: _checked(builder.build(), name, image))
@@ -161,7 +161,7 @@ def _download(name: str, image: inventory.Image) -> Path:
             raise ActionError(
                 f"download image {name}",
                 output=f"{image.source}: {error}",
-                advice="name a local file as the image's source",
+                advice="use a local file as the image's source",
             ) from None
         part.replace(path)
     if image.checksum is not None:

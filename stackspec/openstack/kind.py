@@ -1,4 +1,4 @@
-"""What a kind of object is, and an object of a run that was found."""
+"""A kind of cloud object, and an object of a run found in the cloud."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Cloud: TypeAlias = Any
-"""An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot tell apart."""
+"""An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot distinguish."""
 Listing: TypeAlias = Callable[[Cloud, bool], Any]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object that tests make.
+    """A kind of object that tests create.
 
     :param name: as in messages, and in openstacksdk's `create_<name>`
     :param service: attribute of a connection
-    :param list: lists what this user sees; with True what all projects have
-    :param delete: deletes one object by what `key` says
+    :param list: lists the user's objects; with True those of all projects
+    :param delete: deletes one object by its `key`
     :param label: attribute that carries the run id
     :param key: attribute by which it is deleted
-    :param inside: seen and deleted from within its project only, also by administrators
-    :param is_gone: whether one that was deleted has gone; None when a deletion that is answered is done
+    :param inside: visible and deletable only from within its project, even for administrators
+    :param is_gone: whether a deleted object is gone; None if deletion is synchronous
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Found:
-    """An object of a run that is in the cloud."""
+    """An object of a run found in the cloud."""
 
     connection: Cloud
     kind: Kind

@@ -1,4 +1,4 @@
-"""The kinds of objects that tests make: how each is made, listed and deleted, in the order in which they can go."""
+"""The kinds of objects that tests create: how each is created, listed and deleted, in order of deletion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .run_names import belongs
 
 
 def _without(service: str, name: str, *gone: str) -> Callable[[Cloud, str], bool]:
-    """Whether an object is not found any more, or has one of the states `gone`."""
+    """Whether an object no longer exists, or is in one of the states `gone`."""
 
     def is_gone(connection: Cloud, key: str) -> bool:
         try:
@@ -57,7 +57,7 @@ def _delete_domain(connection: Cloud, domain: str) -> None:
 def _keypairs(connection: Cloud, everyone: bool) -> Iterator[Any]:
     yield from connection.compute.keypairs()
     if everyone:
-        # Nova lists keypairs by user; a deleted user's stay behind unseen, so they go while their users are there.
+        # Nova lists keypairs by user; a deleted user's keypairs become orphans, so delete them before their users.
         for user in connection.identity.users():
             if belongs(user.name):
                 yield from connection.compute.keypairs(user_id=user.id)
@@ -69,7 +69,7 @@ def _delete_keypair(connection: Cloud, key: str) -> None:
 
 
 def _ports(connection: Cloud, everyone: bool) -> Iterator[Any]:
-    # Ports of routers and of DHCP go with their router and network.
+    # Ports of routers and of DHCP are deleted with their router and network.
     return (port for port in connection.network.ports() if not (port.device_owner or "").startswith("network:"))
 
 
@@ -114,7 +114,7 @@ def _listed(service: Any, plural: str) -> Any:
 
 
 def _disabled(connection: Cloud, everyone: bool) -> Iterator[Any]:
-    # Only an administrator has disabled one; nova asks who may list them.
+    # Only an administrator can disable or list them.
     return (each for each in connection.compute.services() if each.status == "disabled")
 
 
@@ -125,7 +125,7 @@ def _enable(connection: Cloud, key: str) -> None:
 
 
 def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
-    # Heat shows administrators the stacks of all projects, and them alone whose each is.
+    # Heat shows administrators the stacks of all projects, and only to them each stack's project.
     for each in _listed(connection.orchestration, "stacks"):
         if each["stack_status"] != "DELETE_COMPLETE":
             yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
@@ -140,7 +140,7 @@ def _delete_object_container(connection: Cloud, container: str) -> None:
 
 def _of_magnum(plural: str) -> Listing:
     def listed(connection: Cloud, everyone: bool) -> Iterator[Any]:
-        # As with stacks; what a magnum of an older release does not say of the project is not missed.
+        # As with stacks; an older magnum does not return the project, which is not needed.
         for each in _listed(connection.container_infrastructure_management, plural):
             yield SimpleNamespace(id=each["uuid"], name=each["name"], project_id=each.get("project_id"))
 
@@ -148,7 +148,7 @@ def _of_magnum(plural: str) -> Listing:
 
 
 SETTLED_WITHIN = 300
-"""Seconds for which a change of a volume, a snapshot, an attachment or a load balancer may take."""
+"""Timeout in seconds for a change of a volume, a snapshot, an attachment or a load balancer."""
 
 
 def _delete_load_balancer(connection: Cloud, key: str) -> None:
@@ -157,13 +157,13 @@ def _delete_load_balancer(connection: Cloud, key: str) -> None:
     def state() -> str:
         return str(service.get_load_balancer(key).provisioning_status)
 
-    # What is being made or changed cannot be deleted.
+    # Objects that are being created or changed cannot be deleted.
     wait_for(
-        f"load balancer {key} is at rest",
+        f"load balancer {key} is idle",
         lambda: state() in ("ACTIVE", "ERROR", "DELETED"),
         SETTLED_WITHIN,
         every=2,
-        detail=lambda: f"it is {state()}; `stackspec cleanup --inventory SITE` frees one whose worker was killed",
+        detail=lambda: f"it is {state()}; `stackspec cleanup --inventory SITE` frees it if its worker was killed",
     )
     if state() != "DELETED":
         service.delete_load_balancer(key, ignore_missing=False, cascade=True)
@@ -175,19 +175,19 @@ def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:
     except exceptions.NotFoundException:
         return True
     if found.provisioning_status == "ERROR":
-        raise exceptions.SDKException("its deletion ended in ERROR; octavia-worker's log says why")
+        raise exceptions.SDKException("its deletion ended in ERROR; octavia-worker's log has the reason")
     return bool(found.provisioning_status == "DELETED")
 
 
 def _at_rest(connection: Cloud, kind: str, key: str) -> Any:
-    """The volume, snapshot or backup when nothing is being done to it, or when it is being deleted already."""
+    """The volume, snapshot or backup if it is idle or already being deleted."""
     get = getattr(connection.block_storage, f"get_{kind.removeprefix('volume_')}")
     busy = set(AT_WORK[kind]) - {"deleting"}
     return wait_for(
-        f"{kind} {key} is at rest",
+        f"{kind} {key} is idle",
         lambda: None if (found := get(key)).status in busy else found,
         SETTLED_WITHIN,
-        detail=lambda: f"it is {get(key).status}; `stackspec cleanup --inventory SITE` frees one that nobody works on",
+        detail=lambda: f"it is {get(key).status}; `stackspec cleanup --inventory SITE` frees it if it is stuck",
     )
 
 
@@ -206,19 +206,19 @@ def _delete_snapshot(connection: Cloud, key: str) -> None:
 
 
 def _delete_backup(connection: Cloud, key: str) -> None:
-    # What builds upon it was asked to go before it.
+    # The deletion of dependent backups was requested before.
     wait_for(
         f"no backup depends on backup {key}",
         lambda: not connection.block_storage.get_backup(key).has_dependent_backups,
         SETTLED_WITHIN,
-        detail=lambda: "there are incremental backups of it; they have to be deleted first",
+        detail=lambda: "there are incremental backups of it, which must be deleted first",
     )
     if _at_rest(connection, "backup", key).status != "deleting":
         connection.block_storage.delete_backup(key, ignore_missing=False)
 
 
 def _erased(name: str, service: str) -> Callable[[Cloud, str], bool]:
-    """Whether a volume, snapshot or backup is not found any more."""
+    """Whether a volume, snapshot or backup no longer exists."""
 
     def is_gone(connection: Cloud, key: str) -> bool:
         try:
@@ -226,7 +226,7 @@ def _erased(name: str, service: str) -> Callable[[Cloud, str], bool]:
         except exceptions.NotFoundException:
             return True
         if found.status.startswith("error"):
-            raise exceptions.SDKException(f"its deletion ended in {found.status}; {service}'s log says why")
+            raise exceptions.SDKException(f"its deletion ended in {found.status}; {service}'s log has the reason")
         return False
 
     return is_gone
@@ -237,8 +237,8 @@ def _delete_qos_spec(connection: Cloud, key: str) -> None:
 
 
 KINDS: tuple[Kind, ...] = (
-    # In the order in which they can be deleted: each stands before what it uses. A service that a run disabled is
-    # enabled again, first of all.
+    # In order of deletion: each comes before the objects it uses. Services that a run disabled are enabled again
+    # first.
     Kind("disabled_service", "compute", _disabled, _enable, label="disabled_reason"),
     _kind(
         "container_infrastructure_management",
@@ -274,7 +274,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(
         "block_storage",
         "backup",
-        # Oldest first; the last in a list is the first to go, and a backup after those that build upon it.
+        # Oldest first; the last in a list is deleted first, and a backup after those that depend on it.
         list=_everyone("block_storage", "backups", sort="created_at:asc"),
         delete=_delete_backup,
         is_gone=_erased("backup", "cinder-backup"),

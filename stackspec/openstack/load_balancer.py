@@ -1,4 +1,4 @@
-"""Load balancers that nobody works on any more."""
+"""Detects and repairs stuck load balancers, which no worker is processing any more."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .database import CLIENT
 
 WORKER, MANAGER = "octavia-worker", "octavia-health-manager"
 PATIENCE = {"PENDING_CREATE": 300, "PENDING_DELETE": 300, "PENDING_UPDATE": 900}
-"""Seconds after the start of what works on it for which a load balancer may still be waited for: the request for it may
-have been in the queue. Updates are the worker's or, when an amphora is lost, the health manager's."""
+"""Seconds after the start of the worker in which a load balancer may still be processed: its request may have been
+queued. Updates are done by the worker or, if an amphora is lost, by the health manager."""
 LONGEST = 3600
-"""Seconds after which nobody is at work on it, whatever runs: everything that is done has a deadline before."""
-# Heartbeats of its amphora may set the time of the last change, so for a new one the time of its request counts.
+"""Seconds after which it is stuck in any case: all operations have shorter timeouts."""
+# Heartbeats of its amphora may update updated_at, so for a new one created_at counts.
 _SINCE = "IF(provisioning_status='PENDING_CREATE', created_at, COALESCE(updated_at, created_at))"
 _PENDING = run(
     *CLIENT,
@@ -30,19 +30,19 @@ _PENDING = run(
 
 @dataclass(frozen=True)
 class NoStuckLoadBalancer(Resource):
-    """No load balancer is PENDING for a worker that has ended.
+    """No load balancer is stuck in PENDING after its worker has ended.
 
-    A worker that is killed leaves what it was at so for ever: the API refuses every request for it, an administrator's
-    too, and has no call to set it free. In ERROR it can be deleted or failed over.
+    A killed worker leaves its load balancer in PENDING for ever: the API refuses every request for it, even an
+    administrator's, and has no call to reset it. In ERROR it can be deleted or failed over.
 
-    :param only: ids of the load balancers to look at; all when not given
+    :param only: ids of the load balancers to check; default: all
     """
 
     only: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        return "no load balancer left by its worker"
+        return "no stuck load balancer"
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return [_PENDING, *(unit(name) for service in (WORKER, MANAGER) for name in site.release.unit(service))]
@@ -63,7 +63,7 @@ class NoStuckLoadBalancer(Resource):
         if not left:
             return []
         differences = tuple(
-            Difference(f"load balancer {key}", "somebody at work on it", f"{status}, its worker has ended")
+            Difference(f"load balancer {key}", "a worker processing it", f"{status}, its worker has ended")
             for key, status in left
         )
         keys = ", ".join(f"'{key}'" for key, _ in left)
@@ -72,13 +72,13 @@ class NoStuckLoadBalancer(Resource):
             f" WHERE id IN ({keys}) AND provisioning_status LIKE 'PENDING%'"
         )
         action = Execute(CLIENT, sql, what="set load balancers to ERROR")
-        return [Change("set load balancers to ERROR that their worker left", differences, "", (action,))]
+        return [Change("set stuck load balancers to ERROR", differences, "", (action,))]
 
 
 def set_free(site: Site, keys: Iterable[str]) -> list[str]:
-    """Set those of the load balancers `keys` to ERROR that their worker left, so that they can be deleted.
+    """Set the stuck ones among the load balancers `keys` to ERROR, so that they can be deleted.
 
-    :param site: the site, whose controller is reached by ssh
+    :param site: the site; its controller is accessed by ssh
     :returns: a line for each
     """
     resource = NoStuckLoadBalancer(only=tuple(keys))

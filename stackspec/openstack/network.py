@@ -10,28 +10,28 @@ from .api_object import ApiObject, compare, not_ours
 from .cloud import Cloud
 
 OWNER = "admin"
-"""The project of the provider network: the administrator's, who makes it."""
+"""The project of the provider network: the administrator's."""
 MARK = "made by stackspec"
-"""Description of what deployments make; what has none of them is never changed or deleted."""
+"""Description of objects created by deployments; others are never changed or deleted."""
 
 
 def ours(found: Any, kind: str, title: str, project: str) -> Any:
-    """What was found of a name, when a deployment made it.
+    """The object found by name, if a deployment created it.
 
     :param found: the object, or None
-    :param kind: what the `openstack` command calls it
-    :raises ActionError: somebody else made it
+    :param kind: its name in the `openstack` command
+    :raises ActionError: somebody else created it
     """
     if found is not None and found.description != MARK:
         hand_over = f"openstack {kind} set --description '{MARK}' {found.id}"
-        advice = f"rename it; or, to let the deployment have it: {hand_over}"
+        advice = f"rename it; or, to hand it over to the deployment: {hand_over}"
         raise not_ours(title, kind, found, project, advice)
     return found
 
 
 @dataclass(frozen=True)
 class Network(ApiObject):
-    """An external network on a physical one."""
+    """An external network on a physical network."""
 
     name: str
     physical_network: str
@@ -69,7 +69,7 @@ class Network(ApiObject):
 
 @dataclass(frozen=True)
 class Subnet(ApiObject):
-    """The subnet of a provider network, by the inventory's network of that name."""
+    """The subnet of a provider network, from the inventory's network of that name."""
 
     name: str
     network: str
@@ -103,12 +103,12 @@ class Subnet(ApiObject):
 
 @dataclass(frozen=True)
 class ServiceNetwork(ApiObject):
-    """A network of a service's own, with a subnet that has DHCP and no gateway: nothing leaves it.
+    """An isolated network of a service, with a subnet that has DHCP but no gateway.
 
     :param name: the network
     :param subnet: its subnet
     :param cidr: the subnet's addresses
-    :param pool: first and last address that is given out
+    :param pool: first and last address of the allocation pool
     :param project: the project that owns it
     """
 
@@ -150,11 +150,11 @@ class ServiceNetwork(ApiObject):
 
 @dataclass(frozen=True)
 class SecurityGroup(ApiObject):
-    """A security group of a service with rules for what comes in from one network.
+    """A security group of a service with ingress rules for one network.
 
     :param name: its name
     :param rules: protocol and port; None for a protocol without ports
-    :param source: the network from which it is admitted
+    :param source: the network from which traffic is allowed
     :param project: the project that owns it
     """
 
@@ -180,9 +180,7 @@ class SecurityGroup(ApiObject):
         if found is None:
             return compare(None, {}, self.title)
         return [
-            Difference(
-                f"rule of {self.title}", f"{protocol} {port or ''}".strip() + f" from {self.source}", "not there"
-            )
+            Difference(f"rule of {self.title}", f"{protocol} {port or ''}".strip() + f" from {self.source}", "absent")
             for protocol, port in self._missing(found)
         ]
 
@@ -208,15 +206,15 @@ class SecurityGroup(ApiObject):
 
 @dataclass(frozen=True)
 class ServicePort(ApiObject):
-    """A port by which a process on a node is in a service's network.
+    """A port that connects a process on a node to a service's network.
 
     :param name: its name
     :param network: the network
-    :param subnet: the subnet in which it has its address
-    :param address: that address
-    :param security_group: its one group
-    :param owner: device_owner, which says what it is for
-    :param host: the node, as neutron's agent there calls itself
+    :param subnet: the subnet of its address
+    :param address: its address
+    :param security_group: its only group
+    :param owner: device_owner
+    :param host: the node, by the host name of its neutron agent
     :param project: the project that owns it
     """
 
@@ -244,7 +242,7 @@ class ServicePort(ApiObject):
     def make(self, cloud: Cloud, context: Context) -> None:
         network = cloud.connection.network
         if found := ours(cloud.owned("network.ports", self.name, self.project), "port", self.title, self.project):
-            # Its address cannot always be changed in place; whoever uses it reads address and MAC anew.
+            # Its address cannot always be changed in place; users of the port read address and MAC again.
             network.delete_port(found)
         project = _project_id(cloud, self.project)
         parent = network.find_network(self.network, ignore_missing=False, project_id=project)

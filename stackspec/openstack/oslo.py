@@ -1,4 +1,4 @@
-"""Configuration that every OpenStack service has. Guide: [keystone_authtoken] and its like in each chapter."""
+"""Configuration common to all OpenStack services. Guide: [keystone_authtoken] and similar sections in each chapter."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ OsloConfig = IniFile
 
 
 def keystone_auth(site: Site, user: str, *, url: str = "") -> dict[str, str]:
-    """The options by which a service logs in as `user` of project service.
+    """The options for a service's login as `user` of project service.
 
-    :param url: the identity URL; ``http://controller:5000`` when not given, as most chapters have it
+    :param url: the identity URL; default: ``http://controller:5000``, as in most chapters
     """
     return {
         "auth_url": url or f"http://{site.controller.name}:5000",
@@ -26,7 +26,7 @@ def keystone_auth(site: Site, user: str, *, url: str = "") -> dict[str, str]:
 
 
 def keystone_authtoken(site: Site, user: str, *, slash: str = "") -> dict[str, str]:
-    """The section [keystone_authtoken], by which a service checks tokens.
+    """The section [keystone_authtoken], for token validation.
 
     :param slash: nova's chapter ends its URLs with a slash
     """
@@ -38,7 +38,7 @@ def keystone_authtoken(site: Site, user: str, *, slash: str = "") -> dict[str, s
 
 
 def transport_url(site: Site) -> str:
-    """RabbitMQ as every service reaches it."""
+    """The RabbitMQ URL of all services."""
     return f"rabbit://openstack:{site.password('openstack rabbitmq')}@{site.controller.name}:5672/"
 
 

@@ -19,7 +19,7 @@ def _table(name: str, *columns: str) -> Query:
 
 
 def _rows(answer: dict[str, Any]) -> list[list[Any]]:
-    """Rows of an `ovs-vsctl list`; none while Open vSwitch does not run."""
+    """Rows of an `ovs-vsctl list`; empty if Open vSwitch is not running."""
     try:
         rows: list[list[Any]] = json.loads(answer["out"])["data"]
     except ValueError:
@@ -29,7 +29,7 @@ def _rows(answer: dict[str, Any]) -> list[list[Any]]:
 
 @dataclass(frozen=True)
 class OvsSetting(Resource):
-    """A key of other_config of the whole switch, which it reads when it starts."""
+    """A key of the switch's other_config, which it reads at startup."""
 
     key: str
     value: str
@@ -59,7 +59,7 @@ class OvsBridge(Resource):
     :param name: the bridge
     :param port: the interface in it
     :param datapath: system (the kernel's) or netdev (userspace)
-    :param address: address with prefix length which the node's network configuration gives it
+    :param address: address with prefix length, set by the node's network configuration
     """
 
     name: str
@@ -103,25 +103,25 @@ class OvsBridge(Resource):
         look = f"ip -o address show dev {self.name} | grep -qF ' {self.address} '"
         what = f"wait for {self.address} on {self.name}"
         actions = (
-            # First: that it is up is not looked at once it is in the bridge.
+            # First: its link state is no longer checked once it is in the bridge.
             Execute(("ip", "link", "set", self.port, "up")),
             Execute(tuple(argv), units=("ovs-vswitchd",)),
             AwaitCommand(("sh", "-c", look), timeout=30.0, what=what, units=("systemd-networkd",)),
         )
-        return [Change(f"make {self.title}", tuple(differences), "", actions)]
+        return [Change(f"create {self.title}", tuple(differences), "", actions)]
 
 
 @dataclass(frozen=True)
 class OvsNeutronPort(Resource):
-    """An interface of the node that is a port of neutron's.
+    """An interface of the node for a neutron port.
 
-    Open vSwitch keeps all of it in its database and makes the interface anew at each boot, so that no script has to
-    (the guide's sleeps two minutes and has the author's own MAC in it, errata E124 to E126).
+    Open vSwitch stores it in its database and recreates the interface at each boot, so no script is needed (the
+    guide's sleeps two minutes and contains the author's MAC, errata E124 to E126).
 
     :param bridge: the agent's bridge
     :param name: the interface
     :param port: neutron's port
-    :param network: its network, whose MTU the interface is given (erratum E122)
+    :param network: its network, which determines the MTU of the interface (erratum E122)
     """
 
     bridge: str
@@ -148,7 +148,7 @@ class OvsNeutronPort(Resource):
             "iface-status": "active",
             "attached-mac": str(mac),
             "iface-id": str(Id("port", self.port).resolve(context)),
-            # neutron-ovs-cleanup, which runs at boot, would take it away.
+            # Otherwise neutron-ovs-cleanup, which runs at boot, would remove it.
             "skip_cleanup": "true",
         }
         wanted = {"type": "internal", "mac": str(mac), "mtu_request": str(mtu), **identifiers}
@@ -169,7 +169,7 @@ class OvsNeutronPort(Resource):
         for key, value in identifiers.items():
             argv += ["--", "set", "Interface", self.name, f'external-ids:{key}="{value}"']
         action = Execute(tuple(argv), units=("ovs-vswitchd",))
-        return [Change(f"make {self.title}", tuple(differences), "", (action,), marks=(self.title,))]
+        return [Change(f"create {self.title}", tuple(differences), "", (action,), marks=(self.title,))]
 
 
 def _addresses(answer: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a run made in a cloud: found again and removed, also by another process after a kill.
+"""The objects of a run in a cloud: found and removed, even by another process after a kill.
 
-Every object carries the run id in its name, or in its description where it has no name.
+Every object carries the run id in its name, or in its description if it has no name.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .repair import repair
 from .run_names import EVERY_RUN, belongs, run_of
 
 RELEASED_WITHIN = 30
-"""Seconds for which a conflict is taken for a port that nova is about to give back."""
+"""Seconds for which a conflict is attributed to a port that nova is still releasing."""
 GONE = (exceptions.NotFoundException,)
 DENIED = (exceptions.ForbiddenException,)
 
 
 def is_admin(connection: Cloud) -> bool:
-    """Whether this user may do what only an administrator may; asked of the cloud, since role names are its own."""
+    """Whether this user is an administrator; tested by a request, since role names are the cloud's own."""
     response = connection.identity.get("/projects", params={"limit": 1})
     if response.status_code not in (401, 403, 404):
-        # A keystone that fails has not said that this is an ordinary user, who would find nothing of the others'.
+        # A keystone error does not mean that this is an ordinary user, who cannot see the objects of others.
         exceptions.raise_from_response(response)
     return bool(response.status_code == 200)
 
@@ -44,10 +44,10 @@ def leftovers(
 ) -> list[Found]:
     """Objects in the cloud that carry `run_id` or belong to a project that does.
 
-    :param connection: an administrator sees what all projects and users have, anybody else what is theirs
-    :param run_id: a run id, the beginning of some (every run's by default), or what says of an id whether it is meant
-    :param projects: ids of the projects to look into, when only what is in them counts, not what carries the name
-    :raises SDKException: something cannot be listed, so that nobody knows what is left
+    :param connection: administrators see the objects of all projects and users, others only their own
+    :param run_id: a run id, a prefix (default: of every run), or a predicate for run ids
+    :param projects: ids of projects; if given, only objects in them count, not those with the run id
+    :raises SDKException: something cannot be listed, so that leftovers are unknown
     """
 
     def meant(label: str | None) -> bool:
@@ -76,24 +76,24 @@ def leftovers(
                     label = getattr(each, kind.label, None) or "without a name"
                     found.append(Found(scoped[project], kind, _key(kind, each, False), label, project))
         except (*DENIED, *GONE):
-            # Not an administrator: what this user cannot list, this user's run cannot have made.
+            # Not an administrator: objects that this user cannot list cannot be from this user's run.
             if everyone:
                 raise
     return found
 
 
 def within(connection: Cloud, project: str) -> Cloud:
-    """An administrator's connection to a project of a run, which gives the administrator the role there."""
+    """An administrator's connection to a project of a run; grants the administrator the role there."""
     role = connection.identity.find_role("admin", ignore_missing=False)
     connection.identity.assign_project_role_to_user(project, connection.current_user_id, role)
     scoped = connection.connect_as(project_id=project)
-    # openstacksdk notes the endpoint that it has used as if it were configured; here each project has its own.
+    # openstacksdk stores a used endpoint as if it were configured; here each project has its own.
     scoped.config.config.pop("object_store_endpoint_override", None)
     return scoped
 
 
 def _owner(kind: Kind, each: Any) -> str | None:
-    # A project's own parent, and the owner of an identity object, is a domain: not what is meant here.
+    # The parent of a project and the owner of an identity object are domains, which do not count here.
     if kind.service == "identity":
         return None
     owner = getattr(each, "project_id", None) or getattr(each, "owner_id", None)
@@ -107,9 +107,9 @@ def _key(kind: Kind, each: Any, everyone: bool) -> str:
 
 
 def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
-    """Delete `objects` in the order of KINDS, of a kind the last first; one that is gone already is no error.
+    """Delete `objects` in the order of KINDS, within a kind the last first; missing objects are ignored.
 
-    :param seconds: deadline for what takes time to go
+    :param seconds: timeout for asynchronous deletions
     :returns: a line for each that could not be deleted
     """
     problems: list[str] = []
@@ -122,7 +122,7 @@ def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
                 problems.append(problem)
             else:
                 going.append(each)
-        # All are asked to go before the first is waited for.
+        # Request all deletions before waiting for the first.
         for each in going:
             if (is_gone := each.kind.is_gone) is not None:
                 try:
@@ -133,13 +133,12 @@ def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
 
 
 def remove(connection: Cloud, objects: Sequence[Found], site: Site | None) -> tuple[list[str], list[str]]:
-    """Repair what is stuck of `objects`, and delete all of them.
+    """Repair stuck `objects`, and delete all of them.
 
-    Where something stays, it is repaired and tried once more: while it was waited for, time has passed in which
-    somebody could still have been at work on it.
+    Remaining objects are repaired and deleted once more: after the wait, they may now count as stuck.
 
-    :param site: its nodes know when services were started; None where they cannot be looked at
-    :returns: lines that say what was repaired, and what could not be deleted
+    :param site: provides the start times of services; None if its nodes are not accessible
+    :returns: a line for each repair and for each object that could not be deleted
     """
     if not objects:
         return [], []
@@ -162,20 +161,20 @@ def _destroy(each: Found, seconds: float) -> str | None:
         retrying(each.kind.delete, each.connection, each.key)
     except GONE:
         return None
-    except Exception as error:  # any failure is reported, and none may keep the others from being deleted
+    except Exception as error:  # report every failure, but continue with the other objects
         return f"{each} could not be deleted: {type(error).__name__}: {error}"
     return None
 
 
 def check_leftovers(connection: Cloud, run_id: str, site: Site | None) -> list[str]:
-    """Remove what tests of a run left in the cloud, when all of them are done.
+    """Remove the leftovers of a run's tests after all of them are done.
 
-    :param site: its nodes know when services were started; None where they cannot be looked at
-    :returns: a line for each object, and for each that could not be removed; empty when the run left nothing
+    :param site: provides the start times of services; None if its nodes are not accessible
+    :returns: a line for each object, and for each that could not be removed; empty if the run left nothing
     """
     try:
         found = leftovers(connection, run_id)
     except (exceptions.SDKException, ClientException) as error:
-        return [f"cannot look for what tests left in the cloud: {type(error).__name__}: {error}"]
+        return [f"cannot look for leftovers of tests in the cloud: {type(error).__name__}: {error}"]
     repaired, stayed = remove(connection, found, site)
     return [*(f"left by a test: {each}" for each in found), *repaired, *stayed]

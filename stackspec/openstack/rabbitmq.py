@@ -16,9 +16,10 @@ from ..resources.base import Change, Context, Difference, Query, Resource, file,
 from ..site import Site
 
 ASK = "systemctl -q is-active rabbitmq-server && exec env RABBITMQ_CTL_ERL_ARGS='-start_epmd false' rabbitmqctl -q"
-"""What a look at the server begins with, in a shell: an answer takes seconds.
+"""Shell prefix of queries to the server, each of which takes seconds.
 
-A look must not start Erlang's port mapper, as rabbitmqctl does when there is none: its socket unit would then fail.
+A query must not start Erlang's port mapper, as rabbitmqctl does if it is not running: its socket unit would then
+fail.
 """
 _DEFINITIONS = run("sh", "-c", f"{ASK} export_definitions - --format json")
 _FILE = "/var/lib/rabbitmq/stackspec-definitions.json"
@@ -34,8 +35,8 @@ def password_hash(password: str, salt: bytes) -> str:
 class RabbitUser(Resource):
     """A user with all permissions in /; its password is the site's secret `<name> rabbitmq`.
 
-    Read and written as definitions: a hash needs no password on a command line, and each start of rabbitmqctl boots
-    an Erlang machine. (`rabbitmqctl add_user` would read it from stdin, and hangs there when that is a pipe.)
+    Read and written as definitions: with a hash, no password is on a command line, and each rabbitmqctl call starts
+    an Erlang VM. (`rabbitmqctl add_user` would read the password from stdin, but hangs if that is a pipe.)
     """
 
     name: str
@@ -59,7 +60,7 @@ class RabbitUser(Resource):
         if permissions not in found.get("permissions", ()):
             differences.append(Difference(f"permissions of {self.name} in /", ".* .* .*", "others"))
         if context.facts[file(_FILE)]["exists"]:
-            differences.append(Difference(_FILE, "not there", "left by a run that was killed"))
+            differences.append(Difference(_FILE, "absent", "left by a killed run"))
         if not differences:
             return []
         user = {
@@ -74,12 +75,12 @@ class RabbitUser(Resource):
             Execute(("rabbitmqctl", "-q", "import_definitions", _FILE), units=("rabbitmq-server",)),
             Remove(_FILE),
         )
-        return [Change(f"make {self.title}", tuple(differences), "", actions)]
+        return [Change(f"create {self.title}", tuple(differences), "", actions)]
 
 
 @dataclass(frozen=True)
 class NoRabbitUser(Resource):
-    """A user that the package makes with a password that everybody knows, and that nobody needs."""
+    """A user that the package creates with a well-known password, and that is not needed."""
 
     name: str
 
@@ -92,13 +93,13 @@ class NoRabbitUser(Resource):
 
     def changes(self, context: Context) -> list[Change]:
         found = _parse(str(context.facts[_DEFINITIONS]["out"]))
-        # Of a server that does not run it is not known: the first start makes the user.
+        # Unknown while the server is not running: the first start creates the user.
         if found and self.name not in [each["name"] for each in found.get("users", ())]:
             return []
         argv = ("rabbitmqctl", "-q", "delete_user", self.name)
         # 67: there is no such user.
         action = Execute(argv, expect=(0, 67), units=("rabbitmq-server",))
-        difference = Difference(f"RabbitMQ user {self.name}", "not there", "there" if found else "not known")
+        difference = Difference(f"RabbitMQ user {self.name}", "absent", "present" if found else "unknown")
         return [Change(f"remove RabbitMQ user {self.name}", (difference,), "", (action,))]
 
 

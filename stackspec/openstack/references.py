@@ -1,4 +1,4 @@
-"""Values that only the cloud knows."""
+"""References to values known only to the cloud."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Id(Reference):
 
     :param kind: endpoint, network, subnet, port, project, image, flavor or security_group
     :param name: its name; for an endpoint ``service type/interface``
-    :param attribute: what is wanted of it, when that is not the id
-    :param project: of the Default domain, which owns it where a project can
+    :param attribute: the attribute to use instead of the id
+    :param project: its project in the Default domain, for kinds that have one
 
-    It is not known while there is no such object; where the cloud cannot be asked, that is a CannotTell.
+    Unknown while there is no such object; CannotTell if the cloud cannot be queried.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""What tests left in a state in which it cannot be deleted, and nobody works on: it is set to what is true."""
+"""Repairs leftovers of tests that are stuck in a state in which they cannot be deleted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def repair(connection: Any, objects: Sequence[Found], site: Site | None, *, admin: bool) -> Iterator[str]:
-    """Repair stuck load balancers and volumes among `objects`; give a line for each, or for what prevented it.
+    """Repair stuck load balancers and volumes among `objects`; yield a line for each, or for the error.
 
     :param connection: to the cloud
-    :param site: its nodes know when services were started; without it load balancers are left as they are
+    :param site: provides the start times of services; without it load balancers are not repaired
     :param admin: whether the connection is an administrator's; others may not repair volumes
     """
     try:
@@ -29,4 +29,4 @@ def repair(connection: Any, objects: Sequence[Found], site: Site | None, *, admi
         if admin:
             yield from block_storage.set_right(connection, objects, site)
     except (StackspecError, exceptions.SDKException) as error:
-        yield f"what hangs could not be repaired: {type(error).__name__}: {error}"
+        yield f"stuck objects could not be repaired: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Swift's rings: which disk has which part of the names. Guide: Swift / 创建和分发初始环."""
+"""Swift's rings: the mapping of partitions to disks. Guide: Swift / 创建和分发初始环."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _ROW = re.compile(
 )
 """A device as swift-ring-builder lists it: id, region, zone, addresses, name, weight, partitions, balance, flags."""
 CURRENT = "is up-to-date"
-"""What it says of a ring file that holds what the builder file says."""
+"""Its output if the ring file matches the builder file."""
 
 
 @dataclass(frozen=True)
 class RingDevice:
     """A disk in a ring.
 
-    :param zone: disks of one zone fail together
+    :param zone: failure zone
     :param ip: address of the node
-    :param port: where the node's server listens
-    :param name: of the directory where the disk is mounted
+    :param port: port of the node's server
+    :param name: name of the mount point's directory
     """
 
     zone: int
@@ -39,7 +39,7 @@ class RingDevice:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """As swift-ring-builder is told."""
+        """The device in swift-ring-builder's notation."""
         options = {"region": 1, "zone": self.zone, "ip": self.ip, "port": self.port, "device": self.name}
         return tuple(w for key, value in {**options, "weight": self.weight}.items() for w in (f"--{key}", str(value)))
 
@@ -49,15 +49,15 @@ class RingDevice:
 
 @dataclass(frozen=True)
 class Ring(ManagedFile):
-    """A ring file and the builder file from which it is made, on this node.
+    """A ring file and its builder file, on this node.
 
-    The builder remembers where everything is: it is made once, and then only told which disks come and go.
+    The builder file stores all placements: it is created once; later only disks are added and removed.
 
-    :param path: the ring file, NAME.ring.gz; NAME.builder is beside it
+    :param path: the ring file, NAME.ring.gz; NAME.builder is next to it
     :param devices: the disks
-    :param part_power: two to the power of it is the number of partitions, for ever
-    :param replicas: copies of everything
-    :param min_part_hours: hours before a partition may move again
+    :param part_power: the number of partitions is two to this power, and cannot be changed
+    :param replicas: number of replicas
+    :param min_part_hours: minimum hours between two moves of a partition
     """
 
     devices: tuple[RingDevice, ...]
@@ -80,7 +80,7 @@ class Ring(ManagedFile):
         found = {each for each, row in rows.items() if row["flags"] != "DEL"}
         gone = sorted(found - set(self.devices), key=str)
         new = [each for each in self.devices if each not in found]
-        # After a kill, or when partitions may not move yet.
+        # After a kill, or if partitions may not move yet.
         idle = [each for each in self.devices if each in found and rows[each]["parts"] == "0"]
         if there and CURRENT in out and not (gone or new or idle):
             return []
@@ -91,13 +91,13 @@ class Ring(ManagedFile):
         calls += [("remove", *each.words) for each in gone]
         moves = gone or new or idle or len(found) < len(rows)
         calls.append(("rebalance",) if moves else ("write_ring",))
-        differences = [Difference(f"{self.builder}: {each}", "there", "not there") for each in new]
-        differences += [Difference(f"{self.builder}: {each}", "not there", "there") for each in gone]
-        hours = f"none; they move {self.min_part_hours} h after the last time"
+        differences = [Difference(f"{self.builder}: {each}", "present", "absent") for each in new]
+        differences += [Difference(f"{self.builder}: {each}", "absent", "present") for each in gone]
+        hours = f"none; they may move {self.min_part_hours} h after the last move"
         differences += [Difference(f"{self.builder}: partitions of {each}", "some", hours) for each in idle]
         if not differences:
-            differences = [Difference(self.path, "made of the builder file as it is", "missing or older")]
-        # Status 1 is a warning, for example that the disks are not of one size.
+            differences = [Difference(self.path, "made from the current builder file", "missing or older")]
+        # Status 1 is a warning, for example about disks of different sizes.
         actions = tuple(Execute(("swift-ring-builder", self.builder, *call), expect=(0, 1)) for call in calls)
         return [Change(f"build {self.path}", tuple(differences), "", actions, (self.path,))]
 

@@ -1,6 +1,6 @@
-"""Names that say to which run an object belongs.
+"""Names that identify the run of an object.
 
-A run id has a shape of its own, so that a sweep never takes what somebody else called `ss-something`.
+Run ids have a distinctive format, so that a cleanup never removes somebody else's `ss-something`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ EVERY_RUN = "ss-"
 
 
 def run_of(label: str | None) -> str | None:
-    """The id of the run that `label` (a name or a description) belongs to; None when it belongs to none.
+    """The run id in `label` (a name or a description); None if there is none.
 
-    Placement takes only upper case, digits and `_`, after `CUSTOM_`: such names are read, too.
+    Placement allows only upper case, digits and `_`, after `CUSTOM_`: such names are recognised as well.
     """
     if not label:
         return None
@@ -26,17 +26,17 @@ def run_of(label: str | None) -> str | None:
 
 
 def belongs(label: str | None, run_id: str = EVERY_RUN) -> bool:
-    """Whether `label` is of the run `run_id`, or of a run whose id begins so."""
+    """Whether `label` belongs to the run `run_id`, or to a run whose id starts with it."""
     run = run_of(label)
     return run is not None and run.startswith(run_id)
 
 
 def age(run_id: str) -> datetime.timedelta:
-    """How long ago the run began: its id says when, in UTC."""
+    """The age of the run, from the UTC time in its id."""
     began = datetime.datetime.strptime(run_id[3:18], "%Y%m%d-%H%M%S").replace(tzinfo=datetime.timezone.utc)
     return datetime.datetime.now(datetime.timezone.utc) - began
 
 
 def custom_name(name: str) -> str:
-    """`name` as a resource class or trait can be called."""
+    """`name` converted to a valid name of a resource class or trait."""
     return "CUSTOM_" + re.sub(r"[^A-Z0-9]", "_", name.upper())

@@ -1,6 +1,6 @@
-"""APIs of which openstacksdk knows several versions, as the one that today's clouds have.
+"""APIs with several versions in openstacksdk, typed as the current version.
 
-A connection gives them the type of all their versions at once, of which the older lack most calls.
+A connection types them as a union of all versions, of which the older ones lack most calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Volume types, and the backends that volumes are made on."""
+"""Volume types and volume backends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .cloud import Cloud
 from .compute import UNREADABLE
 
 SETTLED = 60.0
-"""Seconds after which a service that is down has stopped: after a power-on it is so until it reports."""
+"""Seconds after which a service that is down has stopped: after power-on it is down until it reports."""
 
 
 @dataclass(frozen=True)
 class VolumeType(ApiObject):
-    """A volume type, which every project may use. The guide makes none (erratum E63).
+    """A public volume type. The guide creates none (erratum E63).
 
     :param name: its name
-    :param specs: what a backend must have, such as volume_backend_name
+    :param specs: extra specs for the backend, such as volume_backend_name
     """
 
     name: str
@@ -53,11 +53,11 @@ class VolumeType(ApiObject):
 
 @dataclass(frozen=True)
 class VolumeService(Resource):
-    """A service of block storage that the API shows as up, and its backend as one that volumes can be made on.
+    """A block storage service that is up in the API, with a backend known to the scheduler.
 
     :param binary: cinder-volume or cinder-backup
-    :param host: as the API has it: the node, and after an @ the backend
-    :param seconds: how long it is waited for after a start
+    :param host: as in the API: the node, and after an @ the backend
+    :param seconds: timeout after a start
     """
 
     on_runner: ClassVar[bool] = True
@@ -96,7 +96,7 @@ class VolumeService(Resource):
         return "up"
 
     def _state(self, cloud: Cloud) -> str:
-        """What the API says of it; a backend of which the scheduler has not heard yet is none."""
+        """Its state in the API; "without a pool" if the scheduler does not know the backend yet."""
         if not cloud.reachable():
             return "not known"
         try:

@@ -1,4 +1,4 @@
-"""Resources that every step can yield; what only OpenStack has is in stackspec.openstack."""
+"""Generic resources for steps; those specific to OpenStack are in stackspec.openstack."""
 
 from .base import Change, Context, Difference, Query, Reference, Resource, Shared
 from .claim import Claim, SpareInterface

@@ -1,4 +1,4 @@
-"""What can be done on a node: a type for each operation of the node agent, with the fields that it takes."""
+"""Operations on a node: a type for each operation of the node agent, with its fields."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class NodeAction:
-    """An operation on a node. What may hold secrets (`content`, `stdin`, `env`) is not in its repr.
+    """An operation on a node. Fields that may contain secrets (`content`, `stdin`, `env`) are not in its repr.
 
-    :cvar op: what the node agent calls it
+    :cvar op: its name in the node agent
     """
 
     op: ClassVar[str]
 
     def message(self) -> dict[str, Any]:
-        """As the node agent takes it: what is as the agent has it anyway is left out."""
+        """The message for the node agent; default values are omitted."""
         given = ((each, getattr(self, each.name)) for each in fields(self))
         return {"op": self.op, **{each.name: _plain(value) for each, value in given if value != each.default}}
 
@@ -30,9 +30,9 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Write(NodeAction):
-    """Write a file, whole and at once. What is not given stays as it is; a new file is root's and 0644.
+    """Write a file atomically. Unset attributes are unchanged; a new file is owned by root with mode 0644.
 
-    :param content: text, bytes, or what gives them when they are sent
+    :param content: text, bytes, or a function that returns them when they are sent
     """
 
     op = "write"
@@ -45,7 +45,7 @@ class Write(NodeAction):
 
 @dataclass(frozen=True)
 class Remove(NodeAction):
-    """Remove a file, where it is there."""
+    """Remove a file, if it exists."""
 
     op = "remove"
     path: str
@@ -53,7 +53,7 @@ class Remove(NodeAction):
 
 @dataclass(frozen=True)
 class MakeDirectory(NodeAction):
-    """Make a directory, or give it mode and owner."""
+    """Create a directory, or set its mode and owner."""
 
     op = "directory"
     path: str
@@ -66,16 +66,16 @@ class MakeDirectory(NodeAction):
 class Execute(NodeAction):
     """Run a command that changes something.
 
-    :param argv: the command; everybody on the node can read it
+    :param argv: the command, visible to all users of the node
     :param stdin: its input
-    :param user: who runs it; "" is root
-    :param env: what is added to its environment
-    :param timeout: seconds that it may take
-    :param expect: exit statuses of a success
-    :param what: names it in an error
-    :param units: systemd units whose journal is shown when it fails
-    :param show: what an error shows in place of `argv`
-    :param repair: what is done when it fails, before it is run once more
+    :param user: the user to run it; "" is root
+    :param env: additional environment variables
+    :param timeout: timeout in seconds
+    :param expect: exit statuses that count as success
+    :param what: description for errors
+    :param units: systemd units whose journal is shown if it fails
+    :param show: shown in errors instead of `argv`
+    :param repair: run if it fails, before one retry
     """
 
     op = "command"
@@ -95,8 +95,8 @@ class Execute(NodeAction):
 class Systemctl(NodeAction):
     """One call of systemctl for all units; start and restart wait until they are active.
 
-    :param timeout: seconds that it may take
-    :param reads: files and marks of changes; it is kept with which of them the units were started
+    :param timeout: timeout in seconds
+    :param reads: files and marks of changes; their state at the start of the units is recorded
     """
 
     op = "systemctl"
@@ -120,10 +120,10 @@ class AwaitActive(NodeAction):
 
 @dataclass(frozen=True)
 class AwaitHttp(NodeAction):
-    """Wait until a GET is answered with one of these statuses.
+    """Wait until a GET returns one of these statuses.
 
     :param timeout: seconds
-    :param units: systemd units whose journal is shown when no such answer comes
+    :param units: systemd units whose journal is shown on a timeout
     """
 
     op = "await_http"
@@ -135,11 +135,11 @@ class AwaitHttp(NodeAction):
 
 @dataclass(frozen=True)
 class AwaitCommand(NodeAction):
-    """Wait until a command that only reads ends with 0.
+    """Wait until a read-only command succeeds.
 
     :param timeout: seconds
-    :param what: names it in an error
-    :param units: systemd units whose journal is shown when it does not
+    :param what: description for errors
+    :param units: systemd units whose journal is shown on a timeout
     """
 
     op = "await_command"
@@ -155,8 +155,8 @@ class AwaitCommand(NodeAction):
 class Apt(NodeAction):
     """Install packages in one transaction, without starting their services.
 
-    :param update: whether to fetch the lists of packages first
-    :param off: units that stay off at a boot until a step has started them, where they are new
+    :param update: whether to run apt-get update first
+    :param off: new units that stay off at boot until a step has started them
     """
 
     op = "apt"
@@ -167,14 +167,14 @@ class Apt(NodeAction):
 
 @dataclass(frozen=True)
 class FinishApt(NodeAction):
-    """Do what is left of an installation whose run was killed."""
+    """Finish an installation whose run was killed."""
 
     op = "finish_apt"
 
 
 @dataclass(frozen=True)
 class InService(NodeAction):
-    """Steps of these units are done: boots start them."""
+    """The steps of these units are done: start them at boot."""
 
     op = "in_service"
     units: tuple[str, ...]
@@ -182,7 +182,7 @@ class InService(NodeAction):
 
 @dataclass(frozen=True)
 class Outdate(NodeAction):
-    """Note that what units read changes, so that those which run now count as started before.
+    """Record a change of files or marks, so that running units count as started before it.
 
     :param names: files, or marks of changes
     """
@@ -195,7 +195,7 @@ class Outdate(NodeAction):
 class Record(NodeAction):
     """Append a line to a file.
 
-    :param limit: how many lines are kept
+    :param limit: maximum number of lines kept
     """
 
     op = "record"
@@ -208,10 +208,10 @@ class Record(NodeAction):
 class Hold(NodeAction):
     """Lock the node for this deployment.
 
-    :param path: the file that is locked
-    :param holder: who deploys
+    :param path: the lock file
+    :param holder: the deployer
     :param run_timeout: seconds to wait for another run
-    :param command_timeout: seconds to wait for a command that a dead run left
+    :param command_timeout: seconds to wait for a command left by a dead run
     """
 
     op = "hold"

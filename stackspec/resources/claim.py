@@ -1,4 +1,4 @@
-"""A node belongs to one site: a mark on it says to which, and a node of nobody's must hold nothing yet."""
+"""Each node belongs to one site, identified by a mark; an unmarked node must not have anything installed yet."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ REACHED_BY = (
     "pid=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$pid/status); "
     "done | head -n 1"
 )
-"""The node's address in the ssh connection that this comes by: sudo keeps it from us, the processes above have it."""
+"""The node's address of the current ssh connection: sudo removes the variable, but the parent processes have it."""
 
 
 def mark_of(site: Site) -> str:
-    """What the mark says: the site's name, and by what its state is known, which tells nothing of the secrets there."""
+    """Content of the mark: the site's name and a fingerprint of its state, which reveals no secrets."""
     return f"{site.name} {hashlib.sha256(site.secrets.key('fingerprint').encode()).hexdigest()[:16]}\n"
 
 
 @dataclass(frozen=True)
 class Claim(Resource):
-    """The node is this site's, as its state on the controlling machine knows it, and no other's.
+    """The node belongs to this site and to its state on the controlling machine.
 
-    A site that is deployed with another state has other secrets: they would replace those of the cloud that is there.
+    Another state has different secrets, which would replace those of the existing cloud.
 
-    :param signs: files that are there only when somebody has installed something
+    :param signs: files that exist only if something has been installed
     """
 
     signs: tuple[str, ...]
@@ -56,25 +56,25 @@ class Claim(Resource):
                 return []
             name = found.split()[0] if found.split() else "?"
             return [
-                f"{MARK}: the node was deployed as part of the site {name} with another state, so with other secrets, "
-                f"than {site.state}; copy the state folder from the machine that deployed it. To give the node to this "
-                "site, set it up afresh"
+                f"{MARK}: the node was deployed for the site {name} from another state, with other secrets, than "
+                f"{site.state}; copy the state folder from the machine that deployed it. To use the node for this "
+                "site, reinstall it"
             ]
-        # Deployed before there were marks: by this state, if it had secrets then.
+        # Deployed by a version without marks: from this state, if it had secrets then.
         if facts[file(Ledger.ON_NODE)]["exists"] and site.secrets.existed:
             return []
         if facts[file(Ledger.ON_NODE)]["exists"]:
             return [
                 f"{Ledger.ON_NODE}: the node was deployed before, and {site.state} has no secrets: new ones would "
-                "replace those of the cloud that is there; copy the state folder from the machine that deployed it. To "
-                "give the node to this site, set it up afresh"
+                "replace those of the existing cloud; copy the state folder from the machine that deployed it. To use "
+                "the node for this site, reinstall it"
             ]
         found_signs = [sign for sign in self.signs if facts[file(sign)]["exists"]]
         if not found_signs:
             return []
         return [
-            f"{', '.join(found_signs)}: somebody else has installed this, and what is there would be changed; "
-            "set the node up afresh, or name another one in the inventory"
+            f"{', '.join(found_signs)}: installed by somebody else, and would be overwritten; "
+            "reinstall the node, or use another one in the inventory"
         ]
 
     def changes(self, context: Context) -> list[Change]:
@@ -88,15 +88,15 @@ class Claim(Resource):
 
 
 OWN_SWITCH = "ovs-system"
-"""What the kernel shows as the bridge of a port of Open vSwitch, which the deployment itself makes."""
+"""The kernel's master of Open vSwitch ports, which the deployment itself creates."""
 
 
 @dataclass(frozen=True)
 class SpareInterface(Resource):
-    """An interface that can be given to a bridge: neither the node's way out nor the way to it leads over it.
+    """An interface that can be added to a bridge: neither the node's default route nor our ssh connection uses it.
 
     :param name: the interface
-    :param leads_out: the node's way out may lead over it, since it moves to the bridge
+    :param leads_out: the default route may use it, since it moves to the bridge
     """
 
     name: str
@@ -118,24 +118,24 @@ class SpareInterface(Resource):
         where = f"nodes.{context.node.name}.provider"
         own = [info.get("local") for each in _rows(addresses) for info in each.get("addr_info", ())]
         found = [
-            f"interface {self.name}: it has the address {address}, by which the node is reached; it becomes a port of "
-            f"a bridge, and the connection would be cut. Name another one at {where}.interface, or reach the node by "
-            "its management network"
+            f"interface {self.name}: ssh reaches the node by its address {address}; it becomes a bridge port, which "
+            f"would cut the connection. Set {where}.interface to another one, or connect through the "
+            "management network"
             for address in dict.fromkeys([str(context.node.address), str(reached["out"]).strip()])
             if address in own
         ]
         masters = [each["master"] for each in _rows(addresses) if each.get("master", OWN_SWITCH) != OWN_SWITCH]
         if masters:
             found.append(
-                f"interface {self.name}: it is a port of {masters[0]} already, a bridge or bond of somebody else; "
-                f"name another one at {where}.interface"
+                f"interface {self.name}: already a port of {masters[0]}, a foreign bridge or bond; "
+                f"set {where}.interface to another one"
             )
         via = [each.get("gateway", "") for each in _rows(routes)]
         if via and not self.leads_out:
             found.append(
-                f"interface {self.name}: the node's default route leads over it ({', '.join(filter(None, via))}), and "
-                f"it becomes a port of a bridge. Say {where}.default_route: true, and the route moves to the bridge, "
-                "with gateway and dns of networks.provider; or name another interface"
+                f"interface {self.name}: the node's default route uses it ({', '.join(filter(None, via))}), but it "
+                f"becomes a bridge port. Set {where}.default_route: true to move the route to the bridge, "
+                "with gateway and dns of networks.provider; or use another interface"
             )
         return found
 
@@ -144,6 +144,6 @@ class SpareInterface(Resource):
 
 
 def _rows(answer: dict[str, Any]) -> list[Any]:
-    """What `ip -j` lists; an interface that is not there has nothing."""
+    """The list from `ip -j`; empty for a missing interface."""
     text = str(answer["out"]).strip()
     return list(json.loads(text)) if answer["status"] == 0 and text else []

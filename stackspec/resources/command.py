@@ -1,4 +1,4 @@
-"""Commands that run once, and answers that must come."""
+"""Commands that run once, and conditions to wait for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .base import Change, Context, Difference, Query, Resource, file, http, run
 
 @dataclass(frozen=True)
 class Command(Resource):
-    """A command that makes something which a look can find afterwards.
+    """A command with a detectable effect.
 
-    :param argv: the command; no secret may stand in it
-    :param creates: a file that it makes; when it is there, the command is not due
-    :param unless: a command that only reads; when it ends with 0, this one is not due
-    :param stdin: its input, where secrets may stand
-    :param env: its environment, where secrets may stand
-    :param user: who runs it
-    :param timeout: seconds that it may take
-    :param restarts: True when services of the step have to start again after it
+    :param argv: the command; must not contain secrets
+    :param creates: a file that it creates; if it exists, the command is not due
+    :param unless: a read-only command; if it succeeds, the command is not due
+    :param stdin: its input, which may contain secrets
+    :param env: its environment, which may contain secrets
+    :param user: the user to run it
+    :param timeout: timeout in seconds
+    :param restarts: True if services of the step must be restarted after it
     """
 
     argv: tuple[str, ...]
@@ -37,7 +37,7 @@ class Command(Resource):
 
     def __post_init__(self) -> None:
         if not self.creates and not self.unless:
-            raise ValueError(f"{self.argv}: say by what its effect is seen (creates= or unless=)")
+            raise ValueError(f"{self.argv}: specify how to detect its effect (creates= or unless=)")
 
     @property
     def title(self) -> str:
@@ -56,19 +56,19 @@ class Command(Resource):
         wanted = self.creates or f"effect of {self.title}"
         action = Execute(self.argv, self.stdin, self.user, dict(self.env), self.timeout)
         marks = (self.title,) if self.restarts else ()
-        difference = Difference(wanted, "there", "not there")
+        difference = Difference(wanted, "present", "absent")
         return [Change(f"run {self.title}", (difference,), "", (action,), marks=marks)]
 
 
 @dataclass(frozen=True)
 class Await(Resource):
-    """A state that comes by itself after a start, waited for.
+    """A state that is reached some time after a start.
 
-    :param look: a command that only reads and ends with 0 when the state is there
-    :param what: the state in words
+    :param look: a read-only command that succeeds once the state is reached
+    :param what: description of the state
     :param stdin: the command's input
-    :param service: the guide's name of the service, whose journal is shown when the state does not come
-    :param timeout: seconds to wait
+    :param service: the guide's name of the service, whose journal is shown on a timeout
+    :param timeout: timeout in seconds
     """
 
     look: tuple[str, ...]
@@ -95,12 +95,12 @@ class Await(Resource):
 
 @dataclass(frozen=True)
 class Answers(Resource):
-    """A URL that must answer, as seen from the node.
+    """A URL that must respond, seen from the node.
 
     :param url: the URL
-    :param status: HTTP status, or several that count
-    :param service: the guide's name of the service, whose journal is shown when no answer comes
-    :param timeout: seconds to wait for it after a start
+    :param status: the expected HTTP status, or several
+    :param service: the guide's name of the service, whose journal is shown on a timeout
+    :param timeout: timeout in seconds after a start
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Disks: a file system made on a blank one, and mounted."""
+"""Disks: file systems on blank disks, and mounts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .actions import Execute, Record
 from .base import Action, Change, Context, Difference, Query, Resource, disk, file, refusal
 
 WIPED = file("/var/lib/stackspec/wiped")
-"""Where a node keeps the ids of disks for which the inventory's `wipe` is used up, one a line."""
+"""File on a node with the ids of disks whose `wipe` in the inventory is used up, one per line."""
 
 
 def may_be_wiped(context: Context, device: str, wipe: Iterable[str]) -> bool:
-    """Whether the inventory gives what is on this very disk away, and that was not made use of yet."""
+    """Whether the inventory allows wiping this disk, and the permission has not been used yet."""
     found = context.facts[disk(device)].get("id", "")
     return found in wipe and found not in str(context.facts[WIPED]["content"]).splitlines()
 
 
 def use_up(context: Context, device: str, wipe: Iterable[str]) -> list[Change]:
-    """The note that `wipe` does not count for a disk any more: the service has it now."""
+    """Record that the `wipe` of a disk is used up: the service owns it now."""
     if not may_be_wiped(context, device, wipe):
         return []
     found = context.facts[disk(device)]["id"]
@@ -31,54 +31,53 @@ def use_up(context: Context, device: str, wipe: Iterable[str]) -> list[Change]:
 
 
 def disk_obstacle(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:
-    """Why a disk cannot be taken, or "": it is not there, in use, or holds what may not be lost.
+    """Why a disk cannot be used, or "": it is missing, in use, or contains data.
 
-    :param found: what the node says of it
+    :param found: the node's facts about it
     :param device: the disk
-    :param where: the key of the inventory that names it
-    :param ours: whether what is on it was made by this site
+    :param where: the inventory key that lists it
+    :param ours: whether its content was created by this site
     :param path: where it may be mounted
-    :param wipe: whether what is on it may be lost
+    :param wipe: whether it may be wiped
     """
     if not found["exists"]:
-        return f"no device {device}, which the inventory names at {where}"
+        return f"no device {device}, configured in {where}"
     if not found["block"]:
-        return f"{device} is no block device; name a disk at {where}"
+        return f"{device} is not a block device; list a disk in {where}"
     if elsewhere := [each for each in found["mounted"] if each != path]:
-        return f"{device} is mounted at {', '.join(elsewhere)}; unmount it, or name another disk at {where}"
+        return f"{device} is mounted at {', '.join(elsewhere)}; unmount it, or list another disk in {where}"
     if ours:
         return ""
     if found["holders"]:
-        return f"{device} is in use by {', '.join(found['holders'])}; name another disk at {where}"
+        return f"{device} is in use by {', '.join(found['holders'])}; list another disk in {where}"
     if found["content"] and not wipe:
         name = found.get("id", "")
         lost = (
-            f'say wipe: ["{name}"] there, which counts once, if all of it may be lost'
+            f'to allow wiping it once, set wipe: ["{name}"] there'
             if name
-            else "clear it by hand if all of it may be lost, as it has no serial number that wipe could name: "
-            f"blkdiscard --zeroout {device}"
+            else f"to wipe it, clear it manually, since it has no serial number for wipe: blkdiscard --zeroout {device}"
         )
         return (
-            f"{device} holds data ({words_for(found['content'])}), which is not overwritten; name another disk at "
+            f"{device} contains data ({words_for(found['content'])}), which is not overwritten; list another disk in "
             f"{where}, or {lost}"
         )
     return ""
 
 
 def words_for(content: dict[str, str]) -> str:
-    """What is on a disk, in words."""
+    """Description of a disk's content."""
     kind = content.get("TYPE") or f"partition table {content.get('PTTYPE', '')}".strip()
     return f"{kind} {content['LABEL']}" if "LABEL" in content else kind
 
 
 @dataclass(frozen=True)
 class Xfs(Resource):
-    """An XFS on a whole disk, known again by its UUID. What a disk holds otherwise is never lost unasked.
+    """XFS on a whole disk, identified by its UUID. Other data on a disk is never destroyed without permission.
 
     :param device: the disk
     :param uuid: UUID of the file system
-    :param path: where it is to be mounted: only there it may be in use
-    :param wipe: ids of disks (serial numbers) whose content may be lost, once
+    :param path: its mount point, the only place where it may be mounted
+    :param wipe: ids (serial numbers) of disks that may be wiped, once
     """
 
     device: str
@@ -107,7 +106,7 @@ class Xfs(Resource):
         content = context.facts[disk(self.device)]["content"]
         if self._is_ours(content):
             return use_up(context, self.device, self.wipe)
-        # Without -f, mkfs itself refuses what it knows.
+        # Without -f, mkfs itself refuses known signatures.
         force = ("-f",) if content else ()
         argv = ("mkfs.xfs", *force, "-m", f"uuid={self.uuid}", self.device)
         difference = Difference(self.device, f"XFS {self.uuid}", words_for(content) if content else "blank")
@@ -123,7 +122,7 @@ class Xfs(Resource):
 
 @dataclass(frozen=True)
 class Mounted(Resource):
-    """A disk that is mounted as /etc/fstab says.
+    """A disk that is mounted according to /etc/fstab.
 
     :param device: the disk
     :param path: where

@@ -1,4 +1,4 @@
-"""Applications from wheels: one environment a node, and what a distribution's packages would bring beside the code."""
+"""Applications from wheels: one environment per node, plus the users, files and units that packages would install."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_inf
 _STAMP = ".stackspec"
 _LINKS = "/usr/bin"
 NEEDED = 1200
-"""MiB that an environment may take on a node, with its archive while it is unpacked."""
+"""MiB needed for an environment on a node, including its archive during unpacking."""
 
 
 def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
-    """`resources` of a step, with what the release's wheels bring where it names a package that is made of them."""
+    """`resources` of a step, with packages replaced by the release's wheels where they are defined."""
     wheels = site.release.wheels
     found: list[Resource] = []
     seen: set[str] = set()
@@ -52,7 +52,7 @@ def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
 
 
 def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:
-    """The user of a project, his folders, the project's files in /etc, and what he may do as root."""
+    """The user of a project, its folders, the project's files in /etc, and its sudo rules."""
     owner: Owner = wheels.owners[name]
     yield SystemUser(name, owner.groups)
     yield Directory(f"/etc/{name}", mode=0o750, group=name)
@@ -92,7 +92,7 @@ def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
         "enable-threads": "true",
         "lazy-apps": "true",
         "thunder-lock": "true",
-        # Tokens and catalogs make long headers; a body that a call leaves unread would reset the connection.
+        # Tokens and catalogs cause long headers; an unread request body would reset the connection.
         "buffer-size": 65535,
         "post-buffering": 65536,
         # It closes each connection without saying so: a client that kept one would find its next request reset.
@@ -105,7 +105,7 @@ def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
 
 
 def _unit(name: str, unit: Unit, user: str, command: str) -> str:
-    """The text of a unit. One that becomes root would be shut out of the node's own mounts and namespaces."""
+    """The text of a unit. Units that become root are not sandboxed: they need the node's mounts and namespaces."""
     options = {"Type": "exec", "User": user, "Group": user, "WorkingDirectory": f"/var/lib/{user}"}
     options |= {"ExecStart": command, "Restart": "always", "RestartSec": "2", "LimitNOFILE": "65535"}
     options |= {"TimeoutStopSec": "65", "KillMode": "mixed", "SyslogIdentifier": name}
@@ -114,7 +114,7 @@ def _unit(name: str, unit: Unit, user: str, command: str) -> str:
         options |= {"PrivateTmp": "true", "UMask": "0027"}
     options |= unit.options
     lines = "".join(f"{key}={value}\n" for key, value in options.items())
-    # What is not on this node, or does not start, is no hindrance.
+    # Units that are missing on this node or fail to start do not matter.
     others = " ".join(("network-online.target", *unit.wants))
     first = " ".join(("mariadb.service", "rabbitmq-server.service", "memcached.service"))
     return (
@@ -131,12 +131,12 @@ def _filled(text: str, wheels: Wheels) -> str:
 
 @dataclass(frozen=True)
 class Environment(Resource):
-    """The release's environment at its path, and its commands in /usr/bin, as packages would have them.
+    """The release's environment at its path, with links to its commands in /usr/bin, as with packages.
 
-    All steps of a node want the same one; the engine makes it once, with the packages. A changed list is another path:
-    the new one stands beside the old one until services have been restarted.
+    All steps of a node share it; the engine creates it once, together with the packages. Changed contents mean a
+    different path: the new environment coexists with the old one until services have been restarted.
 
-    :param path: the environment, whose name tells what is in it
+    :param path: the environment, whose name depends on its content
     """
 
     read_again: ClassVar[bool] = True
@@ -149,14 +149,14 @@ class Environment(Resource):
 
     @property
     def stamp(self) -> str:
-        """Written last, and newer than what started before the environment was made."""
+        """Written last, so it is newer than processes started before the environment was created."""
         return f"{self.path}/{_STAMP}"
 
     def paths(self, site: Site) -> tuple[str, ...]:
         return (self.stamp,)
 
     def _astray(self) -> Query:
-        """Commands that are not found where they should be, one a line."""
+        """Commands whose links are missing or wrong, one per line."""
         script = (
             f'while read -r name; do [ "$(readlink {_LINKS}/$name)" = {self.path}/bin/$name ] || echo "$name"; '
             f"done < {self.path}/{COMMANDS}"
@@ -181,12 +181,12 @@ class Environment(Resource):
         python = str(context.facts[run(*_PYTHON)]["out"]).strip()
         if python != wheels.python:
             found.append(
-                f"python3 is {python or 'not there'}, and {context.site.release.name} is made of wheels for Python "
+                f"python3 is {python or 'missing'}, but {context.site.release.name} has wheels for Python "
                 f"{wheels.python}"
             )
         room = str(context.facts[self._room()]["out"]).split()[-1:]
         if not context.facts[file(self.stamp)]["exists"] and room and int(room[0]) < NEEDED:
-            found.append(f"/opt: {room[0]} MiB are free, and the environment of the release needs {NEEDED}; make room")
+            found.append(f"/opt: {room[0]} MiB free, but the environment needs {NEEDED}; free some space")
         return found
 
     def changes(self, context: Context) -> list[Change]:
@@ -201,15 +201,15 @@ class Environment(Resource):
             differences = tuple(Difference(f"{_LINKS}/{name}", f"{target}/{name}", "otherwise") for name in names)
             return [Change(f"link commands of {self.path}", differences, "", (link,))]
         (part,) = self.parts(context.site)
-        # By itself first, so that nothing is sent to the node when it fails, and with what is sent once more.
+        # Built separately first, so that nothing is sent to the node if it fails.
         fetch = functools.cache(lambda: context.site.store.take(part).read_bytes())
         bundle = Write(f"{self.path}.tar.gz", fetch, 0o600)
         script = self._unpack_script
         unpack = Execute(("sh", "-c", script), timeout=1800.0, what=f"unpack {self.path}", show=script)
         stamp = Write(self.stamp, f"{self.path}\n", 0o644)
-        difference = Difference(self.path, "there", "not there")
+        difference = Difference(self.path, "present", "absent")
         actions = (fetch, bundle, unpack, link, stamp)
-        return [Change(f"make {self.path}", (difference,), "", actions, (self.stamp,))]
+        return [Change(f"create {self.path}", (difference,), "", actions, (self.stamp,))]
 
     @property
     def _unpack_script(self) -> str:
@@ -225,17 +225,17 @@ class Environment(Resource):
         return (
             f"while read -r name; do "
             f"if [ -e {_LINKS}/$name ] && [ ! -h {_LINKS}/$name ]; then "
-            f"echo {_LINKS}/$name: a package of the distribution has put a file there >&2; exit 1; fi; "
+            f"echo {_LINKS}/$name: file of a package of the distribution >&2; exit 1; fi; "
             f"ln -sfn {self.path}/bin/$name {_LINKS}/$name || exit 1; done < {self.path}/{COMMANDS}"
         )
 
 
 @dataclass(frozen=True)
 class SystemUser(Resource):
-    """A user and group of a service, who cannot log in.
+    """A system user and group for a service, without login.
 
-    :param name: both of them
-    :param groups: groups that he joins, those that are there
+    :param name: name of both
+    :param groups: supplementary groups, if they exist
     """
 
     name: str
@@ -246,7 +246,7 @@ class SystemUser(Resource):
         return f"user {self.name}"
 
     def _look(self) -> Query:
-        """Nothing when he is as he should be, else what is missing."""
+        """What is missing; empty if the user is correct."""
         script = f"getent passwd {self.name} >/dev/null || echo user; "
         script += "".join(
             f"! getent group {group} >/dev/null || id -nG {self.name} 2>/dev/null | grep -qw {group} || echo {group}; "
@@ -262,7 +262,7 @@ class SystemUser(Resource):
         if not missing:
             return []
         differences = tuple(
-            Difference(self.title if each == "user" else f"group {each} of {self.name}", "there", "not there")
+            Difference(self.title if each == "user" else f"group {each} of {self.name}", "present", "absent")
             for each in missing
         )
         home = f"--home-dir /var/lib/{self.name} --no-create-home --shell /usr/sbin/nologin"
@@ -271,18 +271,18 @@ class SystemUser(Resource):
             f"! getent group {group} >/dev/null || usermod --append --groups {group} {self.name} || exit 1\n"
             for group in self.groups
         )
-        action = Execute(("sh", "-c", script), what=f"make {self.title}", show=script)
-        return [Change(f"make {self.title}", differences, "", (action,), marks=(self.title,))]
+        action = Execute(("sh", "-c", script), what=f"create {self.title}", show=script)
+        return [Change(f"create {self.title}", differences, "", (action,), marks=(self.title,))]
 
 
 @dataclass(frozen=True)
 class Defaults(Resource):
-    """Files that a project brings for its folder in /etc, put there once; afterwards they are the operator's.
+    """A project's files for its folder in /etc, copied once; afterwards the operator owns them.
 
     :param source: folder in the environment, which may be missing
-    :param folder: where its files go
-    :param group: who reads settings with secrets
-    :param settings: files with secrets, made empty where the project brings none
+    :param folder: destination
+    :param group: group that may read settings with secrets
+    :param settings: files with secrets, created empty if the project has none
     """
 
     source: str
@@ -295,7 +295,7 @@ class Defaults(Resource):
         return f"files of {self.source}"
 
     def _look(self) -> Query:
-        """What is missing, one path a line; settings that are open to others or closed to the service, too."""
+        """Missing files, and settings with wrong owner or mode, one path per line."""
         script = f"cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
         script += f'[ -e {self.folder}/$name ] || echo "{self.folder}/${{name#./}}"; done; '
         script += "".join(
@@ -311,7 +311,7 @@ class Defaults(Resource):
         missing = list(dict.fromkeys(str(context.facts[self._look()]["out"]).split()))
         if not missing:
             return []
-        differences = tuple(Difference(name, "there, for whom it is", "otherwise") for name in missing)
+        differences = tuple(Difference(name, "present with its owner and mode", "missing or wrong") for name in missing)
         script = "set -e; umask 022\n"
         script += f"if cd {self.source} 2>/dev/null; then find . -type f | while read -r name; do "
         script += f'[ -e {self.folder}/$name ] || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
@@ -328,7 +328,7 @@ class Link(Resource):
     """A symbolic link.
 
     :param path: the link
-    :param target: where it leads
+    :param target: its target
     """
 
     path: str
@@ -345,6 +345,6 @@ class Link(Resource):
         found = context.facts[file(self.path)]
         if found["exists"] and found["kind"] == "link" and found["content"] == self.target:
             return []
-        difference = Difference(self.path, f"a link to {self.target}", "another one" if found["exists"] else "absent")
+        difference = Difference(self.path, f"a link to {self.target}", "another file" if found["exists"] else "absent")
         action = Execute(("ln", "-sfn", self.target, self.path))
         return [Change(f"link {self.path}", (difference,), "", (action,))]

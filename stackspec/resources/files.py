@@ -18,7 +18,7 @@ from .base import Change, Context, Difference, ManagedFile, Query, Resource, byt
 class File(ManagedFile):
     """A file with exactly this content.
 
-    :param path: the file, as the guide names it
+    :param path: the file, by the guide's name
     :param content: its text
     :param mode: its mode
     :param owner: its owner
@@ -66,16 +66,16 @@ class Directory(Resource):
         if not differences:
             return []
         action = MakeDirectory(self.path, self.mode, self.owner, self.group)
-        return [Change(f"make {self.path}/", tuple(differences), "", (action,))]
+        return [Change(f"create {self.path}/", tuple(differences), "", (action,))]
 
 
 @dataclass(frozen=True)
 class Lines(ManagedFile):
-    """Lines that a file must hold; the rest of the file stays.
+    """Lines that a file must contain; the rest of the file is unchanged.
 
     :param path: the file
     :param lines: the lines, in this order when they are added
-    :param replaces: regular expression of lines that must not stand beside them
+    :param replaces: regular expression for other lines that are removed
     """
 
     lines: tuple[str, ...]
@@ -86,9 +86,9 @@ class Lines(ManagedFile):
         found = context.facts[file(path)]
         before = str(found["content"]).splitlines()
         there, wanted = set(before), set(self.lines)
-        differences = [Difference("line", repr(line), "not there") for line in self.lines if line not in there]
+        differences = [Difference("line", repr(line), "absent") for line in self.lines if line not in there]
         unwanted = [line for line in before if self.replaces and line not in wanted and re.match(self.replaces, line)]
-        differences += [Difference("line", "not there", repr(line)) for line in unwanted]
+        differences += [Difference("line", "absent", repr(line)) for line in unwanted]
         if not differences:
             return []
         after = self._edit(before)
@@ -109,9 +109,9 @@ class Lines(ManagedFile):
 
 @dataclass(frozen=True)
 class Access(Resource):
-    """Mode and owner of files that others write: a package, or a command.
+    """Mode and owner of files written by a package or a command.
 
-    :param files: the files, which are there by then
+    :param files: the files, which must exist
     """
 
     files: tuple[str, ...]
@@ -142,10 +142,10 @@ class Access(Resource):
 
 @dataclass(frozen=True)
 class FileFrom(ManagedFile):
-    """A file that another node has made, carried here through the controlling machine.
+    """A file created on another node, copied through the controlling machine.
 
     :param path: the file, on both nodes
-    :param node: name of the node that has it
+    :param node: name of the source node
     """
 
     node: str
@@ -189,11 +189,11 @@ def _attributes(wanted: File | Directory | Access | FileFrom, found: dict[str, A
 
 
 def _first_line(before: str, after: str) -> Difference:
-    """The first line that differs: enough to name the cause, the diff has the rest."""
+    """The first difference: enough to identify the cause; the diff has the rest."""
     old, new = before.splitlines(), after.splitlines()
     for number in range(max(len(old), len(new))):
         left = old[number] if number < len(old) else "end of file"
         right = new[number] if number < len(new) else "end of file"
         if left != right:
             return Difference(f"line {number + 1}", repr(right), repr(left))
-    return Difference("end of file", "a line feed" if after.endswith("\n") else "no line feed", "otherwise")
+    return Difference("end of file", "newline" if after.endswith("\n") else "no newline", "the opposite")

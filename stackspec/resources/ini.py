@@ -25,12 +25,12 @@ Value = str | int | bool | Reference | None
 
 @dataclass(frozen=True)
 class IniFile(ManagedFile):
-    """Options of an ini file; comments and other options stay as they are.
+    """Options of an ini file; comments and other options are unchanged.
 
-    :param path: the file, as the guide names it
+    :param path: the file, by the guide's name
     :param options: section -> option -> value; None means that the option must not be set
-    :param own: sections that hold these options and nothing else ("comment out any other option in the section")
-    :param mode: mode of the file when it is made; an existing file keeps mode and owner
+    :param own: sections that contain only these options ("comment out any other option in the section")
+    :param mode: mode of a new file; an existing file keeps mode and owner
     """
 
     options: Mapping[str, Mapping[str, Value]] = field(hash=False)
@@ -60,7 +60,7 @@ class IniFile(ManagedFile):
                 try:
                     text = resolve(value, context)
                 except CannotTell as error:
-                    # What is set stays in the text, also in a section of our own: it may well be right.
+                    # Keep the current value in the text, even in an own section: it may be correct.
                     text = now.get(section, {}).get(name)
                     unread.append(Difference(f"[{section}] {name}", f"cannot tell: {error}", _shown(text)))
                     wanted.setdefault(section, {})[name] = text

@@ -1,4 +1,4 @@
-"""Editing the text of an ini file: options are set in place, comments and everything else stay."""
+"""Edits the text of an ini file: options are set in place, comments and everything else are preserved."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 _SECTION = re.compile(r"^\s*\[([^\]]+)\]")
 _OPTION = re.compile(r"^([^\s#;=:\[][^=:]*?)\s*(?:[=:]\s*(.*?))?\s*$")
 _HINT = re.compile(r"^#\s?([\w.-]+)\s*=")
-"""A comment that shows an option and its default."""
+"""A commented-out option with its default."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A line and what it is: section, option, more (of the option above) or other.
+    """A line and its kind: section, option, more (continuation of the option above) or other.
 
-    :param name: the option; the option that a comment hints at, when it is other
+    :param name: the option; for other, the commented-out option
     :param value: the line's part of the option's value
     """
 
@@ -28,8 +28,8 @@ class _Line:
 
 
 def _lines(text: str) -> Iterator[_Line]:
-    """The lines of `text` as oslo.config reads them: an indented line continues the option above, whatever it looks
-    like; a blank line or a comment ends that."""
+    """The lines of `text` as oslo.config parses them: an indented line always continues the option above; a blank line
+    or a comment ends it."""
     section, last = "", ""
     for line in text.removesuffix("\n").split("\n") if text else ():
         if last and line[:1].isspace() and line.strip():
@@ -48,9 +48,9 @@ def _lines(text: str) -> Iterator[_Line]:
 
 
 def read(text: str) -> dict[str, dict[str, str]]:
-    """Options in force, section -> option -> value; the last of a repeated option wins, as oslo.config reads it.
+    """Effective options, section -> option -> value; the last of a repeated option wins, as in oslo.config.
 
-    Options before any section are in the section ``""``; indented lines continue the value above.
+    Options before the first section are in the section ``""``; indented lines continue the value above.
     """
     found: dict[str, dict[str, str]] = {}
     for line in _lines(text):
@@ -64,19 +64,19 @@ def read(text: str) -> dict[str, dict[str, str]]:
 
 
 def edit(text: str, wanted: Mapping[str, Mapping[str, str | None]], own: Iterable[str] = ()) -> str:
-    """`text` with the options of `wanted` set, None meaning not set.
+    """`text` with the options of `wanted` set; None means not set.
 
-    An option that is set already keeps its place; a new one goes below the comment that shows its default, else to the
-    top of its section. Lines that must not count any more are commented out.
+    An existing option keeps its place; a new one goes below the comment with its default, otherwise to the top of its
+    section. Obsolete lines are commented out.
 
     :param wanted: section -> option -> value
-    :param own: sections that hold what `wanted` says and nothing else
+    :param own: sections that contain only the options of `wanted`
     """
     own = set(own)
     lines = list(_lines(text))
     active = read(text)
     hinted = {(line.section, line.name) for line in lines if line.kind == "other" and line.name}
-    # Options that no line sets yet; each is taken out when it is written.
+    # Options not set by any line yet; each is removed when it is written.
     new = {
         section: {
             name: value for name, value in options.items() if value is not None and name not in active.get(section, {})
@@ -104,14 +104,14 @@ def edit(text: str, wanted: Mapping[str, Mapping[str, str | None]], own: Iterabl
                 fate = "comment"
             elif value is not None and place not in done:
                 done.add(place)
-                # A value that is right so far keeps its spelling; what follows it is dropped in any case.
+                # A correct first line keeps its spelling; continuation lines are dropped in any case.
                 result.append(line.text if line.value == value else _line(line.section, line.name, value))
         if line.kind in ("option", "more"):
             if fate != "drop":
                 result.append(line.text if fate == "keep" else "#" + line.text)
             continue
         if line.text[:1].isspace() and len(result) == added:
-            # An indented line after no option is not oslo.config's way; it must not continue what was added.
+            # An indented line without an option is invalid in oslo.config; it must not continue the added option.
             result.append("")
         if line.kind == "section" and start is None:
             start = len(result)
@@ -124,7 +124,7 @@ def edit(text: str, wanted: Mapping[str, Mapping[str, str | None]], own: Iterabl
             add(line.section, [line.name])
 
     if rest := new.pop("", {}):
-        # Options of no section have to stand before the first one.
+        # Options without a section must come before the first section.
         place_of_rest = len(result) if start is None else start
         gap = [""] if result[place_of_rest:] and result[place_of_rest][:1].isspace() else []
         result[place_of_rest:place_of_rest] = [*(_line("", name, str(value)) for name, value in rest.items()), *gap]
@@ -136,7 +136,7 @@ def edit(text: str, wanted: Mapping[str, Mapping[str, str | None]], own: Iterabl
 
 
 def _line(section: str, name: str, value: str) -> str:
-    """An option as it is written; a file without sections is read by a shell, which allows no blanks."""
+    """An option's text; files without sections are read by a shell, which allows no blanks around =."""
     if not section:
         return f"{name}={value}"
     return f"{name} = {value}".rstrip(" ").replace("\n", "\n    ")

@@ -1,4 +1,4 @@
-"""The name by which a node is known to iSCSI targets."""
+"""The iSCSI initiator name of a node."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ PATH = "/etc/iscsi/initiatorname.iscsi"
 
 @dataclass(frozen=True)
 class InitiatorName(Resource):
-    """A name that no other node has. The package makes one, which machines copied from one system then share.
+    """A unique initiator name. The package generates one, which cloned machines share.
 
-    A name that is the node's own stays as it is, since targets may know the node by it; of several nodes with one name
-    the first keeps it.
+    A unique name is kept, since targets may use it; of several nodes with the same name the first keeps it.
 
-    :param nodes: all nodes with an initiator, in the inventory's order; those before this one are compared with it
+    :param nodes: all nodes with an initiator, in the inventory's order; this one is compared with those before it
     """
 
     nodes: tuple[str, ...]
@@ -42,8 +41,8 @@ class InitiatorName(Resource):
             return []
         own = self._own(context.site, context.node)
         text = f"InitiatorName={own}\n"
-        shown = f"{name}, which {same[0]} has, too" if same else "none"
-        # The daemon reads it when it starts, which the next one who calls it makes it do.
+        shown = f"{name}, which {same[0]} also has" if same else "none"
+        # The daemon reads it at startup, and is socket-activated by the next call.
         stop = Systemctl("stop", ("iscsid.service",))
         write = Write(PATH, text, 0o600)
         differences = (Difference("InitiatorName", own, shown),)
@@ -51,14 +50,14 @@ class InitiatorName(Resource):
         return [Change(f"write {PATH}", differences, diff, (stop, write), (PATH,))]
 
     def _same(self, context: Context, name: str) -> list[str]:
-        """Nodes before this one that have its name. One that had none when it was asked makes one of its own."""
+        """Earlier nodes with the same name. A node that had no name when queried generates its own."""
         before = self.nodes[: self.nodes.index(context.node.name)]
         answers = context.shared.gather(self.nodes, file(PATH)) if before else {}
         return [each for each in before if answers[each] is not None and _name(answers[each]["content"]) == name]
 
     @staticmethod
     def _own(site: Site, node: Node) -> str:
-        """A name of the form that the distribution's have; two sites have two names for nodes of one name."""
+        """A name in the distribution's format; it depends on the site as well as on the node's name."""
         digest = hashlib.sha256(f"{site.secrets.key('initiator names')} {node.name}".encode()).hexdigest()
         return f"iqn.1993-08.org.debian:01:{digest[:12]}"
 

@@ -1,4 +1,4 @@
-"""Keys that must never be replaced: what they have locked is lost with them."""
+"""Keys that must never be replaced: encrypted data would be lost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .base import Change, Context, ManagedFile, Query, file
 
 @dataclass(frozen=True)
 class KeptOption(ManagedFile):
-    """An option whose value on a node must be the site's: another one is refused before anything is touched.
+    """An option whose value on a node must match the site's; otherwise the run is refused before it changes anything.
 
-    :param path: the ini file, as the guide names it
+    :param path: the ini file, by the guide's name
     :param section: the section
     :param option: the option
     :param value: the site's value
-    :param step: the step that writes it; before it was done, what a package of ours brought may be there
+    :param step: the step that writes it; before it is done, a package's default may be present
     """
 
     section: str
@@ -47,9 +47,9 @@ class KeptOption(ManagedFile):
         if ledger["exists"] and f'"step": "{self.step}"' not in ledger["content"]:
             return []
         return [
-            f"{path}: [{self.section}] {self.option} is not the key of the site {context.site.name}, and what "
-            f"it has locked would be lost; copy the site's state folder {context.site.state} from the machine that "
-            "deployed the node. To start anew on purpose, set the node up afresh"
+            f"{path}: [{self.section}] {self.option} is not the key of the site {context.site.name}, and the data "
+            f"protected by it would be lost; copy the site's state folder {context.site.state} from the machine that "
+            "deployed the node. To start from scratch, reinstall the node"
         ]
 
     def changes(self, context: Context) -> list[Change]:

@@ -1,4 +1,4 @@
-"""Modules of the kernel."""
+"""Kernel modules."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .base import Change, Context, Difference, Query, Resource, file, run, unifi
 
 @dataclass(frozen=True)
 class KernelModule(Resource):
-    """A part of the kernel that is there, and where it is a module is loaded, now and at boot.
+    """A kernel feature, built in or as a module that is loaded now and at boot.
 
     :param name: the module
-    :param needed_for: what does not work without it
-    :param advice: what to do where the kernel has it not
+    :param needed_for: what fails without it
+    :param advice: what to do if the kernel lacks it
     """
 
     name: str
@@ -43,7 +43,7 @@ class KernelModule(Resource):
         loaded, where, _ = (context.facts[query] for query in self._queries())
         if loaded["exists"] or where["status"] == 0:
             return []
-        return [f"its kernel has no {self.name}, without which {self.needed_for}; {self.advice}"]
+        return [f"the kernel has no {self.name}, without which {self.needed_for}; {self.advice}"]
 
     def changes(self, context: Context) -> list[Change]:
         loaded, where, listed = (context.facts[query] for query in self._queries())

@@ -1,4 +1,4 @@
-"""LVM: which devices it looks at, and volume groups on whole disks."""
+"""LVM: device filters, and volume groups on whole disks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .base import (
 from .disks import WIPED, disk_obstacle, may_be_wiped, use_up, words_for
 
 FILTERS = ("filter", "global_filter")
-"""One counts for commands, the other for what the system does by itself, at boot and when a disk appears."""
+"""One applies to commands, the other also to automatic activation at boot and when a disk appears."""
 _SETTING = (
     rf'(?m)^[ \t]*(?:devices/)?({"|".join(FILTERS)})[ \t]*=[ \t]*((?:\[(?:[^\]"]|"[^"]*")*\]|"[^"]*"))[^\n]*(?:\n|\Z)'
 )
 NO_COMMAND = 127
-"""Status of a command that the node has not."""
+"""Exit status if the command does not exist."""
 TREE = run("lsblk", "--json", "--paths", "--output", "NAME,TYPE,TRAN,FSTYPE,MOUNTPOINTS")
 _ALL = 'devices { filter = [ "a|.*|" ] global_filter = [ "a|.*|" ] }'
 PHYSICAL = run("pvs", "--config", _ALL, "--reportformat", "json", "--options", "pv_name,vg_name")
@@ -41,13 +41,13 @@ PHYSICAL = run("pvs", "--config", _ALL, "--reportformat", "json", "--options", "
 
 @dataclass(frozen=True)
 class LvmFilter(ManagedFile):
-    """LVM sees these devices and those that the node's own system is on, and no others.
+    """LVM sees only these devices and those of the node's own system.
 
-    Servers make volume groups inside their volumes. A node that has such a volume as a disk must leave them alone, and
-    a filter without the system's own disks would keep the node from booting (erratum E59).
+    Servers create volume groups inside their volumes. A node with such a volume as a disk must ignore them, while a
+    filter without the system's own disks would keep the node from booting (erratum E59).
 
-    :param path: LVM's configuration; where there is none there is no LVM, and nothing to do
-    :param devices: devices that services have for themselves
+    :param path: LVM's configuration; if it is missing there is no LVM, and nothing to do
+    :param devices: devices used by services
     """
 
     devices: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class LvmFilter(ManagedFile):
         after = with_filter(before, value)
         actions: list[NodeAction] = []
         if own:
-            # Tried before it is written: the system's own devices must be seen through it.
+            # Tested before it is written: the system's own devices must pass it.
             trial = f"devices {{ {' '.join(f'{name} = {value}' for name in FILTERS)} }}"
             actions.append(Execute(("pvs", "--config", trial, *own)))
         actions.append(Write(path, after))
@@ -90,13 +90,13 @@ class LvmFilter(ManagedFile):
 
 
 def filter_of(devices: Iterable[str]) -> str:
-    """A filter that accepts just `devices`. Anchored: the guide's also fits every other path with sdb in it."""
+    """A filter that accepts only `devices`. Anchored, since the guide's also matches any other path with sdb in it."""
     patterns = [*(f"a|^{device}$|" for device in devices), "r|.*|"]
     return "[ " + ", ".join(f'"{pattern}"' for pattern in patterns) + " ]"
 
 
 def with_filter(text: str, value: str) -> str:
-    """lvm.conf with this filter, as a command's and as the system's, and no other."""
+    """lvm.conf with this filter as `filter` and `global_filter`, and no other."""
     text = re.sub(_SETTING, "", text)
     lines = "".join(f"\t{name} = {value}\n" for name in FILTERS)
     section = re.search(r"(?m)^[ \t]*devices[ \t]*\{[^\n]*\n", text)
@@ -106,7 +106,7 @@ def with_filter(text: str, value: str) -> str:
 
 
 def failure(answer: dict[str, Any]) -> str:
-    """Why the answer of a command that prints JSON cannot be used, or ""."""
+    """Why the output of a JSON command is unusable, or ""."""
     try:
         json.loads(answer["out"])
     except ValueError:
@@ -115,15 +115,13 @@ def failure(answer: dict[str, Any]) -> str:
         if answer["status"] == 0:
             return ""
     said = " ".join(str(answer["err"]).split()) or "it printed no JSON"
-    return (
-        f"its disks are not known, and nothing is decided without: a look at them ended with {answer['status']}: {said}"
-    )
+    return f"its disks are unknown: listing them failed with status {answer['status']}: {said}"
 
 
 def local_volumes(answer: dict[str, Any]) -> list[str]:
-    """Physical volumes of the node itself, by what lsblk says.
+    """Physical volumes of the node itself, according to lsblk.
 
-    Not those inside of logical volumes, and not those on disks that came by iSCSI, unless the system is on one.
+    Excludes those inside logical volumes, and those on iSCSI disks, unless the system is on one.
     """
 
     def used(device: dict[str, Any]) -> bool:
@@ -135,7 +133,7 @@ def local_volumes(answer: dict[str, Any]) -> list[str]:
             remote = device.get("tran") == "iscsi" and not used(device)
             if device["type"] == "lvm" or remote:
                 continue
-            # Where the type is not known, what is on top tells it.
+            # If the type is unknown, its holders tell.
             on_top = any(child["type"] == "lvm" for child in device.get("children", ()))
             if device.get("fstype") == "LVM2_member" or on_top:
                 yield device["name"]
@@ -146,12 +144,12 @@ def local_volumes(answer: dict[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class VolumeGroup(Resource):
-    """A volume group on whole disks, known again by its name. What a disk holds otherwise is never lost unasked.
+    """A volume group on whole disks, identified by its name. Other data is never destroyed without permission.
 
     :param name: its name
     :param devices: the disks
-    :param where: the key of the inventory that names them
-    :param wipe: ids of disks (serial numbers) whose content may be lost, once
+    :param where: the inventory key that lists them
+    :param wipe: ids (serial numbers) of disks that may be wiped, once
     """
 
     name: str
@@ -175,14 +173,14 @@ class VolumeGroup(Resource):
         for device, group in groups.items():
             if group == self.name and device not in named:
                 reasons.append(
-                    f"{device} is in the volume group {self.name}, too; name it at {self.where}, or move what is on "
-                    f"it away (pvmove {device}; vgreduce {self.name} {device})"
+                    f"{device} is also in the volume group {self.name}; list it in {self.where}, or remove it "
+                    f"from the group (pvmove {device}; vgreduce {self.name} {device})"
                 )
         return [reason for reason in reasons if reason]
 
     def _forbidden(self, context: Context, device: str, groups: dict[str, str]) -> str:
         found = context.facts[disk(device)]
-        # A physical volume of no group holds nothing yet: a run that was killed has made it.
+        # A physical volume without a group is empty: it was created by a killed run.
         group = groups.get(found.get("path", device))
         ours, wipe = group in (self.name, ""), may_be_wiped(context, device, self.wipe)
         reason = disk_obstacle(found, device, self.where, ours=ours, wipe=wipe)
@@ -190,7 +188,9 @@ class VolumeGroup(Resource):
 
     def changes(self, context: Context) -> list[Change]:
         if problem := _problem(context.facts[PHYSICAL]):
-            return [Change(f"make {self.title}", (Difference(self.title, "there", problem),), "", (refusal(problem),))]
+            return [
+                Change(f"create {self.title}", (Difference(self.title, "present", problem),), "", (refusal(problem),))
+            ]
         groups = _groups(context.facts[PHYSICAL])
         used = [change for device in self.devices for change in use_up(context, device, self.wipe)]
         differences = []
@@ -209,23 +209,23 @@ class VolumeGroup(Resource):
                     actions.append(refusal(reason))
                 elif found["content"]:
                     actions.append(Execute(("wipefs", "--all", device)))
-                # Without --yes it refuses what is not blank: there is nobody to answer its question.
+                # Without --yes it refuses disks that are not blank, since nobody answers its prompt.
                 actions.append(Execute(("pvcreate", device)))
         if not new:
             return used
         grown = self.name in groups.values()
         actions.append(Execute(("vgextend" if grown else "vgcreate", self.name, *new)))
-        made = Change(f"{'extend' if grown else 'make'} {self.title}", tuple(differences), "", tuple(actions))
+        made = Change(f"{'extend' if grown else 'create'} {self.title}", tuple(differences), "", tuple(actions))
         return [made, *used]
 
 
 def _problem(answer: dict[str, Any]) -> str:
-    """Why it is not known which physical volumes there are, or "": without LVM on the node there are none."""
+    """Why the physical volumes are unknown, or ""; without LVM on the node there are none."""
     return "" if answer["status"] == NO_COMMAND else failure(answer)
 
 
 def _groups(answer: dict[str, Any]) -> dict[str, str]:
-    """Device of each physical volume -> its group, "" for none. Nothing while there is no LVM on the node."""
+    """Device of each physical volume -> its group, "" for none. Empty if the node has no LVM."""
     if answer["status"] == NO_COMMAND:
         return {}
     rows = json.loads(answer["out"])["report"][0]["pv"]

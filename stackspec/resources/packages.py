@@ -1,4 +1,4 @@
-"""Packages of the distribution."""
+"""Distribution packages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .base import Change, Context, Difference, Query, Resource, package, unfinis
 
 @dataclass(frozen=True, init=False)
 class Packages(Resource):
-    """Packages that must be installed; the engine installs those of all planned steps in one transaction.
+    """Required packages; the engine installs those of all planned steps in one transaction.
 
-    :param names: as the guide names them; the release table translates
+    :param names: the guide's names; the release table translates them
     """
 
     read_again: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class Packages(Resource):
         return f"packages {' '.join(self.names)}"
 
     def real_names(self, site: Site) -> list[str]:
-        """Names in the release of `site`."""
+        """Names for the release of `site`."""
         return list(dict.fromkeys(real for name in self.names for real in site.release.package(name)))
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
@@ -46,15 +46,15 @@ class Packages(Resource):
 
 @dataclass(frozen=True)
 class NothingHalfInstalled(Resource):
-    """Nothing is left to do of an installation whose run was killed.
+    """No unfinished installation of a killed run.
 
-    Packages are there then, and so no difference; but what their held-back scripts would have told systemd, the message
-    bus and polkit was never told.
+    The packages are installed then, so they show no difference; but systemd, D-Bus and polkit were never notified,
+    since the maintainer scripts were held back.
     """
 
     @property
     def title(self) -> str:
-        return "nothing half installed"
+        return "no unfinished installation"
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return [unfinished()]
@@ -62,5 +62,5 @@ class NothingHalfInstalled(Resource):
     def changes(self, context: Context) -> list[Change]:
         if not context.facts[unfinished()]:
             return []
-        difference = Difference("what follows an installation", "done", "not done, its run was killed")
+        difference = Difference("post-installation", "done", "not done, the run was killed")
         return [Change("finish an installation", (difference,), "", (FinishApt(),))]

@@ -1,4 +1,4 @@
-"""Settings in a file that is Python, as Django's are."""
+"""Settings in a Python file, such as Django's."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _WIDTH = 100
 
 @dataclass(frozen=True)
 class PythonSettings(ManagedFile):
-    """Names that a Python file assigns at its top level; all else in the file stays.
+    """Top-level assignments in a Python file; the rest of the file is unchanged.
 
-    :param path: the file, as the guide names it
-    :param settings: name -> value (what a literal can write)
-    :param mode: mode of the file when it is made; an existing file keeps mode and owner
+    :param path: the file, by the guide's name
+    :param settings: name -> value (a literal)
+    :param mode: mode of a new file; an existing file keeps mode and owner
     """
 
     settings: Mapping[str, Any] = field(hash=False)
@@ -57,7 +57,7 @@ def _assignments(text: str) -> dict[str, ast.Assign]:
 
 
 def _shown(assignment: ast.Assign) -> str:
-    """The value as Python writes it; an expression stays as it stands in the file."""
+    """The value as a Python literal; an expression keeps its source."""
     try:
         return repr(ast.literal_eval(assignment.value))
     except ValueError:
@@ -65,10 +65,10 @@ def _shown(assignment: ast.Assign) -> str:
 
 
 def _edit(text: str, assigned: Mapping[str, ast.Assign], wanted: Mapping[str, Any]) -> str:
-    """`text` with `wanted` assigned: in the place of the assignment that counts, else at the end."""
+    """`text` with `wanted` assigned: in place of the effective assignment, otherwise at the end."""
     lines = text.splitlines()
     inside = {name: value for name, value in wanted.items() if name in assigned}
-    # From the end of the file, so that the lines above keep their numbers.
+    # From the end of the file, so that line numbers above stay valid.
     for name in sorted(inside, key=lambda name: assigned[name].lineno, reverse=True):
         statement = assigned[name]
         lines[statement.lineno - 1 : statement.end_lineno] = _written(name, inside[name])

@@ -1,4 +1,4 @@
-"""Services: units that run, are enabled, and have read their configuration."""
+"""Services: units that are running, enabled, and use their current configuration."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .actions import AwaitActive, Execute, NodeAction, Systemctl
 from .base import Change, Context, Difference, Query, Resource, file, unit
 
 UNITS = "/etc/systemd/system/"
-"""Where the files of units are that are not a package's."""
+"""Directory of unit files that are not from a package."""
 
 
 @dataclass(frozen=True, init=False)
 class Service(Resource):
-    """Units that run, start at boot, and were started with what they read as it is now.
+    """Units that are running, enabled at boot, and were started with the current content of their files.
 
-    A node keeps with what content each unit was started here, so that a run which was killed between writing a file and
-    restarting its service leaves a difference that the next run sees, and a file that was only touched is none.
+    The node records with which content each unit was started. So if a run is killed between writing a file and
+    restarting its service, the next run sees a difference, while merely touching a file makes none.
 
-    :param names: as the guide names them; the release table translates
-    :param reads: files that they read, and titles of changes that they have to be started after; when not given, every
-        file that the step manages up to here
+    :param names: the guide's names; the release table translates them
+    :param reads: files that they read, and titles of changes that require a restart; default: all files that the step
+        manages up to here
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Service(Resource):
         return f"service {' '.join(self.names)}"
 
     def units(self, site: Site) -> list[str]:
-        """Units in the release of `site`."""
+        """Units for the release of `site`."""
         return list(dict.fromkeys(real for name in self.names for real in site.release.unit(name)))
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
@@ -61,7 +61,7 @@ class Service(Resource):
                 differences.append(Difference(f"{name} at boot", "enabled", state["enabled"] or "no such unit"))
                 enable.append(name)
             if state["outdated"]:
-                differences.append(Difference(f"{name} as systemd knows it", "as its files say", "as they were"))
+                differences.append(Difference(f"{name} as loaded by systemd", "current unit files", "outdated"))
                 reload = True
             if state["active"] != "active":
                 differences.append(Difference(name, "active", state["active"] or "no such unit"))
@@ -70,7 +70,7 @@ class Service(Resource):
                 continue
             late = [path for path in watched if _is_late(path, state, _found(context, path))]
             if state["outdated"]:
-                # By whomever it was started after they were written: it runs as they were.
+                # Even if it was started after they were written, it runs with the outdated unit.
                 late += [path for path in watched if path.startswith(UNITS)]
             if late or pending:
                 cause = (late or sorted(pending))[0]
@@ -81,10 +81,10 @@ class Service(Resource):
             return []
         actions: list[NodeAction] = []
         if reload:
-            # A run was killed between writing a unit's file and this, or an operator forgot it.
+            # A run was killed between writing a unit file and daemon-reload, or an operator forgot it.
             actions.append(Execute(("systemctl", "daemon-reload")))
         if enable:
-            # Units that ship disabled on purpose are often masked or preset off, and enabling is one call for all.
+            # Units that are disabled on purpose are often masked or preset off; all are enabled in one call.
             actions.append(Systemctl("unmask", tuple(enable)))
             actions.append(Systemctl("enable", tuple(enable)))
         if restart:
@@ -92,35 +92,35 @@ class Service(Resource):
             actions.append(AwaitActive(tuple(restart)))
         words = [f"restart {' '.join(restart)}"] if restart else []
         words += [f"enable {' '.join(enable)}"] if enable else []
-        words += ["let systemd read its files"] if reload else []
+        words += ["reload systemd"] if reload else []
         follows = follows and not enable and not reload
         return [Change(", ".join(words), tuple(differences), "", tuple(actions), follows=follows)]
 
 
 def _found(context: Context, name: str) -> dict[str, Any]:
-    """A file as it is; a title of a change, which has no content, counts as one that is not there."""
+    """A file; a title of a change, which has no content, counts as a missing file."""
     absent = {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
     return context.facts[file(name)] if name.startswith("/") else absent
 
 
 def _is_late(path: str, state: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether a unit runs with another content of `path` than there is now."""
+    """Whether a unit was started with a different content of `path`."""
     kept = state["started_with"]
     known = kept["files"].get(path)
     if known is None:
-        # It was not started here, or by a version that kept nothing: times are all there is.
+        # It was not started by us, or by a version without records: only times are available.
         return bool(found["mtime"] > state["started"])
     if known == node_agent.digest(found):
         return False
     if kept["invocation"] == state["invocation"]:
         return True
-    # Somebody else started it since. A backup that is put back has an old time of change, but not of its inode.
+    # Somebody else has restarted it. A restored backup has an old mtime, but a new ctime.
     return bool(max(found["mtime"], found["ctime"]) > state["started"])
 
 
 @dataclass(frozen=True)
 class Unwanted(Resource):
-    """Units that a package enables and the guide does not want: stopped and masked."""
+    """Units that a package enables but the guide does not use: stopped and masked."""
 
     names: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""Options that release and inventory add to a step: merged into its files, so that the step need not know."""
+"""Merges the options of release and inventory into the files of a step, transparently for the step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .service import Service, Unwanted
 def with_site_options(step: str, site: Site, resources: list[Resource]) -> list[Resource]:
     """`resources` of `step` with the release's and then the inventory's options, and without unwanted units.
 
-    An option of a file that the step declares is merged into that declaration; another file is declared anew, before
-    the step's first service. Where the step declares nothing, as on a node without its disks, there is nothing to add.
+    Options of a file that the step declares are merged into that declaration; other files are declared additionally,
+    before the step's first service. If the step declares nothing, as on a node without its disks, nothing is added.
     """
     if not resources:
         return []

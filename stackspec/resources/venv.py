@@ -1,4 +1,4 @@
-"""A Python application that the distribution does not have: in a virtual environment of its own, from wheels."""
+"""A Python application that the distribution lacks: in its own virtual environment, from wheels."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ _VERSIONS = (
     "for name in sys.argv[1:]: print(name + '==' + d(name).version)"
 )
 _MACHINE = "x86_64"
-"""Of the nodes for which a bundle is made."""
+"""Machine type of the nodes of a bundle."""
 _STAMP = ".stackspec"
 _OLDEST_GLIBC = 5
-"""Of manylinux_2_5, the first of these platforms."""
+"""glibc minor version of manylinux_2_5, the oldest platform."""
 FETCHED_WITHIN = 1800
-"""Seconds that pip may take for the wheels of an environment, on a slow line."""
+"""Timeout of pip in seconds for the wheels of an environment, for slow connections."""
 _FETCHING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Venv(Resource):
-    """A virtual environment with these applications and what they need; nothing of it is compiled.
+    """A virtual environment with these applications and their dependencies; nothing is compiled.
 
-    The wheels are fetched by the controlling machine's own pip for the node's Python and platform, so that the node
-    needs neither a compiler nor a way to a registry; other applications keep the libraries that they have.
+    The controlling machine's pip downloads the wheels for the node's Python and platform, so the node needs neither a
+    compiler nor access to a registry; libraries of other applications are not affected.
 
     :param path: the environment
     :param requirements: ``name==version``, as pip takes them
-    :param system: whether modules of the distribution are seen, after those of the environment
+    :param system: whether modules of the distribution are visible, after those of the environment
     """
 
     path: str
@@ -67,7 +67,7 @@ class Venv(Resource):
 
     @property
     def stamp(self) -> str:
-        """Written last, and newer than what started before the environment was made."""
+        """Written last, so it is newer than processes started before the environment was created."""
         return f"{self.path}/{_STAMP}"
 
     def paths(self, site: Site) -> tuple[str, ...]:
@@ -88,15 +88,15 @@ class Venv(Resource):
         )
 
     def parts(self, site: Site) -> list[Part]:
-        """For nodes as the release table describes them.
+        """Platform of the nodes according to the release table.
 
-        :raises InputError: it does not
+        :raises InputError: the table does not define it
         """
         distribution = site.release.distribution
         if not distribution.python or not distribution.glibc:
             raise InputError(
-                f"releases/{site.release.name}.yaml: distribution: python and glibc are missing, by which the wheels "
-                "of a bundle are chosen"
+                f"releases/{site.release.name}.yaml: distribution: python and glibc are missing, which select the "
+                "wheels of a bundle"
             )
         return [self._part(site, [*distribution.python.split("."), _MACHINE, distribution.glibc])]
 
@@ -107,22 +107,22 @@ class Venv(Resource):
         platform = _platform(context)
         python = ".".join(platform[:2])
         found = str(context.facts[self._installed()]["out"]).splitlines()
-        # An installation that was killed has its applications, perhaps, and no stamp.
+        # A killed installation may have its applications, but has no stamp.
         done = str(context.facts[file(self.stamp)]["content"]) == self._done
         wanted = [f"python {python}", *self.requirements]
-        differences = [Difference(self.path, each, "not there") for each in wanted if each not in found]
+        differences = [Difference(self.path, each, "absent") for each in wanted if each not in found]
         if not differences and not done:
             differences.append(Difference(self.path, "fully installed", "interrupted"))
         if not differences:
             return []
-        # By itself first, so that nothing is sent to the node when it fails, and with what is sent once more.
+        # Downloaded separately first, so that nothing is sent to the node if it fails.
         part = self._part(context.site, platform)
         fetch = functools.cache(lambda: context.site.store.take(part).read_bytes())
         bundle = Write(f"{self.path}.tar", fetch, 0o600)
         what = f"install {' '.join(self.requirements)}"
         install = Execute(("sh", "-c", self._script), timeout=900.0, what=what, show=self._script)
         stamp = Write(self.stamp, self._done, 0o644)
-        return [Change(f"make {self.path}", tuple(differences), "", (fetch, bundle, install, stamp), (self.stamp,))]
+        return [Change(f"create {self.path}", tuple(differences), "", (fetch, bundle, install, stamp), (self.stamp,))]
 
     @property
     def _done(self) -> str:
@@ -142,7 +142,7 @@ class Venv(Resource):
 
 
 def _platform(context: Context) -> list[str]:
-    """Of the node: Python's two version numbers, the machine, the version of glibc."""
+    """The node's Python version (two numbers), machine type and glibc version."""
     return str(context.facts[run(*_PLATFORM)]["out"]).split()
 
 
@@ -153,16 +153,16 @@ def _file_name(requirements: Iterable[str], platform: list[str]) -> str:
 
 
 def wheels(requirements: Iterable[str], platform: list[str]) -> Path:
-    """The file of the requirements and all that they need, a tar archive of wheels; fetched once, kept in the cache.
+    """A tar archive with wheels of the requirements and their dependencies; downloaded once and cached.
 
-    :param platform: of the node: Python's two version numbers, the machine, the version of glibc
-    :raises ActionError: pip could not get them
+    :param platform: the node's Python version (two numbers), machine type and glibc version
+    :raises ActionError: pip failed
     """
     asked = list(requirements)
     if len(platform) != 4:
         raise ActionError(
             f"choose wheels of {' '.join(asked)}",
-            output=f"the node's python3 says {' '.join(platform) or 'nothing'}",
+            output=f"the node's python3 reports {' '.join(platform) or 'nothing'}",
             advice="wheels are for CPython on a Linux with glibc; install python3 there",
         )
     final = cache_directory() / "wheels" / _file_name(asked, platform)
@@ -197,16 +197,16 @@ def _download(requirements: list[str], platform: list[str], folder: Path) -> Non
         )
     except subprocess.TimeoutExpired:
         raise ActionError(
-            f"fetch wheels of {' '.join(requirements)}",
+            f"download wheels of {' '.join(requirements)}",
             command=shlex.join(["pip", "download", *requirements]),
-            output=f"it did not end within {FETCHED_WITHIN} s",
-            advice="the controlling machine's pip has to reach an index (pip config list says which)",
+            output=f"timed out after {FETCHED_WITHIN} s",
+            advice="the controlling machine's pip needs access to its index (see pip config list)",
         ) from None
     if done.returncode:
         raise ActionError(
-            f"fetch wheels of {' '.join(requirements)}",
+            f"download wheels of {' '.join(requirements)}",
             command=shlex.join(["pip", "download", *requirements]),
             exit_status=done.returncode,
             output=redact(done.stderr + done.stdout),
-            advice="the controlling machine's pip has to reach an index (pip config list says which)",
+            advice="the controlling machine's pip needs access to its index (see pip config list)",
         )

@@ -1,4 +1,4 @@
-"""Settings in a file that is YAML."""
+"""Settings in a YAML file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .files import File
 
 @dataclass(frozen=True)
 class YamlFile(ManagedFile):
-    """A YAML file with these settings and nothing else.
+    """A YAML file with exactly these settings.
 
-    :param path: the file, as the guide names it
-    :param settings: section -> setting -> value, as deep as the file has it
+    :param path: the file, by the guide's name
+    :param settings: section -> setting -> value, nested as in the file
     """
 
     settings: Mapping[str, Any] = field(hash=False)
@@ -28,7 +28,7 @@ class YamlFile(ManagedFile):
 
     @property
     def text(self) -> str:
-        """The file. Text that another reader would take for a number is in quotes (000000, erratum E96)."""
+        """The file. Text that a parser could read as a number is quoted (000000, erratum E96)."""
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False
         stream = io.StringIO()

@@ -1,1 +1,1 @@
-"""The operations of each service's API."""
+"""Tests of each service's API operations."""

@@ -1,4 +1,4 @@
-"""Block storage without servers: volumes, snapshots, types, quotas, transfers; what is refused, and to whom."""
+"""Block storage without servers: volumes, snapshots, types, quotas, transfers, refused requests, permissions."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 NOTHING = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
 MICROVERSION = "3.55"
-"""Old enough for every cloud; since it all that is wrong in a request is refused."""
+"""Supported by every cloud; invalid requests are refused since this version."""
 
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
-    """The API's answer, whatever it is."""
+    """The API's response, whatever its status."""
     service = block_storage_v3(connection)
     return service.request(path, method, raise_exc=False, microversion=MICROVERSION, json=body or None)
 
 
 def reason(answer: Any) -> str:
-    """What the API says of a request that it refused."""
+    """The error message of a refused request."""
     ((_, error),) = answer.json().items()
     return str(error["message"])
 
 
 @pytest.fixture(scope="module")
 def volume(volumes: Volumes, module_owned: Owned) -> Volume:
-    """A volume of 1 GiB for tests that leave it, and its size, as they are."""
+    """A volume of 1 GiB for tests that do not modify it."""
     return volumes.create(module_owned, "shared")
 
 
@@ -51,7 +51,7 @@ def snapshot(volumes: Volumes, volume: Volume, module_owned: Owned) -> Snapshot:
     return volumes.snapshot(module_owned, "shared", volume)
 
 
-# ---- what the cloud offers
+# ---- services and pools
 
 
 def test_services_are_up(request: pytest.FixtureRequest, cinder_volume: object, cloud: Connection) -> None:
@@ -65,14 +65,14 @@ def test_services_are_up(request: pytest.FixtureRequest, cinder_volume: object, 
 
 
 def test_backups_have_a_service(cinder_backup: object, cloud: Connection) -> None:
-    """Where there is object storage, cinder-backup is up."""
+    """If there is object storage, cinder-backup is up."""
     states = [each.state for each in cloud.block_storage.services(binary="cinder-backup")]
     assert states, "no cinder-backup has registered"
     assert set(states) == {"up"}, states
 
 
 def test_pools_have_room(volumes: Volumes, cloud: Connection) -> None:
-    """The scheduler knows what the storage nodes have."""
+    """The scheduler knows the storage nodes' pools."""
     pools = {each.name: each.capabilities for each in cloud.block_storage.backend_pools(detail=True)}
     assert pools, "the scheduler knows no pool"
     for name, found in pools.items():
@@ -81,14 +81,14 @@ def test_pools_have_room(volumes: Volumes, cloud: Connection) -> None:
 
 
 def test_zone_is_available(volumes: Volumes) -> None:
-    """Users have a zone to choose, but no list of hosts."""
+    """Users see the availability zones, but not the hosts."""
     answer = ask(volumes.connection, "GET", "/os-availability-zone").json()["availabilityZoneInfo"]
     assert any(each["zoneState"]["available"] for each in answer), answer
     assert all(not each.get("hosts") for each in answer), answer
 
 
 def test_default_type(request: pytest.FixtureRequest, volumes: Volumes) -> None:
-    """There is a type for whoever names none, and users see it among the types; on a site of ours it is the guide's."""
+    """There is a default type, and users see it in the list; on our sites it is the guide's."""
     default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]
     assert default["id"] in {each.id for each in volumes.connection.block_storage.types()}
     assert request.config.stash.get(SITE, None) is None or default["name"] == "lvm"
@@ -99,7 +99,7 @@ def test_default_type(request: pytest.FixtureRequest, volumes: Volumes) -> None:
 
 
 def test_new_volume(volumes: Volumes, volume: Volume, member_tenant: Tenant) -> None:
-    """It has the size that was asked for and the default type, is not bootable, and is used by nobody."""
+    """A new volume has the requested size and the default type, is not bootable, and is not attached."""
     found = volumes.get("volume", volume.id)
     default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]["name"]
     assert (found.status, found.size, found.volume_type) == ("available", 1, default)
@@ -109,7 +109,7 @@ def test_new_volume(volumes: Volumes, volume: Volume, member_tenant: Tenant) -> 
 
 
 def test_place_is_the_administrator_s_to_see(volumes: Volumes, volume: Volume, cloud: Connection) -> None:
-    """Which backend has it, users do not learn."""
+    """Users do not see the backend of a volume."""
     assert volumes.get("volume", volume.id).host is None
     assert "@" in cloud.block_storage.get_volume(volume.id).host
 
@@ -123,7 +123,7 @@ def test_name_and_metadata(volumes: Volumes, volume: Volume, module_owned: Owned
     assert (found.name, found.description) == (name, "a test's")
     service.set_volume_metadata(volume.id, flower="rose", size="big")
     service.set_volume_metadata(volume.id, flower="tulip")
-    # What cinder itself notes of a volume stands there, too.
+    # It also contains cinder's own metadata.
     assert {"flower": "tulip", "size": "big"}.items() <= volumes.get("volume", volume.id).metadata.items()
     service.delete_volume_metadata(volume.id, ["size"])
     found = volumes.get("volume", volume.id).metadata
@@ -131,7 +131,7 @@ def test_name_and_metadata(volumes: Volumes, volume: Volume, module_owned: Owned
 
 
 def test_flags(volumes: Volumes, volume: Volume) -> None:
-    """Bootable and read-only are set and taken back."""
+    """Bootable and read-only are set and unset."""
     service = block_storage_v3(volumes.connection)
     for value in (True, False):
         service.set_volume_bootable_status(volume.id, value)
@@ -143,7 +143,7 @@ def test_flags(volumes: Volumes, volume: Volume) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "part"),
     [
-        # That it is the size that is missing, cinder does not say.
+        # Cinder does not say that the size is missing.
         pytest.param({}, 400, "", id="no size"),
         pytest.param({"size": 0}, 400, "0", id="no GiB"),
         pytest.param({"size": -1}, 400, "-1", id="less than none"),
@@ -157,7 +157,7 @@ def test_flags(volumes: Volumes, volume: Volume) -> None:
     ],
 )
 def test_bad_request_is_refused(volumes: Volumes, owned: Owned, body: dict[str, Any], status: int, part: str) -> None:
-    """With what is wrong, and nothing is left of it."""
+    """Refused with the reason, and no volume is left over."""
     name = owned.name("bad")
     answer = ask(volumes.connection, "POST", "/volumes", volume={"name": name, **body})
     assert answer.status_code == status, answer.text
@@ -167,18 +167,18 @@ def test_bad_request_is_refused(volumes: Volumes, owned: Owned, body: dict[str, 
 
 @pytest.mark.parametrize("kind", ["volumes", "snapshots", "backups", "types", "volume-transfers", "attachments"])
 def test_what_is_not_there(volumes: Volumes, kind: str) -> None:
-    """Not found, whatever it would have been."""
+    """404 for objects that do not exist."""
     assert ask(volumes.connection, "GET", f"/{kind}/{NOTHING}").status_code == 404
 
 
 def test_nobody_without_a_token(volumes: Volumes) -> None:
-    """Who has not logged in is told to."""
+    """401 without a token."""
     url = f"{volumes.connection.block_storage.get_endpoint()}/volumes"
     assert volumes.connection.session.get(url, authenticated=False, raise_exc=False).status_code == 401
 
 
 def test_limits_count_the_volume(volumes: Volumes, volume: Volume) -> None:
-    """Users see what they may have, and what they have of it."""
+    """Users see their quota and usage."""
     found = ask(volumes.connection, "GET", "/limits").json()["limits"]["absolute"]
     assert found["totalVolumesUsed"] >= 1
     assert found["totalGigabytesUsed"] >= 1
@@ -189,7 +189,7 @@ def test_limits_count_the_volume(volumes: Volumes, volume: Volume) -> None:
 
 
 def test_snapshot_keeps_its_volume(volumes: Volumes, volume: Volume, snapshot: Snapshot) -> None:
-    """The snapshot is shown with its volume, which cannot be deleted under it."""
+    """The snapshot shows its volume, which cannot be deleted while the snapshot exists."""
     assert (snapshot.volume_id, snapshot.size, snapshot.status) == (volume.id, 1, "available")
     answer = ask(volumes.connection, "DELETE", f"/volumes/{volume.id}")
     assert answer.status_code == 400, answer.text
@@ -198,14 +198,14 @@ def test_snapshot_keeps_its_volume(volumes: Volumes, volume: Volume, snapshot: S
 
 
 def test_volume_does_not_shrink(volumes: Volumes, volume: Volume) -> None:
-    """A volume is extended to more than it has, or not at all."""
+    """A volume can only be extended to a larger size."""
     answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-extend": {"new_size": 1}})
     assert answer.status_code == 400, answer.text
     assert "must be greater" in reason(answer)
 
 
 def test_volume_from_snapshot_is_extended(volumes: Volumes, snapshot: Snapshot, owned: Owned) -> None:
-    """A volume from a snapshot may be larger than it, and grow; a copy of it that is smaller is refused."""
+    """A volume from a snapshot may be larger and be extended; a smaller one is refused."""
     made = volumes.create(owned, "from-snapshot", 2, what="volume from snapshot", snapshot_id=snapshot.id)
     assert (made.size, made.snapshot_id) == (2, snapshot.id)
     assert volumes.extend(made, 3).size == 3
@@ -217,11 +217,11 @@ def test_volume_from_snapshot_is_extended(volumes: Volumes, snapshot: Snapshot, 
 def test_clone_is_handed_over(
     volumes: Volumes, volume: Volume, owned: Owned, other_member: Connection, tenants: Tenants
 ) -> None:
-    """A clone is offered, and taken by another project with the key of the offer, not without; then it is theirs."""
+    """A clone is offered for transfer, and another project can accept it only with the transfer key."""
     mine = block_storage_v3(volumes.connection)
     theirs = block_storage_v3(other_member)
     clone = volumes.create(owned, "clone", what="volume clone", source_volume_id=volume.id)
-    # Whoever has it in the end removes it.
+    # The final owner removes it.
     owned.adopt(other_member, "volume", clone)
     transfer = owned(volumes.connection, "volume_transfer", "clone", volume_id=clone.id)
     key = redact.add(transfer.auth_key)
@@ -245,7 +245,7 @@ def _found(service: Any, key: str) -> Any:
 
 
 def test_deleted_volume_is_gone(volumes: Volumes, owned: Owned) -> None:
-    """Not found, not listed, not counted."""
+    """A deleted volume is not found, not listed, and not counted."""
     made = volumes.create(owned, "short")
     with volumes.measured("volume delete"):
         volumes.connection.block_storage.delete_volume(made.id, ignore_missing=False)
@@ -257,7 +257,7 @@ def test_deleted_volume_is_gone(volumes: Volumes, owned: Owned) -> None:
 
 
 def test_private_type(volumes: Volumes, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:
-    """A private type is shown to the projects that have access to it, and to no others."""
+    """A private type is visible only to projects with access to it."""
     made = owned(cloud, "volume_type", "private", is_public=False, description="a test's")
     cloud.block_storage.update_type_extra_specs(made, flower="rose")
     assert made.id not in {each.id for each in volumes.connection.block_storage.types()}
@@ -269,7 +269,7 @@ def test_private_type(volumes: Volumes, cloud: Connection, owned: Owned, member_
 
 
 def test_quality_of_service(volumes: Volumes, cloud: Connection, owned: Owned) -> None:
-    """Limits are bound to a type; as long as they are, they are not deleted. Users do not see them."""
+    """QoS specs associated with a type cannot be deleted. Users do not see them."""
     limits = owned(cloud, "qos_spec", "slow", consumer="front-end", total_iops_sec="100")
     kind = owned(cloud, "volume_type", "slow")
     cloud.block_storage.associate_qos_spec(limits, kind.id)
@@ -283,7 +283,7 @@ def test_quality_of_service(volumes: Volumes, cloud: Connection, owned: Owned) -
 
 
 def test_type_that_no_backend_has(volumes: Volumes, cloud: Connection, other_member: Connection, owned: Owned) -> None:
-    """The volume goes to error; its user is told why and can remove the message, which others can not."""
+    """The volume goes to error; its user gets a message with the reason and can delete it, others cannot."""
     kind = owned(cloud, "volume_type", "nowhere", extra_specs={"volume_backend_name": "no-such-backend"})
     made = owned(volumes.connection, "volume", "nowhere", size=1, volume_type=kind.name)
     volumes.settle("volume", made.id, "error")
@@ -291,7 +291,7 @@ def test_type_that_no_backend_has(volumes: Volumes, cloud: Connection, other_mem
     assert "Could not find any available weighted backend" in told
     (message,) = [each for each in _messages(volumes.connection) if each["resource_uuid"] == made.id]
     assert (message["message_level"], message["resource_type"]) == ("ERROR", "VOLUME")
-    # Cinder's list of messages has those of all projects (seen with 2025.1); by its id none is shown to others.
+    # Cinder lists the messages of all projects (seen with 2025.1), but shows none by id to others.
     for method in ("GET", "DELETE"):
         assert ask(other_member, method, f"/messages/{message['id']}").status_code == 404
     assert ask(volumes.connection, "DELETE", f"/messages/{message['id']}").status_code == 204
@@ -307,14 +307,14 @@ def _messages(connection: Connection) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def small_quota_tenant(volumes: Volumes, tenants: Tenants, cloud: Connection) -> Tenant:
-    """A project that may have one volume of 1 GiB."""
+    """A project with a quota of one volume of 1 GiB."""
     tenant = tenants.get("poor")
     cloud.block_storage.update_quota_set(tenant.project_id, volumes=1, gigabytes=1, snapshots=1)
     return tenant
 
 
 def test_quota_is_kept(small_quota_tenant: Tenant, volumes: Volumes, owned: Owned) -> None:
-    """What goes beyond it is refused with 413 and which quota it was; what is within it is made, and counted."""
+    """Requests over the quota are refused with 413 and the name of the quota; others succeed and are counted."""
     mine = Volumes(small_quota_tenant.connection, volumes.measured, volumes.admin)
     answer = ask(small_quota_tenant.connection, "POST", "/volumes", volume={"size": 2})
     assert answer.status_code == 413, answer.text
@@ -333,7 +333,7 @@ def test_quota_is_kept(small_quota_tenant: Tenant, volumes: Volumes, owned: Owne
 
 
 def test_quota_is_the_administrator_s(small_quota_tenant: Tenant, cloud: Connection) -> None:
-    """Users see their quota and do not change it."""
+    """Users see their quota but cannot change it."""
     path = f"/os-quota-sets/{small_quota_tenant.project_id}"
     assert ask(small_quota_tenant.connection, "GET", path).json()["quota_set"]["volumes"] == 1
     assert ask(small_quota_tenant.connection, "PUT", path, quota_set={"volumes": 99}).status_code == 403
@@ -343,7 +343,7 @@ def test_quota_is_the_administrator_s(small_quota_tenant: Tenant, cloud: Connect
 def test_another_project_sees_nothing(
     volumes: Volumes, volume: Volume, snapshot: Snapshot, other_member: Connection, member_tenant: Tenant
 ) -> None:
-    """Neither shown, nor listed, nor changed, nor deleted; nor with the id of the project in the path."""
+    """Another project cannot show, list, change or delete it, even with the owner's project id in the path."""
     for path in (f"/volumes/{volume.id}", f"/snapshots/{snapshot.id}"):
         assert ask(other_member, "GET", path).status_code == 404
         assert ask(other_member, "DELETE", path).status_code == 404
@@ -354,16 +354,16 @@ def test_another_project_sees_nothing(
     assert volume.id not in {each.id for each in other_member.block_storage.volumes()}
     everywhere = ask(other_member, "GET", "/volumes?all_tenants=1").json()["volumes"]
     assert volume.id not in {each["id"] for each in everywhere}
-    # As if they were of the project whose volume it is: newer endpoints name no project.
+    # With the owner's project in the path: newer endpoints contain no project.
     url = f"{volumes.connection.block_storage.get_endpoint()}/volumes"
     if member_tenant.project_id in url:
         assert other_member.session.get(url, raise_exc=False).status_code in (400, 403)
 
 
 def test_reader_reads(volumes: Volumes, volume: Volume, cloud: Connection, owned: Owned, member_tenant: Tenant) -> None:
-    """Who has but the role reader sees the project's volumes and may not what an administrator may.
+    """A user with only the role reader sees the project's volumes, but has no administrator rights.
 
-    That readers write, too, is cinder's default as long as `enforce_new_defaults` is not set, which the guide does not.
+    Readers can also write, by cinder's default, unless `enforce_new_defaults` is set, which the guide does not do.
     """
     password = redact.add(owned.name("Reader"))
     user = owned(
@@ -381,14 +381,14 @@ def test_reader_reads(volumes: Volumes, volume: Volume, cloud: Connection, owned
 
 @pytest.mark.parametrize("path", ["/os-services", "/scheduler-stats/get_pools", "/qos-specs"])
 def test_ordinary_user_is_no_administrator(volumes: Volumes, cloud: Connection, path: str) -> None:
-    """What is an administrator's is refused with 403."""
+    """Administrator requests are refused with 403."""
     status = ask(volumes.connection, "GET", path).status_code
     assert status == 403, f"GET {path} by an ordinary user: {status}, expected 403"
     assert ask(cloud, "GET", path).status_code == 200
 
 
 def test_status_is_the_administrator_s(volumes: Volumes, volume: Volume) -> None:
-    """Nobody but an administrator may set a wrong state of a volume."""
+    """Only an administrator can reset a volume's state."""
     answer = ask(volumes.connection, "POST", f"/volumes/{volume.id}/action", **{"os-reset_status": {"status": "error"}})
     assert answer.status_code == 403, answer.text
     assert volumes.get("volume", volume.id).status == "available"

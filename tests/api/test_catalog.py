@@ -1,4 +1,4 @@
-"""The catalog: every service that it names is there for whoever asks."""
+"""The catalog: every listed service responds."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ INTERFACES = ("public", "internal", "admin")
 
 @pytest.mark.steps("glance", "placement", "nova_discover", "neutron_compute", "nova_networking")
 def test_every_service_of_the_catalog_answers(request: pytest.FixtureRequest, user_cloud: Connection) -> None:
-    """Each service has its endpoints in the region, and each of these answers.
+    """Each service has its endpoints in the region, and all of them respond.
 
-    On a site of ours all three interfaces. Of somebody else's cloud only the interface that this user is to use can be
-    asked for: the others are often kept from users, and an admin endpoint is not needed any more.
+    On our sites, all three interfaces are checked. On other clouds only the interface used by this user: the others are
+    often not accessible to users, and admin endpoints are no longer needed.
     """
     site = request.config.stash.get(SITE, None)
     region = user_cloud.config.get_region_name()
     wanted = INTERFACES if site is not None else (user_cloud.config.get_interface() or "public",)
     deployed = request.config.stash[RUN].services()
-    # A token shows the catalog as it was when it was issued, and a deployment may go on beside.
+    # A token contains the catalog of the time it was issued, and a deployment may be in progress.
     user_cloud.session.invalidate()
     services = catalog_of(user_cloud)
     missing = deployed - {service["type"] for service in services}
-    problems = [f"{kind}: deployed, and not in the catalog" for kind in sorted(missing)]
+    problems = [f"{kind}: deployed, but not in the catalog" for kind in sorted(missing)]
     for service in services:
         urls = {
             endpoint["interface"]: endpoint["url"]
@@ -47,7 +47,7 @@ def test_every_service_of_the_catalog_answers(request: pytest.FixtureRequest, us
 
 
 def _silent(connection: Connection, url: str) -> str | None:
-    # The root, without a token: versions are told to everybody, and 401 is an answer, too.
+    # The root, without a token: versions are public, and 401 is a valid response as well.
     parts = urlsplit(url)
     path = "/" + parts.path.strip("/").split("/")[0] if parts.port is None else "/"
     root = f"{parts.scheme}://{parts.netloc}{path}"

@@ -1,4 +1,4 @@
-"""Compute, an ordinary user's side: flavors, keypairs, groups, limits, and servers as far as they need no guest."""
+"""Compute for ordinary users: flavors, keypairs, groups, limits, and servers without a guest system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = {"ram": 64, "vcpus": 1, "disk": 1}
 
 
 def test_flavor_is_created_read_and_deleted(nova: object, cloud: Connection, member: Connection, owned: Owned) -> None:
-    """An administrator's flavor is there for everybody, and gone when it was deleted."""
+    """A flavor created by an administrator is visible to everybody until it is deleted."""
     made = owned(cloud, "flavor", "flavor", description="a test's", **SMALL)
     found = member.compute.get_flavor(made.id)
     assert (found.ram, found.vcpus, found.disk, found.is_public) == (64, 1, 1, True)
@@ -38,7 +38,7 @@ def test_flavor_is_created_read_and_deleted(nova: object, cloud: Connection, mem
 def test_flavor_of_some_projects_only(
     nova: object, cloud: Connection, member: Connection, other_member: Connection, owned: Owned
 ) -> None:
-    """A flavor that is not public is seen by the projects that were given it."""
+    """A private flavor is visible only to projects with access to it."""
     made = owned(cloud, "flavor", "private", is_public=False, **SMALL)
     cloud.compute.flavor_add_tenant_access(made, project_of(member))
     assert made.id in {each.id for each in member.compute.flavors()}
@@ -48,37 +48,37 @@ def test_flavor_of_some_projects_only(
 
 
 def test_extra_specs_of_a_flavor(nova: object, cloud: Connection, owned: Owned) -> None:
-    """Set, changed, removed; a value that nova knows to be wrong is refused."""
+    """Extra specs are set, changed and removed; an invalid value is refused."""
     made = owned(cloud, "flavor", "extra", **SMALL)
     cloud.compute.create_flavor_extra_specs(made, {"hw:cpu_policy": "shared"})
     assert cloud.compute.fetch_flavor_extra_specs(made).extra_specs == {"hw:cpu_policy": "shared"}
     wrong = {"extra_specs": {"hw:cpu_policy": "nonsense"}}
     answer = cloud.compute.post(f"/flavors/{made.id}/os-extra_specs", json=wrong, microversion="2.86")
-    assert answer.status_code == 400, f"a value that cannot be: {answer.status_code}, expected 400"
+    assert answer.status_code == 400, f"an invalid value: {answer.status_code}, expected 400"
     cloud.compute.delete_flavor_extra_specs_property(made, "hw:cpu_policy")
     assert cloud.compute.fetch_flavor_extra_specs(made).extra_specs == {}
 
 
 def test_ordinary_user_makes_no_flavor(nova: object, member: Connection, cloud: Connection, owned: Owned) -> None:
-    """Flavors are an administrator's."""
+    """Only administrators can create flavors."""
     with pytest.raises(exceptions.ForbiddenException):
         owned(member, "flavor", "not-allowed", **SMALL)
 
 
 def test_keypair_made_by_nova(nova: object, member: Connection, owned: Owned) -> None:
-    """Nova makes a pair, gives the private key once, and never again."""
+    """Nova generates a key pair and returns the private key only once."""
     made = owned(member, "keypair", "made")
     assert "PRIVATE KEY" in made.private_key
     found = member.compute.get_keypair(made.name)
     assert found.public_key == made.public_key
-    assert not found.private_key, "nova keeps and shows a private key"
+    assert not found.private_key, "nova stores and shows a private key"
 
 
 def test_keypair_of_ones_own(nova: object, member: Connection, owned: Owned, guest_key: Path) -> None:
-    """A public key is imported as it is, with its fingerprint; the second of a name is a conflict; then it is gone."""
+    """A public key is imported unchanged, with its fingerprint; a duplicate name is a conflict; then it is deleted."""
     public = guest_key.with_suffix(".pub").read_text()
     made = owned(member, "keypair", "imported", public_key=public)
-    assert member.compute.find_keypair(made.name), f"the key {made.name} was made, and nova does not know its name"
+    assert member.compute.find_keypair(made.name), f"the key {made.name} was created, but nova does not know its name"
     found = member.compute.get_keypair(made.name)
     assert found.public_key.split()[:2] == public.split()[:2]
     digest = hashlib.md5(b64decode(public.split()[1]), usedforsecurity=False).hexdigest()
@@ -91,7 +91,7 @@ def test_keypair_of_ones_own(nova: object, member: Connection, owned: Owned, gue
 
 
 def test_keypair_that_is_none_is_refused(nova: object, member: Connection, owned: Owned) -> None:
-    """What is not a public key is a bad request."""
+    """An invalid public key is a bad request."""
     with pytest.raises(exceptions.BadRequestException):
         owned(member, "keypair", "nonsense", public_key="ssh-rsa nonsense")
 
@@ -107,7 +107,7 @@ def test_keypairs_are_each_users_own(
 
 @pytest.mark.parametrize("policy", ["affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity"])
 def test_server_group(nova: object, member: Connection, owned: Owned, policy: str) -> None:
-    """A group of each policy: made, read, deleted."""
+    """A server group of each policy is created, read and deleted."""
     made = owned(member, "server_group", policy, policy=policy)
     found = member.compute.get_server_group(made.id)
     assert found.policy == policy
@@ -118,26 +118,26 @@ def test_server_group(nova: object, member: Connection, owned: Owned, policy: st
 
 
 def test_limits_of_a_project(nova: object, member: Connection) -> None:
-    """The absolute limits of the user's project, with what is used: there is room for a server."""
+    """The project's absolute limits and usage leave room for a server."""
     limits = member.compute.get_limits().absolute
     for name, most, used in (
         ("instances", limits.instances, limits.instances_used),
         ("cores", limits.total_cores, limits.total_cores_used),
         ("ram", limits.total_ram, limits.total_ram_used),
     ):
-        assert used >= 0, f"{used} {name} are used"
-        assert most == -1 or most > used, f"the quota of {name} leaves no room for a server: {used} of {most} are used"
+        assert used >= 0, f"usage of {name} is {used}"
+        assert most == -1 or most > used, f"the quota of {name} leaves no room for a server: {used} of {most} used"
 
 
 @pytest.fixture(scope="module")
 def quota_tenant(nova: object, tenants: Tenants) -> Tenant:
-    """A project whose limits a test may change."""
+    """A project whose quota a test may change."""
     return tenants.get("compute-quota")
 
 
 @pytest.fixture
 def no_servers(nova: object, cloud: Connection, quota_tenant: Tenant, owned: Owned) -> Iterator[Connection]:
-    """A project that may have no server. Nova keeps the limit, or keystone where nova uses unified limits."""
+    """A project with a quota of no servers, in nova, or in keystone if nova uses unified limits."""
     project = quota_tenant.project_id
     registered = [each for each in identity_v3(cloud).registered_limits() if each.resource_name == "servers"]
     for limit in registered:
@@ -163,7 +163,7 @@ def no_servers(nova: object, cloud: Connection, quota_tenant: Tenant, owned: Own
 def test_quota_of_servers_is_enforced(
     glance: object, nova: object, no_servers: Connection, guest_image: Image, guest_flavor: Flavor, owned: Owned
 ) -> None:
-    """The server over the quota is refused with 403, and the message says which quota it is."""
+    """A server over the quota is refused with 403, and the message names the quota."""
     with pytest.raises(exceptions.ForbiddenException, match=r"(?i)quota|limit") as raised:
         owned(
             no_servers,
@@ -187,7 +187,7 @@ def bare_server(
     guest_flavor: Flavor,
     module_owned: Owned,
 ) -> Server:
-    """A server without network, which needs no guest to come up."""
+    """A server without network, which does not need its guest to boot."""
     made = module_owned(
         member,
         "server",
@@ -207,7 +207,7 @@ def bare_server(
 
 
 def test_server_metadata_tags_and_name(bare_server: Server, member: Connection, owned: Owned) -> None:
-    """Properties, tags and name are changed, and servers are found by them."""
+    """Metadata, tags and name can be changed, and servers can be filtered by them."""
     compute, made = member.compute, bare_server
     compute.set_server_metadata(made.id, color="blue", shape="round")
     assert compute.get_server(made.id).metadata == {"color": "blue", "shape": "round"}
@@ -224,7 +224,7 @@ def test_server_metadata_tags_and_name(bare_server: Server, member: Connection, 
 def test_server_of_unknown_image_or_flavor_is_refused(
     glance: object, nova: object, member: Connection, guest_image: Image, guest_flavor: Flavor, owned: Owned
 ) -> None:
-    """400, before anything is made."""
+    """400, and nothing is created."""
     nobody = "00000000-0000-0000-0000-000000000000"
     for image, flavor in ((nobody, guest_flavor.id), (guest_image.id, nobody)):
         with pytest.raises(exceptions.BadRequestException):
@@ -234,7 +234,7 @@ def test_server_of_unknown_image_or_flavor_is_refused(
 def test_another_projects_server_is_not_found(
     bare_server: Server, member: Connection, other_member: Connection
 ) -> None:
-    """Neither read nor deleted by another project's user."""
+    """Another project's user can neither read nor delete it."""
     made = bare_server
     with pytest.raises(exceptions.NotFoundException):
         other_member.compute.get_server(made.id)
@@ -244,14 +244,14 @@ def test_another_projects_server_is_not_found(
 
 
 def test_actions_of_a_server_are_recorded(bare_server: Server, member: Connection) -> None:
-    """Nova keeps what was asked of a server, by whom, and how it ended."""
+    """Nova records a server's actions, with user and result."""
     actions = list(member.compute.server_actions(bare_server.id))
     assert [each.action for each in actions][-1] == "create"
     assert all(each.user_id == member.current_user_id for each in actions if each.action == "create")
 
 
 def test_pause_and_go_on(bare_server: Server, member: Connection) -> None:
-    """A paused server is paused, and goes on."""
+    """A server can be paused and unpaused."""
     compute, made = member.compute, bare_server
 
     def status(wanted: str) -> None:

@@ -1,4 +1,4 @@
-"""Compute, the administrator's side: services, hypervisors, zones, aggregates."""
+"""Compute for administrators: services, hypervisors, zones, aggregates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.disturbs("nova_compute")
 
 
 def expected_nodes(request: pytest.FixtureRequest) -> set[str]:
-    """Compute nodes of the site; empty when the cloud is somebody else's."""
+    """Compute nodes of the site; empty for other clouds."""
     site = request.config.stash.get(SITE, None)
     return {node.name for node in site.with_role("compute")} if site is not None else set()
 
@@ -24,17 +24,17 @@ def test_services_are_up(request: pytest.FixtureRequest, nova_discover: object, 
     """Scheduler, conductor, and a compute service on each compute node: all enabled and up."""
     nodes = expected_nodes(request)
     wanted = {"nova-scheduler": (), "nova-conductor": (), "nova-compute": nodes}
-    # One that has just started reports within its interval of 10 s.
+    # A service that has just started reports within its interval of 10 s.
     all_work("nova", lambda: list(cloud.compute.services()), wanted, ours=bool(nodes), seconds=REPORTED_WITHIN)
 
 
 def test_hypervisors_are_up_and_in_a_cell(
     request: pytest.FixtureRequest, nova_discover: object, cloud: Connection
 ) -> None:
-    """Each compute node is a hypervisor that is up: it was discovered into a cell."""
-    # The list asks each compute node, and one that was restarted a moment ago may not take the question.
+    """Each compute node was discovered into a cell, and its hypervisor is up."""
+    # The list queries each compute node, and a node that has just restarted may not respond.
     hypervisors = wait_for(
-        "hypervisors: the compute nodes are in a cell and answer",
+        "hypervisors: the compute nodes are in a cell and respond",
         lambda: list(cloud.compute.hypervisors(details=True)),
         3 * REPORTED_WITHIN,
         retry_on=(exceptions.HttpException,),
@@ -60,7 +60,7 @@ def test_hypervisors_have_their_own_addresses(
 
 
 def test_zone_holds_the_compute_nodes(nova_discover: object, cloud: Connection, member: Connection) -> None:
-    """An ordinary user sees a zone to choose, an administrator the hosts in it."""
+    """An ordinary user sees the zones, an administrator also their hosts."""
     assert any(zone.state.get("available") for zone in member.compute.availability_zones()), "no zone is available"
     hosts: set[str] = set()
     for zone in cloud.compute.availability_zones(details=True):
@@ -71,7 +71,7 @@ def test_zone_holds_the_compute_nodes(nova_discover: object, cloud: Connection, 
 
 
 def test_aggregate_with_metadata(nova: object, cloud: Connection, owned: Owned) -> None:
-    """An aggregate is made, renamed, given metadata, and deleted. No host is put in: other tests use the hosts."""
+    """An aggregate is created, renamed, given metadata, and deleted; without hosts, since other tests use them."""
     made = owned(cloud, "aggregate", "aggregate")
     cloud.compute.set_aggregate_metadata(made, {"fast": "yes"})
     assert cloud.compute.get_aggregate(made.id).metadata == {"fast": "yes"}
@@ -86,7 +86,7 @@ def test_aggregate_with_metadata(nova: object, cloud: Connection, owned: Owned) 
 
 
 def test_host_of_an_aggregate(nova_discover: object, cloud: Connection, owned: Owned) -> None:
-    """A host enters an aggregate and leaves it; without zone or metadata that changes nothing for servers."""
+    """A host is added to an aggregate and removed; without zone or metadata this does not affect servers."""
     host = next(iter(cloud.compute.services(binary="nova-compute"))).host
     made = owned(cloud, "aggregate", "with-host")
     assert cloud.compute.add_host_to_aggregate(made, host).hosts == [host]
@@ -94,12 +94,12 @@ def test_host_of_an_aggregate(nova_discover: object, cloud: Connection, owned: O
 
 
 def test_service_is_disabled_with_a_reason(nova_discover: object, cloud: Connection, run_id: str) -> None:
-    """An administrator takes a compute service out of scheduling, and puts it back."""
+    """An administrator disables a compute service for scheduling, and enables it again."""
     services = [each for each in cloud.compute.services(binary="nova-compute") if each.status == "enabled"]
     if len(services) < 2:
-        pytest.skip("needs two enabled compute services: on the only one, other tests boot servers")
+        pytest.skip("needs two enabled compute services: other tests boot servers on the only one")
     service = services[-1]
-    # By the run id cleanup finds it, and enables it again, when this process is killed.
+    # With the run id, cleanup finds and enables it again if this process is killed.
     reason = f"{run_id}-disabled"
     try:
         cloud.compute.disable_service(service, disabled_reason=reason)
@@ -113,6 +113,6 @@ def test_service_is_disabled_with_a_reason(nova_discover: object, cloud: Connect
 
 @pytest.mark.parametrize("path", ["/os-services", "/os-hypervisors", "/os-aggregates", "/servers/detail?all_tenants=1"])
 def test_ordinary_user_is_no_administrator(nova: object, cloud: Connection, member: Connection, path: str) -> None:
-    """What is an administrator's is refused with 403."""
+    """Administrator requests are refused with 403."""
     status = member.compute.get(path).status_code
     assert status == 403, f"GET {path} by an ordinary user: {status}, expected 403"

@@ -1,4 +1,4 @@
-"""Container infrastructure: cluster templates with all their options, what is refused, quotas, and who sees what."""
+"""Container infrastructure: cluster templates with all options, refused requests, quotas, and visibility."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RAW = {"disk_format": "raw", "container_format": "bare"}
 
 @pytest.fixture(scope="module")
 def coreos(magnum: object, glance: object, member: Connection, module_owned: Owned) -> Image:
-    """An image that says of itself that it is Fedora CoreOS, by which magnum chooses its driver."""
+    """An image with os_distro fedora-coreos, by which magnum selects its driver."""
     distro = {"os_distro": "fedora-coreos"}
     made: Image = module_owned(member, "image", "coreos", data=b"no system", properties=distro, **RAW)
     return made
@@ -47,13 +47,13 @@ def basic_template(coreos: Image, guest_flavor: Flavor, external_network: Networ
 
 @pytest.fixture(scope="module")
 def template(basic_template: dict[str, Any], member: Connection, module_owned: Owned) -> Any:
-    """A template, for tests that leave it as it is."""
+    """A template for tests that do not modify it."""
     return module_owned(member, "cluster_template", "shared", **basic_template)
 
 
 @pytest.fixture(scope="module")
 def segment(neutron: object, member: Connection, module_owned: Owned) -> tuple[Any, Any]:
-    """A network with its subnet, and a key's name."""
+    """A network with its subnet, and the name of a key pair."""
     network = module_owned(member, "network", "fixed")
     subnet = module_owned(member, "subnet", "fixed", network_id=network.id, ip_version=4, cidr="10.204.1.0/24")
     return network, subnet
@@ -70,14 +70,14 @@ def test_conductors_are_up(magnum: object, cloud: Connection) -> None:
 
 
 def test_conductors_are_not_shown_to_members(magnum: object, member: Connection) -> None:
-    """Where conductors run is an administrator's to know."""
+    """Only administrators see the hosts of conductors."""
     answer = api(member).get("/mservices")
     assert answer.status_code == 403, f"conductors as seen by a member: status {answer.status_code}, expected 403"
 
 
 @pytest.mark.smoke
 def test_template_as_the_guide_makes_it(template: Any, basic_template: dict[str, Any], member: Connection) -> None:
-    """What was given is what is shown; the rest has defaults, the driver follows from the image."""
+    """Given values are returned; the rest has defaults, and the driver follows from the image."""
     found = api(member).get_cluster_template(template.id)
     assert {name: getattr(found, name) for name in basic_template} == basic_template
     assert found.cluster_distro == "fedora-coreos"
@@ -94,7 +94,7 @@ def test_template_with_every_option(
     owned: Owned,
     guest_key: Path,
 ) -> None:
-    """Each option of the guide, with network drivers that exist (errata E144, E146), and those it leaves out."""
+    """All options, the guide's (with existing network drivers, errata E144, E146) and those it omits."""
     network, subnet = segment
     keypair = owned(member, "keypair", "template", public_key=guest_key.with_suffix(".pub").read_text())
     options = {
@@ -124,7 +124,7 @@ def test_template_with_every_option(
 
 
 def test_template_is_changed_and_deleted(basic_template: dict[str, Any], member: Connection, owned: Owned) -> None:
-    """A template's life."""
+    """A template is created, changed and deleted."""
     made = owned(member, "cluster_template", "changed", **basic_template)
     patch = [
         {"op": "replace", "path": "/dns_nameserver", "value": "192.0.2.54"},
@@ -160,7 +160,7 @@ def test_template_is_changed_and_deleted(basic_template: dict[str, Any], member:
 def test_wrong_template_is_refused(
     wrong: dict[str, Any], basic_template: dict[str, Any], member: Connection, owned: Owned
 ) -> None:
-    """What does not exist is named in the answer, and there is no template."""
+    """A missing object is named in the response, and no template is created."""
     name = owned.name("wrong")
     body = {"name": name, **basic_template, **wrong}
     answer = api(member).post(
@@ -185,7 +185,7 @@ def test_name_of_two_templates_is_ambiguous(basic_template: dict[str, Any], memb
 def test_image_without_a_distribution_is_refused(
     basic_template: dict[str, Any], member: Connection, owned: Owned
 ) -> None:
-    """Without os_distro magnum cannot know the driver."""
+    """Without os_distro magnum cannot select the driver."""
     image = owned(member, "image", "plain", data=b"no system", **RAW)
     answer = api(member).post(
         "/clustertemplates", json={"name": owned.name("wrong"), **basic_template, "image_id": image.id}
@@ -195,7 +195,7 @@ def test_image_without_a_distribution_is_refused(
 
 
 def test_member_publishes_no_template(basic_template: dict[str, Any], member: Connection, owned: Owned) -> None:
-    """Templates for everybody are an administrator's."""
+    """Only administrators can create public templates."""
     answer = api(member).post(
         "/clustertemplates", json={"name": owned.name("public"), "public": True, **basic_template}
     )
@@ -207,7 +207,7 @@ def test_member_publishes_no_template(basic_template: dict[str, Any], member: Co
 def test_public_template_is_seen_by_everybody(
     basic_template: dict[str, Any], cloud: Connection, other_member: Connection, owned: Owned
 ) -> None:
-    """What an administrator publishes can be used and not changed; hidden, it is an administrator's again."""
+    """A public template can be used but not changed by others; a hidden one is visible only to administrators."""
     image = owned(
         cloud, "image", "public", data=b"x", visibility="public", properties={"os_distro": "fedora-coreos"}, **RAW
     )
@@ -224,7 +224,7 @@ def test_public_template_is_seen_by_everybody(
 
 
 def test_template_is_not_seen_by_another_project(template: Any, member: Connection, other_member: Connection) -> None:
-    """Another project neither lists, reads, changes nor deletes it."""
+    """Another project cannot list, read, change or delete it."""
     path = f"/clustertemplates/{template.id}"
     assert template.id not in {each.uuid for each in api(other_member).cluster_templates()}
     assert api(other_member).get(path).status_code == 404
@@ -248,7 +248,7 @@ def test_template_is_not_seen_by_another_project(template: Any, member: Connecti
 def test_wrong_cluster_is_refused(
     wrong: dict[str, Any], status: int, template: Any, member: Connection, owned: Owned
 ) -> None:
-    """No cluster is begun that cannot be."""
+    """Invalid clusters are refused, and none is created."""
     name = owned.name("wrong")
     answer = api(member).post("/clusters", json={"name": name, "cluster_template_id": template.id, **wrong})
     if answer.status_code == 202:
@@ -259,7 +259,7 @@ def test_wrong_cluster_is_refused(
 
 @pytest.fixture
 def without_clusters(tenants: Tenants, magnum: object, cloud: Connection) -> Iterator[Tenant]:
-    """A project that may have no cluster."""
+    """A project with a quota of no clusters."""
     tenant = tenants.get("no-clusters")
     body = {"project_id": tenant.project_id, "resource": "Cluster", "hard_limit": 0}
     answer = api(cloud).post("/quotas", json=body)
@@ -273,7 +273,7 @@ def without_clusters(tenants: Tenants, magnum: object, cloud: Connection) -> Ite
 def test_quota_is_enforced(
     without_clusters: Tenant, basic_template: dict[str, Any], cloud: Connection, owned: Owned
 ) -> None:
-    """The cluster over the quota is refused; the project reads its quota and cannot raise it."""
+    """A cluster over the quota is refused; the project can read its quota but not raise it."""
     mine = without_clusters.connection
     image = owned(mine, "image", "coreos", data=b"x", properties={"os_distro": "fedora-coreos"}, **RAW)
     made = owned(mine, "cluster_template", "quota", **{**basic_template, "image_id": image.id})
@@ -290,7 +290,7 @@ def test_quota_is_enforced(
 
 
 def test_statistics_of_a_project(magnum: object, member: Connection, other_member: Connection) -> None:
-    """A project reads its own numbers; they are for all when no project is named, which is an administrator's."""
+    """A project reads only its own statistics; those of all projects are for administrators."""
     found = api(member).get("/stats", params={"project_id": member.current_project_id})
     assert (found.status_code, found.json()["clusters"]) == (200, 0)
     answer = api(other_member).get("/stats", params={"project_id": member.current_project_id})

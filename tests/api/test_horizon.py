@@ -1,4 +1,4 @@
-"""Horizon as a browser without scripts sees it: first page, static files, sessions, and names that are not its own."""
+"""Horizon without JavaScript: first page, static files, sessions, and foreign host names."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from stackspec.site import Site
 FORM = ("csrfmiddlewaretoken", "domain", "username", "password")
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 KINDS = {".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml", ".ico": "image/"}
-"""End of a static file's name -> part of its content type."""
+"""Suffix of a static file -> part of its content type."""
 
 
 @pytest.fixture(scope="module")
 def tenant(tenants: Tenants) -> Tenant:
-    """A project whose user's password is known."""
+    """A project with a user of known password."""
     return tenants.get("horizon-api")
 
 
 @pytest.fixture
 def visitor(horizon_url: str) -> requests.Session:
-    """A browser's side, which keeps cookies."""
+    """An HTTP session, which keeps cookies like a browser."""
     return requests.Session()
 
 
 def log_in(visitor: requests.Session, url: str, tenant: Tenant, password: str) -> requests.Response:
-    """Send the form of the first page; where that leads is not followed."""
+    """Submit the login form without following the redirect."""
     page = visitor.get(f"{url}/auth/login/", timeout=pace.seconds(60))
     access = access_of(tenant.connection)
     form = {
@@ -48,7 +48,7 @@ def log_in(visitor: requests.Session, url: str, tenant: Tenant, password: str) -
 
 
 def test_login_page_answers(horizon_url: str) -> None:
-    """The address leads to a form that asks for name and password, and for the domain."""
+    """The address leads to a form for name, password and domain."""
     answer = requests.get(f"{horizon_url}/", timeout=pace.seconds(60))
     assert (answer.status_code, answer.url.split("?")[0]) == (200, f"{horizon_url}/auth/login/")
     for name in FORM:
@@ -56,11 +56,11 @@ def test_login_page_answers(horizon_url: str) -> None:
 
 
 def test_static_files_of_the_login_page(horizon_url: str) -> None:
-    """Styles, scripts and pictures that the first page names are there and are what their names say."""
+    """Styles, scripts and pictures of the first page exist and have the right content type."""
     page = requests.get(f"{horizon_url}/auth/login/", timeout=pace.seconds(60))
     names = set(re.findall(r"(?:href|src)=[\"']([^\"']*/static/[^\"']+)[\"']", page.text))
     ends = {re.sub(r"^.*(\.\w+)$", r"\1", name) for name in names}
-    assert {".css", ".js"} <= ends, f"the page names no styles or no scripts: {sorted(names)}"
+    assert {".css", ".js"} <= ends, f"the page has no styles or no scripts: {sorted(names)}"
     for name in sorted(names):
         answer = requests.get(urljoin(page.url, name), timeout=pace.seconds(60))
         kind = next((kind for end, kind in KINDS.items() if name.endswith(end)), "")
@@ -71,23 +71,23 @@ def test_static_files_of_the_login_page(horizon_url: str) -> None:
 def test_session_begins_with_the_login_and_ends_with_the_logout(
     visitor: requests.Session, horizon_url: str, tenant: Tenant
 ) -> None:
-    """The cookie of a session is not for scripts; it opens the project's pages until the user logs out."""
+    """The session cookie is HttpOnly, and opens the project's pages until the logout."""
     answer = log_in(visitor, horizon_url, tenant, tenant.password)
     assert answer.status_code == 302, f"login: HTTP {answer.status_code}"
     cookie = next(line for line in answer.raw.headers.getlist("Set-Cookie") if line.startswith("sessionid="))
-    assert "httponly" in cookie.lower(), "scripts of a page can read the session's cookie"
+    assert "httponly" in cookie.lower(), "JavaScript can read the session cookie"
     inside = visitor.get(f"{horizon_url}/project/", timeout=pace.seconds(60), allow_redirects=False)
     assert (inside.status_code, tenant.user_name in inside.text) == (200, True)
     kept = {name: value or "" for name, value in visitor.cookies.items()}
     headers = {"Referer": f"{horizon_url}/project/"}
     visitor.get(f"{horizon_url}/auth/logout/", headers=headers, timeout=pace.seconds(60))
     again = requests.get(f"{horizon_url}/project/", cookies=kept, timeout=pace.seconds(60), allow_redirects=False)
-    assert again.status_code == 302, "the session's cookie opens the project's pages after the logout"
+    assert again.status_code == 302, "the session cookie still opens the project's pages after the logout"
     assert "/auth/login" in again.headers["Location"]
 
 
 def test_wrong_password_gives_no_session(visitor: requests.Session, horizon_url: str, tenant: Tenant) -> None:
-    """The form comes back with the reason, and the project's pages stay closed."""
+    """A failed login shows the form with the reason, and the project's pages stay inaccessible."""
     answer = log_in(visitor, horizon_url, tenant, "wrong")
     assert (answer.status_code, "Invalid credentials" in answer.text) == (200, True)
     inside = visitor.get(f"{horizon_url}/project/", timeout=pace.seconds(60), allow_redirects=False)
@@ -95,14 +95,14 @@ def test_wrong_password_gives_no_session(visitor: requests.Session, horizon_url:
 
 
 def test_form_from_elsewhere_is_refused(horizon_url: str, tenant: Tenant) -> None:
-    """A form that no page of the dashboard has made is not read."""
+    """A form without the dashboard's CSRF token is refused."""
     form = {"username": tenant.user_name, "password": tenant.password}
     answer = requests.post(f"{horizon_url}/auth/login/", data=form, timeout=pace.seconds(60), allow_redirects=False)
     assert (answer.status_code, "csrf_failure" in answer.headers.get("Location", "")) == (302, True)
 
 
 def test_every_name_of_the_site_leads_here(horizon_url: str, site: Site) -> None:
-    """The controller's name and addresses, and those that the inventory adds."""
+    """The dashboard responds to the controller's name and addresses, and to those of the inventory."""
     controller = site.controller
     for name in (
         controller.name,
@@ -115,7 +115,7 @@ def test_every_name_of_the_site_leads_here(horizon_url: str, site: Site) -> None
 
 
 def test_wrong_host_is_refused(horizon_url: str, site: Site) -> None:
-    """A Host header that is not the site's would come back in links (erratum E51)."""
+    """A foreign Host header is refused, since it would appear in links (erratum E51)."""
     answer = requests.get(f"{horizon_url}/auth/login/", headers={"Host": "attacker.example"}, timeout=pace.seconds(60))
     assert answer.status_code == 400
-    assert "attacker.example" not in answer.text, "the page shows the name, and with it the settings (erratum E55)"
+    assert "attacker.example" not in answer.text, "the page shows the foreign name and the settings (erratum E55)"

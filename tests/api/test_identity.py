@@ -1,4 +1,4 @@
-"""Identity: tokens, projects, users and roles, what an ordinary user may not, the catalog."""
+"""Identity: tokens, projects, users and roles, permissions of ordinary users, the catalog."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def new_login(tenant: Tenant, **auth: Any) -> Connection:
 
 @pytest.fixture(scope="module")
 def account(tenants: Tenants) -> Tenant:
-    """A throw-away user of whom the password is known."""
+    """A temporary user with a known password."""
     return tenants.get("account")
 
 
 @pytest.mark.smoke
 def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -> None:
-    """A token is issued and validates as what it was issued for."""
+    """A token is issued and validates with its scope."""
     token = new_login(account).auth_token
     answer = identity_v3(cloud).get("/auth/tokens", headers={"X-Subject-Token": token})
     assert answer.status_code == 200, f"validation of a fresh token: {answer.status_code} {answer.text[:200]}"
@@ -42,7 +42,7 @@ def test_token_names_user_project_and_role(cloud: Connection, account: Tenant) -
 
 
 def test_revoked_token_is_refused(cloud: Connection, account: Tenant) -> None:
-    """After its revocation a token neither validates nor opens anything."""
+    """A revoked token no longer validates or grants access."""
     connection = new_login(account)
     token = connection.auth_token
     headers = {"X-Subject-Token": token}
@@ -51,7 +51,7 @@ def test_revoked_token_is_refused(cloud: Connection, account: Tenant) -> None:
     answer = connection.session.get(
         f"{_identity(connection)}/auth/projects", headers={"X-Auth-Token": token}, authenticated=False, raise_exc=False
     )
-    assert answer.status_code == 401, f"a revoked token is answered with {answer.status_code}, not 401"
+    assert answer.status_code == 401, f"a revoked token gets {answer.status_code}, expected 401"
 
 
 def _identity(connection: Connection) -> str:
@@ -59,7 +59,7 @@ def _identity(connection: Connection) -> str:
 
 
 def test_wrong_password_is_refused(account: Tenant) -> None:
-    """401, and nothing that tells a user's name from a password."""
+    """401, without revealing whether user name or password is wrong."""
     connection = connect_as(
         account.connection, "wrong-password", user_id=account.user_id, project_id=account.project_id
     )
@@ -69,7 +69,7 @@ def test_wrong_password_is_refused(account: Tenant) -> None:
 
 
 def test_unknown_user_is_refused_alike(account: Tenant) -> None:
-    """An unknown user gets the same answer as a wrong password."""
+    """An unknown user gets the same response as a wrong password."""
     connection = connect_as(
         account.connection, "wrong-password", user_id=secrets.token_hex(16), project_id=account.project_id
     )
@@ -79,7 +79,7 @@ def test_unknown_user_is_refused_alike(account: Tenant) -> None:
 
 
 def test_project_is_created_changed_and_deleted(cloud: Connection, owned: Owned) -> None:
-    """A project's life."""
+    """A project is created, changed and deleted."""
     project = owned(cloud, "project", "project", description="before")
     assert identity_v3(cloud).get_project(project.id).description == "before"
     identity_v3(cloud).update_project(project, description="after", is_enabled=False)
@@ -91,14 +91,14 @@ def test_project_is_created_changed_and_deleted(cloud: Connection, owned: Owned)
 
 
 def test_project_name_is_unique_in_its_domain(cloud: Connection, owned: Owned) -> None:
-    """The second of a name is a conflict."""
+    """A duplicate name is a conflict."""
     project = owned(cloud, "project", "unique")
     with pytest.raises(exceptions.ConflictException):
         identity_v3(cloud).create_project(name=project.name, domain_id=project.domain_id)
 
 
 def test_role_admits_and_its_removal_excludes(cloud: Connection, owned: Owned) -> None:
-    """A user enters a project with a role there, and not without."""
+    """A user can log in to a project only with a role there."""
     password = secrets.token_urlsafe(18)
     project = owned(cloud, "project", "assigned")
     user = owned(cloud, "user", "assigned", password=password, domain_id=project.domain_id)
@@ -119,7 +119,7 @@ def test_role_admits_and_its_removal_excludes(cloud: Connection, owned: Owned) -
 
 
 def test_group_gives_its_role_to_its_members(cloud: Connection, owned: Owned) -> None:
-    """A user has what the group has that it is in."""
+    """A user has the roles of its groups."""
     password = secrets.token_urlsafe(18)
     project = owned(cloud, "project", "grouped")
     user = owned(cloud, "user", "grouped", password=password, domain_id=project.domain_id)
@@ -148,7 +148,7 @@ def test_disabled_user_is_refused(cloud: Connection, owned: Owned) -> None:
 
 
 def test_role_is_created_renamed_and_deleted(cloud: Connection, owned: Owned) -> None:
-    """A role of the cloud's own."""
+    """A custom role."""
     role = owned(cloud, "role", "role")
     other = owned.name("renamed")
     identity_v3(cloud).update_role(role, name=other)
@@ -158,7 +158,7 @@ def test_role_is_created_renamed_and_deleted(cloud: Connection, owned: Owned) ->
 
 
 def test_domain_keeps_its_projects_apart(cloud: Connection, owned: Owned) -> None:
-    """A name may be used again in another domain; an enabled domain is not deleted."""
+    """Names are unique only within a domain; an enabled domain cannot be deleted."""
     domain = owned(cloud, "domain", "domain")
     here = owned(cloud, "project", "same")
     there = owned.adopt(cloud, "project", identity_v3(cloud).create_project(name=here.name, domain_id=domain.id))
@@ -168,7 +168,7 @@ def test_domain_keeps_its_projects_apart(cloud: Connection, owned: Owned) -> Non
 
 
 def test_application_credential_logs_in_and_expires_with_its_removal(account: Tenant, owned: Owned) -> None:
-    """A user's credential for programs opens the user's project until it is removed."""
+    """An application credential grants access to the user's project until it is deleted."""
     connection = new_login(account)
     made = owned(connection, "application_credential", "credential", user=account.user_id)
 
@@ -190,7 +190,7 @@ def test_application_credential_logs_in_and_expires_with_its_removal(account: Te
 
 
 def test_credential_is_kept_as_it_was_given(cloud: Connection, account: Tenant) -> None:
-    """A credential (of EC2 kind) comes back as it was stored; keystone keeps it encrypted, so its keys are there."""
+    """A stored EC2 credential can be read back, which requires keystone's credential encryption keys."""
     blob = '{"access": "a", "secret": "s"}'
     made = identity_v3(cloud).create_credential(
         type="ec2", blob=blob, user_id=account.user_id, project_id=account.project_id
@@ -205,7 +205,7 @@ def test_credential_is_kept_as_it_was_given(cloud: Connection, account: Tenant) 
 
 @pytest.mark.parametrize("what", ["projects", "users", "services", "roles"])
 def test_ordinary_user_is_no_administrator(member: Connection, cloud: Connection, what: str) -> None:
-    """What is an administrator's is refused with 403, reading and writing."""
+    """Administrator requests, reading and writing, are refused with 403."""
     assert identity_v3(member).get(f"/{what}").status_code == 403
     one = what.removesuffix("s")
     answer = identity_v3(member).post(f"/{what}", json={one: {"name": "not-allowed", "type": "none"}})
@@ -213,14 +213,14 @@ def test_ordinary_user_is_no_administrator(member: Connection, cloud: Connection
 
 
 def test_service_and_endpoint_appear_in_the_catalog(cloud: Connection, owned: Owned, account: Tenant) -> None:
-    """A new endpoint is in the catalog of the next token, and gone with its service."""
+    """A new endpoint appears in the catalog of the next token, and disappears with its service."""
     kind = owned.name("kind")
     service = owned(cloud, "service", "service", type=kind)
     region = cloud.config.get_region_name() or next(iter(identity_v3(cloud).regions())).id
     url = "http://192.0.2.1/"
     identity_v3(cloud).create_endpoint(service_id=service.id, interface="public", url=url, region_id=region)
     entry = next((each for each in catalog_of(new_login(account)) if each["type"] == kind), None)
-    assert entry is not None, f"service {kind} is not in the catalog of a token that was issued after it was made"
+    assert entry is not None, f"service {kind} is not in the catalog of a token issued after its creation"
     assert [each["url"] for each in entry["endpoints"]] == [url]
     identity_v3(cloud).delete_service(service)
     assert kind not in {each["type"] for each in catalog_of(new_login(account))}

@@ -1,4 +1,4 @@
-"""Images: data in and out, properties, states, who sees them, limits."""
+"""Images: upload and download, properties, states, visibility, limits."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 SIZE = 3 * 1024 * 1024 + 17
-"""Bytes: more than one chunk of the client, and not a round number."""
+"""Bytes: more than one chunk of the client, and not a multiple of it."""
 
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
-    """What is uploaded."""
+    """The data to upload."""
     return os.urandom(SIZE)
 
 
 @pytest.fixture(scope="module")
 def image(glance: object, member: Connection, module_owned: Owned, data: bytes) -> Image:
-    """An image with data, for tests that leave it as it is."""
+    """An image with data for tests that do not modify it."""
     made: Image = module_owned(member, "image", "shared", data=data, **RAW)
     return made
 
 
 @pytest.mark.smoke
 def test_upload_and_download_are_equal(glance: object, member: Connection, image: Image, data: bytes) -> None:
-    """Size and checksum are the data's, and what comes back is what was sent."""
+    """Size and checksum match the data, and the download equals the upload."""
     found = image_v2(member).get_image(image.id)
     shown = f"the image is {found.status} with {found.size} bytes, after an upload of {SIZE} it should be active"
     assert (found.status, found.size) == ("active", SIZE), shown
@@ -48,11 +48,11 @@ def test_upload_and_download_are_equal(glance: object, member: Connection, image
     assert found.checksum == hashlib.md5(data, usedforsecurity=False).hexdigest()
     assert found.hash_value == digest, f"{found.hash_algo} of the image differs from that of the data"
     got = image_v2(member).download_image(found).content
-    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest(), f"{len(got)} bytes came back of {SIZE}"
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest(), f"{len(got)} of {SIZE} bytes, changed"
 
 
 def test_image_without_data_is_queued(glance: object, member: Connection, owned: Owned) -> None:
-    """Created first, given its data later."""
+    """An image is created first, and its data uploaded later."""
     made = owned(member, "image", "queued", **RAW)
     assert image_v2(member).get_image(made.id).status == "queued"
     answer = image_v2(member).put(
@@ -64,7 +64,7 @@ def test_image_without_data_is_queued(glance: object, member: Connection, owned:
 
 
 def test_properties_are_added_changed_and_removed(glance: object, member: Connection, owned: Owned) -> None:
-    """Free properties, minimum sizes and tags."""
+    """Custom properties, minimum sizes and tags."""
     made = owned(member, "image", "properties", **RAW)
     image_v2(member).update_image(made, min_ram=64, min_disk=1, hw_disk_bus="virtio", flower="rose")
     found = image_v2(member).get_image(made.id)
@@ -83,7 +83,7 @@ def test_properties_are_added_changed_and_removed(glance: object, member: Connec
 
 
 def test_deactivated_image_gives_no_data(glance: object, cloud: Connection, member: Connection, owned: Owned) -> None:
-    """An administrator's deactivation closes the data to users; reactivation opens it."""
+    """Users cannot download a deactivated image until an administrator reactivates it."""
     made = owned(member, "image", "deactivated", data=b"content", **RAW)
     image_v2(cloud).deactivate_image(made.id)
     assert image_v2(member).get_image(made.id).status == "deactivated"
@@ -96,7 +96,7 @@ def test_deactivated_image_gives_no_data(glance: object, cloud: Connection, memb
 def test_private_image_is_seen_by_its_project_only(
     glance: object, member: Connection, other_member: Connection, image: Image
 ) -> None:
-    """Another project neither lists, reads, downloads nor deletes it."""
+    """Another project cannot list, read, download or delete it."""
     assert image.id in {each.id for each in image_v2(member).images()}
     assert image.id not in {each.id for each in image_v2(other_member).images()}
     with pytest.raises(exceptions.NotFoundException):
@@ -109,7 +109,7 @@ def test_private_image_is_seen_by_its_project_only(
 def test_shared_image_is_seen_by_the_members_it_names(
     glance: object, member: Connection, other_member: Connection, owned: Owned
 ) -> None:
-    """Shared, accepted, used, and taken back."""
+    """An image is shared, accepted, used, and unshared."""
     made = owned(member, "image", "lent", data=b"content", visibility="shared", **RAW)
     guest = project_of(other_member)
     image_v2(member).add_member(made.id, member_id=guest)
@@ -127,7 +127,7 @@ def test_shared_image_is_seen_by_the_members_it_names(
 def test_public_image_is_an_administrators(
     glance: object, cloud: Connection, member: Connection, other_member: Connection, owned: Owned
 ) -> None:
-    """Ordinary users cannot publish; what an administrator publishes is everybody's to read and nobody's to change."""
+    """Only administrators can publish images; everybody can read, but not change a public image."""
     mine = owned(member, "image", "unpublished", **RAW)
     with pytest.raises(exceptions.ForbiddenException):
         image_v2(member).update_image(mine, visibility="public")
@@ -138,7 +138,7 @@ def test_public_image_is_an_administrators(
 
 
 def test_protected_image_is_not_deleted(glance: object, member: Connection, owned: Owned) -> None:
-    """Protection has to be taken off first; then the image is gone."""
+    """A protected image cannot be deleted until it is unprotected."""
     made = owned(member, "image", "protected", data=b"content", **RAW)
     image_v2(member).update_image(made.id, is_protected=True)
     assert image_v2(member).delete(f"/images/{made.id}").status_code == 403
@@ -150,19 +150,19 @@ def test_protected_image_is_not_deleted(glance: object, member: Connection, owne
 
 @pytest.fixture
 def limit_of_images(request: pytest.FixtureRequest, glance: object, cloud: Connection) -> Any:
-    """The registered limit for the number of images, where the cloud keeps limits in keystone."""
+    """The registered limit for the number of images, if the cloud has limits in keystone."""
     for each in identity_v3(cloud).registered_limits():
         if each.resource_name == "image_count_total":
             return each
     site = request.config.stash.get(SITE, None)
     if site is not None and inventory_of(site).keystone_limits:
-        pytest.fail("the inventory says keystone_limits, and keystone has no registered limit image_count_total")
-    return pytest.skip("this cloud keeps no limits for images in keystone")
+        pytest.fail("the inventory has keystone_limits, but keystone has no registered limit image_count_total")
+    return pytest.skip("this cloud has no image limits in keystone")
 
 
 @pytest.fixture
 def limited_member(tenants: Tenants, cloud: Connection, limit_of_images: Any, owned: Owned) -> Iterator[Connection]:
-    """A project that may have one image."""
+    """A project with a limit of one image."""
     tenant = tenants.get("few-images")
     region = {"region_id": limit_of_images.region_id} if limit_of_images.region_id else {}
     made = identity_v3(cloud).create_limit(
@@ -178,7 +178,7 @@ def limited_member(tenants: Tenants, cloud: Connection, limit_of_images: Any, ow
 
 
 def test_limit_of_images_is_enforced(glance: object, limited_member: Connection, owned: Owned) -> None:
-    """The image over the project's limit is refused with 413, and admitted when there is room again."""
+    """An image over the project's limit is refused with 413, and accepted once there is room again."""
     first = owned(limited_member, "image", "first", **RAW)
     answer = image_v2(limited_member).post("/images", json={"name": owned.name("second"), **RAW})
     assert answer.status_code == 413, f"second image of a project limited to 1: {answer.status_code}, expected 413"

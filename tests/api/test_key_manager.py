@@ -1,4 +1,4 @@
-"""Key manager: what is kept comes back, to those only who may have it, and not after its time."""
+"""Key manager: secrets can be read back, only with permission, and not after their expiry."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 TEXT = {"payload_content_type": "text/plain"}
 LIFE = 4
-"""Seconds until a secret expires: time enough to read it once before."""
+"""Seconds until a secret expires: enough to read it once before."""
 WORKER_WITHIN = 60
 
 
 def get(connection: Connection, secret: Secret, what: str = "") -> Any:
-    """The API's answer for a secret, whatever it is."""
+    """The API's response for a secret, whatever its status."""
     headers = {"Accept": "text/plain"} if what == "payload" else {}
     path = "/".join(part for part in ("/secrets", secret.secret_id, what) if part)
     return connection.key_manager.get(path, headers=headers)
@@ -40,14 +40,14 @@ def get(connection: Connection, secret: Secret, what: str = "") -> Any:
 
 @pytest.fixture(scope="module")
 def secret(keeper: Connection, module_owned: Owned) -> Secret:
-    """A secret for tests that leave it as it is."""
+    """A secret for tests that do not modify it."""
     made: Secret = module_owned(keeper, "secret", "shared", payload="open sesame", **TEXT)
     return made
 
 
 @pytest.mark.smoke
 def test_text_comes_back(keeper: Connection, secret: Secret) -> None:
-    """The payload is what was given; the secret's description does not show it."""
+    """The secret's payload can be read back; its metadata does not contain it."""
     found = keeper.key_manager.get_secret(secret.secret_id)
     assert (found.status, found.payload) == ("ACTIVE", "open sesame")
     assert "sesame" not in get(keeper, secret).text
@@ -55,14 +55,14 @@ def test_text_comes_back(keeper: Connection, secret: Secret) -> None:
 
 
 def test_reference_is_the_endpoint_s(keeper: Connection, secret: Secret) -> None:
-    """Secrets are handed on by URL, so it has to be one that others can follow."""
+    """Secrets are referenced by URL, so it must be reachable for others."""
     endpoint = str(keeper.key_manager.get_endpoint())
-    assert str(secret.secret_ref).startswith(endpoint.split("/v1")[0]), f"{secret.secret_ref} is not at {endpoint}"
+    assert str(secret.secret_ref).startswith(endpoint.split("/v1")[0]), f"{secret.secret_ref} is not below {endpoint}"
 
 
 @pytest.mark.parametrize("size", [pytest.param(32, id="key"), pytest.param(10000, id="large")])
 def test_bytes_come_back(keeper: Connection, owned: Owned, size: int) -> None:
-    """Any bytes, sent as base64, come back as they were."""
+    """Binary data, sent as base64, comes back unchanged."""
     data = os.urandom(size)
     made = owned(
         keeper,
@@ -82,7 +82,7 @@ def test_bytes_come_back(keeper: Connection, owned: Owned, size: int) -> None:
 
 
 def test_payload_in_a_second_call(keeper: Connection, owned: Owned) -> None:
-    """A secret without payload is filled once, and not again."""
+    """A payload can be added to an empty secret only once."""
     made = owned(keeper, "secret", "later")
     assert get(keeper, made, "payload").status_code == 404
     path = f"/secrets/{made.secret_id}"
@@ -93,7 +93,7 @@ def test_payload_in_a_second_call(keeper: Connection, owned: Owned) -> None:
 
 
 def test_metadata(keeper: Connection, owned: Owned) -> None:
-    """Keys and values of the user's own beside the secret: set, added, changed, removed."""
+    """User metadata of a secret is set, added, changed and removed."""
     made = owned(keeper, "secret", "metadata", payload="x", **TEXT)
     path = f"/secrets/{made.secret_id}/metadata"
     api = keeper.key_manager
@@ -114,15 +114,15 @@ def test_metadata(keeper: Connection, owned: Owned) -> None:
     ],
 )
 def test_wrong_secret_is_refused(keeper: Connection, attributes: dict[str, str]) -> None:
-    """With the reason, and nothing is made."""
+    """Refused with the reason, and no secret is created."""
     answer = keeper.key_manager.post("/secrets", json=attributes)
     assert answer.status_code in (400, 413), answer.text
     assert answer.json()["description"]
 
 
 def test_expired_secret_is_gone(keeper: Connection, owned: Owned) -> None:
-    """It is there until its time is over, and nowhere after that."""
-    # The service's clock counts, which need not be this machine's.
+    """A secret exists until its expiry, and not after it."""
+    # The service's clock counts, which may differ from this machine's.
     date = keeper.key_manager.get("/quotas").headers.get("Date")
     now = parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
     made = owned(
@@ -140,7 +140,7 @@ def test_expired_secret_is_gone(keeper: Connection, owned: Owned) -> None:
 
 
 def test_another_project_is_refused(keeper: Connection, other_member: Connection, secret: Secret) -> None:
-    """Whoever knows the URL does not get the secret, cannot delete it, and does not find it listed."""
+    """Knowing the URL is not enough to read, delete or list a secret."""
     assert [get(other_member, secret, what).status_code for what in ("", "payload")] == [403, 403]
     with pytest.raises(exceptions.ForbiddenException):
         other_member.key_manager.delete_secret(secret.secret_id)
@@ -150,7 +150,7 @@ def test_another_project_is_refused(keeper: Connection, other_member: Connection
 
 
 def test_access_list_admits_one_user(keeper: Connection, other_member: Connection, owned: Owned) -> None:
-    """A user of another project is refused, admitted by name to read and not to delete, and refused again."""
+    """With an ACL, a user of another project can read but not delete a secret; without it neither."""
     made = owned(keeper, "secret", "handed-on", payload="for your eyes", **TEXT)
     path = f"/secrets/{made.secret_id}/acl"
     assert get(other_member, made, "payload").status_code == 403
@@ -164,7 +164,7 @@ def test_access_list_admits_one_user(keeper: Connection, other_member: Connectio
 
 
 def test_private_secret_is_its_maker_s(keeper: Connection, tenants: Tenants, owned: Owned) -> None:
-    """Another user of the same project reads what is the project's, and not what was made private."""
+    """Another user of the same project can read a secret of the project, but not a private one."""
     made = owned(keeper, "secret", "private", payload="mine", **TEXT)
     tenants.get("member")
     admin = tenants.admin
@@ -183,7 +183,7 @@ def test_private_secret_is_its_maker_s(keeper: Connection, tenants: Tenants, own
 
 
 def make_certificate(name: str) -> tuple[str, str]:
-    """A certificate of its own authority and its private key, as PEM."""
+    """A self-signed certificate and its private key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
@@ -203,7 +203,7 @@ def make_certificate(name: str) -> tuple[str, str]:
 
 
 def test_container_of_a_certificate(keeper: Connection, other_member: Connection, owned: Owned) -> None:
-    """Certificate and key are found through the container and belong together; another project sees neither."""
+    """A container gives access to a matching certificate and key; another project sees neither."""
     parts = dict(zip(("certificate", "private_key"), make_certificate("vault.example.org"), strict=True))
     kinds = {"certificate": "certificate", "private_key": "private"}
     refs = []
@@ -226,14 +226,14 @@ def test_container_of_a_certificate(keeper: Connection, other_member: Connection
 
 
 def test_certificate_container_needs_a_certificate(keeper: Connection, secret: Secret) -> None:
-    """A container of that kind without its parts is refused."""
+    """A certificate container without its parts is refused."""
     refs = [{"name": "private_key", "secret_ref": secret.secret_ref}]
     answer = keeper.key_manager.post("/containers", json={"type": "certificate", "secret_refs": refs})
     assert answer.status_code == 400, answer.text
 
 
 def test_consumers_of_a_container(keeper: Connection, secret: Secret, owned: Owned) -> None:
-    """Who uses a container is noted with it, as load balancers do."""
+    """Consumers of a container are registered with it, as load balancers do."""
     refs = [{"name": "word", "secret_ref": secret.secret_ref}]
     container = owned(keeper, "container", "used", type="generic", secret_refs=refs)
     path = f"/containers/{container.container_id}/consumers"
@@ -251,12 +251,12 @@ def test_consumers_of_a_container(keeper: Connection, secret: Secret, owned: Own
 def test_key_is_made_on_order(
     keeper: Connection, member_tenant: Tenant, cloud: Connection, owned: Owned, kind: str, algorithm: str, bits: int
 ) -> None:
-    """The worker makes a key that nobody has sent: a symmetric one, and a pair in a container."""
+    """The worker generates keys on order: a symmetric one, and a pair in a container."""
     meta = {"name": owned.name("ordered"), "algorithm": algorithm, "bit_length": bits}
     if kind == "key":
         meta |= {"mode": "cbc", "payload_content_type": "application/octet-stream"}
     made = keeper.key_manager.create_order(type=kind, meta=meta)
-    # Only an administrator of the project may delete an order.
+    # Only an administrator of the project can delete an order.
     owned.adopt(within(cloud, member_tenant.project_id), "order", made)
 
     def done() -> Any:
@@ -287,7 +287,7 @@ def test_key_is_made_on_order(
 def test_quota_of_a_project(
     barbican: object, cloud: Connection, keeper: Connection, secret: Secret, owned: Owned
 ) -> None:
-    """A project that has as many secrets as it may have gets no more; the user reads the quota and cannot set it."""
+    """A secret over the quota is refused; the user can read the quota but not set it."""
     project = keeper.current_project_id
     path = f"/project-quotas/{project}"
     count = keeper.key_manager.get("/secrets?limit=1").json()["total"]
@@ -304,14 +304,14 @@ def test_quota_of_a_project(
 
 
 def test_deleted_secret_is_gone(keeper: Connection, owned: Owned) -> None:
-    """Also its payload."""
+    """A deleted secret and its payload are gone."""
     made = owned(keeper, "secret", "deleted", payload="x", **TEXT)
     keeper.key_manager.delete_secret(made.secret_id)
     assert [get(keeper, made, what).status_code for what in ("", "payload")] == [404, 404]
 
 
 def test_no_token_no_secret(keeper: Connection, secret: Secret) -> None:
-    """Nor with one that is none."""
+    """Nor with an invalid token."""
     url = f"{str(keeper.key_manager.get_endpoint()).split('/v1')[0]}/v1/secrets/{secret.secret_id}/payload"
     for headers in ({}, {"X-Auth-Token": "gAAAAAB-not-a-token"}):
         answer = keeper.session.get(url, headers=headers, authenticated=False, raise_exc=False)

@@ -1,4 +1,4 @@
-"""Load balancers without an amphora: providers, flavors, quotas, what is refused, and to whom."""
+"""Load balancers without an amphora: providers, flavors, quotas, refused requests, permissions."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ CIDR = ipaddress.IPv4Network("10.204.1.0/24")
 
 @pytest.fixture(scope="module")
 def subnet(balancer: Connection, module_owned: Owned) -> Subnet:
-    """A subnet that a VIP could be in."""
+    """A subnet for a VIP."""
     network = module_owned(balancer, "network", "vip")
     made: Subnet = module_owned(balancer, "subnet", "vip", network_id=network.id, ip_version=4, cidr=str(CIDR))
     return made
 
 
 def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
-    """The API's answer, whatever it is."""
+    """The API's response, whatever its status."""
     return connection.load_balancer.request(f"/lbaas/{path}", method, json=body or None)
 
 
 def test_amphora_is_the_only_provider(balancer: Connection) -> None:
-    """Nothing is offered that is not installed."""
+    """Only installed providers are offered."""
     assert [each.name for each in balancer.load_balancer.providers()] == ["amphora"]
 
 
 def test_versions_are_shown(balancer: Connection) -> None:
-    """The endpoint in the catalog has no version in its path; which there are is shown at its root, to everybody."""
+    """The endpoint in the catalog has no version in its path; its root lists the versions publicly."""
     root = urlsplit(str(balancer.load_balancer.get_endpoint()))
     answer = requests.get(f"{root.scheme}://{root.netloc}/", timeout=pace.seconds(30))
     assert "CURRENT" in {each["status"] for each in answer.json()["versions"]}, answer.text
 
 
 def test_new_project_has_none(balancer: Connection) -> None:
-    """And may list that."""
+    """An ordinary user can list load balancers."""
     assert list(balancer.load_balancer.load_balancers()) == []
 
 
 def test_users_without_a_role(octavia: object, other_member: Connection, subnet: Subnet) -> None:
-    """Older releases refuse whoever has no role for it (erratum E111); in none can another's subnet be used."""
+    """Another project's subnet cannot be used; older releases also require a role (erratum E111)."""
     listed = ask(other_member, "GET", "loadbalancers")
     assert listed.status_code == 403 or listed.json()["loadbalancers"] == [], listed.text
     made = ask(other_member, "POST", "loadbalancers", loadbalancer={"vip_subnet_id": subnet.id})
@@ -61,7 +61,7 @@ def test_users_without_a_role(octavia: object, other_member: Connection, subnet:
 
 
 def test_members_do_not_administer(balancer: Connection, member_tenant: Tenant) -> None:
-    """Amphorae, flavors and quotas are the administrator's."""
+    """Amphorae, flavors and quotas are restricted to administrators."""
     assert ask(balancer, "GET", f"quotas/{member_tenant.project_id}").status_code == 200
     quota = {"load_balancer": 99}
     assert ask(balancer, "PUT", f"quotas/{member_tenant.project_id}", quota=quota).status_code == 403
@@ -94,7 +94,7 @@ def test_members_do_not_administer(balancer: Connection, member_tenant: Tenant) 
 def test_bad_request_is_refused(
     balancer: Connection, subnet: Subnet, body: dict[str, Any], status: int, part: str
 ) -> None:
-    """With what is wrong, and nothing is left of it."""
+    """Refused with the reason, and no load balancer is left over."""
     wanted = {key: subnet.id if value == "subnet" else value for key, value in body.items()}
     answer = ask(balancer, "POST", "loadbalancers", loadbalancer=wanted)
     assert answer.status_code == status, answer.text
@@ -107,16 +107,16 @@ def test_bad_request_is_refused(
 
 @pytest.mark.parametrize("kind", ["loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"])
 def test_what_is_not_there(balancer: Connection, kind: str) -> None:
-    """Not found, whatever it would have been."""
+    """404 for objects that do not exist."""
     nothing = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
     assert ask(balancer, "GET", f"{kind}/{nothing}").status_code == 404
     assert ask(balancer, "DELETE", f"{kind}/{nothing}").status_code == 404
 
 
 def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: Tenant, subnet: Subnet) -> None:
-    """With none allowed, none is made, and no port is left of the attempt."""
+    """A load balancer over the quota is refused, and no port is left over."""
     if not member_tenant.made:
-        pytest.skip("the given user's own quota is left as it is")
+        pytest.skip("the given user's own quota is not changed")
     cloud.load_balancer.update_quota(member_tenant.project_id, load_balancers=0)
     try:
         answer = ask(balancer, "POST", "loadbalancers", loadbalancer={"vip_subnet_id": subnet.id})
@@ -129,7 +129,7 @@ def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: T
 
 
 def test_flavor(cloud: Connection, balancer: Connection, owned: Owned) -> None:
-    """The administrator makes one of a profile, users see it; a profile that the provider does not know is refused."""
+    """Users see a flavor that an administrator creates from a profile; an invalid profile is refused."""
     profile = owned(
         cloud,
         "flavor_profile",
@@ -141,13 +141,13 @@ def test_flavor(cloud: Connection, balancer: Connection, owned: Owned) -> None:
     assert flavor.id in {each.id for each in balancer.load_balancer.flavors()}
     with pytest.raises(exceptions.HttpException) as raised:
         owned(cloud, "flavor_profile", "bad", provider_name="amphora", flavor_data=json.dumps({"colour": "red"}))
-    # 501: the provider has no such option.
+    # 501: the provider does not have this option.
     assert raised.value.status_code in (400, 501)
     assert "colour" in str(raised.value.details)
 
 
 def test_profile_in_use_stays(octavia: object, cloud: Connection, owned: Owned) -> None:
-    """A profile that a flavor is made of cannot be deleted."""
+    """A profile used by a flavor cannot be deleted."""
     data = json.dumps({"loadbalancer_topology": "SINGLE"})
     profile = owned(cloud, "flavor_profile", "used", provider_name="amphora", flavor_data=data)
     owned(cloud, "load_balancer_flavor", "used", flavor_profile_id=profile.id)

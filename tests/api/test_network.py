@@ -1,4 +1,4 @@
-"""Networks: networks, subnets, ports, routers, floating addresses, groups, and who sees them."""
+"""Networks: networks, subnets, ports, routers, floating IPs, and visibility."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CIDR = "10.202.1.0/24"
 
 @pytest.fixture(scope="module")
 def network(neutron: object, member: Connection, module_owned: Owned) -> Network:
-    """A network, for tests that leave it as it is."""
+    """A network for tests that do not modify it."""
     made: Network = module_owned(member, "network", "shared")
     return made
 
@@ -35,7 +35,7 @@ def subnet(network: Network, member: Connection, module_owned: Owned) -> Subnet:
 
 
 def test_network_is_changed_and_deleted(neutron: object, member: Connection, owned: Owned) -> None:
-    """A network's life, with description, state and tags."""
+    """A network is created, changed (description, state, tags) and deleted."""
     made = owned(member, "network", "network")
     member.network.update_network(made, description="a test's", is_admin_state_up=False)
     member.network.set_tags(made, ["one", "two"])
@@ -50,17 +50,17 @@ def test_network_is_changed_and_deleted(neutron: object, member: Connection, own
 def test_network_is_a_tunnel_and_members_do_not_see_it(
     neutron: object, cloud: Connection, member: Connection, network: Network
 ) -> None:
-    """An administrator sees how a project's network is carried (with an id of its own), its owner does not."""
+    """Only administrators see the provider attributes of a project's network, with a unique segmentation id."""
     seen = cloud.network.get_network(network.id)
     assert seen.provider_network_type in ("vxlan", "geneve", "gre", "vlan"), seen.provider_network_type
     assert seen.provider_segmentation_id
     found = member.network.get_network(network.id)
-    assert found.provider_network_type is None, "an ordinary user sees how the network is carried"
+    assert found.provider_network_type is None, "an ordinary user sees the network's provider attributes"
     assert found.provider_segmentation_id is None
 
 
 def test_ordinary_user_names_no_segment(neutron: object, cloud: Connection, member: Connection, owned: Owned) -> None:
-    """Provider attributes, external and shared networks are an administrator's."""
+    """Provider attributes, external and shared networks are restricted to administrators."""
     for attributes in (
         {"provider_network_type": "vxlan", "provider_segmentation_id": 4711},
         {"is_router_external": True},
@@ -71,7 +71,7 @@ def test_ordinary_user_names_no_segment(neutron: object, cloud: Connection, memb
 
 
 def test_subnet_of_every_part(neutron: object, member: Connection, network: Network, owned: Owned) -> None:
-    """Gateway, pool, resolvers and routes come back as they were given and are changed."""
+    """Gateway, pool, resolvers and routes of a subnet are set, read back and changed."""
     made = owned(
         member,
         "subnet",
@@ -93,7 +93,7 @@ def test_subnet_of_every_part(neutron: object, member: Connection, network: Netw
 
 
 def test_subnet_of_ipv6(neutron: object, member: Connection, network: Network, owned: Owned) -> None:
-    """A port gets the address that follows from its MAC, where the subnet says so."""
+    """With SLAAC, a port gets the address derived from its MAC."""
     subnet = owned(
         member,
         "subnet",
@@ -112,7 +112,7 @@ def test_subnet_of_ipv6(neutron: object, member: Connection, network: Network, o
 def test_subnets_of_a_network_do_not_overlap(
     neutron: object, member: Connection, network: Network, subnet: Subnet, owned: Owned
 ) -> None:
-    """A second subnet with the same addresses is a bad request."""
+    """An overlapping subnet is a bad request."""
     with pytest.raises(exceptions.BadRequestException):
         owned(member, "subnet", "overlap", network_id=network.id, ip_version=4, cidr=CIDR)
 
@@ -120,7 +120,7 @@ def test_subnets_of_a_network_do_not_overlap(
 def test_port_with_a_chosen_address(
     neutron: object, member: Connection, network: Network, subnet: Subnet, owned: Owned
 ) -> None:
-    """A port takes the address that was asked for, and nobody else gets it."""
+    """A port gets the requested address, and no other port can have it."""
     fixed = [{"subnet_id": subnet.id, "ip_address": "10.202.1.77"}]
     made = owned(member, "port", "chosen", network_id=network.id, fixed_ips=fixed)
     assert made.fixed_ips == fixed
@@ -132,7 +132,7 @@ def test_port_with_a_chosen_address(
 
 
 def test_network_with_a_port_is_not_deleted(neutron: object, member: Connection, owned: Owned) -> None:
-    """409 as long as somebody uses it."""
+    """409 while it is in use."""
     network = owned(member, "network", "used")
     port = owned(member, "port", "using", network_id=network.id)
     with pytest.raises(exceptions.ConflictException):
@@ -144,7 +144,7 @@ def test_network_with_a_port_is_not_deleted(neutron: object, member: Connection,
 def test_port_security_and_address_pairs(
     neutron: object, member: Connection, network: Network, subnet: Subnet, owned: Owned
 ) -> None:
-    """An owner lets a port carry further addresses, or takes its security off; the one excludes the other."""
+    """Allowed address pairs can be set, or port security disabled, but not both."""
     made = owned(member, "port", "pairs", network_id=network.id)
     member.network.update_port(made, allowed_address_pairs=[{"ip_address": "10.202.1.200"}])
     pairs = member.network.get_port(made.id).allowed_address_pairs
@@ -160,7 +160,7 @@ def test_port_security_and_address_pairs(
 def test_router_with_interface_and_gateway(
     neutron: object, member: Connection, external_network: Network, owned: Owned
 ) -> None:
-    """A router joins a subnet and the outside; while it has an interface it is not deleted."""
+    """A router connects a subnet to the external network, and cannot be deleted while it has an interface."""
     network = owned(member, "network", "routed")
     subnet = owned(member, "subnet", "routed", network_id=network.id, ip_version=4, cidr="10.202.3.0/24")
     router = owned(member, "router", "router")
@@ -184,7 +184,7 @@ def test_router_with_interface_and_gateway(
 def test_floating_address_without_a_server(
     neutron: object, member: Connection, external_network: Network, owned: Owned
 ) -> None:
-    """Taken, given to a port behind a router, taken off, given back. A port that no router leads to cannot have it."""
+    """A floating IP is allocated, assigned to a port behind a router, and released; without a router it is refused."""
     network = owned(member, "network", "floating")
     subnet = owned(member, "subnet", "floating", network_id=network.id, ip_version=4, cidr="10.202.4.0/24")
     port = owned(member, "port", "floating", network_id=network.id)
@@ -205,7 +205,7 @@ def test_floating_address_without_a_server(
 def test_networks_are_each_projects_own(
     neutron: object, member: Connection, other_member: Connection, network: Network, subnet: Subnet
 ) -> None:
-    """Another project neither lists, reads, uses nor deletes them."""
+    """Another project cannot list, read, use or delete them."""
     assert network.id not in {each.id for each in other_member.network.networks()}
     for attempt in (
         lambda: other_member.network.get_network(network.id),
@@ -221,7 +221,7 @@ def test_networks_are_each_projects_own(
 def test_network_is_lent_to_another_project(
     neutron: object, member: Connection, other_member: Connection, owned: Owned
 ) -> None:
-    """An owner lends a network to one project, and takes it back."""
+    """An owner shares a network with one project by RBAC, and unshares it."""
     network = owned(member, "network", "lent")
     policy = member.network.create_rbac_policy(
         object_type="network",
@@ -241,7 +241,7 @@ def test_network_is_lent_to_another_project(
 
 @pytest.fixture
 def one_network(neutron: object, cloud: Connection, tenants: Tenants) -> Iterator[Connection]:
-    """A project that may have one network."""
+    """A project with a quota of one network."""
     tenant = tenants.get("network-quota")
     cloud.network.update_quota(tenant.project_id, networks=1)
     yield tenant.connection
@@ -249,7 +249,7 @@ def one_network(neutron: object, cloud: Connection, tenants: Tenants) -> Iterato
 
 
 def test_quota_of_networks_is_enforced(neutron: object, one_network: Connection, owned: Owned) -> None:
-    """The network over the quota is refused with 409, and admitted when there is room again."""
+    """A network over the quota is refused with 409, and accepted once there is room again."""
     first = owned(one_network, "network", "first")
     with pytest.raises(exceptions.ConflictException, match=r"(?i)quota"):
         owned(one_network, "network", "second")
@@ -258,13 +258,13 @@ def test_quota_of_networks_is_enforced(neutron: object, one_network: Connection,
 
 
 def test_dhcp_serves_a_new_subnet(neutron: object, neutron_compute: object, member: Connection, owned: Owned) -> None:
-    """The DHCP agent makes its port in a network with a subnet, and the port comes up; without DHCP it goes."""
+    """The DHCP agent creates an active port in a network with a subnet, and removes it if DHCP is disabled."""
     network = owned(member, "network", "dhcp")
     subnet = owned(member, "subnet", "dhcp", network_id=network.id, ip_version=4, cidr="10.202.5.0/24")
 
     def served() -> list[Any]:
         return list(member.network.ports(network_id=network.id, device_owner="network:dhcp"))
 
-    wait_for("a DHCP port that is ACTIVE", lambda: [port for port in served() if port.status == "ACTIVE"], 60)
+    wait_for("an ACTIVE DHCP port", lambda: [port for port in served() if port.status == "ACTIVE"], 60)
     member.network.update_subnet(subnet, is_dhcp_enabled=False)
-    wait_for("the DHCP port is gone when DHCP is switched off", lambda: not served(), 60)
+    wait_for("the DHCP port to disappear after DHCP was disabled", lambda: not served(), 60)

@@ -1,4 +1,4 @@
-"""Networks, the administrator's side: agents, the external network, what is allotted."""
+"""Networks for administrators: agents, the external network, extensions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ON_CONTROLLER = ("Open vSwitch agent", "L3 agent", "DHCP agent", "Metadata agent
 def test_agents_are_alive(
     request: pytest.FixtureRequest, neutron: object, neutron_compute: object, cloud: Connection
 ) -> None:
-    """Every agent reports; on a site of ours those of the guide are where it puts them."""
+    """Every agent is alive; on our sites the guide's agents are on the guide's nodes."""
     agents = list(cloud.network.agents())
     assert agents, "neutron knows no agent"
     dead = [f"{each.agent_type} on {each.host}" for each in agents if each.is_admin_state_up and not each.is_alive]
@@ -27,7 +27,7 @@ def test_agents_are_alive(
     site = request.config.stash.get(SITE, None)
     if site is None:
         return
-    # Of somebody else's cloud, who may have his reasons, none is asked for.
+    # Not checked on other clouds, whose operators may have disabled agents on purpose.
     off = [f"{each.agent_type} on {each.host}" for each in agents if not each.is_admin_state_up]
     assert not off, f"switched off by an administrator: {', '.join(off)}"
     found = {(each.agent_type, each.host.split(".")[0]) for each in agents}
@@ -38,10 +38,10 @@ def test_agents_are_alive(
 
 
 def test_switch_agents_see_each_others_tunnels(neutron: object, neutron_compute: object, cloud: Connection) -> None:
-    """Each Open vSwitch agent tunnels, from an address that no other has."""
+    """Each Open vSwitch agent has tunnels, with a unique address."""
     agents = [each for each in cloud.network.agents() if each.agent_type == "Open vSwitch agent"]
     if not agents:
-        pytest.skip("this cloud's networks are not made by Open vSwitch agents")
+        pytest.skip("this cloud does not use Open vSwitch agents")
     addresses = {each.host: each.configuration.get("tunneling_ip") for each in agents}
     without = [each.host for each in agents if not each.configuration.get("tunnel_types")]
     assert not without, f"no tunnel types on {without}"
@@ -52,7 +52,7 @@ def test_switch_agents_see_each_others_tunnels(neutron: object, neutron_compute:
 def test_external_network_is_the_sites(
     request: pytest.FixtureRequest, neutron: object, cloud: Connection, external_network: Network
 ) -> None:
-    """The external network has a subnet with a pool; on a site of ours it is flat and as the inventory says."""
+    """The external network has a subnet with a pool; on our sites it is flat and matches the inventory."""
     subnets = list(cloud.network.subnets(network_id=external_network.id, ip_version=4))
     assert subnets, f"the external network {external_network.name} has no IPv4 subnet"
     site = request.config.stash.get(SITE, None)
@@ -70,7 +70,7 @@ def test_external_network_is_the_sites(
 
 
 def test_extensions_that_the_tests_rely_on(neutron: object, user_cloud: Connection) -> None:
-    """Neutron has what guests need: routers, floating addresses, groups, port security, DHCP options, tags."""
+    """Neutron has the extensions for routers, floating IPs, security groups, port security, DHCP options, tags."""
     found = {each.alias for each in user_cloud.network.extensions()}
     wanted = {"router", "ext-gw-mode", "security-group", "port-security", "allowed-address-pairs", "extraroute"}
     missing = wanted - found

@@ -15,17 +15,17 @@ from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for
 
 SIZE = 3 * 1024 * 1024 + 17
-"""Bytes: more than one chunk of the proxy, and not a round number."""
+"""Bytes: more than one chunk of the proxy, and not a multiple of it."""
 
 
 @pytest.fixture(scope="module")
 def container(object_store: Any, member: Connection, module_owned: Owned) -> str:
-    """A container for tests that make objects of their own in it."""
+    """A container for tests that create their own objects in it."""
     return str(module_owned(member, "object_container", "shared").name)
 
 
 def test_new_account_is_empty(object_store: Any, tenants: Tenants) -> None:
-    """What the guide shows of a new account: nothing in it, and whose it is."""
+    """A new account is empty and belongs to the project, as shown in the guide."""
     tenant = tenants.get("new-account")
     answer = tenant.connection.object_store.head("")
     assert answer.status_code in (200, 204), f"account: {answer.status_code} {answer.text[:200]}"
@@ -36,7 +36,7 @@ def test_new_account_is_empty(object_store: Any, tenants: Tenants) -> None:
 
 @pytest.mark.smoke
 def test_upload_and_download_are_equal(object_store: Any, container: str) -> None:
-    """Checksum and size are the data's, the listing shows it, and what comes back is what was sent."""
+    """Checksum and size match the data, the listing shows the object, and the download equals the upload."""
     data = os.urandom(SIZE)
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     object_store.put(f"{container}/upload", data=data, headers={"ETag": digest}).raise_for_status()
@@ -47,20 +47,20 @@ def test_upload_and_download_are_equal(object_store: Any, container: str) -> Non
     )
     assert (listed[0]["bytes"], listed[0]["hash"]) == (SIZE, digest)
     got = object_store.get(f"{container}/upload")
-    assert got.status_code == 200, f"reading the object that was just written ends with {got.status_code}: {got.reason}"
+    assert got.status_code == 200, f"reading a new object failed with {got.status_code}: {got.reason}"
     assert got.headers["ETag"] == digest
-    assert hashlib.sha256(got.content).digest() == hashlib.sha256(data).digest(), f"{len(got.content)} bytes of {SIZE}"
+    assert hashlib.sha256(got.content).digest() == hashlib.sha256(data).digest(), f"{len(got.content)} of {SIZE} bytes"
 
 
 def test_upload_with_a_wrong_checksum_is_refused(object_store: Any, container: str) -> None:
-    """What does not arrive as it was sent is not kept."""
+    """An upload with a wrong checksum is refused and not stored."""
     answer = object_store.put(f"{container}/wrong", data=b"content", headers={"ETag": "0" * 32})
     assert answer.status_code == 422, f"wrong checksum: {answer.status_code}, expected 422"
     assert object_store.head(f"{container}/wrong").status_code == 404
 
 
 def test_part_of_an_object(object_store: Any, container: str) -> None:
-    """A range is answered with just that; one behind the end with an error."""
+    """A range request returns that range; a range past the end is an error."""
     object_store.put(f"{container}/range", data=b"0123456789").raise_for_status()
     got = object_store.get(f"{container}/range", headers={"Range": "bytes=2-4"})
     assert (got.status_code, got.content, got.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
@@ -68,14 +68,14 @@ def test_part_of_an_object(object_store: Any, container: str) -> None:
 
 
 def test_conditions_of_a_read(object_store: Any, container: str) -> None:
-    """If-None-Match and If-Match: who has it already gets nothing; who has something else is told."""
+    """If-None-Match and If-Match return 304 and 412 as appropriate."""
     etag = object_store.put(f"{container}/conditions", data=b"content").headers["ETag"].strip('"')
     assert object_store.get(f"{container}/conditions", headers={"If-None-Match": etag}).status_code == 304
     assert object_store.get(f"{container}/conditions", headers={"If-Match": "0" * 32}).status_code == 412
 
 
 def test_metadata_is_kept_changed_and_removed(object_store: Any, container: str) -> None:
-    """Metadata and type of an object; a POST replaces all of it and leaves the content."""
+    """A POST replaces metadata and type of an object, but not the content."""
     headers = {"X-Object-Meta-Flower": "rose", "X-Object-Meta-Size": "big", "Content-Type": "text/x-poem"}
     object_store.put(f"{container}/metadata", data=b"content", headers=headers).raise_for_status()
     found = object_store.head(f"{container}/metadata").headers
@@ -90,7 +90,7 @@ def test_metadata_is_kept_changed_and_removed(object_store: Any, container: str)
 
 
 def test_copy(object_store: Any, container: str) -> None:
-    """Copied within the service, with its metadata and with what is changed on the way."""
+    """A server-side copy keeps the metadata, with the requested changes."""
     headers = {"X-Object-Meta-Flower": "rose"}
     object_store.put(f"{container}/original", data=b"content", headers=headers).raise_for_status()
     changed = {"X-Copy-From": f"{container}/original", "X-Object-Meta-Size": "big"}
@@ -101,7 +101,7 @@ def test_copy(object_store: Any, container: str) -> None:
 
 
 def test_listing_by_prefix_delimiter_and_page(object_store: Any, member: Connection, owned: Owned) -> None:
-    """Objects look like files in folders; long listings come in pages."""
+    """Listings support pseudo-folders and paging."""
     box = owned(member, "object_container", "listing").name
     for name in ("a/1", "a/2", "b/1", "top"):
         object_store.put(f"{box}/{name}", data=b"x").raise_for_status()
@@ -113,7 +113,7 @@ def test_listing_by_prefix_delimiter_and_page(object_store: Any, member: Connect
 
 
 def test_container_with_objects_is_not_deleted(object_store: Any, member: Connection, owned: Owned) -> None:
-    """First the objects, then the container; then it is gone."""
+    """A container can be deleted only when it is empty."""
     box = owned(member, "object_container", "full").name
     object_store.put(f"{box}/one", data=b"x").raise_for_status()
     assert object_store.delete(box).status_code == 409
@@ -123,7 +123,7 @@ def test_container_with_objects_is_not_deleted(object_store: Any, member: Connec
 
 
 def test_container_metadata(object_store: Any, member: Connection, owned: Owned) -> None:
-    """Set when it is made, changed later, and removed."""
+    """Container metadata is set on creation, changed, and removed."""
     box = owned(member, "object_container", "metadata").name
     object_store.post(box, headers={"X-Container-Meta-Flower": "rose"}).raise_for_status()
     assert object_store.head(box).headers["X-Container-Meta-Flower"] == "rose"
@@ -132,7 +132,7 @@ def test_container_metadata(object_store: Any, member: Connection, owned: Owned)
 
 
 def test_quota_of_a_container(object_store: Any, member: Connection, owned: Owned) -> None:
-    """What goes beyond the quota is refused with 413."""
+    """An object over the quota is refused with 413."""
     box = owned(member, "object_container", "quota").name
     object_store.post(box, headers={"X-Container-Meta-Quota-Bytes": "10"}).raise_for_status()
     assert object_store.put(f"{box}/small", data=b"x" * 10).status_code == 201
@@ -143,7 +143,7 @@ def test_quota_of_a_container(object_store: Any, member: Connection, owned: Owne
 def test_another_project_is_refused(
     object_store: Any, member: Connection, other_member: Connection, cloud: Connection, container: str
 ) -> None:
-    """Neither another project nor an administrator of his own project reads, lists, writes or deletes."""
+    """Neither another project nor its administrator can read, list, write or delete."""
     object_store.put(f"{container}/mine", data=b"content").raise_for_status()
     url = object_store.get_endpoint()
     for name, stranger in (("another project", other_member), ("the administrator", cloud)):
@@ -154,15 +154,15 @@ def test_another_project_is_refused(
 
 
 def test_nobody_without_a_token(object_store: Any, member: Connection, container: str) -> None:
-    """Private is private."""
+    """A private container cannot be read without a token."""
     answer = member.session.get(f"{object_store.get_endpoint()}/{container}", authenticated=False, raise_exc=False)
     assert answer.status_code == 401, f"listing without a token: {answer.status_code}, expected 401"
 
 
 def test_capabilities(object_store: Any, member: Connection) -> None:
-    """/info tells what the guide's pipeline has."""
+    """/info lists the features of the guide's pipeline."""
     root = object_store.get_endpoint().split("/v1/")[0]
     found = member.session.get(f"{root}/info", authenticated=False).json()
     wanted = {"swift", "slo", "bulk_upload", "bulk_delete", "container_quotas", "account_quotas"}
     assert wanted <= set(found), sorted(found)
-    assert "tempauth" not in found, "a second way to log in, with passwords that everybody knows (erratum E65)"
+    assert "tempauth" not in found, "tempauth is enabled, with well-known passwords (erratum E65)"

@@ -1,4 +1,4 @@
-"""Orchestration: engines, templates that are refused, previews, stacks without servers, and who sees them."""
+"""Orchestration: engines, invalid templates, previews, stacks without servers, and visibility."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def outputs(stack: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(heat: object, member: Connection, module_owned: Owned) -> Any:
-    """A stack, for tests that leave it as it is."""
+    """A stack for tests that do not modify it."""
     made = module_owned(member, "stack", "word", template=WORD)
     return complete(member, made)
 
 
 def test_engines_are_up(heat: object, cloud: Connection) -> None:
-    """Every host of engines has one that reports; the guide's `openstack orchestration service list`.
+    """Every engine host has an engine that is up; the guide's `openstack orchestration service list`.
 
-    One that was killed stays in the list as down until another one starts a few minutes later.
+    A killed engine stays in the list as down until another one starts a few minutes later.
     """
 
     def silent() -> list[str]:
@@ -65,13 +65,13 @@ def test_engines_are_up(heat: object, cloud: Connection) -> None:
 
 
 def test_engines_are_not_shown_to_members(heat: object, member: Connection) -> None:
-    """Where engines run is an administrator's to know."""
+    """Only administrators see the hosts of engines."""
     answer = member.orchestration.get("/services")
     assert answer.status_code == 403, f"engines as seen by a member: status {answer.status_code}, expected 403"
 
 
 def test_valid_template_is_explained(heat: object, member: Connection) -> None:
-    """The answer says which parameters there are."""
+    """The response lists the parameters."""
     found = member.orchestration.validate_template(WORD)
     assert found.parameters["length"]["Default"] == LENGTH
 
@@ -105,7 +105,7 @@ def test_valid_template_is_explained(heat: object, member: Connection) -> None:
     ],
 )
 def test_wrong_template_is_refused(resources: Any, reason: str, heat: object, member: Connection, owned: Owned) -> None:
-    """400 with the name of what is wrong, and no stack is left."""
+    """400 with the name of the error, and no stack is left over."""
     template = {"heat_template_version": "2018-08-31", "resources": resources}
     name = owned.name("wrong")
     answer = member.orchestration.post("/stacks", json={"stack_name": name, "template": template})
@@ -127,7 +127,7 @@ def test_wrong_template_is_refused(resources: Any, reason: str, heat: object, me
 def test_wrong_parameter_is_refused(
     parameters: dict[str, Any], reason: str, heat: object, member: Connection, owned: Owned
 ) -> None:
-    """400 with the parameter, and no stack is left."""
+    """400 with the parameter, and no stack is left over."""
     body = {"stack_name": owned.name("wrong"), "template": WORD, "parameters": parameters}
     answer = member.orchestration.post("/stacks", json=body)
     assert answer.status_code == 400, f"stack with {parameters}: status {answer.status_code}, expected 400"
@@ -135,7 +135,7 @@ def test_wrong_parameter_is_refused(
 
 
 def test_preview_makes_nothing(heat: object, member: Connection, owned: Owned) -> None:
-    """What a stack would have is shown with its properties, and there is no stack."""
+    """A preview shows the resources with their properties, and creates no stack."""
     name = owned.name("preview")
     body = {"stack_name": name, "template": WORD, "parameters": {"length": 5}}
     answer = member.orchestration.post("/stacks/preview", json=body)
@@ -159,7 +159,7 @@ def test_resource_type_is_known(type_name: str, heat: object, member: Connection
 
 
 def test_stack_is_listed_with_resources_events_and_outputs(heat: object, member: Connection, stack: Any) -> None:
-    """What was declared is there, each step of it is an event, and the output is the resource's."""
+    """The declared resources exist, each action has an event, and the output is the resource's."""
     assert stack.id in {each.id for each in member.orchestration.stacks()}
     (resource,) = member.orchestration.resources(stack)
     assert (resource.name, resource.resource_type, resource.status) == (
@@ -176,13 +176,13 @@ def test_stack_is_listed_with_resources_events_and_outputs(heat: object, member:
 
 
 def test_name_is_taken(heat: object, member: Connection, stack: Any) -> None:
-    """A second stack of that name in the project is a conflict."""
+    """A duplicate stack name in the project is a conflict."""
     answer = member.orchestration.post("/stacks", json={"stack_name": stack.name, "template": WORD})
     assert answer.status_code == 409, f"second stack {stack.name}: status {answer.status_code}, expected 409"
 
 
 def test_parameter_is_changed(heat: object, member: Connection, owned: Owned) -> None:
-    """An update with another parameter replaces the resource, which cannot be changed in place."""
+    """An update with a new parameter replaces a resource that cannot be changed in place."""
     made = complete(member, owned(member, "stack", "changed", template=WORD))
     before = outputs(made)["word"]
     member.orchestration.update_stack(made.id, name=made.name, template=WORD, parameters={"length": LENGTH + 5})
@@ -191,7 +191,7 @@ def test_parameter_is_changed(heat: object, member: Connection, owned: Owned) ->
 
 
 def test_deleted_stack_is_gone(heat: object, member: Connection, owned: Owned) -> None:
-    """It is no longer listed, and its name is free again."""
+    """A deleted stack is no longer listed, and its name can be reused."""
     made = complete(member, owned(member, "stack", "gone", template=WORD))
     member.orchestration.delete_stack(made.id, ignore_missing=False)
     wait_for(
@@ -206,7 +206,7 @@ def test_deleted_stack_is_gone(heat: object, member: Connection, owned: Owned) -
 def test_stack_is_not_seen_by_another_project(
     heat: object, member: Connection, other_member: Connection, stack: Any
 ) -> None:
-    """Another project neither lists, reads, changes nor deletes it."""
+    """Another project cannot list, read, change or delete it."""
     assert stack.id not in {each.id for each in other_member.orchestration.stacks()}
     with pytest.raises((exceptions.NotFoundException, exceptions.ForbiddenException)):
         other_member.orchestration.get_stack(stack.id)

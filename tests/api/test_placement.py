@@ -1,4 +1,4 @@
-"""Placement: what the compute nodes offer, what is allocated, and the names for it."""
+"""Placement: inventories of the compute nodes, allocations, resource classes and traits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSION = "1.29"
 
 
 def providers_of_nodes(cloud: Connection) -> dict[str, Any]:
-    """Root providers by the name of their compute node."""
+    """Root providers by compute node."""
     hypervisors = {each.name for each in cloud.compute.hypervisors()}
     found = {each.name: each for each in cloud.placement.resource_providers() if each.name in hypervisors}
     assert found, f"no hypervisor is a resource provider: nova knows {sorted(hypervisors) or 'none'}"
@@ -25,7 +25,7 @@ def providers_of_nodes(cloud: Connection) -> dict[str, Any]:
 def test_every_compute_node_is_a_provider(
     request: pytest.FixtureRequest, placement: object, nova_discover: object, cloud: Connection
 ) -> None:
-    """Each compute node of the site, or each hypervisor that nova knows, reports to placement."""
+    """Each compute node of the site, or each of nova's hypervisors, is a resource provider in placement."""
     found = {name.split(".")[0] for name in providers_of_nodes(cloud)}
     site = request.config.stash.get(SITE, None)
     nodes = [node.name for node in site.with_role("compute")] if site else []
@@ -34,18 +34,18 @@ def test_every_compute_node_is_a_provider(
 
 
 def test_providers_have_inventory(placement: object, nova_discover: object, cloud: Connection) -> None:
-    """Processors, memory and disk, with something in each, and the ratios at which they may be given out."""
+    """Non-empty inventories of VCPU, memory and disk, with allocation ratios."""
     for name, provider in providers_of_nodes(cloud).items():
         inventories = {each.resource_class: each for each in cloud.placement.resource_provider_inventories(provider)}
         missing = {"VCPU", "MEMORY_MB", "DISK_GB"} - set(inventories)
-        assert not missing, f"{name} offers no {', '.join(sorted(missing))}"
+        assert not missing, f"{name} has no inventory of {', '.join(sorted(missing))}"
         empty = [each for each, inventory in inventories.items() if inventory.total < 1]
-        assert not empty, f"{name} offers none of {', '.join(empty)}"
+        assert not empty, f"{name} has an empty inventory of {', '.join(empty)}"
         assert inventories["VCPU"].allocation_ratio >= 1
 
 
 def test_providers_have_traits(placement: object, nova_discover: object, cloud: Connection) -> None:
-    """Nova's driver says what a node can do, and each trait is one that placement knows."""
+    """Nova's driver reports the traits of a node, all of which are known to placement."""
     known = {each.name for each in cloud.placement.traits()}
     for name, provider in providers_of_nodes(cloud).items():
         answer = cloud.placement.get(f"/resource_providers/{provider.id}/traits", microversion="1.6").json()
@@ -56,7 +56,7 @@ def test_providers_have_traits(placement: object, nova_discover: object, cloud: 
 
 @pytest.mark.smoke
 def test_candidates_for_a_small_server(placement: object, nova_discover: object, cloud: Connection) -> None:
-    """Every node with room is a candidate for a small request, none for an absurd one."""
+    """Nodes with free resources are candidates for a small request, and none for a huge one."""
     answer = cloud.placement.get("/allocation_candidates?resources=VCPU:1,MEMORY_MB:64", microversion=VERSION)
     assert answer.status_code == 200, answer.text[:300]
     nodes = {provider.id for provider in providers_of_nodes(cloud).values()}
@@ -67,9 +67,9 @@ def test_candidates_for_a_small_server(placement: object, nova_discover: object,
 
 
 def test_allocations_fit_the_usage(placement: object, nova_discover: object, cloud: Connection) -> None:
-    """What is allocated of a provider sums up to its usage."""
+    """The allocations of a provider add up to its usage."""
     for name, provider in providers_of_nodes(cloud).items():
-        for _attempt in range(3):  # a server may come or go between the two readings
+        for _attempt in range(3):  # a server may be created or deleted between the two requests
             usages = _get(cloud, provider, "usages")["usages"]
             allocations = _get(cloud, provider, "allocations")["allocations"]
             summed = dict.fromkeys(usages, 0)
@@ -86,7 +86,7 @@ def _get(cloud: Connection, provider: Any, what: str) -> Any:
 
 
 def test_resource_class_is_created_and_deleted(placement: object, cloud: Connection, owned: Owned) -> None:
-    """A class of the cloud's own, which a provider can offer."""
+    """A custom resource class in a provider's inventory."""
     made = owned(cloud, "resource_class", "widget")
     assert made.name in {each.name for each in cloud.placement.resource_classes()}
     with pytest.raises(exceptions.ConflictException):
@@ -96,7 +96,7 @@ def test_resource_class_is_created_and_deleted(placement: object, cloud: Connect
 
 
 def test_provider_with_inventory_is_a_candidate(placement: object, cloud: Connection, owned: Owned) -> None:
-    """A provider of one's own: inventory, trait, candidate, removal."""
+    """A custom provider: inventory, trait, candidate, removal."""
     widget = owned(cloud, "resource_class", "offered").name
     trait = owned(cloud, "trait", "quality").name
     provider = owned(cloud, "resource_provider", "provider")
@@ -120,6 +120,6 @@ def test_provider_with_inventory_is_a_candidate(placement: object, cloud: Connec
 
 
 def test_ordinary_user_is_kept_out(placement: object, member: Connection, cloud: Connection) -> None:
-    """Placement is for services and administrators."""
+    """Placement is restricted to services and administrators."""
     answer = member.placement.get("/resource_providers")
     assert answer.status_code == 403, f"resource providers by an ordinary user: {answer.status_code}, expected 403"

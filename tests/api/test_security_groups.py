@@ -1,4 +1,4 @@
-"""Security groups: rules, the default group, what is in use."""
+"""Security groups: rules, the default group, groups in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stackspec.fixtures.owned import Owned
 
 
 def test_security_group_and_its_rules(neutron: object, member: Connection, owned: Owned) -> None:
-    """A new group lets everything out and nothing in; rules are added, are unique, and are removed."""
+    """A new group allows all egress and no ingress; rules are added, are unique, and are removed."""
     group = owned(member, "security_group", "group", description="a test's")
     before = member.network.get_security_group(group.id).security_group_rules
     assert {rule["direction"] for rule in before} == {"egress"}, f"rules of a new group: {before}"
@@ -36,7 +36,7 @@ def test_security_group_and_its_rules(neutron: object, member: Connection, owned
 
 
 def test_default_group_of_a_project(neutron: object, member: Connection) -> None:
-    """Each project has its own group `default`, which allows only its members."""
+    """Each project has its own group `default`, which allows ingress only from its members."""
     mine = [
         group
         for group in member.network.security_groups(name="default")
@@ -48,7 +48,7 @@ def test_default_group_of_a_project(neutron: object, member: Connection) -> None
 
 
 def test_group_in_use_is_not_deleted(neutron: object, member: Connection, owned: Owned) -> None:
-    """409 while a port has it."""
+    """409 while a port uses it."""
     network = owned(member, "network", "grouped")
     group = owned(member, "security_group", "used")
     port = owned(member, "port", "grouped", network_id=network.id, security_group_ids=[group.id])
@@ -61,10 +61,10 @@ def test_group_in_use_is_not_deleted(neutron: object, member: Connection, owned:
 def test_groups_are_each_projects_own(
     neutron: object, member: Connection, other_member: Connection, owned: Owned
 ) -> None:
-    """Another project neither reads a group nor gives it a rule."""
+    """Another project can neither read a group nor add a rule to it."""
     group = owned(member, "security_group", "mine")
     with pytest.raises(exceptions.NotFoundException):
         other_member.network.get_security_group(group.id)
-    # Releases differ in whether they say that it exists.
+    # Releases differ in whether they reveal its existence.
     with pytest.raises((exceptions.NotFoundException, exceptions.ForbiddenException)):
         other_member.network.create_security_group_rule(security_group_id=group.id, direction="ingress")

@@ -1,4 +1,4 @@
-"""Skyline's API as its console uses it: sessions, and the other APIs behind it."""
+"""Skyline's API as used by its console: sessions, and the other APIs behind it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from stackspec.site import Site
 API = "/api/openstack/skyline/api/v1"
 COOKIE = "session"
 PUBLISHED = ("000000", "aCtmgbcUqYUy_HNVg5BDXCaeJgJQzHJXwqbXr0Nmb2o")
-"""Keys that everybody knows: the guide's (erratum E98), and the one that the software comes with."""
+"""Well-known keys: the guide's (erratum E98), and the software's default."""
 
 
 class Visitor:
-    """A browser's side of the API: the cookies of one session.
+    """A client of the API with the cookies of one session.
 
-    :param url: where the dashboard is
+    :param url: the dashboard's URL
     """
 
     def __init__(self, url: str) -> None:
@@ -53,13 +53,13 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def tenant(tenants: Tenants) -> Tenant:
-    """A project whose user's password is known."""
+    """A project with a user of known password."""
     return tenants.get("skyline")
 
 
 @pytest.fixture
 def visitor(skyline_url: str) -> Iterator[Visitor]:
-    """Somebody who is not logged in."""
+    """A client that is not logged in."""
     made = Visitor(skyline_url)
     yield made
     made.http.close()
@@ -67,14 +67,14 @@ def visitor(skyline_url: str) -> Iterator[Visitor]:
 
 @pytest.fixture
 def profile(visitor: Visitor, tenant: Tenant) -> dict[str, Any]:
-    """What a login answers; the visitor is logged in."""
+    """The response of a login; the visitor is logged in."""
     answer = visitor.login(tenant)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
 def test_console_is_served(visitor: Visitor) -> None:
-    """The page, each script and style that it names, and the same page for every address within the console."""
+    """The page and its scripts and styles are served, and the same page for every path of the console."""
     page = visitor.http.get(f"{visitor.url}/", timeout=pace.seconds(30))
     assert page.status_code == 200
     files = re.findall(r'(?:src|href)="?(/[^"\s>]+)', page.text)
@@ -87,7 +87,7 @@ def test_console_is_served(visitor: Visitor) -> None:
 
 
 def test_login_shows_who_and_where(profile: dict[str, Any], visitor: Visitor, tenant: Tenant) -> None:
-    """User, project, roles and the services that there are, each behind the dashboard's own address."""
+    """The profile has user, project, roles and services, each behind the dashboard's own address."""
     assert (profile["user"]["name"], profile["user"]["id"]) == (tenant.user_name, tenant.user_id)
     assert profile["project"]["id"] == tenant.project_id
     assert set(profile["projects"]) == {tenant.project_id}
@@ -97,7 +97,7 @@ def test_login_shows_who_and_where(profile: dict[str, Any], visitor: Visitor, te
 
 
 def test_wrong_password_is_refused(visitor: Visitor, tenant: Tenant) -> None:
-    """Without a session."""
+    """Refused without a session."""
     answer = visitor.login(tenant, "wrong")
     assert answer.status_code == 401, answer.text
     assert not visitor.http.cookies.get(COOKIE)
@@ -105,7 +105,7 @@ def test_wrong_password_is_refused(visitor: Visitor, tenant: Tenant) -> None:
 
 
 def test_profile_is_the_session_s(profile: dict[str, Any], visitor: Visitor) -> None:
-    """The same as the login said; somebody without the cookie gets nothing."""
+    """The profile equals the login's response; without the cookie it is refused."""
     found = visitor.call("GET", "/profile")
     assert found.status_code == 200, found.text
     for key in ("user", "project", "region"):
@@ -114,7 +114,7 @@ def test_profile_is_the_session_s(profile: dict[str, Any], visitor: Visitor) -> 
 
 
 def signed(key: str, payload: dict[str, Any]) -> str:
-    """A JSON web token, as the API server makes them."""
+    """A JSON web token in the API server's format."""
 
     def packed(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -124,7 +124,7 @@ def signed(key: str, payload: dict[str, Any]) -> str:
 
 
 def with_session(visitor: Visitor, tenant: Tenant, key: str) -> requests.Response:
-    """The answer to a visitor whose cookie holds the tenant's token, signed with `key`."""
+    """The response to a cookie with the tenant's token, signed with `key`."""
     payload = {
         "keystone_token": tenant.connection.auth_token,
         "region": tenant.connection.config.get_region_name(),
@@ -137,20 +137,20 @@ def with_session(visitor: Visitor, tenant: Tenant, key: str) -> requests.Respons
 
 @pytest.mark.parametrize("key", PUBLISHED, ids=["the guide's", "shipped"])
 def test_session_cannot_be_forged(visitor: Visitor, tenant: Tenant, key: str) -> None:
-    """A session that is signed with a key that everybody knows is refused, though the token in it is good."""
+    """A session signed with a well-known key is refused, although its token is valid."""
     answer = with_session(visitor, tenant, key)
-    assert answer.status_code == 401, f"a session signed with a known key is taken: {answer.text[:200]}"
+    assert answer.status_code == 401, f"a session signed with a well-known key is accepted: {answer.text[:200]}"
 
 
 def test_session_is_what_the_site_has_signed(site: Site, visitor: Visitor, tenant: Tenant) -> None:
-    """The same with the site's own key is taken, so it is the key for which the others are refused."""
+    """A session signed with the site's own key is accepted, so the others are refused because of their key."""
     answer = with_session(visitor, tenant, site.secrets.key("skyline sessions"))
     assert answer.status_code == 200, answer.text
     assert answer.json()["user"]["id"] == tenant.user_id
 
 
 def test_session_ends_with_logout(profile: dict[str, Any], visitor: Visitor) -> None:
-    """Whoever has kept the cookie has nothing."""
+    """The cookie is useless after the logout."""
     kept = visitor.http.cookies.get(COOKIE)
     assert visitor.call("POST", "/logout").status_code == 200
     thief = Visitor(visitor.url)
@@ -161,7 +161,7 @@ def test_session_ends_with_logout(profile: dict[str, Any], visitor: Visitor) -> 
 def test_other_apis_are_behind_it(
     nova_discover: object, profile: dict[str, Any], visitor: Visitor, tenant: Tenant
 ) -> None:
-    """With the token of the session nova and neutron answer, with the project's own things; without it they refuse."""
+    """With the session's token nova and neutron return the project's objects; without it they refuse."""
     region = profile["region"].lower()
     token = {"X-Auth-Token": profile["keystone_token"]}
     for path, key in (("nova/v2.1/servers", "servers"), ("neutron/v2.0/networks", "networks")):
@@ -174,7 +174,7 @@ def test_other_apis_are_behind_it(
 
 
 def test_volumes_are_behind_it(cinder: object, profile: dict[str, Any], visitor: Visitor, tenant: Tenant) -> None:
-    """The session knows of block storage and its token opens it: else the storage tab is empty (erratum E100)."""
+    """The session includes block storage, and its token is valid there; otherwise the storage tab is empty (E100)."""
     assert "cinder" in profile["endpoints"], f"endpoints of the session: {sorted(profile['endpoints'])}"
     url = f"{visitor.url}/api/openstack/{profile['region'].lower()}/cinder/v3/{tenant.project_id}"
     assert visitor.http.get(f"{url}/volumes", timeout=pace.seconds(60)).status_code == 401
@@ -185,14 +185,14 @@ def test_volumes_are_behind_it(cinder: object, profile: dict[str, Any], visitor:
 
 
 def test_settings_are_an_administrator_s(profile: dict[str, Any], visitor: Visitor) -> None:
-    """An ordinary user reads the dashboard's settings and cannot change them."""
+    """An ordinary user can read the dashboard's settings but not change them."""
     assert visitor.call("GET", "/setting/gpu_models").status_code == 200
     answer = visitor.call("PUT", "/setting", json={"key": "gpu_models", "value": ["forged"]})
     assert answer.status_code == 403, answer.text
 
 
 def test_policies_tell_a_member_from_an_administrator(profile: dict[str, Any], visitor: Visitor) -> None:
-    """What the console shows depends on these: a member may make a server, and no host aggregate."""
+    """The policies that control the console's menus: a member may create a server, but no host aggregate."""
     rules = ["nova:os_compute_api:servers:create", "nova:os_compute_api:os-aggregates:create"]
     answer = visitor.call("POST", "/policies/check", json={"rules": rules, "target": {}})
     assert answer.status_code == 200, answer.text

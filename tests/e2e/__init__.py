@@ -1,1 +1,1 @@
-"""What users do with a cloud, over several services."""
+"""User scenarios across several services."""

@@ -1,6 +1,6 @@
-"""Backups of volumes in object storage: a full one, an incremental one of a volume in use, and what comes back.
+"""Backups of volumes in object storage: a full one, an incremental one of a volume in use, and restores.
 
-The tests go in their order over one volume, which is deleted before it is restored; each brings about what it needs.
+The tests use one volume in order, which is deleted before it is restored; each test sets up what it needs.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lane("volumes")
 
 FILE_MIB = 8
-"""Size of the files that are written."""
+"""Size of the written files."""
 
 
 @dataclass
 class Saved:
-    """A volume that is there no more, and its backups.
+    """A deleted volume, and its backups.
 
-    :param container: where they are in the user's object storage
+    :param container: their container in the user's object storage
     :param volume: id of the volume
-    :param full: made when it had the file `first` and was attached to no server
-    :param incremental: made when it had the file `second` as well and was in use
+    :param full: made when it had the file `first` and was not attached
+    :param incremental: made when it also had the file `second` and was in use
     :param digests: checksums of the files
     """
 
@@ -77,14 +77,14 @@ def saved(cinder_backup: object, object_store: Any, volumes: Volumes, disk_guest
 
 
 def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, volumes: Volumes) -> None:
-    """Data and description of both are objects of the user's; the second one has what changed, and no more."""
+    """Data and metadata of both are objects of the user; the second one contains only the changes."""
     listed = object_store.get(f"{saved.container}?format=json").json()
     sizes = {}
     for backup in (saved.full, saved.incremental):
         mine = {each["name"]: each["bytes"] for each in listed if backup.id in each["name"]}
         assert any(name.endswith("_metadata") for name in mine), f"of backup {backup.id} there is {sorted(mine)}"
         sizes[backup.id] = sum(mine.values())
-    assert sizes[saved.full.id] >= FILE_MIB * 1024**2, "random bytes do not get smaller"
+    assert sizes[saved.full.id] >= FILE_MIB * 1024**2, "the backup is smaller than its random data"
     shown = {each.id: each for each in volumes.connection.block_storage.backups()}
     full, incremental = shown[saved.full.id], shown[saved.incremental.id]
     assert (full.is_incremental, full.has_dependent_backups, full.container) == (False, True, saved.container)
@@ -93,7 +93,7 @@ def test_backups_are_in_the_user_s_container(saved: Saved, object_store: Any, vo
 
 
 def test_backups_come_back(saved: Saved, volumes: Volumes, disk_guest: Guest, owned: Owned) -> None:
-    """A new volume has all that was on the deleted one: what the full backup has, and what the second one adds."""
+    """A restored volume has the content of the full backup and of the incremental one."""
     service = block_storage_v3(volumes.connection)
     with volumes.measured("volume restore"):
         body = {"restore": {"name": owned.name("restored")}}
@@ -113,7 +113,7 @@ def test_backups_come_back(saved: Saved, volumes: Volumes, disk_guest: Guest, ow
 
 
 def test_backup_that_others_build_upon_is_kept(saved: Saved, object_store: Any, volumes: Volumes) -> None:
-    """The full one is deleted after the incremental one, not before; then their objects are gone."""
+    """The full backup can be deleted only after the incremental one; then their objects are gone."""
     service = block_storage_v3(volumes.connection)
     with pytest.raises(exceptions.BadRequestException):
         service.delete_backup(saved.full.id, ignore_missing=False)

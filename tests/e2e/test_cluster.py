@@ -1,6 +1,6 @@
-"""A Kubernetes cluster from a template: its stack, its certificates, its servers with their user data, and its end.
+"""A Kubernetes cluster from a template: its stack, its certificates, its servers with user data, and its deletion.
 
-The report says whether its nodes ran Fedora CoreOS, or the test took their place (`stackspec/fixtures/clusters.py`).
+The report says whether its nodes ran Fedora CoreOS, or were simulated by the test (`stackspec/fixtures/clusters.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ GONE_WITHIN = 300
 
 
 def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
-    """The stack that magnum names is in the project, and the servers are its own: a master and a node."""
+    """The cluster's stack is in the project, with its servers: a master and a node."""
     found = api(member).get_cluster(cluster.id)
     assert (found.master_count, found.node_count) == (1, 1)
     made = {
@@ -57,16 +57,16 @@ def test_cluster_starts_its_stack(cluster_servers: list[Any], cluster: Cluster, 
 def test_certificates_are_in_barbican(
     cluster_servers: list[Any], cluster: Cluster, cluster_secrets: ClusterSecrets, member: Connection
 ) -> None:
-    """The authority that the API gives out is one of the containers there, and that container holds its key."""
+    """The API's CA certificate is in one of the cluster's containers, together with its key."""
     given = x509.load_pem_x509_certificate(api(member).get_cluster_certificate(cluster.id).pem.encode())
     found = {cluster_secrets.certificate(each): each for each in cluster_secrets.containers()}
-    assert given in found, f"{len(found)} certificates of the cluster are in Barbican, the API's is not one of them"
+    assert given in found, f"{len(found)} certificates of the cluster are in Barbican, but not the API's"
     assert {each["name"] for each in found[given]["secret_refs"]} >= {"certificate", "private_key"}
     assert given.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
 def test_certificates_are_signed(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
-    """What a user is given for a request is signed by the cluster's authority: `openstack coe cluster config`."""
+    """A certificate request of a user is signed by the cluster's authority: `openstack coe cluster config`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([
         x509.NameAttribute(NameOID.COMMON_NAME, "admin"),
@@ -83,14 +83,14 @@ def test_certificates_are_signed(cluster_servers: list[Any], cluster: Cluster, m
 
 
 def test_certificates_are_the_projects(cluster: Cluster, other_member: Connection) -> None:
-    """Another project sees neither the cluster nor its authority, and is signed nothing."""
+    """Another project sees neither the cluster nor its authority, and gets no certificates."""
     assert api(other_member).get(f"/clusters/{cluster.id}").status_code == 404
     assert api(other_member).get(f"/certificates/{cluster.id}").status_code == 404
     assert cluster.id not in {each.uuid for each in api(other_member).clusters()}
 
 
 def test_template_in_use_stays(cluster_servers: list[Any], cluster: Cluster, member: Connection) -> None:
-    """A template with a cluster is not deleted."""
+    """A template in use by a cluster cannot be deleted."""
     template = api(member).get_cluster(cluster.id).cluster_template_id
     answer = api(member).delete(f"/clustertemplates/{template}")
     assert answer.status_code == 400, f"template in use: {answer.status_code} {answer.text[:200]}"
@@ -104,13 +104,13 @@ def test_servers_have_the_right_user_data(
     guest_key: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Each server has an Ignition configuration with its own name, the user's key and a login of its own.
+    """Each server has an Ignition configuration with its own name, the user's key and its own credentials.
 
-    With that login, at the address in it, a node reads from heat what it has to run: the cluster's id, and where
-    magnum and keystone are.
+    With these credentials and the URL in them a node reads its deployments from heat: the cluster's id, and the URLs of
+    magnum and keystone.
     """
     public = guest_key.with_suffix(".pub").read_text().split()[1]
-    # On an address that nodes reach where the inventory has a `public_host`.
+    # A URL that nodes can reach if the inventory has a `public_host`.
     urls = {
         name: str(member.session.get_endpoint(service_type=service, interface="public")).rstrip("/")
         for name, service in (("AUTH_URL", "identity"), ("MAGNUM_URL", "container-infra"))
@@ -141,12 +141,12 @@ def test_cluster_is_complete(
     member: Connection,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """CREATE_COMPLETE, which the nodes have to say; test guests boot, and the test says it for them."""
+    """CREATE_COMPLETE, as reported by the nodes, or by the test if the servers are test guests."""
     record_property(
         "cluster",
-        f"Fedora CoreOS, image {cluster_parts.image.name}: the nodes made the cluster complete"
+        f"Fedora CoreOS, image {cluster_parts.image.name}: the nodes completed the cluster"
         if cluster_parts.real
-        else "no image of Fedora CoreOS: servers booted the test guest, and the test answered heat in their place",
+        else "no image of Fedora CoreOS: servers booted the test guest, and the test reported to heat for them",
     )
 
     def complete() -> bool:
@@ -195,7 +195,7 @@ def test_deleted_cluster_leaves_nothing(
     def trustees() -> list[str]:
         return [each.name for each in identity_v3(cloud).users(domain_id=domain.id) if cluster.id in each.name]
 
-    assert trustees(), "magnum made no user for the cluster"
+    assert trustees(), "magnum created no user for the cluster"
     api(member).delete_cluster(cluster.id, ignore_missing=False)
 
     def gone() -> bool:
@@ -204,7 +204,7 @@ def test_deleted_cluster_leaves_nothing(
         except exceptions.NotFoundException:
             return True
         except exceptions.BadRequestException as error:
-            # Magnum's answer when the cluster goes between its look at the database and its answer.
+            # Magnum's error if the cluster disappears while the request is processed.
             if "No Cluster found" not in str(error):
                 raise
             return False
@@ -218,7 +218,7 @@ def test_deleted_cluster_leaves_nothing(
     for kind in ("networks", "subnets", "routers", "security_groups", "ports"):
         begins = (cluster.name, stack.name)
         left += [f"{kind} {each.name}" for each in getattr(member.network, kind)() if each.name.startswith(begins)]
-    # Those of other tests' guests say whose they are.
+    # Those of other tests' guests are marked.
     ips = member.network.ips(project_id=member.current_project_id)
     left += [f"address {each.floating_ip_address}" for each in ips if not belongs(each.description)]
     left += [f"stack {each.name}" for each in member.orchestration.stacks() if each.id == stack.id]
@@ -230,4 +230,4 @@ def test_deleted_cluster_leaves_nothing(
     left += [f"user {each}" for each in trustees()]
     assert left == [], f"left by the deleted cluster: {left}"
     if forgotten := cluster_secrets.remove():
-        record_property("Barbican", f"{forgotten} containers that magnum itself forgets were removed by the test")
+        record_property("Barbican", f"{forgotten} containers that magnum leaves behind were removed by the test")

@@ -1,4 +1,4 @@
-"""Servers reach each other over VXLAN and through routers, reach the outside, and not another project's."""
+"""Servers reach each other over VXLAN and through routers, and the outside, but not other projects' servers."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from stackspec.waiting import wait_for
 pytestmark = pytest.mark.lane("guests")
 
 BLOCKS = 64
-"""Of 64 KiB: 4 MiB are enough to see lost or damaged segments, and fit a guest's memory."""
+"""Blocks of 64 KiB: 4 MiB are enough to detect lost or damaged segments, and fit in a guest's memory."""
 
 
 @pytest.fixture(scope="module")
 def on_two_nodes(web: Guest, peer: Guest, fleet: Fleet) -> tuple[Guest, Guest]:
-    """Web and peer, which run on different compute nodes."""
+    """Web and peer, on different compute nodes."""
     web.ready()
     peer.ready()
-    # Nova shows ordinary users a hash of project and host: different hashes are different hosts.
+    # Nova shows ordinary users a hash of project and host: different hashes mean different hosts.
     if web.refresh().host_id == peer.refresh().host_id:
         assert fleet.spread != "anti-affinity", (
-            f"{web.name} and {peer.name} are on one host in spite of their anti-affinity group"
+            f"{web.name} and {peer.name} are on the same host despite their anti-affinity group"
         )
-        pytest.skip("both servers are on one compute node: this cloud shows no second one")
+        pytest.skip("both servers are on one compute node: this cloud seems to have only one")
     return web, peer
 
 
 def test_ping_between_compute_nodes(on_two_nodes: tuple[Guest, Guest]) -> None:
-    """Two servers of a network on different compute nodes reach each other, both ways, and no packet is lost."""
+    """Two servers of a network on different compute nodes reach each other, both ways, without packet loss."""
     web, peer = on_two_nodes
     assert web.pings(peer.fixed_address), (
         f"{web.name} does not reach {peer.name} ({peer.fixed_address})\n{peer.state()}"
@@ -39,7 +39,7 @@ def test_ping_between_compute_nodes(on_two_nodes: tuple[Guest, Guest]) -> None:
 
 
 def test_full_size_packets_between_compute_nodes(on_two_nodes: tuple[Guest, Guest], fleet: Fleet) -> None:
-    """A packet as large as the network's MTU passes: encapsulation fits into the network beneath."""
+    """A packet of the network's MTU passes: encapsulation fits into the underlying network."""
     web, peer = on_two_nodes
     mtu = fleet.launch.connection.network.get_network(fleet.red.network.id).mtu
     assert web.pings(peer.fixed_address, size=mtu - 28), (
@@ -48,9 +48,9 @@ def test_full_size_packets_between_compute_nodes(on_two_nodes: tuple[Guest, Gues
 
 
 def test_tcp_between_compute_nodes(on_two_nodes: tuple[Guest, Guest]) -> None:
-    """Some megabytes arrive as they were sent."""
+    """Some megabytes arrive unchanged."""
     web, peer = on_two_nodes
-    # The listener's input stays open, else busybox's nc closes the connection when its own input ends.
+    # The listener's input stays open, otherwise busybox's nc closes the connection when its input ends.
     peer.ssh(
         f"rm -f /tmp/received; (sleep 120 | nc -l -p {NC_PORT} >/tmp/received) </dev/null >/dev/null 2>&1 & "
         f"sleep 1; echo listening"
@@ -65,7 +65,7 @@ def test_tcp_between_compute_nodes(on_two_nodes: tuple[Guest, Guest]) -> None:
 
 
 def test_two_subnets_are_routed(web: Guest, patient: Guest, fleet: Fleet) -> None:
-    """The router carries packets between its subnets, and answers at its own addresses."""
+    """The router forwards packets between its subnets, and responds at its own addresses."""
     web.ready()
     patient.ready()
     assert web.pings(str(RED[1])), f"the router's address {RED[1]} does not answer {web.name}"
@@ -75,17 +75,17 @@ def test_two_subnets_are_routed(web: Guest, patient: Guest, fleet: Fleet) -> Non
 
 
 def test_outside_is_reached_without_floating_address(peer: Guest, external_gateway: str) -> None:
-    """The router translates the address of a server that has no floating one."""
+    """The router does SNAT for a server without floating IP."""
     assert peer.pings(external_gateway), f"{peer.name} does not reach {external_gateway}\n{peer.state()}"
 
 
 def test_outside_is_reached_with_floating_address(web: Guest, external_gateway: str) -> None:
-    """So does a server that has one."""
+    """A server with a floating IP reaches the outside as well."""
     assert web.pings(external_gateway), f"{web.name} does not reach {external_gateway}\n{web.state()}"
 
 
 def test_floating_address_moves_between_servers(patient: Guest, peer: Guest, member: Connection) -> None:
-    """The address leads to the server that it was given to, and back again."""
+    """A floating IP moved to another server leads there, and back again."""
     patient.ready()
     peer.ready()
     address = next(iter(member.network.ips(floating_ip_address=patient.address)))
@@ -103,9 +103,9 @@ def test_floating_address_moves_between_servers(patient: Guest, peer: Guest, mem
 
 
 def test_projects_do_not_reach_each_other(web: Guest, peer: Guest, stranger: Guest) -> None:
-    """Two projects use the same addresses, and neither's packets come to the other."""
+    """Two projects use the same addresses, and are isolated from each other."""
     stranger.ready()
-    # Both sides are alive and can ping: what comes next is no accident.
+    # Both sides are alive and can ping, so the result below is meaningful.
     assert web.pings(peer.fixed_address), f"{web.name} does not even reach {peer.name} in its own network"
     assert stranger.pings(str(RED[1])), f"{stranger.name} does not even reach its own router"
     assert web.misses(STRANGER), f"{web.name} reaches {STRANGER}, which is {stranger.name} in another project's network"

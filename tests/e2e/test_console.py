@@ -1,4 +1,4 @@
-"""The screen of a server in a browser: nova gives an address, its proxy on the controller the picture."""
+"""The console of a server in a browser, through nova's proxy on the controller."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CURSOR = 1
 """Cells that differ from the text: the cursor is on one, or blinks."""
 ROWS, COLUMNS = 25, 80
 HALF_LIT = 9 * 16 // 2
-"""Points that a cursor changes at the most."""
+"""Maximum number of points that a cursor changes."""
 
 
 def console_url(guest: Guest) -> str:
-    """The address of the server's console; who knows it sees the screen."""
+    """The URL of the server's console, which grants access."""
     guest.wait_status()
     url = str(guest.connection.compute.create_server_remote_console(guest.server.id, protocol="vnc", type="novnc").url)
     redact.add(_token(url))
@@ -45,7 +45,7 @@ def _token(url: str) -> str:
 
 
 def test_console_shows_the_screen(web: Guest, window: Window) -> None:
-    """The address that nova gives, opened in a browser, shows a screen that is not black."""
+    """Nova's console URL, opened in a browser, shows a screen that is not black."""
     show(console_url(web), window)
     wait_lit(window.page, web.state)
     window.picture("console of a server")
@@ -54,12 +54,12 @@ def test_console_shows_the_screen(web: Guest, window: Window) -> None:
 def test_screen_spells_the_login_prompt(
     web: Guest, window: Window, site: Site, cloud: Connection, node_host: Callable[[str], Any]
 ) -> None:
-    """The page shows what the hypervisor's screen dump shows, and both spell the text of the guest's first console."""
+    """The page matches the hypervisor's screen dump, and both match the text of the guest's first console."""
     wait_for("a login prompt on the guest's first console", lambda: "login:" in "".join(_text(web)), 120, every=3)
     url = console_url(web)
     where = urlsplit(url)
     assert (where.hostname, where.port) == (site.controller.address, 6080), (
-        "the console is not reached by the controller"
+        "the console is not reachable from the controller"
     )
     server = cloud.compute.get_server(web.server.id)
     host = node_host(server.compute_host)
@@ -89,7 +89,7 @@ def test_screen_spells_the_login_prompt(
 
 
 def test_console_is_closed_to_others(web: Guest, window: Window) -> None:
-    """Without the token that nova gave nothing is shown."""
+    """Without nova's token nothing is shown."""
     url = console_url(web)
     token = _token(url)
     window.known += [NO_TLS, "Failed when connecting"]
@@ -100,7 +100,7 @@ def test_console_is_closed_to_others(web: Guest, window: Window) -> None:
 
 
 def _text(guest: Guest) -> list[str]:
-    """The lines of the guest's first text console, as its kernel keeps them."""
+    """The lines of the guest's first text console, from its kernel."""
 
     def whole() -> str:
         text = guest.ssh("sudo cat /dev/vcs1; echo .")[:-1]
@@ -109,6 +109,6 @@ def _text(guest: Guest) -> list[str]:
         )
         return text
 
-    # One that is being written to may be read short.
+    # A console that is being written to may be read incompletely.
     text = wait_for("the guest's whole console is read", whole, 30, retry_on=(AssertionError,))
     return [text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)]

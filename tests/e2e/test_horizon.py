@@ -1,4 +1,4 @@
-"""Horizon as its users see it, in a browser."""
+"""Horizon in a browser."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ NETWORK = ipaddress.IPv4Network("10.201.7.0/24")
 LOG = "/var/log/apache2/error.log"
 BAD = re.compile("Traceback|Internal Server Error| ERROR | CRITICAL ")
 KNOWN_IN_LOG = "Default policy file for load-balancer is not defined"
-"""The panel brings its rules without the defaults that horizon would compare them with."""
+"""The panel has policy rules without the defaults that horizon compares them with."""
 
 
 VOLUME_PANELS = {
     *(f"project/{name}/" for name in ("volumes", "snapshots", "volume_groups", "vg_snapshots")),
     *(f"admin/{name}/" for name in ("volumes", "snapshots", "volume_types", "volume_groups", "group_types")),
 }
-"""What an administrator is offered where there is block storage; backups only where the settings say so, too."""
+"""Panels for administrators with block storage; backups only if enabled in the settings."""
 
 
 @pytest.fixture(scope="module")
 def tenant(tenants: Tenants) -> Tenant:
-    """A project whose user's password is known."""
+    """A project with a user of known password."""
     return tenants.get("horizon")
 
 
 @pytest.fixture(scope="module")
 def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
-    """The project's network, with a router to the world."""
+    """The project's network, with a router to the external network."""
     made = make_segment(tenant.connection, module_owned, "horizon", NETWORK)
     make_router(tenant.connection, module_owned, "horizon", external_network, made)
     return made
@@ -66,14 +66,14 @@ def guest(
     guest_spec: GuestSpec,
     guest_key: Path,
 ) -> Guest:
-    """A server of the project; it boots while others are looked at."""
+    """A server of the project, which boots during other tests."""
     launch = launcher(tenant.connection, module_owned, guest_spec, guest_key)
     group = open_group(tenant.connection, module_owned, "horizon")
     return launch.start("horizon", launch.port("horizon", segment.network, group))
 
 
 def shows(row: Locator, status: str, seconds: float) -> None:
-    """Wait until the row of a table, which asks for news by itself, has the status."""
+    """Wait until the row of a table, which refreshes itself, has the status."""
     row.get_by_text(status, exact=True).wait_for(timeout=pace.milliseconds(seconds))
 
 
@@ -84,11 +84,11 @@ def inside(window: Window, horizon_url: str, tenant: Tenant) -> Window:
 
 
 def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:
-    """Who comes in sees his name, his project, and what it may use, as the API says it."""
+    """After the login the overview shows user, project, and the API's quota and usage."""
     page = inside.page
     inside.picture("project overview")
     header = page.inner_text(".navbar")
-    assert tenant.user_name in header, f"not in the head of the page: {header}"
+    assert tenant.user_name in header, f"not in the header of the page: {header}"
     limits = tenant.connection.compute.get_limits().absolute
     shown = page.inner_text("#content_body")
     for name, limit in (("Instances", limits.instances), ("VCPUs", limits.total_cores)):
@@ -96,7 +96,7 @@ def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenan
 
 
 def test_wrong_password_is_refused(window: Window, horizon_url: str, tenant: Tenant) -> None:
-    """A wrong password leaves the user where he is, with the reason."""
+    """A wrong password shows the login form with the reason."""
     Horizon(horizon_url).sign_in(window, tenant, "wrong")
     window.page.wait_for_selector("text=Invalid credentials.")
     assert "/auth/login" in window.page.url
@@ -108,12 +108,12 @@ def test_wrong_password_is_refused(window: Window, horizon_url: str, tenant: Ten
 def test_instance_is_launched_through_the_dialog(
     guest: Guest, inside: Window, horizon_url: str, tenant: Tenant, module_owned: Owned, guest_spec: GuestSpec
 ) -> None:
-    """Name, image, flavor and network are chosen step by step; the table shows the server until it is active."""
+    """The launch dialog creates a server with name, image, flavor and network; the table shows it until active."""
     page, name = inside.page, module_owned.name("dialog")
     page.goto(f"{horizon_url}/project/instances/")
     page.click("#instances__action_launch-ng")
     dialog = page.locator(".modal-dialog")
-    # A flavor that was chosen at once stayed invalid, it seems because the limits that it is held against came later.
+    # A flavor chosen immediately stayed invalid, apparently because its limits loaded later.
     limit = tenant.connection.compute.get_limits().absolute.instances
     dialog.get_by_text(f"({limit} Max)").first.wait_for()
     page.wait_for_load_state("networkidle")
@@ -123,10 +123,10 @@ def test_instance_is_launched_through_the_dialog(
         row = dialog.locator(".transfer-available:visible tr", has=page.get_by_text(choice, exact=True))
         row.locator("button.fa-arrow-up").click()
         if place == "Source" and (without := dialog.locator("#vol-create", has_text="No")).is_visible():
-            # Where there is block storage the dialog may propose to boot from a new volume.
+            # With block storage the dialog may default to booting from a new volume.
             without.click()
     inside.picture("launch dialog, flavor chosen")
-    # The only network of the project is chosen already.
+    # The project's only network is preselected.
     dialog.locator("button", has_text="Launch Instance").click()
     row = page.locator("#instances tr", has_text=name)
     row.wait_for()
@@ -160,7 +160,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, horizon_url
 def test_floating_address_is_associated_through_the_dialog(
     guest: Guest, inside: Window, horizon_url: str, external_network: Network, module_owned: Owned
 ) -> None:
-    """A floating address is allocated and given to the instance, all in the dialog; neutron has it at the port."""
+    """A floating address is allocated and assigned to the instance in the dialog; neutron has it at the port."""
     guest.wait_status()
     page, network, name = inside.page, guest.connection.network, module_owned.name("dialog")
     page.goto(f"{horizon_url}/project/instances/")
@@ -168,7 +168,7 @@ def test_floating_address_is_associated_through_the_dialog(
     row.locator(".dropdown-toggle").click()
     row.get_by_text("Associate Floating IP").click()
     page.click(".modal-dialog .ajax-add")
-    # The list that is seen is drawn over the one that is sent.
+    # The visible list is drawn over the one that is submitted.
     page.select_option("#id_pool", label=external_network.name, force=True)
     page.fill("#id_description", name)
     page.get_by_role("button", name="Allocate IP").click()
@@ -179,7 +179,7 @@ def test_floating_address_is_associated_through_the_dialog(
     inside.picture("floating address, allocated in the dialog")
     page.get_by_role("button", name="Associate").click()
     wait_for(
-        f"the floating address {address} is at the server's port {guest.own_port.id}",
+        f"the floating address {address} is assigned to the server's port {guest.own_port.id}",
         lambda: network.get_ip(made.id).port_id == guest.own_port.id,
         60,
         detail=lambda: f"its port is {network.get_ip(made.id).port_id}",
@@ -197,7 +197,7 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
     member_tenant: Tenant,
     module_owned: Owned,
 ) -> None:
-    """A form makes the volume, another attaches it, and its row in the table says what cinder and nova have."""
+    """Forms create and attach a volume, and its table row matches cinder and nova."""
     disk_guest.wait_status()
     cloud, server, name = member_tenant.connection, disk_guest.server, module_owned.name("dialog")
     page = Horizon(horizon_url).enter(window, member_tenant).page
@@ -214,7 +214,7 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
 
     row.locator(".dropdown-toggle").click()
     row.get_by_text("Manage Attachments").click()
-    # The list that is seen is drawn over the one that is sent.
+    # The visible list is drawn over the one that is submitted.
     page.select_option("#id_instance", value=server.id, force=True)
     page.get_by_role("button", name="Attach Volume").click()
     shows(row, "In-use", ATTACHED_WITHIN)
@@ -227,7 +227,7 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
     page.locator("#attachments tbody button", has_text="Detach Volume").click()
     page.locator(".modal-dialog .btn-danger", has_text="Detach Volume").last.click()
     shows(row, "Available", ATTACHED_WITHIN)
-    # Nova forgets it a moment after cinder.
+    # Nova removes its record slightly after cinder.
     wait_for("nova has no attachment", lambda: not list(cloud.compute.volume_attachments(server)), 60)
 
     row.locator(".dropdown-toggle").click()
@@ -241,7 +241,7 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
 def test_load_balancers_are_listed(
     octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant, balancer: Connection
 ) -> None:
-    """The panel of load balancers opens and shows those that the API lists, also when there is none."""
+    """The load balancer panel opens and shows those of the API, even if there are none."""
     page = Horizon(horizon_url).enter(window, member_tenant).page
     balancers = balancer.load_balancer
     there = {each.name: each.id for each in balancers.load_balancers()}
@@ -249,7 +249,7 @@ def test_load_balancers_are_listed(
     page.get_by_text("Create Load Balancer").wait_for()
     shown = page.inner_text("#content_body")
     window.picture("load balancers")
-    # One that goes while the page is read is not missed.
+    # Ignore those deleted while the page is read.
     stay = there.items() & {each.name: each.id for each in balancers.load_balancers()}.items()
     assert not (missing := [name for name, _ in stay if name not in shown]), f"{missing} are not in:\n{shown}"
     assert there or "No items to display" in shown, shown
@@ -259,10 +259,10 @@ def test_load_balancers_are_listed(
 def test_every_panel_opens(
     octavia_dashboard: object, window: Window, horizon_url: str, tenants: Tenants, cloud: Connection, controller: Any
 ) -> None:
-    """Each panel that an administrator is offered opens, says nothing of an error, and leaves none in the log."""
+    """Each panel for administrators opens without an error on the page or in the log."""
     before = controller.file(LOG).size
     window.known += Horizon.known
-    # One of our own: the site's is shown any project that he has a role in, also one that goes meanwhile.
+    # Our own administrator: the site's may be shown any project with its role, even one being deleted.
     admin = tenants.get("horizon-admin")
     role = identity_v3(cloud).find_role("admin", ignore_missing=False)
     identity_v3(cloud).assign_project_role_to_user(admin.project_id, admin.user_id, role)

@@ -1,4 +1,4 @@
-"""A server is stopped, started, rebooted and rebuilt, and is the same server afterwards."""
+"""A server keeps its identity after stop, start, reboot and rebuild."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ MARK = "$HOME/stackspec-mark"
 
 
 def addresses(guest: Guest) -> set[str]:
-    """All addresses that nova shows."""
+    """All addresses shown by nova."""
     return {address["addr"] for network in guest.refresh().addresses.values() for address in network}
 
 
 def mark(guest: Guest, text: str) -> None:
-    """Leave a file on the guest's disk."""
+    """Write a file to the guest's disk."""
     guest.ssh(f"echo {text} >{MARK} && sync")
 
 
 def marked(guest: Guest) -> str:
-    """The text of that file; empty when there is none."""
+    """The text of that file; empty if it does not exist."""
     return guest.ssh(f"cat {MARK} 2>/dev/null", check=False)
 
 
 def test_stop_and_start(patient: Guest, member: Connection) -> None:
-    """A stopped server answers no more; started again it has its addresses and its disk."""
+    """A stopped server does not respond; after a start it has its addresses and its disk."""
     boot, before = patient.boot_id(), addresses(patient)
     mark(patient, "before-stop")
     member.compute.stop_server(patient.server)
     patient.restarts()
     patient.wait_status("SHUTOFF")
-    assert not patient.can_log_in(), f"{patient.name} is SHUTOFF, and a login to it still works"
+    assert not patient.can_log_in(), f"{patient.name} is SHUTOFF, but a login to it still works"
     member.compute.start_server(patient.server)
     patient.ready()
     assert patient.boot_id() != boot, "the guest's kernel is the one from before the stop"
@@ -49,12 +49,12 @@ def test_stop_and_start(patient: Guest, member: Connection) -> None:
 
 
 def test_soft_reboot(patient: Guest, member: Connection) -> None:
-    """The guest is asked to go down, and boots."""
+    """A soft reboot shuts the guest down, and it boots again."""
     _reboot(patient, member, "SOFT")
 
 
 def test_hard_reboot(patient: Guest, member: Connection) -> None:
-    """The guest is switched off and on."""
+    """A hard reboot power-cycles the guest."""
     _reboot(patient, member, "HARD")
 
 
@@ -64,8 +64,8 @@ def _reboot(patient: Guest, member: Connection, how: str) -> None:
     member.compute.reboot_server(patient.server, how)
     patient.restarts()
     patient.wait_status()
-    # A soft reboot may be ACTIVE again while the old kernel still answers.
-    wait_for("the guest has booted anew", lambda: patient.boot_id() != boot, 120, every=2, detail=patient.state)
+    # After a soft reboot the server may be ACTIVE again while the old kernel still responds.
+    wait_for("the guest has rebooted", lambda: patient.boot_id() != boot, 120, every=2, detail=patient.state)
     assert addresses(patient) == before, f"addresses: before {before}, after {addresses(patient)}"
     assert marked(patient) == how, f"the disk lost a file over a {how.lower()} reboot: {marked(patient)!r}"
 

@@ -1,7 +1,7 @@
-"""A load balancer over two guests: turns, a dead member, policies, TLS, a lost amphora, and nothing left at the end.
+"""A load balancer for two guests: round robin, a dead member, policies, TLS, a lost amphora, and deletion.
 
-One load balancer serves all tests, as each costs a server that has to boot. It is asked for before the guests are
-waited for. It is reached from outside of the cloud, by a floating address on its VIP.
+All tests share one load balancer, since each needs a server that has to boot. It is requested before waiting for the
+guests. It is accessed from outside the cloud, through a floating address on its VIP.
 
     external network -- router -- red: VIP, amphora, web, peer
 """
@@ -23,20 +23,20 @@ from stackspec.waiting import wait_for
 pytestmark = pytest.mark.lane("guests")
 
 NOTICED_WITHIN = 90
-"""Seconds for the monitor to see a member go or come: two checks, 5 s apart, and an answer."""
+"""Timeout in seconds for the monitor to notice a change of a member: two checks, 5 s apart, and a response."""
 FAILED_OVER_WITHIN = 900
 
 
 @pytest.mark.smoke
 def test_both_answer_in_turn(balanced: Balanced) -> None:
-    """Whoever asks from outside gets the one, then the other, then the one."""
-    wait_for("both members answer", lambda: set(balanced.names(4)) == {"web", "peer"}, 60, retry_on=(OSError,))
+    """Requests from outside alternate between the members."""
+    wait_for("both members respond", lambda: set(balanced.names(4)) == {"web", "peer"}, 60, retry_on=(OSError,))
     names = balanced.names(6)
     assert names in (["web", "peer"] * 3, ["peer", "web"] * 3), names
 
 
 def test_status_is_the_members(balanced: Balanced) -> None:
-    """The amphora reports to its manager, by heartbeats, that all is well."""
+    """The amphora's heartbeats report all members and the load balancer as ONLINE."""
     for name in ("web", "peer"):
         wait_for(
             f"member {name} is ONLINE",
@@ -48,9 +48,9 @@ def test_status_is_the_members(balanced: Balanced) -> None:
 
 
 def test_dead_member_is_left_out_and_taken_back(balanced: Balanced, peer: Guest) -> None:
-    """Its server process ends: only the other answers. It starts again: both do."""
+    """If a member's server stops, only the other one responds; after a restart both do."""
     peer.ssh(STOP)
-    wait_for("only web answers", lambda: balanced.names(4) == ["web"] * 4, NOTICED_WITHIN, detail=balanced.state)
+    wait_for("only web responds", lambda: balanced.names(4) == ["web"] * 4, NOTICED_WITHIN, detail=balanced.state)
     state = "the peer's status is ERROR"
     wait_for(state, lambda: balanced.member("peer").operating_status == "ERROR", NOTICED_WITHIN, detail=balanced.state)
     wait_for(
@@ -60,11 +60,11 @@ def test_dead_member_is_left_out_and_taken_back(balanced: Balanced, peer: Guest)
         detail=balanced.state,
     )
     peer.ssh(SERVE.format(name="peer"))
-    wait_for("both answer again", lambda: len(set(balanced.names(4))) == 2, NOTICED_WITHIN, detail=balanced.state)
+    wait_for("both respond again", lambda: len(set(balanced.names(4))) == 2, NOTICED_WITHIN, detail=balanced.state)
 
 
 def test_policies_redirect_and_reject(balanced: Balanced) -> None:
-    """A path is sent elsewhere, another one refused; without its policy it goes to the members like all others."""
+    """One path is redirected, another one rejected; without its policy it goes to the members like all others."""
     status, _, location = balanced.get("/moved/page")
     assert (status, location) == (302, f"http://{NAME}/new")
     assert balanced.get("/secret/page")[0] == 403
@@ -77,7 +77,7 @@ def test_policies_redirect_and_reject(balanced: Balanced) -> None:
 
 
 def test_strangers_do_not_see_it(balanced: Balanced, other_member: Connection) -> None:
-    """Without the role for load balancers, or in another project, there is none."""
+    """Users without the load balancer role, or of another project, do not see it."""
     with pytest.raises((exceptions.ForbiddenException, exceptions.NotFoundException)):
         other_member.load_balancer.get_load_balancer(balanced.found.id)
 
@@ -85,7 +85,7 @@ def test_strangers_do_not_see_it(balanced: Balanced, other_member: Connection) -
 def test_tls_ends_at_the_load_balancer(
     balanced: Balanced, keeper: Connection, module_owned: Owned, tls_certificate: Issued
 ) -> None:
-    """A client sees the certificate that barbican keeps, and the members' answers, asked for without TLS."""
+    """The TLS listener uses the certificate from barbican, and forwards to the members without TLS."""
     secret = module_owned(
         keeper,
         "secret",
@@ -105,15 +105,15 @@ def test_tls_ends_at_the_load_balancer(
     )
     balanced.settle("the listener for TLS is ACTIVE")
     trusting = ssl.create_default_context(cadata=tls_certificate.authority)
-    answer = wait_for("an answer by TLS", lambda: balanced.answering(port=443, tls=trusting), 60, detail=balanced.state)
+    answer = wait_for("a TLS response", lambda: balanced.answering(port=443, tls=trusting), 60, detail=balanced.state)
     assert (answer[0], answer[1] in ("web", "peer")) == (200, True), answer
     with pytest.raises(ssl.SSLCertVerificationError):
         balanced.get(port=443, tls=ssl.create_default_context())
-    assert balanced.get()[0] == 200, "the listener without TLS is not there any more"
+    assert balanced.get()[0] == 200, "the listener without TLS is gone"
 
 
 def test_lost_amphora_is_replaced(balanced: Balanced, cloud: Connection) -> None:
-    """Its server is deleted by somebody: no heartbeat comes, and another one takes its place and its addresses."""
+    """After the amphora's server is deleted, heartbeats stop, and a new amphora takes over its addresses."""
     (lost,) = cloud.load_balancer.amphorae(loadbalancer_id=balanced.found.id)
     address = balanced.refresh().vip_address
     cloud.compute.delete_server(lost.compute_id)
@@ -126,13 +126,13 @@ def test_lost_amphora_is_replaced(balanced: Balanced, cloud: Connection) -> None
     detail = partial(balanced.amphorae, cloud)
     wait_for("another amphora is ALLOCATED", replaced, FAILED_OVER_WITHIN, every=3, detail=detail)
     balanced.settle("the load balancer is ACTIVE again")
-    again = "both members answer through the new amphora"
+    again = "both members respond through the new amphora"
     wait_for(again, lambda: balanced.answering_names(4) == {"web", "peer"}, CHANGED_WITHIN, detail=balanced.state)
     assert balanced.refresh().vip_address == address
 
 
 def test_deletion_leaves_nothing(balanced: Balanced, cloud: Connection) -> None:
-    """No amphora, no server, no port, no security group."""
+    """After the deletion no amphora, server, port or security group is left."""
     found = balanced.found
     amphorae = list(cloud.load_balancer.amphorae(loadbalancer_id=found.id))
     groups = [each.id for each in cloud.network.security_groups() if found.id in each.name]

@@ -1,4 +1,4 @@
-"""Skyline as its users see it, in a browser: the same as with Horizon."""
+"""Skyline in a browser: the same scenarios as for Horizon."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ pytestmark = pytest.mark.lane("dashboards")
 
 NETWORK = ipaddress.IPv4Network("10.201.8.0/24")
 CLICK = 5
-"""Seconds for a click on what is about to go away by itself."""
+"""Timeout in seconds for a click on an element that may disappear by itself."""
 
 
 @pytest.fixture(scope="module")
 def tenant(tenants: Tenants) -> Tenant:
-    """A project whose user's password is known."""
+    """A project with a user of known password."""
     return tenants.get("skyline")
 
 
 @pytest.fixture(scope="module")
 def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
-    """The project's network, with a router to the world."""
+    """The project's network, with a router to the external network."""
     made = make_segment(tenant.connection, module_owned, "skyline", NETWORK)
     make_router(tenant.connection, module_owned, "skyline", external_network, made)
     return made
@@ -67,7 +67,7 @@ def guest(
     guest_spec: GuestSpec,
     guest_key: Path,
 ) -> Guest:
-    """A server of the project; it boots while others are looked at."""
+    """A server of the project, which boots during other tests."""
     launch = launcher(tenant.connection, module_owned, guest_spec, guest_key)
     return launch.start("skyline", launch.port("skyline", segment.network, None))
 
@@ -79,12 +79,12 @@ def inside(window: Window, skyline_url: str, tenant: Tenant) -> Window:
 
 
 def has_volumes(tenant: Tenant) -> bool:
-    """Whether the catalog has block storage, by which forms differ."""
+    """Whether the catalog has block storage, which changes the forms."""
     return "volumev3" in {each["type"] for each in catalog_of(tenant.connection)}
 
 
 def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:
-    """Who comes in sees his name, his project, and what it uses of what it may, as the API says it."""
+    """After the login the overview shows user, project, and the API's quota and usage."""
     page = inside.page
     page.get_by_text(f"Hello, {tenant.user_name}").wait_for()
     limits = tenant.connection.compute.get_limits().absolute
@@ -93,13 +93,13 @@ def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenan
         text = " ".join(page.inner_text("#app").split())
         return f"Instances : 1 / {limits.instances}" in text and tenant.user_name in text
 
-    wait_for("used and allowed instances are shown", shown, SHOWN_WITHIN, detail=lambda: page.inner_text("#app"))
+    wait_for("usage and quota of instances are shown", shown, SHOWN_WITHIN, detail=lambda: page.inner_text("#app"))
     inside.picture("project overview")
     assert "member" in page.inner_text("#app")
 
 
 def test_wrong_password_is_refused(window: Window, skyline_url: str, tenant: Tenant) -> None:
-    """A wrong password leaves the user where he is, with the reason."""
+    """A wrong password shows the login form with the reason."""
     Skyline(skyline_url).sign_in(window, tenant, "wrong")
     window.page.get_by_text("Username or password is incorrect").wait_for()
     window.picture("a wrong password")
@@ -116,17 +116,17 @@ def test_instance_is_launched_through_the_dialog(
     module_owned: Owned,
     guest_spec: GuestSpec,
 ) -> None:
-    """Flavor, image, network, group, name and key are chosen step by step; the table shows it until it is active."""
+    """The dialog creates a server with flavor, image, network, group, name and key; the table shows it until active."""
     page, name = inside.page, module_owned.name("dialog")
     guest.wait_status()
     page.goto(f"{skyline_url}/compute/instance/create")
-    # The first of the zones is proposed; the scheduler's choice for a server that asks for none is where servers go.
+    # The first zone is preselected; servers without a zone are placed by the scheduler.
     choose_option(page, "availableZone", str(guest.server.availability_zone))
     choose(page, guest_spec.flavor.name)
     page.get_by_text(guest_spec.image.properties.get("os_distro") or "Others", exact=True).click()
     choose(page, guest_spec.image.name)
     if has_volumes(tenant):
-        # To boot from a new volume is proposed.
+        # Booting from a new volume is preselected.
         page.get_by_text("No - Do not create a new system disk").click()
     inside.picture("create dialog, flavor and image chosen")
     go_on(page, "Network Config", row_of(page, segment.network.name))
@@ -149,7 +149,7 @@ def test_instance_is_launched_through_the_dialog(
 
 
 def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url: str) -> None:
-    """The console opens in a page of its own, connected, with something on the screen."""
+    """The console opens in a new page, connected, with a screen that is not black."""
     guest.wait_status()
     page = inside.page
     page.goto(f"{skyline_url}/compute/instance")
@@ -160,7 +160,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
     confirm.wait_for()
 
     def opened() -> Page | None:
-        # A click that comes while the dialog unfolds may be lost.
+        # A click during the dialog's animation may be lost.
         if confirm.is_visible():
             confirm.click(timeout=pace.milliseconds(CLICK))
         return next((each for each in page.context.pages if each is not page), None)
@@ -175,7 +175,7 @@ def test_console_page_shows_the_screen(guest: Guest, inside: Window, skyline_url
 def test_floating_address_is_associated_through_the_dialog(
     guest: Guest, inside: Window, skyline_url: str, tenant: Tenant, external_network: Network, module_owned: Owned
 ) -> None:
-    """A floating address of the project is given to the instance, in the dialog; neutron has it at the port."""
+    """A floating address of the project is assigned to the instance in the dialog; neutron has it at the port."""
     guest.wait_status()
     page = inside.page
     address = module_owned(tenant.connection, "floating_ip", "dialog", floating_network_id=external_network.id)
@@ -201,16 +201,16 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     member_tenant: Tenant,
     module_owned: Owned,
 ) -> None:
-    """A form makes the volume, another attaches it, and its row in the table says what cinder and nova have.
+    """Forms create and attach a volume, and its table row matches cinder and nova.
 
-    The storage tab is there with the guide's two corrections only (errata E104, E105).
+    The storage tab requires both corrections of the guide (errata E104, E105).
     """
     disk_guest.wait_status()
     cloud, server, name = member_tenant.connection, disk_guest.server, module_owned.name("dialog")
     page = Skyline(skyline_url).enter(window, member_tenant).page
     page.goto(f"{skyline_url}/storage/volume/create")
     row_of(page.locator("#form-item-col-volume_type"), default_type(cloud)).locator("input").check()
-    # The form has it twice, for those with a quota and for those without.
+    # The form has it twice, with and without a quota.
     page.locator("#form-item-col-size input:visible").fill("1")
     page.locator("#form-item-col-name input").fill(name)
     window.picture("form of a new volume")
@@ -236,14 +236,14 @@ def test_volume_is_created_and_attached_through_the_dialogs(
 
 
 def default_type(cloud: Connection) -> str:
-    """The volume type that cinder takes when none is asked for."""
+    """Cinder's default volume type."""
     return str(cloud.block_storage.get("/types/default").json()["volume_type"]["name"])
 
 
 def test_load_balancer_panel(
     octavia: object, window: Window, skyline_url: str, tenant: Tenant, tenants: Tenants
 ) -> None:
-    """The list of load balancers, which asks Octavia; empty, with the way to make one."""
+    """The list of load balancers, read from Octavia: empty, with a button to create one."""
     with_role("load-balancer_member", tenant, tenants)
     page = Skyline(skyline_url).enter(window, tenant).page
     page.goto(f"{skyline_url}/network/load-balancers")
@@ -265,7 +265,7 @@ PAGES = (
     ("orchestration", "heat/stack", "Orchestration/Stacks"),
     ("container-infra", "container-infra/clusters", "Container/Clusters"),
 )
-"""Service type that a page needs, its path, and where in the menu it says to be."""
+"""Required service type of a page, its path, and its place in the menu."""
 LOGS = ("skyline.log", "skyline-nginx-access.log", "skyline-nginx-error.log")
 BAD = re.compile(r"\| (ERROR|CRITICAL) |Traceback|\[(error|crit|alert|emerg)\]|HTTP/[\d.]+\" 5\d\d ")
 
@@ -273,7 +273,7 @@ BAD = re.compile(r"\| (ERROR|CRITICAL) |Traceback|\[(error|crit|alert|emerg)\]|H
 def test_pages_open_and_leave_no_error_in_the_log(
     inside: Window, skyline_url: str, tenant: Tenant, controller: Any
 ) -> None:
-    """Each list that a user is offered opens, is answered by its service, and leaves no error in the logs."""
+    """Each list page for users opens, gets its data from the service, and leaves no error in the logs."""
     before = {name: controller.file(f"/var/log/skyline/{name}").size for name in LOGS}
     page = inside.page
     refused: list[str] = []

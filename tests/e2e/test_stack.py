@@ -1,7 +1,7 @@
-"""Stacks with servers: the guide's own template, a change in place, a signal from a guest, a roll back, a deletion.
+"""Stacks with servers: the guide's template, an update in place, a signal from a guest, a rollback, a deletion.
 
-Both stacks are started together; their guests boot side by side. What a stack made is looked for in the services that
-have it, not in what heat says. A third stack has a volume, and a server where it can be attached.
+Both stacks are started together, so that their guests boot in parallel. A stack's resources are checked in their
+services, not in heat. A third stack has a volume, and a server to which it can be attached.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for
 
 CHANGE = "      metadata: {state: changed}\n"
-"""Added to the server's properties: a change that nova makes to a running server."""
+"""Added to the server's properties: a change that nova applies to a running server."""
 SEEN = "the disk is here"
 
 
 def test_failed_create_rolls_back(stacks: Stacks, member: Connection, owned: Owned) -> None:
-    """What was made before the failure is gone, and the stack says why it failed."""
+    """Resources created before the failure are removed, and the stack has the reason of the failure."""
     name = owned.name("clash")
     made = owned(
         member, "stack", "clash", template=template("clash"), parameters={"name": name}, is_rollback_disabled=False
@@ -49,7 +49,7 @@ def test_failed_create_rolls_back(stacks: Stacks, member: Connection, owned: Own
 
 @pytest.mark.smoke
 def test_outputs_are_novas(stacks: Stacks, member: Connection) -> None:
-    """The guide's `openstack stack output show` and `openstack server list` say the same."""
+    """The guide's `openstack stack output show` matches `openstack server list`."""
     stack = stacks.guide.reaches("CREATE_COMPLETE", CREATED_WITHIN)
     assert stack.found.id in {each.id for each in member.orchestration.stacks()}
     server = member.compute.get_server(stack.resource("server").physical_resource_id)
@@ -60,7 +60,7 @@ def test_outputs_are_novas(stacks: Stacks, member: Connection) -> None:
 
 
 def test_update_in_place(stacks: Stacks, member: Connection) -> None:
-    """The server is changed and stays the same one: its id and its boot are as before."""
+    """The server is updated in place: its id and its boot are unchanged."""
     stack = stacks.guide.reaches("CREATE_COMPLETE", CREATED_WITHIN)
     before = member.compute.get_server(stack.resource("server").physical_resource_id)
     changed = template("guide").replace("      networks:\n", f"{CHANGE}      networks:\n")
@@ -75,7 +75,7 @@ def test_update_in_place(stacks: Stacks, member: Connection) -> None:
 
 
 def test_guest_signals_the_wait_condition(stacks: Stacks, member: Connection) -> None:
-    """The stack is complete only when the guest has said so, in its own words (erratum E87)."""
+    """The stack is complete only after the guest's signal, whose data is in the outputs (erratum E87)."""
     stack = stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN)
     server = member.compute.get_server(stack.outputs()["server"])
     assert server.name[:40] in stack.outputs()["signal"], f"data of the signal: {stack.outputs()['signal']}"
@@ -83,7 +83,7 @@ def test_guest_signals_the_wait_condition(stacks: Stacks, member: Connection) ->
 
 
 def test_floating_address_of_a_stack_answers(stacks: Stacks, guest_spec: GuestSpec, member: Connection) -> None:
-    """The address in the outputs is the server's, and a login there ends in the guest."""
+    """The address in the outputs is the server's, and a login there reaches the guest."""
     stack = stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN)
     given = stack.outputs()
     server, port = member.compute.get_server(given["server"]), member.network.get_port(given["port"])
@@ -92,9 +92,9 @@ def test_floating_address_of_a_stack_answers(stacks: Stacks, guest_spec: GuestSp
 
 
 def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connection) -> None:
-    """No server, port, floating address or group is left, nor a user, project or trust that heat made."""
+    """No server, port, floating address or group is left, nor a user, project or trust of heat."""
     both = [stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN), stacks.guide]
-    wait_for("the other stack rests", lambda: not stacks.guide.refresh().status.endswith("IN_PROGRESS"), CREATED_WITHIN)
+    wait_for("the other is idle", lambda: not stacks.guide.refresh().status.endswith("IN_PROGRESS"), CREATED_WITHIN)
     domain = identity_v3(cloud).find_domain("heat", ignore_missing=False)
     given, user_project = stacks.whole.outputs(), stacks.whole.found.user_project_id
     guide_server = stacks.guide.resource("server").physical_resource_id
@@ -106,7 +106,7 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
     def trusts() -> list[str]:
         return [each.id for each in identity_v3(member).trusts(trustor_user_id=member.current_user_id)]
 
-    assert users(), "heat made no user for the signal"
+    assert users(), "heat created no user for the signal"
     assert user_project in {each.id for each in identity_v3(cloud).projects(domain_id=domain.id)}
     before = trusts()
     for stack in both:
@@ -126,7 +126,7 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
 
 
 def test_volume_of_a_stack_is_a_disk_of_its_server(disk_stack: Stack, member: Connection) -> None:
-    """Cinder and nova have the one attached to the other, and the guest has the disk."""
+    """The volume is attached to the server in cinder and nova, and the guest has the disk."""
     given = disk_stack.reaches("CREATE_COMPLETE", CREATED_WITHIN).outputs()
     volume = member.block_storage.get_volume(given["volume"])
     assert (volume.status, volume.size) == ("in-use", DISK_GIB)
@@ -137,14 +137,14 @@ def test_volume_of_a_stack_is_a_disk_of_its_server(disk_stack: Stack, member: Co
     def said() -> str:
         return str(member.compute.get_server_console_output(given["server"]).get("output") or "")
 
-    wait_for(f"the guest says `{SEEN}`", lambda: SEEN in said(), CHANGED_WITHIN, every=3, detail=said)
+    wait_for(f"the guest reports `{SEEN}`", lambda: SEEN in said(), CHANGED_WITHIN, every=3, detail=said)
 
 
 def test_delete_detaches_and_removes_the_volume(disk_stack: Stack, member: Connection) -> None:
-    """Neither the server nor the volume is left, as both services say."""
+    """Neither the server nor the volume is left in its service."""
     given = disk_stack.reaches("CREATE_COMPLETE", CREATED_WITHIN).outputs()
     member.orchestration.delete_stack(disk_stack.found.id, ignore_missing=False)
     name = disk_stack.found.name
     wait_for(f"stack {name} is gone", lambda: is_gone(disk_stack), CREATED_WITHIN, every=3, detail=disk_stack.state)
     server_vanishes(member, given["server"])
-    assert given["volume"] not in {each.id for each in member.block_storage.volumes()}, "the volume outlives its stack"
+    assert given["volume"] not in {each.id for each in member.block_storage.volumes()}, "the volume outlives the stack"

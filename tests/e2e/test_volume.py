@@ -1,6 +1,6 @@
-"""Volumes in servers: attached, written, detached, attached elsewhere, extended, snapshotted, booted from.
+"""Volumes in servers: attach, write, detach, move, extend, snapshot, boot from volume.
 
-One volume goes through the first tests, in their order; each of them brings about what it needs, and can run alone.
+The first tests share one volume, in order; each of them sets up what it needs, and can run alone.
 
     external network -- router -- red: disk-guest, root-guest (which boots from a volume)
 """
@@ -32,7 +32,7 @@ MARK = "$HOME/stackspec-mark"
 
 @pytest.fixture(scope="module")
 def roaming(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
-    """A volume for the module's tests, which lasts as long as they do."""
+    """A volume for the module's tests."""
     found = RoamingVolume(volumes, volumes.create(module_owned, "roaming"))
     yield found
     found.home()
@@ -40,7 +40,7 @@ def roaming(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterato
 
 @pytest.fixture(scope="module")
 def root_volume(volumes: Volumes, guest_image: Image, guest_flavor: Flavor, module_owned: Owned) -> Volume:
-    """A volume with the guest's image on it."""
+    """A volume created from the guest's image."""
     size = max(guest_image.min_disk or 0, guest_flavor.disk, 1)
     return volumes.create(module_owned, "root", size, what="volume from image", image_id=guest_image.id)
 
@@ -54,7 +54,7 @@ def root_guest(
     volume_attachment: object,
     module_owned: Owned,
 ) -> Guest:
-    """A server whose disk is that volume, which is to be deleted with it."""
+    """A server that boots from that volume, with delete_on_termination."""
     launch = fleet.launch
     port = launch.port("root-guest", fleet.red.network, fleet.group)
     disk = {"boot_index": 0, "uuid": root_volume.id, "source_type": "volume", "destination_type": "volume"}
@@ -75,7 +75,7 @@ def root_guest(
 
 
 def test_volume_from_image(volumes: Volumes, root_volume: Volume, guest_image: Image) -> None:
-    """It is bootable, and knows of which image it is."""
+    """It is bootable, and has the metadata of its image."""
     found = volumes.get("volume", root_volume.id)
     assert found.is_bootable
     assert found.volume_image_metadata["image_id"] == guest_image.id
@@ -83,7 +83,7 @@ def test_volume_from_image(volumes: Volumes, root_volume: Volume, guest_image: I
 
 @pytest.mark.smoke
 def test_guest_sees_the_volume(roaming: RoamingVolume, disk_guest: Guest) -> None:
-    """A disk of its size and with its id as serial number; a file system on it takes and gives back a file."""
+    """The guest has a disk with the volume's size and id; a file on it can be written and read."""
     disk = roaming.to(disk_guest)
     assert disk.size() == roaming.size * GIB, f"{disk.device} has {disk.size()} bytes"
     assert disk.digest("first") == roaming.digest
@@ -95,22 +95,22 @@ def test_guest_sees_the_volume(roaming: RoamingVolume, disk_guest: Guest) -> Non
 
 
 def test_session_target_and_password(roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi) -> None:
-    """The compute node has a session with the volume's target, which the storage node gives for a password only."""
+    """The compute node has an iSCSI session with the volume's target, which requires a password."""
     roaming.to(disk_guest)
     compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(roaming.volume)
     (session,) = iscsi.sessions(compute, roaming.volume)
     target = iscsi.target(storage, roaming.volume)
     assert iscsi.disks(compute, roaming.volume), f"{compute} has no disk of the session {session}"
     account = target.partition("Account information:")[2].partition("ACL information:")[0].strip()
-    assert account, f"{storage} gives the target to whoever asks:\n{target}"
-    assert "I_T nexus" in target, f"{storage} knows of no session:\n{target}"
+    assert account, f"{storage} exports the target without a password:\n{target}"
+    assert "I_T nexus" in target, f"{storage} has no session:\n{target}"
     name = session.split()[3]
     words = iscsi.host(compute).check_output("iscsiadm -m node -T %s", name)
     assert "node.session.auth.authmethod = CHAP" in words
 
 
 def test_attached_volume_is_kept(roaming: RoamingVolume, disk_guest: Guest) -> None:
-    """It is neither deleted, nor attached a second time, nor taken away behind nova's back."""
+    """An attached volume can be neither deleted, nor attached again, nor detached without nova."""
     roaming.to(disk_guest)
     volume, connection = roaming.volume, roaming.volumes.connection
     storage: Any = connection.block_storage
@@ -126,7 +126,7 @@ def test_attached_volume_is_kept(roaming: RoamingVolume, disk_guest: Guest) -> N
 
 
 def test_snapshot_of_an_attached_volume(roaming: RoamingVolume, disk_guest: Guest, owned: Owned) -> None:
-    """A volume from the snapshot has what was on the disk then, and not what was written after it."""
+    """A volume from the snapshot has the content from the time of the snapshot, without later writes."""
     disk = roaming.to(disk_guest)
     volumes = roaming.volumes
     taken = volumes.snapshot(owned, "attached", roaming.volume, is_forced=True)
@@ -137,7 +137,7 @@ def test_snapshot_of_an_attached_volume(roaming: RoamingVolume, disk_guest: Gues
     try:
         assert old.digest("first") == roaming.digest
         assert old.run(f"ls {old.folder}/late", check=False) == "", (
-            "the copy has a file that is younger than the snapshot"
+            "the copy has a file that is newer than the snapshot"
         )
     finally:
         old.unmount()
@@ -146,7 +146,7 @@ def test_snapshot_of_an_attached_volume(roaming: RoamingVolume, disk_guest: Gues
 
 
 def test_extend_online(roaming: RoamingVolume, disk_guest: Guest) -> None:
-    """The guest sees the new size without having been told, and its files."""
+    """The guest automatically sees the new size, and its files."""
     disk = roaming.to(disk_guest)
     wanted = roaming.size + 1
     roaming.volumes.extend(roaming.volume, wanted, "in-use")
@@ -161,7 +161,7 @@ def test_extend_online(roaming: RoamingVolume, disk_guest: Guest) -> None:
 
 
 def test_detached_volume_leaves_nothing(roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi) -> None:
-    """The guest has lost the disk, the compute node the session, and the storage node gives the target no more."""
+    """The guest's disk, the compute node's session and the storage node's target are gone."""
     roaming.to(disk_guest)
     compute, storage = iscsi.compute_of(disk_guest), iscsi.node_of(roaming.volume)
     assert iscsi.sessions(compute, roaming.volume)
@@ -179,14 +179,14 @@ def test_detached_volume_leaves_nothing(roaming: RoamingVolume, disk_guest: Gues
 
 def test_boot_from_volume(root_guest: Guest, root_volume: Volume) -> None:
     """The server has no image, and its root disk is the volume."""
-    assert not (root_guest.refresh().image or {}).get("id"), "the server was made of an image"
+    assert not (root_guest.refresh().image or {}).get("id"), "the server was created from an image"
     (shown,) = root_guest.connection.compute.volume_attachments(root_guest.server)
     assert (shown.volume_id, shown.delete_on_termination) == (root_volume.id, True)
     assert root_guest.ssh("cat /sys/block/vda/size") == str(root_volume.size * GIB // 512)
 
 
 def test_root_volume_keeps_its_data(root_guest: Guest) -> None:
-    """Switched off and on, the server boots from the volume with what was written to it."""
+    """After a power cycle, the server boots from the volume with the written data."""
     boot = root_guest.boot_id()
     root_guest.ssh(f"echo kept >{MARK} && sync")
     root_guest.connection.compute.reboot_server(root_guest.server, "HARD")
@@ -196,7 +196,7 @@ def test_root_volume_keeps_its_data(root_guest: Guest) -> None:
 
 
 def test_extend_offline_and_attach_elsewhere(roaming: RoamingVolume, root_guest: Guest) -> None:
-    """Detached, extended, attached to another server: there it has the new size and the old file."""
+    """Detached, extended and attached to another server, it has the new size and the old file."""
     roaming.home()
     wanted = roaming.size + 1
     roaming.volumes.extend(roaming.volume, wanted)
@@ -209,7 +209,7 @@ def test_extend_offline_and_attach_elsewhere(roaming: RoamingVolume, root_guest:
 def test_deleted_server_and_its_volumes(
     roaming: RoamingVolume, root_volume: Volume, root_guest: Guest, disk_guest: Guest
 ) -> None:
-    """Its root volume goes with it, as it was made to; the other one is available, and another server reads it."""
+    """Its root volume is deleted with it; the other volume is available, and another server can read it."""
     roaming.to(root_guest).unmount()
     roaming.disk = None
     root_guest.delete()

@@ -1,6 +1,6 @@
-"""What breaks under block storage, and what its users keep: services killed, no room, a node without power.
+"""Failures of block storage: killed services, a full volume group, power loss of a node.
 
-Each test puts right what it broke and waits until all is up again. The node's power is cut last.
+Each test repairs what it broke and waits until everything is up again. The node's power is cut last.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lane("volumes"), pytest.mark.disturbs("cinder_volume")]
 
 GUESTS_WITHIN = 600
-"""Seconds for a node's guests to be back: nova learns that they are off, switches them on, and they boot."""
+"""Timeout in seconds for a node's guests: nova must notice that they are off, start them, and they must boot."""
 RECORD = 16
-"""Bytes of a record: its number and a line end."""
+"""Bytes of a record: its number and a newline."""
 WRITER = f"""\
 rm -f /tmp/stop /tmp/stopped /tmp/failed
 (
@@ -57,21 +57,21 @@ rm -f /tmp/stop /tmp/stopped /tmp/failed
 
 @pytest.fixture(scope="module")
 def roaming(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
-    """A volume for the module's tests, which lasts as long as they do."""
+    """A volume for the module's tests."""
     found = RoamingVolume(volumes, volumes.create(module_owned, "enduring"))
     yield found
     found.home()
 
 
 def found_of(cloud: Connection, volume: Volume) -> Found:
-    """A volume as cleanup finds it."""
+    """A volume as found by cleanup."""
     return Found(cloud, BY_NAME["volume"], volume.id, volume.name, volume.project_id)
 
 
 def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Volume) -> Stuck:
-    """Wait until cleanup finds that nobody works on a volume; what it says names the volume."""
+    """Wait until cleanup considers a volume stuck, and names it."""
     (left,) = wait_for(
-        "cleanup finds what hangs",
+        "cleanup finds the stuck volume",
         lambda: stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0),
         SETTLED_WITHIN,
         detail=lambda: volumes.state("volume", volume.id),
@@ -83,22 +83,22 @@ def found_by_cleanup(cloud: Connection, site: Site, volumes: Volumes, volume: Vo
 def test_service_is_killed_in_the_middle(
     volumes: Volumes, iscsi: Iscsi, cloud: Connection, site: Site, owned: Owned, request: pytest.FixtureRequest
 ) -> None:
-    """What was being made becomes available or an error, new volumes are made; cleanup repairs what hangs for ever.
+    """Volumes in creation become available or error, new ones can be created; cleanup repairs stuck ones.
 
-    It hangs when the request is lost with the service. Cleanup leaves it alone while the service still may have it.
+    A volume is stuck if its request was lost with the service. Cleanup ignores it while the service may still have it.
     """
     lost = volumes.create(owned, "lost")
     node = iscsi.node_of(lost)
 
     def settle(key: str) -> None:
-        # Else whoever removes it would wait for somebody who works on it.
+        # Otherwise its removal would wait for the service.
         with contextlib.suppress(exceptions.NotFoundException):
             if cloud.block_storage.get_volume(key).status == "creating":
                 cloud.block_storage.reset_volume_status(key, "error", None, None)
 
     request.addfinalizer(partial(settle, lost.id))
     cloud.block_storage.reset_volume_status(lost.id, "creating", None, None)
-    assert stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0) == [], "the service may be at work on it"
+    assert stuck(cloud, [found_of(cloud, lost)], NodeClock(site), patience=0) == [], "the service may still process it"
     making = [owned(volumes.connection, "volume", "making", size=1) for _ in range(2)]
     for each in making:
         request.addfinalizer(partial(settle, each.id))
@@ -110,15 +110,17 @@ def test_service_is_killed_in_the_middle(
     )
     iscsi.host(node).check_output("systemctl kill --signal=SIGKILL cinder-volume")
     try:
-        assert "creating" in [volumes.get("volume", each.id).status for each in making], "killed when all was done"
+        assert "creating" in [volumes.get("volume", each.id).status for each in making], (
+            "killed too late: none is in progress"
+        )
         before = reports(cloud, node)
     finally:
-        # Whoever operates it starts it, unless systemd has.
+        # An operator would start it, unless systemd does.
         iscsi.host(node).check_output("systemctl start cinder-volume")
     wait_reports(cloud, node, before, "cinder-volume")
 
     def ended(key: str) -> bool:
-        # What the service had taken and not begun is lost with it, and hangs until cleanup says so.
+        # Requests taken but not started are lost with the service, and stuck until a cleanup.
         for hanging in stuck(cloud, [found_of(cloud, volumes.get("volume", key))], NodeClock(site)):
             repair(cloud, hanging)
         return volumes.get("volume", key).status in ("available", "error")
@@ -129,7 +131,7 @@ def test_service_is_killed_in_the_middle(
         return f"{volumes.state('volume', key)}\nchanged {found.updated_at}; cinder-volume on {node} runs since {since}"
 
     for each in making:
-        what = f"volume {each.id} is made or in error"
+        what = f"volume {each.id} is available or in error"
         wait_for(what, partial(ended, each.id), SETTLED_WITHIN, every=5, detail=partial(seen, each.id))
     volumes.create(owned, "after")
     left = found_by_cleanup(cloud, site, volumes, lost)
@@ -141,7 +143,7 @@ def test_service_is_killed_in_the_middle(
 
 
 def test_no_room(volumes: Volumes, cloud: Connection, tenants: Tenants, owned: Owned) -> None:
-    """More than all storage nodes would ever give goes to error, and the user is told that it is for want of room."""
+    """A volume larger than all storage nodes goes to error, and the user gets a message about missing space."""
     pools = [each.capabilities for each in cloud.block_storage.backend_pools(detail=True)]
     room = max(
         float(each["total_capacity_gb"]) * max(1.0, float(each.get("max_over_subscription_ratio") or 1))
@@ -158,12 +160,12 @@ def test_no_room(volumes: Volumes, cloud: Connection, tenants: Tenants, owned: O
 
 
 def records(disk: Disk) -> int:
-    """How many records the writer has written."""
+    """Number of records written."""
     return int(disk.run(f"wc -c <{disk.folder}/records")) // RECORD
 
 
 def test_target_restarts_under_a_writer(roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi) -> None:
-    """The guest's writes stand still while the target is away, and go on: none fails, none is lost."""
+    """The guest's writes pause while the target restarts, then continue: none fails, none is lost."""
     disk = roaming.to(disk_guest)
     storage, compute = iscsi.node_of(roaming.volume), iscsi.compute_of(disk_guest)
     file = f"{disk.folder}/records"
@@ -174,14 +176,14 @@ def test_target_restarts_under_a_writer(roaming: RoamingVolume, disk_guest: Gues
         with roaming.volumes.measured("writes go on after a restart of the target"):
             iscsi.host(storage).check_output("systemctl restart tgt")
             written = records(disk)
-            wait_for("the guest goes on writing", lambda: records(disk) > written + 1, SETTLED_WITHIN)
+            wait_for("the guest continues writing", lambda: records(disk) > written + 1, SETTLED_WITHIN)
         assert iscsi.host(storage).check_output("systemctl show --property=MainPID tgt") != daemon
     finally:
         disk.run("touch /tmp/stop")
     wait_for("the writer has stopped", lambda: disk.run("test -e /tmp/stopped && echo yes", check=False), 120)
     assert disk.run("cat /tmp/failed 2>/dev/null", check=False) == "", "writes failed"
     disk.run("sync && echo 3 >/proc/sys/vm/drop_caches")
-    assert disk.run(f"awk '$1 != NR {{print NR; exit}}' {file}") == "", "a record is not what was written"
+    assert disk.run(f"awk '$1 != NR {{print NR; exit}}' {file}") == "", "a record is corrupted"
     assert disk.digest("first") == roaming.digest
     assert disk.run(f"dmesg | grep -i 'error.*{disk.device}'", check=False) == ""
     assert iscsi.sessions(compute, roaming.volume)
@@ -192,17 +194,19 @@ def test_target_restarts_under_a_writer(roaming: RoamingVolume, disk_guest: Gues
 def test_volume_hangs_in_detaching(
     roaming: RoamingVolume, disk_guest: Guest, iscsi: Iscsi, cloud: Connection, site: Site
 ) -> None:
-    """Nova's part of a detachment is lost with nova-compute: cleanup finds the volume, and nova detaches it then."""
+    """If nova-compute loses a detachment, cleanup finds the stuck volume, and nova can then detach it."""
     disk = roaming.to(disk_guest)
     disk.unmount()
     volume, volumes, node = roaming.volume, roaming.volumes, iscsi.compute_of(disk_guest)
-    # What nova's API does before it hands the rest to nova-compute.
+    # The part of nova's API before it calls nova-compute.
     block_storage_v3(volumes.connection).begin_volume_detaching(volume.id)
     try:
         assert volumes.get("volume", volume.id).status == "detaching"
         with pytest.raises(exceptions.HttpException):
             volumes.connection.compute.delete_volume_attachment(disk_guest.server, volume.id, ignore_missing=False)
-        assert stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0) == [], "nova-compute may be at it"
+        assert stuck(cloud, [found_of(cloud, volume)], NodeClock(site), patience=0) == [], (
+            "nova-compute may still be at it"
+        )
         iscsi.host(node).check_output("systemctl restart nova-compute")
         wait_reports(cloud, node, reports(cloud, node), "nova-compute")
         left = found_by_cleanup(cloud, site, volumes, volume)
@@ -231,27 +235,27 @@ def test_storage_node_loses_power(
     measured: Measured,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Its services, targets and attachments come back, the guest boots, and reads what it had written.
+    """After a power loss services, targets and attachments come back, the guest boots, and reads its data.
 
-    Other tests' guests on that node are switched on again, too.
+    Other tests' guests on that node are started again as well.
     """
     disk = roaming.to(disk_guest)
     volume, volumes = roaming.volume, roaming.volumes
     disk.run("sync")
     boot = disk_guest.boot_id()
     storage, compute = iscsi.node_of(volume), iscsi.compute_of(disk_guest)
-    assert "nova-compute" in reports(cloud, storage), f"{storage} runs no servers"
+    assert "nova-compute" in reports(cloud, storage), f"{storage} is not a compute node"
     active = cloud.compute.servers(all_projects=True, status="ACTIVE")
     run_there = {each.id for each in active if node_name(str(each.compute_host)) == storage}
     guests = [each for each in (disk_guest, *fleet.guests) if each.server.id in run_there]
     with measured("node power-on to nova-compute up"):
         power_cycle(storage)
-        # They take longer to start than the node to boot.
+        # Services take longer to start than the node takes to boot.
         before = reports(cloud, storage)
         wait_reports(cloud, storage, before, "nova-compute")
     wait_reports(cloud, storage, before)
     wait_for(
-        f"{storage} gives the volume",
+        f"{storage} exports the volume",
         lambda: f"/volume-{volume.id}" in iscsi.target(storage, volume),
         UP_WITHIN,
         detail=lambda: (
@@ -264,7 +268,7 @@ def test_storage_node_loses_power(
     known = {each for guest in guests for each in guest.failures(cloud)}
     wait_for(
         f"logins to the guests of {storage} work",
-        # All are asked, so that all are switched on together.
+        # Check all of them, so that all are started together.
         lambda: False not in [each.is_back() for each in guests],
         GUESTS_WITHIN,
         every=2,
@@ -275,7 +279,7 @@ def test_storage_node_loses_power(
     for guest in guests:
         guest.ready()
     if compute == storage:
-        assert disk_guest.boot_id() != boot, "the guest has not noticed: was the node off?"
+        assert disk_guest.boot_id() != boot, "the guest did not reboot: was the node off?"
     assert volumes.get("volume", volume.id).status == "in-use"
     assert iscsi.sessions(compute, volume), f"{compute} has no session"
     roaming.disk = disk = volumes.find(disk_guest, volume)

@@ -1,1 +1,1 @@
-"""What a deployed site is on its nodes."""
+"""Tests of a deployed site on its nodes."""

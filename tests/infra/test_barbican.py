@@ -1,4 +1,4 @@
-"""Barbican from outside: the key that encrypts, what is in the database, who works."""
+"""Barbican on the node: encryption key, database content, running services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stackspec.site import Site
 from stackspec.testinfra_backend import NodeHost
 
 PUBLISHED = "dGhpcnR5X3R3b19ieXRlX2tleWJsYWhibGFoYmxhaGg="
-"""The key-encryption key that the software comes with, which everybody knows (erratum E109)."""
+"""The published default key-encryption key of the software (erratum E109)."""
 
 
 def kek(controller: NodeHost) -> str:
@@ -21,16 +21,16 @@ def kek(controller: NodeHost) -> str:
 
 
 def test_the_key_is_the_site_s_own(barbican: object, controller: NodeHost) -> None:
-    """32 random bytes, not the ones that are in the source."""
+    """The key is 32 random bytes, not the default from the source."""
     found = kek(controller).strip("'")
-    assert found != PUBLISHED, "barbican encrypts with the key that it comes with: whoever has the database has it all"
+    assert found != PUBLISHED, "barbican encrypts with its published default key, which protects nothing"
     assert len(base64.urlsafe_b64decode(found)) == 32
 
 
 def test_secrets_are_encrypted_in_the_database(
     barbican: object, controller: NodeHost, keeper: Connection, owned: Owned
 ) -> None:
-    """A dump of the database shows no payload, neither as it is nor in base64."""
+    """A database dump contains no payload, neither plain nor in base64."""
     payload = owned.name("plain-as-day")
     owned(keeper, "secret", "dumped", payload=payload, payload_content_type="text/plain")
     dump = controller.check_output("mariadb-dump barbican encrypted_data secrets secret_store_metadata")
@@ -40,13 +40,13 @@ def test_secrets_are_encrypted_in_the_database(
 
 
 def test_worker_is_at_the_queue(barbican: object, controller: NodeHost) -> None:
-    """The API hands orders to the worker, which listens for them (the guide leaves that off)."""
+    """The API passes orders to the worker, which listens for them (the guide disables that)."""
     queues = controller.check_output("rabbitmqctl -q list_queues name consumers < /dev/null").splitlines()
     consumers = dict(line.rsplit("\t", 1) for line in queues if line.startswith("barbican"))
     assert int(consumers.get("barbican.workers", 0)) >= 1, f"queues of barbican: {consumers}"
 
 
 def test_listener_is_left_out(barbican: object, site: Site, controller: NodeHost) -> None:
-    """Keystone sends no notifications, so there is nothing to listen for (erratum E106)."""
+    """The listener is off, since keystone sends no notifications (erratum E106)."""
     running = controller.service("barbican-keystone-listener").is_running
-    assert not running, f"{site.controller.name}: barbican-keystone-listener runs, and nothing tells it anything"
+    assert not running, f"{site.controller.name}: barbican-keystone-listener runs, but keystone sends nothing to it"

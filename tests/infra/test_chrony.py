@@ -1,4 +1,4 @@
-"""Time: where each node has it from, and that all have the same."""
+"""Time: the source of each node, and clock offsets."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from stackspec.site import Site
 from stackspec.testinfra_backend import HostOf, NodeHost
 from stackspec.waiting import wait_for
 
-# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+# Not run while another test cuts the power of a node: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")
 
 OFFSET = 1.0
-"""Seconds that a node's clock may differ from the controller's; tokens and heartbeats bear more."""
+"""Maximum offset in seconds from the controller's clock; tokens and heartbeats tolerate more."""
 
 
 def test_controller_has_time(chrony: object, controller: NodeHost) -> None:
-    """The controller is synchronised, or serves its own clock at stratum 10 where the site has no other source."""
+    """The controller is synchronised, or serves its own clock at stratum 10 if the site has no other source."""
     stratum = int(controller.check_output("chronyc -n -c tracking").split(",")[2])
     assert 1 <= stratum <= 10, f"{controller.check_output('hostname')} is not synchronised: stratum {stratum}"
 
 
 @looks_at_nodes
 def test_time_comes_from_where_the_inventory_says(chrony: object, site: Site, controller: NodeHost) -> None:
-    """The controller has chosen a source of the inventory's; without one it serves its own clock."""
+    """The controller uses a time server of the inventory; without one it serves its own clock."""
 
     def chosen() -> list[list[str]]:
         rows = [line.split(",") for line in controller.check_output("chronyc -n -c sources").splitlines()]
         return [row for row in rows if row[1] == "*"]
 
     if not site.inventory.time_servers:
-        assert not chosen(), f"the inventory names no time server: {chosen()}"
+        assert not chosen(), f"the inventory has no time server, but the controller uses {chosen()}"
         return
 
     what = f"the controller follows one of {', '.join(site.inventory.time_servers)}"
@@ -40,7 +40,7 @@ def test_time_comes_from_where_the_inventory_says(chrony: object, site: Site, co
 
 
 def test_time_comes_from_the_controller(chrony_client: object, site: Site, node_host: HostOf) -> None:
-    """Every other node has chosen the controller as its source."""
+    """Every other node uses the controller as its source."""
     for node in site.nodes.values():
         if "controller" in node.roles:
             continue
@@ -55,7 +55,7 @@ def test_time_comes_from_the_controller(chrony_client: object, site: Site, node_
 
 @looks_at_nodes
 def test_clocks_agree(chrony: object, chrony_client: object, site: Site, node_host: HostOf) -> None:
-    """Each node's clock shows what the controller's does; within the time that asking takes nobody can tell."""
+    """Each node's clock agrees with the controller's, within the precision of the measurement."""
 
     def complaints() -> list[str]:
         found = {}
@@ -64,7 +64,7 @@ def test_clocks_agree(chrony: object, chrony_client: object, site: Site, node_ho
             before = time.time()
             there = float(host.check_output("date +%s.%N"))
             after = time.time()
-            # Between the two looks at ours: the middle is wrong by half of them at most.
+            # The midpoint of our two readings is wrong by half their distance at most.
             found[name] = (there - (before + after) / 2, (after - before) / 2)
         own, doubt = found[site.controller.name]
         return [
@@ -73,5 +73,5 @@ def test_clocks_agree(chrony: object, chrony_client: object, site: Site, node_ho
             if abs(offset - own) > OFFSET + unsure + doubt
         ]
 
-    # What is far off is corrected by and by: that takes minutes, and each look shows less.
+    # A large offset is corrected gradually, over minutes.
     wait_for("clocks agree", lambda: not complaints(), 60, detail=lambda: "; ".join(complaints()))

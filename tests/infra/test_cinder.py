@@ -1,4 +1,4 @@
-"""Block storage from outside: volume groups, what LVM sees, targets, initiators, services."""
+"""Block storage on the nodes: volume groups, LVM filters, targets, initiators, services."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def storage(site: Site) -> list[Node]:
 
 @pytest.fixture
 def attaching(site: Site) -> list[Node]:
-    """Nodes that volumes come to: compute nodes that may have some, and storage nodes, which back volumes up."""
+    """Nodes that attach volumes: compute nodes, and storage nodes for backups."""
     wanted = [node for node in inventory_of(site).nodes.values() if "compute" in node.roles and node.volumes]
     return wanted + [node for node in site.with_role("storage") if node.devices("cinder") and node not in wanted]
 
 
 def physical_volumes(host: NodeHost, *options: str) -> dict[str, str]:
-    """What LVM sees on a node: device -> volume group."""
+    """Physical volumes visible to LVM on a node: device -> volume group."""
     out = host.check_output(f"pvs --reportformat json --options pv_name,vg_name {' '.join(options)}")
     return {row["pv_name"]: row["vg_name"] for row in json.loads(out)["report"][0]["pv"]}
 
 
 def test_volume_group_is_on_its_own_disks(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
-    """The disks of the inventory, all of them and no other; no server's data goes anywhere else."""
+    """The volume group consists of exactly the disks of the inventory."""
     for node in storage:
         found = {device for device, group in physical_volumes(node_host(node.name)).items() if group == GROUP}
         wanted = {node_host(node.name).check_output("realpath %s", device) for device in node.devices("cinder")}
@@ -44,9 +44,9 @@ def test_volume_group_is_on_its_own_disks(cinder_volume: object, storage: list[N
 
 
 def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
-    """A physical volume inside of a volume is a server's: made on one by hand, LVM does not see it.
+    """LVM ignores a physical volume inside a volume, which belongs to a server.
 
-    It is made on a logical volume that is attached to the node as a loop device, as a volume would be by iSCSI.
+    It is created on a logical volume that is attached to the node as a loop device, like a volume over iSCSI.
     """
     for node in storage:
         host = node_host(node.name)
@@ -60,7 +60,7 @@ def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume: object, storage: li
                 assert device in physical_volumes(host, unfiltered), "the test itself"
                 assert device not in physical_volumes(host), f"{node.name}: LVM sees {device}"
                 refused = host.run(f"pvs --config 'devices {{ filter = [ \"a|.*|\" ] }}' {device}")
-                assert refused.rc != 0, f"{node.name}: the system itself sees {device}: no global_filter"
+                assert refused.rc != 0, f"{node.name}: automatic activation sees {device}: no global_filter"
             finally:
                 host.check_output("losetup --detach %s", device)
         finally:
@@ -70,7 +70,7 @@ def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume: object, storage: li
 def test_own_system_is_seen_through_the_filter(
     cinder_volume: object, volume_attachment: object, attaching: list[Node], node_host: HostOf
 ) -> None:
-    """What is mounted from logical volumes is among what LVM sees, else the node would not boot again (erratum E59)."""
+    """LVM sees all mounted logical volumes, otherwise the node would not boot again (erratum E59)."""
     for node in attaching:
         host = node_host(node.name)
         rows = json.loads(host.check_output("lsblk --json --list --output NAME,TYPE,MOUNTPOINTS"))["blockdevices"]
@@ -85,7 +85,7 @@ def test_own_system_is_seen_through_the_filter(
 def test_targets_listen_on_the_management_address_only(
     cinder_volume: object, storage: list[Node], node_host: HostOf
 ) -> None:
-    """Volumes are nobody else's business, and a password on a target is a small one."""
+    """iSCSI targets listen only on the management address: CHAP passwords are weak protection."""
     for node in storage:
         sockets = node_host(node.name).check_output("ss -H -t -l -n 'sport = :3260'").splitlines()
         addresses = {line.split()[3].rsplit(":", 1)[0] for line in sockets}
@@ -93,7 +93,7 @@ def test_targets_listen_on_the_management_address_only(
 
 
 def test_targets_survive_a_restart(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
-    """The daemon is told of cinder's targets at each start, whichever of the two file names the distribution has."""
+    """The daemon loads cinder's targets at each start, with either file name of the distributions."""
     for node in storage:
         host = node_host(node.name)
         includes = host.check_output("cat /etc/tgt/conf.d/*.conf").splitlines()
@@ -105,7 +105,7 @@ def test_targets_survive_a_restart(cinder_volume: object, storage: list[Node], n
 def test_services_are_up(
     cinder_volume: object, cinder_backup: object, site: Site, storage: list[Node], cloud: Connection
 ) -> None:
-    """`openstack volume service list`, and what the guide leaves open: every service that the inventory means is up."""
+    """`openstack volume service list`: every service of the inventory is enabled and up."""
     found = {(each.binary, each.host): (each.status, each.state) for each in cloud.block_storage.services()}
     wanted = {("cinder-scheduler", site.controller.name)}
     wanted |= {("cinder-volume", f"{node.name}@lvm") for node in storage}
@@ -117,7 +117,7 @@ def test_services_are_up(
 
 
 def test_default_type_means_the_backend(cinder_volume: object, storage: list[Node], cloud: Connection) -> None:
-    """Who names no type gets `lvm`, which the backends of all storage nodes have."""
+    """The default volume type is `lvm`, which all storage nodes' backends provide."""
     kind = next(each for each in cloud.block_storage.types() if each.name == "lvm")
     assert kind.extra_specs == {"volume_backend_name": "lvm"}
     assert cloud.block_storage.get("/types/default").json()["volume_type"]["name"] == "lvm"
@@ -130,7 +130,7 @@ def test_default_type_means_the_backend(cinder_volume: object, storage: list[Nod
 def test_initiators_are_ready(
     volume_attachment: object, cinder_backup: object, attaching: list[Node], node_host: HostOf
 ) -> None:
-    """The kernel has what it takes, now and at boot, and the daemon is there for who calls it."""
+    """The kernel module is loaded, now and at boot, and the daemon's socket is active."""
     for node in attaching:
         host = node_host(node.name)
         assert host.file("/sys/module/iscsi_tcp").exists, f"{node.name}: no iscsi_tcp"
@@ -138,7 +138,7 @@ def test_initiators_are_ready(
             assert "iscsi_tcp" in host.check_output("cat /etc/modules-load.d/*.conf").splitlines()
         assert host.service("iscsid.socket").is_running, f"{node.name}: no iscsid.socket"
         assert host.service("iscsid.socket").is_enabled
-        # It is started by the question; none of the answers "no session" and "sessions" is an error.
+        # The command starts the daemon; both "no session" and "sessions" are fine.
         done = host.run("iscsiadm --mode session")
         assert done.rc in (0, 21), done.stderr
 
@@ -146,7 +146,7 @@ def test_initiators_are_ready(
 def test_initiators_have_names_of_their_own(
     volume_attachment: object, cinder_backup: object, attaching: list[Node], node_host: HostOf
 ) -> None:
-    """Two nodes of one name are one node for a target: it would take the volume of one for the other's."""
+    """Initiator names are unique: a target could not distinguish nodes with the same name."""
     text = {node.name: node_host(node.name).file("/etc/iscsi/initiatorname.iscsi").content_string for node in attaching}
     names = {
         node: [line.partition("=")[2] for line in lines.splitlines() if line.startswith("InitiatorName=")]
@@ -159,7 +159,7 @@ def test_initiators_have_names_of_their_own(
 def test_nothing_secret_is_for_everybody(
     cinder: object, cinder_volume: object, volume_attachment: object, site: Site, node_host: HostOf
 ) -> None:
-    """Passwords of services, and those of the targets, which are in a file for each volume."""
+    """Files with passwords of services and of targets (one per volume) are not world-readable."""
     for name in site.nodes:
         for path in SECRETS:
             file = node_host(name).file(path)
@@ -168,7 +168,7 @@ def test_nothing_secret_is_for_everybody(
 
 
 def test_shipped_options_are_gone(cinder_volume: object, storage: list[Node], node_host: HostOf) -> None:
-    """The package's own backend is another group's, and says the protocol under its old names."""
+    """The backend section is ours: the package's default uses another volume group and old option names."""
     for node in storage:
         text = node_host(node.name).file("/etc/cinder/cinder.conf").content_string
         section = text.split("\n[lvm]\n")[1].split("\n[")[0].splitlines()

@@ -1,4 +1,4 @@
-"""Every resource that a step declares is as declared, on every node. Each difference is one failing test."""
+"""Every declared resource is as declared, on every node. Each difference is one failing test."""
 
 from __future__ import annotations
 

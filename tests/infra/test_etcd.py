@@ -1,4 +1,4 @@
-"""The key-value store keeps what it is given."""
+"""The key-value store stores data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of every service alike: who reaches its ports, its check of itself, its files and its passwords."""
+"""Checks common to all services: reachable ports, upgrade checks, files and passwords."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ APIS = {
     "swift": 8080,
 }
 PUBLIC = {
-    **{port: f"the API of {name}" for name, port in APIS.items()},
-    8000: "heat's API for what guests signal",
-    6080: "pages of consoles, for users' browsers",
+    **{port: f"API of {name}" for name, port in APIS.items()},
+    8000: "heat's API for signals of guests",
+    6080: "console pages for users' browsers",
     80: "horizon",
     9999: "skyline",
 }
-"""What users and guests reach on the controller, by any of its addresses."""
-EVERYWHERE = {5355: "names of the local network, which the distribution's resolver answers"}
-"""What a node may have before anything is installed, beside ssh."""
+"""Ports of the controller that are open to users and guests on all its addresses."""
+EVERYWHERE = {5355: "LLMNR, answered by the distribution's resolver"}
+"""Ports that may be open on a node before the installation, besides ssh."""
 
 
 @pytest.mark.parametrize("service", [pytest.param(name, marks=pytest.mark.steps(name)) for name in APIS])
 def test_api_answers_on_every_node(service: str, site: Site, node_host: HostOf) -> None:
-    """Whoever asks at the endpoint's name and port is answered, and not with an error, wherever he is."""
+    """The endpoint's name and port respond without an error, from every node."""
     host, port = site.controller.name, APIS[service]
     for name in site.nodes:
         asked = programs.run(node_host(name), "http_first_line", host, port)
-        assert asked.rc == 0, f"{service} is not reached from {name}: {asked.stderr.strip().splitlines()[-1]}"
+        assert asked.rc == 0, f"{service} is not reachable from {name}: {asked.stderr.strip().splitlines()[-1]}"
         assert re.match(r"HTTP/1\.[01] [1-4]\d\d ", asked.stdout), f"{service} answers {name}: {asked.stdout.strip()!r}"
 
 
@@ -57,7 +57,7 @@ def test_nothing_of_the_inside_is_reached_from_outside(
     site: Site,
     node_host: HostOf,
 ) -> None:
-    """What only services ask is neither on the provider network, which tenants reach, nor on all addresses."""
+    """Internal ports listen neither on the provider network, which tenants can reach, nor on all addresses."""
     outside = site.networks["provider"].cidr
 
     def exposed() -> list[str]:
@@ -74,9 +74,12 @@ def test_nothing_of_the_inside_is_reached_from_outside(
                     found.append(f"{node.name}: {address}:{port} {' '.join(line.split()[5:])}")
         return found
 
-    # rabbitmqctl listens while it runs, and a step or another test may be calling it.
+    # rabbitmqctl listens while it runs, and a step or another test may be running it.
     wait_for(
-        "nothing of the inside is reached from outside", lambda: not exposed(), 30, detail=lambda: "\n".join(exposed())
+        "no internal port is exposed",
+        lambda: not exposed(),
+        30,
+        detail=lambda: "\n".join(exposed()),
     )
 
 
@@ -113,7 +116,7 @@ def test_listens_on_the_management_address_only(port: int, step: str, site: Site
     ],
 )
 def test_upgrade_check(command: str, controller: NodeHost) -> None:
-    """0: all is well; 1: warnings only, which the service itself allows."""
+    """The service's upgrade check passes (0), or has only warnings (1)."""
     service = command.split("-")[0]
 
     def check() -> CommandResult:
@@ -121,9 +124,9 @@ def test_upgrade_check(command: str, controller: NodeHost) -> None:
 
     done = check()
     if service == "cinder" and "must have a service UUID" in done.stdout:
-        # A volume that another test has just asked for gets its service's when it is made.
+        # A volume that another test has just requested gets its service UUID when it is created.
         done = wait_for(
-            "no volume is without a service", lambda: again if (again := check()).rc in (0, 1) else None, 120
+            "every volume has a service UUID", lambda: again if (again := check()).rc in (0, 1) else None, 120
         )
     assert done.rc in (0, 1), done.stdout + done.stderr
 
@@ -147,7 +150,7 @@ def test_upgrade_check(command: str, controller: NodeHost) -> None:
     ],
 )
 def test_passwords_in_files_are_not_for_everybody(path: str, site: Site, node_host: HostOf) -> None:
-    """Configuration files with passwords cannot be read by other users, on any node."""
+    """Configuration files with passwords are not world-readable, on any node."""
     files = {name: node_host(name).file(path) for name in site.nodes}
     modes = {name: file.mode for name, file in files.items() if file.exists}
     assert modes, f"{path} is on no node"
@@ -162,7 +165,7 @@ def test_no_password_on_a_command_line(
     site: Site,
     node_host: HostOf,
 ) -> None:
-    """No process of any node shows one of the site's secrets (erratum E11)."""
+    """No process on any node has one of the site's secrets on its command line (erratum E11)."""
     for name in site.nodes:
         lines = node_host(name).check_output("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true")
         assert redact(lines) == lines, f"a secret is in a process list of {name}"
@@ -175,14 +178,14 @@ FOLDERS = {
     "/var/lib/neutron/tmp": ("neutron", "neutron_compute"),
     "/var/lib/cinder/tmp": ("cinder", "cinder_volume"),
 }
-"""Folder -> who has to be able to write there, and the step that needs it."""
+"""Folder -> user that must be able to write there, and the step that needs it."""
 
 
 @pytest.mark.parametrize(
     "path", [pytest.param(path, marks=pytest.mark.steps(step)) for path, (_, step) in FOLDERS.items()]
 )
 def test_folders_can_be_written_to(path: str, site: Site, node_host: HostOf) -> None:
-    """Images, disks of servers and locks are written by the service's own user."""
+    """The service's user can write to its folders of images, server disks and locks."""
     user, here = FOLDERS[path][0], []
     for name in site.nodes:
         host = node_host(name)

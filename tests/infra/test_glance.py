@@ -1,4 +1,4 @@
-"""Glance from outside: the files of its images."""
+"""Glance on the node: image files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stackspec.waiting import wait_for
 
 
 def test_images_are_whole(glance: object, site: Site, controller: NodeHost) -> None:
-    """Each image's file is as long as its record says."""
+    """The size of each image file matches its database record."""
     query = "SELECT id, size, name FROM images WHERE status = 'active' AND deleted = 0"
 
     def complaints() -> list[str]:

@@ -1,4 +1,4 @@
-"""The lab keeps to itself: what its nodes send elsewhere is refused and counted."""
+"""The lab is isolated: traffic of its nodes to other addresses is rejected and counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_nothing_leaves_the_lab(base: object, site: Site, node_host: HostOf, lab: Lab) -> None:
-    """A connection to an address of documentation (RFC 5737) is refused on every node at once, and counted."""
+    """A connection to a documentation address (RFC 5737) is rejected immediately on every node, and counted."""
     for name in site.nodes:
         before = lab.drops()
         assert programs.output(node_host(name), "connect_outside") == "refused"
@@ -32,7 +32,7 @@ def test_packages_come_through_the_proxy(base: object, site: Site, node_host: Ho
 
 
 def test_kernel_of_its_own(base: object, node_host: HostOf, lab: Lab) -> None:
-    """A node of that kind runs another kernel than this machine, in no more memory than the inventory gives it."""
+    """A UML node runs its own kernel, within the memory of the inventory."""
     own = [process for process in lab.nodes if process.node.kind == "uml"]
     if not own:
         pytest.skip("all nodes of this lab are containers")
@@ -41,4 +41,4 @@ def test_kernel_of_its_own(base: object, node_host: HostOf, lab: Lab) -> None:
         assert host.check_output("uname -r") != os.uname().release
         total = int(host.check_output("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo")) // 1024
         assert total <= process.node.memory, f"{process.node.name} has {total} MiB"
-        assert "Linux version" in process.console.read_text(errors="replace"), f"{process.console} holds no boot"
+        assert "Linux version" in process.console.read_text(errors="replace"), f"{process.console} has no boot messages"

@@ -1,4 +1,4 @@
-"""The database: its settings, its accounts, and the services that log in."""
+"""The database: settings, accounts, and logins of the services."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from stackspec.site import Site
 from stackspec.testinfra_backend import NodeHost
 
 OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")
-"""Accounts that the database's packages make, for its own work."""
+"""Internal accounts created by the database's packages."""
 
 
 def test_database_settings(mariadb: object, controller: NodeHost) -> None:
-    """The server runs with what the guide sets; a service's tables come out in its character set."""
+    """The server runs with the guide's settings, and tables use its character set."""
     sql = (
         "SELECT @@character_set_server, @@collation_server, @@max_connections, @@default_storage_engine,"
         " @@innodb_file_per_table"
@@ -24,19 +24,19 @@ def test_database_settings(mariadb: object, controller: NodeHost) -> None:
 
 
 def test_database_admits_no_stranger(mariadb: object, site: Site, controller: NodeHost) -> None:
-    """No account without a name, root only by the unix socket, and rights over all databases are root's alone."""
+    """No anonymous accounts; root logs in only through the unix socket, and only root has global privileges."""
     rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()
     accounts = {tuple(row.split("\t")) for row in rows}
     nameless = sorted(account for account in accounts if account[0] == "")
-    assert not nameless, f"{site.controller.name}: the database has accounts without a name: {nameless}"
+    assert not nameless, f"{site.controller.name}: the database has anonymous accounts: {nameless}"
     roots = {host for user, host in accounts if user == "root"} - {"localhost", "127.0.0.1", "::1"}
     assert not roots, f"{site.controller.name}: root can log in to the database from {', '.join(sorted(roots))}"
     refused = controller.run("mariadb -h %s -u root --password= -e 'SELECT 1'", site.controller.address)
-    assert refused.rc != 0, "root logs in over the network without a password"
+    assert refused.rc != 0, "root can log in over the network without a password"
     query = "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type <> 'USAGE'"
     mighty = [row.replace("'", "") for row in controller.check_output("mariadb -N -B -e %s", query).splitlines()]
     strangers = [each for each in mighty if each.split("@")[0] not in OWN_ACCOUNTS or each.endswith("@%")]
-    assert not strangers, f"{site.controller.name}: rights over all databases have {', '.join(strangers)}"
+    assert not strangers, f"{site.controller.name}: global database privileges of {', '.join(strangers)}"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_database_admits_no_stranger(mariadb: object, site: Site, controller: No
     ],
 )
 def test_service_logs_in_to_its_database(file: str, section: str, option: str, controller: NodeHost) -> None:
-    """The password in the service's file opens its database, and no other service's."""
+    """The password in the service's file works for its database, and for no other service's."""
     query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE(); SHOW DATABASES"
     # The password stays on the node.
     words = programs.output(controller, "database_login", file, section, option, query).split()

@@ -1,4 +1,4 @@
-"""The cache keeps what it is given."""
+"""The cache stores data."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from stackspec.testinfra_backend import NodeHost
 
 
 def test_cache_keeps_a_value(memcached: object, site: Site, controller: NodeHost) -> None:
-    """What is put into memcached comes out again."""
+    """A value stored in memcached can be read back."""
     assert "hello" in programs.output(controller, "cache_value", site.controller.address)

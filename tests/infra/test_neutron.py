@@ -1,4 +1,4 @@
-"""Neutron from outside: bridges, routes, and the network of the tunnels."""
+"""Neutron on the nodes: bridges, routes, and the tunnel network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stackspec.fixtures import programs
 from stackspec.site import Site
 from stackspec.testinfra_backend import HostOf
 
-# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+# Not run while another test cuts the power of a node: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
 
 
@@ -33,7 +33,7 @@ def test_bridges(neutron_compute: object, site: Site, node_host: HostOf) -> None
 
 
 def test_way_out_leads_over_the_bridge(neutron_compute: object, site: Site, node_host: HostOf) -> None:
-    """Where the inventory says so, the node's default route is the bridge's. Guide: netplan of br-provider."""
+    """The default route uses the bridge only on nodes declared so in the inventory. Guide: netplan of br-provider."""
     gateway = site.networks["provider"].gateway
     for node in site.nodes.values():
         found = json.loads(node_host(node.name).check_output("ip -j route show default"))
@@ -42,11 +42,11 @@ def test_way_out_leads_over_the_bridge(neutron_compute: object, site: Site, node
             shown = f"{node.name}: the default route should be {gateway} over br-provider alone, found: {found}"
             assert (here, len(found)) == ([str(gateway)], 1), shown
         else:
-            assert not here, f"{node.name}: a default route leads over br-provider, which the inventory does not say"
+            assert not here, f"{node.name}: a default route uses br-provider, but the inventory does not declare it"
 
 
 def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute: object, site: Site, node_host: HostOf) -> None:
-    """Tunnels end at these addresses; a node that is not reached there has servers without a network."""
+    """Every tunnel endpoint is reachable; otherwise servers on that node have no network."""
     for node in site.nodes.values():
         for other in site.nodes.values():
             if other is not node:
@@ -55,9 +55,9 @@ def test_nodes_reach_each_other_on_the_tunnel_network(neutron_compute: object, s
 
 
 def test_packets_of_tunnels_arrive(neutron_compute: object, site: Site, node_host: HostOf) -> None:
-    """No firewall keeps VXLAN (UDP, port 4789) from a node: a raw socket hears what has passed its rules.
+    """No firewall blocks VXLAN (UDP, port 4789) to a node: a raw socket receives packets that have passed its rules.
 
-    A switch in userspace that has tunnels takes their packets before the node's rules see them.
+    A userspace switch with tunnels receives their packets before the node's rules apply.
     """
     problems = []
     for node in site.nodes.values():

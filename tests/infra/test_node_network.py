@@ -1,4 +1,4 @@
-"""Nodes reach each other: by every name, at every open port, with packets of full size."""
+"""Nodes reach each other: by every name, at every open port, with full-size packets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from stackspec.inventory import Node
 from stackspec.site import Site
 from stackspec.testinfra_backend import HostOf
 
-# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+# Not run while another test cuts the power of a node: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")
 
 BRIDGED = {"controller", "compute"}
-"""Roles of nodes that have the provider's bridge."""
+"""Roles of nodes with the provider bridge."""
 
 
 def test_every_node_knows_every_name(base: object, site: Site, node_host: HostOf) -> None:
-    """The guide's URLs use names that it never sets up (erratum E04)."""
+    """Node names resolve everywhere: the guide's URLs use names that it never sets up (erratum E04)."""
     for name in site.nodes:
         host = node_host(name)
         called = host.check_output("hostname")
-        assert called == name, f"{name} calls itself {called}"
+        assert called == name, f"{name} has the host name {called}"
         for other in site.nodes.values():
             found = host.check_output("getent ahostsv4 %s", other.name).split()[0]
             assert found == other.address, f"{name} resolves {other.name} to {found}"
@@ -31,7 +31,7 @@ def test_every_node_knows_every_name(base: object, site: Site, node_host: HostOf
 
 @looks_at_nodes
 def test_no_firewall_keeps_nodes_from_each_other(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
-    """Whatever rules a node has, what its services listen for on the management network reaches them."""
+    """No firewall rule blocks the open ports of the management network."""
 
     def listening(node: Node) -> set[int]:
         sockets = [line.split()[3] for line in node_host(node.name).check_output("ss -H -t -l -n").splitlines()]
@@ -45,10 +45,10 @@ def test_no_firewall_keeps_nodes_from_each_other(deployed: None, base: object, s
             if other is not node:
                 shut = programs.output(node_host(other.name), "closed_ports", node.address, *ports)
                 closed += [(int(port), other.name) for port in shut.split()]
-        # What has stopped meanwhile, such as a guest's screen, is no firewall's doing.
+        # A port that has closed meanwhile, such as a guest's console, is not blocked by a firewall.
         still = listening(node) if closed else set()
         problems += [
-            f"{node.name}: port {port} is open and not reached from {other}: a firewall's rule (nft list ruleset)?"
+            f"{node.name}: port {port} is open but not reachable from {other}: a firewall rule (nft list ruleset)?"
             for port, other in closed
             if port in still
         ]
@@ -60,7 +60,7 @@ def test_no_firewall_keeps_nodes_from_each_other(deployed: None, base: object, s
 def test_full_packets_reach_every_node(
     network: str, base: object, neutron_compute: object, site: Site, node_host: HostOf
 ) -> None:
-    """A packet as large as the interface allows arrives whole: a switch or tunnel between that takes less loses it."""
+    """A packet of the interface's full MTU arrives: a switch or tunnel with a smaller MTU would drop it."""
     nodes = [node for node in site.nodes.values() if network == "management" or set(node.roles) & BRIDGED]
     problems = []
     for node in nodes:

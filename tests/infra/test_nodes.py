@@ -1,4 +1,4 @@
-"""What a node needs beside its services: room on its disks, whole packages, certificates that last."""
+"""General state of nodes: free disk space, intact packages, valid certificates."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 from stackspec.site import Site
 from stackspec.testinfra_backend import HostOf
 
-# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+# Not run while another test cuts the power of a node: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")
 
 FULL = 95
-"""Per cent of a file system, or of its inodes, from which on services fail that write there."""
+"""Per cent of used space or inodes above which services that write there fail."""
 MONTH = 30 * 24 * 3600
 NOT_DISKS = ("tmpfs", "devtmpfs", "squashfs", "iso9660", "efivarfs", "fuse.snapfuse")
 
 
 def test_disks_have_room(base: object, site: Site, node_host: HostOf) -> None:
-    """No file system is full, or out of inodes, or read-only: databases, queues and images stop there."""
+    """No file system is full, out of inodes, or read-only, which would stop databases, queues and images."""
     problems = []
     for name in site.nodes:
         for what, option in (("room", ""), ("inodes", "-i")):
@@ -35,7 +35,7 @@ def test_disks_have_room(base: object, site: Site, node_host: HostOf) -> None:
 
 
 def test_packages_are_whole(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
-    """dpkg has finished everything, and apt's dependencies hold."""
+    """dpkg has no unfinished packages, and apt's dependencies are consistent."""
     problems = []
     for name in site.nodes:
         host = node_host(name)
@@ -43,16 +43,16 @@ def test_packages_are_whole(deployed: None, base: object, site: Site, node_host:
         states = {line.split()[3]: line.split()[2] for line in listed}
         half = [each for each, state in states.items() if state not in ("installed", "config-files", "not-installed")]
         if half:
-            problems.append(f"{name}: dpkg has not finished {', '.join(half)}; run: dpkg --configure -a")
+            problems.append(f"{name}: dpkg has not configured {', '.join(half)}; run: dpkg --configure -a")
         check = host.run("apt-get check -qq")
         problems += [f"{name}: apt-get check: {line}" for line in check.stderr.splitlines() if check.rc != 0]
         if re.search(r"^\s*exit 101", host.run("cat /usr/sbin/policy-rc.d").stdout, re.MULTILINE):
-            problems.append(f"{name}: /usr/sbin/policy-rc.d holds back the starts of services; remove it")
+            problems.append(f"{name}: /usr/sbin/policy-rc.d blocks service starts; remove it")
     assert not problems, "\n".join(problems)
 
 
 def test_certificates_last(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
-    """No certificate that a service has in /etc ends within a month; those of the distribution are its own affair."""
+    """No service certificate in /etc expires within a month, except those of the distribution."""
     find = (
         "grep -rlsI -e '-----BEGIN CERTIFICATE' --include='*.pem' --include='*.crt' --include='*.cert'"
         " --exclude-dir=ssl --exclude-dir=ca-certificates /etc"
@@ -63,5 +63,5 @@ def test_certificates_last(deployed: None, base: object, site: Site, node_host: 
         for path in host.run(find).stdout.splitlines():
             date = host.check_output("openssl x509 -noout -enddate -in %s", path).partition("=")[2]
             if host.run("openssl x509 -noout -checkend %s -in %s", str(MONTH), path).rc != 0:
-                problems.append(f"{name}: the certificate in {path} ends on {date}")
+                problems.append(f"{name}: the certificate in {path} expires on {date}")
     assert not problems, "\n".join(problems)

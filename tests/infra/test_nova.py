@@ -1,4 +1,4 @@
-"""Nova from outside: cells, the console proxy, hypervisors."""
+"""Nova on the nodes: cells, the console proxy, hypervisors."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def test_cells(nova_discover: object, site: Site, controller: NodeHost) -> None:
     computes = {node.name for node in site.with_role("compute")}
     assert set(hosts) == computes, (
         f"compute nodes without a cell: {', '.join(sorted(computes - set(hosts))) or 'none'}; "
-        f"in a cell and no compute nodes: {', '.join(sorted(set(hosts) - computes)) or 'none'}"
+        f"in a cell, but not compute nodes: {', '.join(sorted(set(hosts) - computes)) or 'none'}"
     )
 
 
 def test_console_proxy_serves(nova: object, site: Site, controller: NodeHost) -> None:
-    """The page that shows a server's screen is there."""
+    """The console page of servers is available."""
     page = f"http://{site.controller.address}:6080/vnc_auto.html"
     assert programs.output(controller, "http_status", page) == "200"
 
 
 def test_hypervisor_is_ready(nova_compute: object, site: Site, computes: dict[str, NodeHost]) -> None:
-    """libvirt answers and can run servers of the kind that nova asks for: kvm needs help of the processor."""
+    """libvirt responds and supports the configured virt_type: kvm needs hardware support."""
     kind = inventory_of(site).virt_type
     for name, host in computes.items():
         done = host.run("virsh --connect qemu:///system domcapabilities --virttype %s", kind)
         assert done.rc == 0, f"{name}: libvirt cannot run {kind} servers: {done.stderr.strip()}"
-        assert f"<domain>{kind}</domain>" in done.stdout, f"{name}: libvirt has no {kind}"
+        assert f"<domain>{kind}</domain>" in done.stdout, f"{name}: libvirt does not support {kind}"

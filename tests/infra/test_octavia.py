@@ -1,4 +1,4 @@
-"""Octavia on the controller: its interface in the management network, its certificates, and who listens where."""
+"""Octavia on the controller: its interface in the management network, its certificates and listeners."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CERTIFICATES = "/etc/octavia/certs"
 
 @pytest.fixture
 def listen_port(octavia: object, cloud: Connection) -> Port:
-    """Neutron's port that o-hm0 is."""
+    """Neutron's port of o-hm0."""
     return cloud.network.find_port("octavia-health-manager-listen-port", ignore_missing=False)
 
 
 def test_interface_is_the_port(listen_port: Port, cloud: Connection, controller: NodeHost, site: Site) -> None:
-    """o-hm0 has the port's MAC and address, is up with the network's MTU, and no route leads out by it."""
+    """o-hm0 has the port's MAC and address, is up with the network's MTU, and has no default route."""
     (link,) = json.loads(controller.check_output("ip -j address show dev o-hm0"))
     wanted = inventory_of(site).octavia
     assert wanted is not None
@@ -40,13 +40,13 @@ def test_interface_is_the_port(listen_port: Port, cloud: Connection, controller:
         "ovs-vsctl get Interface o-hm0 type external_ids:iface-id external_ids:iface-status"
     )
     assert [line.strip('"') for line in record.split()] == ["internal", listen_port.id, "active"]
-    assert listen_port.status == "ACTIVE", "neutron's agent does not have the port"
+    assert listen_port.status == "ACTIVE", "the port is not active in neutron's agent"
 
 
 def test_interface_outlives_a_boot(octavia: object, controller: NodeHost) -> None:
-    """The switch's database has it with its MAC, what cleans up at boot passes it by, and the network's file is there.
+    """The switch's database has it with its MAC, the cleanup at boot skips it, and its networkd file exists.
 
-    The manager, whose address it has, waits for it (errata E124 and E126).
+    The health manager, which binds its address, waits for it (errata E124 and E126).
     """
     kept = controller.check_output(
         "ovs-vsctl get Interface o-hm0 mac external_ids:attached-mac external_ids:skip_cleanup"
@@ -60,7 +60,7 @@ def test_interface_outlives_a_boot(octavia: object, controller: NodeHost) -> Non
 
 
 def test_heartbeats_are_admitted(listen_port: Port, controller: NodeHost) -> None:
-    """The health manager listens on o-hm0 and nowhere else, and nothing on the node keeps packets from it (E121)."""
+    """The health manager listens only on o-hm0, and no firewall on the node blocks its packets (E121)."""
     address = listen_port.fixed_ips[0]["ip_address"]
     listeners = controller.check_output("ss -Hulnp sport = 5555").splitlines()
     assert [line.split()[3] for line in listeners] == [f"{address}:5555"], listeners
@@ -71,22 +71,22 @@ def test_heartbeats_are_admitted(listen_port: Port, controller: NodeHost) -> Non
 
 
 def test_certificates_verify(octavia: object, controller: NodeHost) -> None:
-    """As Python 3.13 in an amphora verifies, strictly; for another purpose or another authority it is refused."""
+    """Certificates pass the strict verification of Python 3.13, and fail for another purpose or authority."""
     client = f"{CERTIFICATES}/private/client.cert-and-key.pem"
     verify = "openssl verify -x509_strict -CAfile %s -purpose %s %s"
     good = controller.run(verify, f"{CERTIFICATES}/client_ca.cert.pem", "sslclient", client)
     why = " ".join((good.stderr + good.stdout).split())
-    assert good.rc == 0, f"{client} is not one that amphorae take: {why}"
+    assert good.rc == 0, f"{client} is not accepted by amphorae: {why}"
     for authority, purpose in (("client_ca.cert.pem", "sslserver"), ("server_ca.cert.pem", "sslclient")):
         bad = controller.run(verify, f"{CERTIFICATES}/{authority}", purpose, client)
-        assert bad.rc != 0, f"{client} passes as {purpose} with {authority}"
+        assert bad.rc != 0, f"{client} is wrongly accepted as {purpose} with {authority}"
     for authority in ("client_ca", "server_ca"):
         file = f"{CERTIFICATES}/{authority}.cert.pem"
         assert controller.run(verify, file, "any", file).rc == 0, f"{file} does not verify itself"
 
 
 def test_keys_are_octavias_only(octavia: object, controller: NodeHost) -> None:
-    """Whoever has them commands every amphora; the authority's is encrypted as well, and the clients' is not here."""
+    """Keys that control every amphora are protected; the authority's is encrypted, and the clients' is not here."""
     folder = controller.file(f"{CERTIFICATES}/private")
     assert (folder.user, folder.group, folder.mode) == ("root", "octavia", 0o750)
     assert sorted(folder.listdir()) == ["client.cert-and-key.pem", "server_ca.key.pem"]
@@ -100,7 +100,7 @@ def test_keys_are_octavias_only(octavia: object, controller: NodeHost) -> None:
 
 
 def test_load_balancers_run_in_amphorae_only(octavia: object, controller: NodeHost) -> None:
-    """What agents in amphorae and other drivers need does not run on the controller."""
+    """Units for amphora agents and other drivers do not run on the controller."""
     for unit in ("haproxy", "keepalived", "octavia-agent", "octavia-driver-agent"):
         assert controller.run("systemctl is-active %s", unit).stdout.strip() != "active", unit
         assert controller.run("systemctl is-enabled %s", unit).stdout.strip() != "enabled", unit

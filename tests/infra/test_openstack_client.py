@@ -1,4 +1,4 @@
-"""The operator's command."""
+"""The openstack command."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from stackspec.testinfra_backend import NodeHost
 
 
 def test_client_is_installed(openstack_client: object, controller: NodeHost) -> None:
-    """The operator's command works on the controller."""
+    """The openstack command works on the controller."""
     assert controller.check_output("openstack --version").startswith("openstack ")

@@ -1,4 +1,4 @@
-"""What the steps write into the services' files, looked up in the services' own code as it is installed on the node."""
+"""Looks up the options that the steps set in the services' code installed on the node."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ COMMANDS = {
     "octavia": "octavia-db-manage",
     "magnum": "magnum-db-manage",
 }
-"""Service -> a command of it that all its nodes have; its first line names the Python that has the code."""
+"""Service -> one of its commands, present on all its nodes; its shebang names the Python with the code."""
 MEANT = {
-    # The guide has it, and it does nothing.
+    # It is in the guide, but has no effect.
     "octavia": ["[service_auth] memcached_servers: no option of octavia"],
 }
 
@@ -54,7 +54,7 @@ def test_code_knows_what_the_steps_write(
         files = written(pytestconfig.stash[RUN].plan, site, node, service)
         names = {name for each in files.values() for name in each} - seen
         if not names:
-            # To import a service takes long, on a node with a slow processor most of all.
+            # Importing a service takes long, especially on a slow node.
             continue
         seen |= names
         host = node_host(node)

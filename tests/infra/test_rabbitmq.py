@@ -1,4 +1,4 @@
-"""The queue: its user, and the services that take from it what they are asked for."""
+"""The message queue: its user, and its consumers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ QUEUES = {
     "octavia": {"octavia_provisioning_v2.{}": "controller"},
     "magnum": {"magnum-conductor": "controller"},
 }
-"""Where the services of a step take what they are asked for, and the nodes that have such a queue."""
+"""The RPC queues of a step's services, and the nodes with such a queue."""
 
 
 def test_queue_has_its_user_and_no_other(rabbitmq: object, controller: NodeHost) -> None:
-    """The guide's user openstack; guest, whose password everybody knows, is gone."""
+    """Only the guide's user openstack exists; guest, with its well-known password, is removed."""
     users = [
         line.split()[0] for line in controller.check_output("rabbitmqctl -q --no-table-headers list_users").splitlines()
     ]
@@ -38,7 +38,7 @@ def test_queue_has_its_user_and_no_other(rabbitmq: object, controller: NodeHost)
 
 @pytest.mark.parametrize("step", [pytest.param(name, marks=pytest.mark.steps(name)) for name in QUEUES])
 def test_services_take_what_they_are_asked_for(step: str, site: Site, controller: NodeHost) -> None:
-    """Each is connected to its queue, and nothing waits there for long: one that is frozen holds its connection."""
+    """Each service consumes its queue without a backlog: a frozen service keeps its connection."""
     nodes = {
         "controller": [site.controller],
         "compute": site.with_role("compute"),
@@ -52,13 +52,13 @@ def test_services_take_what_they_are_asked_for(step: str, site: Site, controller
         known = {each["name"]: each for each in json.loads(controller.check_output(f"rabbitmqctl -q {words}"))}
         found = {name: known.get(name, {"consumers": 0, "messages": 0}) for name in sorted(queues)}
         return [
-            f"{name}: {each['consumers']} consumers, {each['messages']} messages wait"
+            f"{name}: {each['consumers']} consumers, {each['messages']} messages waiting"
             for name, each in found.items()
             if not each["consumers"] or each["messages"]
         ]
 
     wait_for(
-        f"services of {step} take what they are asked for",
+        f"services of {step} process their queues",
         lambda: not complaints(),
         60,
         detail=lambda: "\n".join(complaints()),

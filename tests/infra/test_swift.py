@@ -1,4 +1,4 @@
-"""Swift from outside: disks, rings, what listens, what runs."""
+"""Swift on the nodes: disks, rings, listeners, services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def storage(site: Site) -> list[Node]:
 
 
 def test_disks_are_mounted_as_the_guide_has_them(swift_storage: object, storage: list[Node], node_host: HostOf) -> None:
-    """XFS, without access times, swift's; found at boot by what fstab says, and a broken one does not stop the boot."""
+    """Disks are XFS with noatime, owned by swift, and mounted by fstab with nofail."""
     for node in storage:
         host = node_host(node.name)
         for device in node.devices("swift"):
@@ -37,7 +37,7 @@ def test_disks_are_mounted_as_the_guide_has_them(swift_storage: object, storage:
 def test_servers_listen_on_the_management_address_only(
     swift_storage: object, storage: list[Node], node_host: HostOf
 ) -> None:
-    """Nothing but the address is asked for there: no password is behind these ports, nor behind rsync's."""
+    """Storage servers and rsync, which have no authentication, listen only on the management address."""
     for node in storage:
         for name, port in {**SERVERS, "rsync": 873}.items():
             sockets = node_host(node.name).check_output("ss -H -t -l -n 'sport = :'%s", str(port)).splitlines()
@@ -49,7 +49,7 @@ def test_servers_listen_on_the_management_address_only(
 def test_rings_are_as_the_guide_builds_them(
     name: str, swift_storage: object, storage: list[Node], controller: NodeHost
 ) -> None:
-    """1024 partitions, two copies, a zone for each node, all disks alike, and every partition has its disks."""
+    """1024 partitions, two replicas, a zone per node, equal weights, and all partitions are assigned."""
     out = controller.run("swift-ring-builder /etc/swift/%s.builder", name).stdout
     devices = [(node, device.rsplit("/", 1)[1]) for node in storage for device in node.devices("swift")]
     counts = f"1024 partitions, 2.000000 replicas, 1 regions, {len(storage)} zones, {len(devices)} devices, "
@@ -66,7 +66,7 @@ def test_rings_are_as_the_guide_builds_them(
 def test_all_nodes_have_the_same_rings_and_hashes(
     swift_storage: object, storage: list[Node], site: Site, node_host: HostOf
 ) -> None:
-    """Two nodes that disagree about where an object is lose it."""
+    """Rings are identical on all nodes, otherwise objects get lost."""
     for path in ("swift.conf", *(f"{name}.ring.gz" for name in SERVERS)):
         sums = {
             node.name: node_host(node.name).file(f"/etc/swift/{path}").sha256sum for node in [site.controller, *storage]
@@ -76,7 +76,7 @@ def test_all_nodes_have_the_same_rings_and_hashes(
 
 
 def test_hashes_are_secrets_of_their_own(swift: object, site: Site, controller: NodeHost) -> None:
-    """Two long values that are not the package's (erratum E81), for root and swift only."""
+    """Two long values, not the package's defaults (erratum E81), readable only by root and swift."""
     lines = [line.partition(" = ") for line in controller.file("/etc/swift/swift.conf").content_string.splitlines()]
     values = [value for key, _, value in lines if key in ("swift_hash_path_suffix", "swift_hash_path_prefix")]
     assert len(set(values)) == 2
@@ -86,7 +86,7 @@ def test_hashes_are_secrets_of_their_own(swift: object, site: Site, controller: 
 
 
 def test_nodes_report_no_error(swift_storage: object, storage: list[Node], controller: NodeHost) -> None:
-    """swift-recon asks all servers: they answer, no disk is missing, rings and swift.conf are the same."""
+    """swift-recon: all servers respond, no disk is unmounted, rings and swift.conf are identical."""
     done = controller.run("swift-recon object --unmounted --md5 --validate-servers")
     assert done.rc == 0, done.stderr
     assert done.stdout.count(f"{len(storage)}/{len(storage)} hosts matched, 0 error[s]") == 2, done.stdout

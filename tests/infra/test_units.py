@@ -1,4 +1,4 @@
-"""Units of systemd: none has failed, stands still, or restarts over and over."""
+"""systemd units: none has failed, is frozen, or keeps restarting."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 from stackspec.site import Site
 from stackspec.testinfra_backend import HostOf
 
-# A node whose power another test cuts is not looked at meanwhile: that test disturbs nova_compute.
+# Not run while another test cuts the power of a node: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")
 
 YOUNG = 60
-"""Seconds since its start for which a service may be one that ends each time."""
+"""A service that started within this many seconds may be in a restart loop."""
 RESTARTS_WITHIN = 10
-"""Seconds in which a service that ends each time has been started again."""
+"""Seconds within which a service in a restart loop restarts."""
 
 
 @looks_at_nodes
 def test_no_failed_units(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
-    """systemd has nothing to complain about on any node. A later step may start what an earlier run could not."""
+    """No node has failed units. A later step may start units that failed in an earlier run."""
     problems = []
     for name in site.nodes:
         for line in node_host(name).check_output("systemctl --failed --plain --no-legend").splitlines():
@@ -31,7 +31,7 @@ def test_no_failed_units(deployed: None, base: object, site: Site, node_host: Ho
 
 @looks_at_nodes
 def test_no_service_is_frozen(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
-    """A process that SIGSTOP holds keeps its connections, and systemd and its peers call it alive."""
+    """No process is stopped by SIGSTOP: it keeps its connections, so systemd and peers consider it alive."""
     problems = []
     for name in site.nodes:
         for line in node_host(name).check_output("ps -e -o stat=,unit=,pid=,args=").splitlines():
@@ -43,7 +43,7 @@ def test_no_service_is_frozen(deployed: None, base: object, site: Site, node_hos
 
 @looks_at_nodes
 def test_no_service_restarts_over_and_over(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
-    """systemd starts again what ends; one that ends each time looks alive whenever somebody looks."""
+    """No service is in a restart loop, in which it looks alive at any moment."""
 
     def restarts(name: str) -> dict[str, int]:
         host, what = node_host(name), "Id,NRestarts,ExecMainStartTimestampMonotonic"
@@ -64,7 +64,7 @@ def test_no_service_restarts_over_and_over(deployed: None, base: object, site: S
             if count > before.get(unit, count):
                 since = count - before[unit]
                 problems.append(
-                    f"{name}: {unit} restarts over and over: started again {count} times by systemd, {since} of them "
+                    f"{name}: {unit} keeps restarting: restarted {count} times by systemd, {since} of them "
                     f"in {RESTARTS_WITHIN} s; see journalctl -u {unit} there"
                 )
     assert not problems, "\n".join(problems)

@@ -1,1 +1,1 @@
-"""What becomes of a site when everything fails at once."""
+"""Recovery of a site after a total outage."""

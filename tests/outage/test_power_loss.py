@@ -1,6 +1,6 @@
-"""All nodes lose their power at once, and have it again: what lived before serves as before, without a hand's help.
+"""All nodes lose their power at once, and get it back: everything that ran before works again without manual repair.
 
-Guests are off then, and their users switch them on; octavia does it for its own. Runs only when it is named, and alone:
+Guests are off then, and their users start them; octavia recovers its amphorae. Runs only when named, and alone:
 `./run -n0 tests/outage tests/infra tests/api` also shows that the whole validation passes afterwards.
 """
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.disturbs("base")
 
 GUESTS_WITHIN = 900
-"""Seconds for guests to boot again, with all services of the cloud starting beside them."""
+"""Timeout in seconds for guests to boot again while all services of the cloud are starting."""
 SERVES_WITHIN = 1800
-"""Seconds for the load balancer: octavia notices that its amphora is gone, and boots another."""
+"""Timeout in seconds for the load balancer: octavia must notice the lost amphora, and boot another."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """What was there before.
+    """The objects from before the outage.
 
     :param digest: checksum of the object's content
     :param word: the output of the stack
@@ -71,7 +71,7 @@ def before_outage(
     external_network: Network,
     module_owned: Owned,
 ) -> Before:
-    """One of each, made, filled and looked at."""
+    """One object of each kind, created, filled and verified."""
     member_of = {"address": disk_guest.fixed_address, "protocol_port": PORT, "subnet_id": fleet.red.subnet.id}
     pool = {"name": "guests", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member_of]}
     listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
@@ -106,12 +106,12 @@ def before_outage(
 
 @pytest.fixture(scope="module")
 def power(before_outage: Before, site: Site, cloud: Connection, power_cycle: Callable[..., None]) -> str:
-    """Cut, given back, and waited for until all services report anew; the boot id that the guest had before."""
+    """Cuts and restores the power, and waits until all services report again; returns the guest's previous boot id."""
     boot = before_outage.guest.boot_id()
     before = {node: reports(cloud, node) for node in site.nodes}
     power_cycle(*site.nodes)
     wait_for(
-        "keystone and the APIs answer",
+        "keystone and the APIs respond",
         lambda: bool([reports(cloud, node) for node in site.nodes]),
         UP_WITHIN,
         retry_on=(SDKException, ClientException),
@@ -128,14 +128,14 @@ def _switched_on(guest: Guest) -> None:
 
 
 def test_server_boots_with_what_it_had(before_outage: Before, power: str) -> None:
-    """Its user switches it on; file, address and group are as before."""
+    """After its user starts it, the guest has its file, address and group."""
     _switched_on(before_outage.guest)
-    assert before_outage.guest.boot_id() != power, "the guest has not noticed: was its node off?"
+    assert before_outage.guest.boot_id() != power, "the guest did not reboot: was its node off?"
     assert before_outage.guest.ssh("cat kept").strip() == "kept"
 
 
 def test_volume_is_attached_and_whole(before_outage: Before, power: str, volumes: Volumes) -> None:
-    """The guest finds its disk and reads what it had written."""
+    """The guest has its volume and reads its data."""
     _switched_on(before_outage.guest)
     assert volumes.get("volume", before_outage.roaming.volume.id).status == "in-use"
     before_outage.roaming.disk = disk = volumes.find(before_outage.guest, before_outage.roaming.volume)
@@ -145,9 +145,9 @@ def test_volume_is_attached_and_whole(before_outage: Before, power: str, volumes
 
 
 def test_object_is_whole(before_outage: Before, power: str, object_store: Any) -> None:
-    """Whichever copy is read."""
+    """The object is intact, whichever replica is read."""
     content = wait_for(
-        "the object store answers",
+        "the object store responds",
         lambda: object_store.download_object("power", container=before_outage.container),
         UP_WITHIN,
         retry_on=(SDKException,),
@@ -156,12 +156,12 @@ def test_object_is_whole(before_outage: Before, power: str, object_store: Any) -
 
 
 def test_secret_can_be_read(before_outage: Before, power: str, keeper: Connection) -> None:
-    """It is stored under a key that must have survived, too."""
+    """The secret is readable, so its encryption key has survived as well."""
     assert keeper.key_manager.get_secret(before_outage.secret.secret_id).payload == "open sesame"
 
 
 def test_stack_is_as_it_was_and_can_be_changed(before_outage: Before, power: str, member: Connection) -> None:
-    """Its resources are the same; an engine works on it again."""
+    """The stack's resources are unchanged, and an engine can update it."""
     found = member.orchestration.get_stack(before_outage.stack.id)
     assert (found.status, found.outputs[0]["output_value"]) == ("CREATE_COMPLETE", before_outage.word)
     member.orchestration.update_stack(found.id, name=found.name, template=template("power"), parameters={"words": 13})
@@ -175,9 +175,9 @@ def test_stack_is_as_it_was_and_can_be_changed(before_outage: Before, power: str
 
 
 def test_load_balancer_serves_again(before_outage: Before, power: str, cloud: Connection) -> None:
-    """Octavia puts another amphora in the place of the one that is off; its member serves when somebody starts it.
+    """Octavia replaces the stopped amphora; its member works once it is started.
 
-    It tries once. Where no compute node was up by then the load balancer is in ERROR, and its administrator asks again.
+    Octavia tries once. If no compute node was up, the load balancer is in ERROR, and an administrator fails it over.
     """
     _switched_on(before_outage.guest)
     before_outage.guest.ssh(SERVE.format(name="again"))

@@ -149,7 +149,7 @@ def context(site: Site, node: Node, known: Known | None = None) -> Context:
 
 
 def noted(here: Context) -> NotedCloud:
-    """The cloud of a bare machine's context, which notes what it is asked for."""
+    """The cloud of a bare machine's context, which records requests."""
     found = here.shared.get(Cloud)
     assert isinstance(found, NotedCloud)
     return found

@@ -142,7 +142,7 @@ def _writer(part: Part, path: str) -> Any:
 
 
 def _unit(fact: Fact, part: Part) -> bool:
-    """Runs and starts at boot when all steps are done; for a restart, with what it reads as it is by then.
+    """Runs and starts at boot after all steps; for a restart, with the final content of its files.
 
     It is started again whenever the chapter changes one of these files.
     """

@@ -262,7 +262,7 @@ class FakeConnections:
             raise InputError("\n".join(sorted(errors)))
 
     def hold(self, holder: str, say: object) -> None:
-        """Nobody else uses made-up nodes; each notes who has it, for tests of when that happens."""
+        """Fake nodes have no other users; each records its holder, for tests of the locking order."""
         for connection in self._open.values():
             connection.held(holder)
 
@@ -280,7 +280,7 @@ def fake(engine: Engine, node: str) -> FakeConnection:
 
 
 def write_release(folder: Path, text: str = RELEASE) -> None:
-    """Write the table of the site's release beside `folder`, the nodes'."""
+    """Write the table of the site's release next to `folder`, the nodes'."""
     table = folder.parent / "releases/epoxy-trixie.yaml"
     table.parent.mkdir(exist_ok=True)
     table.write_text(text)

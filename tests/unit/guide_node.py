@@ -1,4 +1,4 @@
-"""A machine of the guide that does what it is told: what is there after all steps, and what was done in which order."""
+"""A simulated machine of the guide: its state after all steps, and the order of operations."""
 
 from __future__ import annotations
 

@@ -96,13 +96,13 @@ def _absent(step: Step, site: Site) -> str:
 
 
 def _of_endpoints(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """Who asks it, whose objects tests own, and the dashboard, which is told of each service."""
+    """Its clients, the kinds of its objects, and its name in the dashboard."""
     for endpoint in (each for each in resources if isinstance(each, Endpoint)):
         declares, port = f"declares the endpoint {endpoint.type}", str(urlsplit(endpoint.url).port)
         if not project.names(INFRA, port):
-            yield f"{declares}: tests/infra asks nobody at port {port}: add it to the APIs that answer on every node"
+            yield f"{declares}: tests/infra checks no port {port}: add it to the APIs that answer on every node"
         if step.name not in closure(["skyline"]):
-            yield f"{declares}: skyline's nginx is made before it: add it to what the step skyline needs"
+            yield f"{declares}: skyline's nginx is configured before it: add it to what the step skyline needs"
         if endpoint.type != step.provides:
             continue
         proxy = (ServiceTypes().get_service_type(endpoint.type) or endpoint.type).replace("-", "_")
@@ -113,7 +113,7 @@ def _of_endpoints(step: Step, resources: list[Resource], project: Project) -> It
         if not project.names("deploy_steps/skyline.py", endpoint.type):
             yield f"{declares}: service_mapping in deploy_steps/skyline.py has no name for it: add it"
         if not project.names(INFRA, endpoint.type, holding="/api/openstack/"):
-            yield f"{declares}: tests/infra does not ask for it behind skyline's nginx: add it to NAMES there"
+            yield f"{declares}: tests/infra does not check it behind skyline's nginx: add it to NAMES there"
 
 
 def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
@@ -121,17 +121,17 @@ def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterat
     for each in resources:
         if isinstance(each, IniFile | YamlFile | File) and "secret-of-" in repr(each):
             if each.mode & 0o007:
-                yield f"writes a secret into {each.path}, which everybody reads: mode {each.mode:04o}"
+                yield f"writes a secret into {each.path}, which is world-readable: mode {each.mode:04o}"
             if each.path not in project.text(INFRA):
-                yield f"writes a secret into {each.path}: no test in tests/infra looks at its mode: add it there"
+                yield f"writes a secret into {each.path}: no test in tests/infra checks its mode: add it there"
 
 
 def _of_queues(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """Whether it takes what it is asked for."""
+    """Whether it consumes its queue."""
     files = (each for each in resources if isinstance(each, OsloConfig))
     asked = any("transport_url" in each.options.get("DEFAULT", {}) for each in files)
     if asked and f'"{step.name}"' not in project.text(INFRA, holding="list_queues"):
-        yield "declares a transport_url: tests/infra looks at no queue of it: add it to QUEUES there"
+        yield "declares a transport_url: tests/infra checks no queue of it: add it to QUEUES there"
 
 
 def _of_schemas(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _of_wheels(step: Step, resources: list[Resource], release: Release) -> Itera
 
 
 def _of_pages(step: Step, project: Project) -> Iterator[str]:
-    """What users are told."""
+    """Its user documentation."""
     file = step.declare.__module__.rpartition(".")[2]
     for page in PAGES:
         if not re.search(rf"(?<![a-z]){file}(?![a-z])", project.text(page)):

@@ -75,7 +75,7 @@ class Runs:
         self.tests(TESTS)
 
     def pytest(self, *arguments: str, spawn: bool = False) -> pytest.RunResult:
-        """Run pytest with the plugin, in this process unless it has to be one of its own."""
+        """Run pytest with the plugin, in this process unless a separate one is needed."""
         if spawn:
             return self.pytester.runpytest_subprocess("-ra", *arguments, timeout=30)
         return self.pytester.runpytest_inprocess("-ra", *arguments)

@@ -1,4 +1,4 @@
-"""Services that report to an API: what is wrong with them is said in one line."""
+"""Services that report to an API: problems are reported in one line."""
 
 from __future__ import annotations
 

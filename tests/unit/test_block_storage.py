@@ -1,4 +1,4 @@
-"""Volumes that nobody works on any more: how they are told from others, and what is said of them instead."""
+"""Stuck volumes: how they are detected, and the status they are set to."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_work_of_a_service_that_was_started_since_is_left() -> None:
     # The scheduler, which runs all the time, has done its part: the volume has a host.
     (left,) = stuck(cloud(BlockStorage("creating", 300)), [thing()], started(cinder_volume=100, cinder_scheduler=400))
     assert (left.status, left.truth) == ("creating", "error")
-    assert str(left) == f"volume {RUN}-volume (v): creating, and nobody works on it"
+    assert str(left) == f"volume {RUN}-volume (v): creating, but no service is processing it"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_cannot_be_mended_is_named() -> None:
     storage = BlockStorage("detaching", LONGEST + 1, attached=("s",))
     storage.refuses = True
     (line,) = set_right(cloud(storage), [thing()], None)
-    assert "detaching, and nobody works on it; it could not be set to available" in line
+    assert "detaching, but no service is processing it; it could not be set to available" in line
 
 
 def test_patience_is_the_caller_s() -> None:

@@ -1,4 +1,4 @@
-"""Dashboards in a browser: their settings, screens as points, and what is said where there is no browser."""
+"""Dashboards in a browser: settings, screens as points, and the message without a browser."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class TestWindow:
         ],
     )
     def test_fails_for(self, event: str, given: Any, said: str) -> None:
-        """Each is told once, unless it is known."""
+        """Each is reported once, unless it is known."""
         page = FakePage()
         window = Window(cast("Any", page), cast("Any", Report()))
         for _ in range(2):
@@ -213,7 +213,7 @@ def test_where_a_dashboard_is(given: str | None, site: SimpleNamespace | None, e
 def test_a_dashboard_that_nobody_named_is_not_tested() -> None:
     """A cloud that exists has it in no catalog; before a browser is looked for, the test is skipped."""
     config: Any = SimpleNamespace(getoption=lambda name, default: None, stash={RUN: SimpleNamespace(site=None)})
-    with pytest.raises(pytest.skip.Exception, match="name it with --horizon-url URL"):
+    with pytest.raises(pytest.skip.Exception, match="give its URL with --horizon-url URL"):
         _url(config, "horizon_url", "http://{controller}/horizon")
 
 

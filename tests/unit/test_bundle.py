@@ -155,7 +155,10 @@ class TestWriting:
     def test_directory_of_something_else(self, elsewhere: Elsewhere, folder: Path) -> None:
         folder.mkdir()
         (folder / "thesis.txt").touch()
-        for path, wrong in ((folder, "holds other files and is no bundle"), (folder / "thesis.txt", "is no directory")):
+        for path, wrong in (
+            (folder, "contains other files and is not a bundle"),
+            (folder / "thesis.txt", "is not a directory"),
+        ):
             with pytest.raises(InputError, match=wrong):
                 elsewhere.write(path)
         assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
@@ -187,7 +190,9 @@ class TestReading:
     def test_file_that_differs(self, elsewhere: Elsewhere, folder: Path, harm: Callable[[Path], object]) -> None:
         elsewhere.write(folder)
         harm(folder / "images/a")
-        with pytest.raises(InputError, match=f"not as {LIST} says: images/a; make the bundle anew: stackspec bundle"):
+        with pytest.raises(
+            InputError, match=f"files do not match {LIST}: images/a; recreate the bundle: stackspec bundle"
+        ):
             Bundle(folder)
 
     def test_missing_part(self, elsewhere: Elsewhere, folder: Path) -> None:
@@ -200,7 +205,7 @@ class TestReading:
         assert elsewhere.calls == []
 
     def test_no_bundle(self, folder: Path) -> None:
-        with pytest.raises(InputError, match=f"is no bundle, it has no {LIST}"):
+        with pytest.raises(InputError, match=f"is not a bundle: {LIST} is missing"):
             Bundle(folder)
 
     @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ class TestReading:
     def test_list_that_is_none(self, folder: Path, text: str) -> None:
         folder.mkdir()
         (folder / LIST).write_text(text)
-        with pytest.raises(InputError, match=f"{LIST} is no list of a bundle"):
+        with pytest.raises(InputError, match=f"{LIST} is not a valid bundle list"):
             Bundle(folder)
 
 
@@ -264,7 +269,7 @@ class TestParts:
     def test_wheels_for_another_python(
         self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is told before anything is touched."""
+        """It is reported before anything is changed."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
         bundle_command.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
@@ -436,7 +441,7 @@ class TestDeployment:
         (folder / "wheels/b").write_bytes(b"Content of wheels/b")
         result = fetching.pytest("--deploy", f"--bundle={folder}")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([f"ERROR: {folder}: not as {LIST} says: wheels/b; make the bundle anew: *"])
+        result.stderr.fnmatch_lines([f"ERROR: {folder}: files do not match {LIST}: wheels/b; recreate the bundle: *"])
         assert fetching.node("one") == {}
 
     @pytest.mark.parametrize("mode", ["--deploy", "--plan"])

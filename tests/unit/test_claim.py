@@ -56,7 +56,7 @@ def test_the_mark_tells_no_secret(site: Site) -> None:
 
 @pytest.mark.parametrize("name", ["lab", "renamed"])
 def test_another_state_is_refused(site: Site, name: str, no_traces: None) -> None:
-    """Its secrets are others: they would replace those of the cloud that is there, whatever the site is called."""
+    """Its secrets are others: they would replace those of the existing cloud, whatever the site is called."""
     other = Site(site.inventory.model_copy(update={"site": name}), site.release, Secrets())
     (text,) = obstacles(site, {file(MARK): text_file(mark_of(other)), file(DATA): text_file("")})
     assert f"the site {name} " in text
@@ -70,24 +70,24 @@ def test_foreign_mark_is_never_overwritten(site: Site, no_traces: None) -> None:
     (change,) = claim().changes(context(site, site.controller, {file(MARK): text_file(mark_of(other))}))
     (refused,) = change.actions
     assert callable(refused)
-    with pytest.raises(ActionError, match="with another state"):
+    with pytest.raises(ActionError, match="from another state"):
         refused()
 
 
 def test_what_somebody_else_installed_is_refused(site: Site) -> None:
     (text,) = obstacles(site, {file(DATA): text_file("")})
     assert DATA in text
-    assert "set the node up afresh" in text
+    assert "reinstall the node" in text
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_node_deployed_before_there_were_marks(site: Site, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
-    """It is ours where the state has kept secrets; new ones would replace those of whoever deployed it."""
+    """It is ours if the state has stored secrets; new ones would replace those of the deployer."""
     monkeypatch.setattr(Secrets, "existed", kept)
     known = {file(DATA): text_file(""), file(Ledger.ON_NODE): text_file("{}\n")}
     if not kept:
         (text,) = obstacles(site, known)
-        assert "new ones would replace those of the cloud that is there" in text
+        assert "new ones would replace those of the existing cloud" in text
         return
     assert obstacles(site, known) == []
     assert claim().changes(context(site, site.controller, known))
@@ -138,13 +138,13 @@ def test_an_interface_that_nothing_depends_on(site: Site) -> None:
 
 def test_an_interface_that_another_bridge_has(site: Site) -> None:
     (text,) = interface(site, [], [], master="br0")
-    assert "it is a port of br0 already" in text
+    assert "already a port of br0" in text
     assert interface(site, [], [], master="ovs-system") == [], "the deployment's own"
 
 
 def test_the_way_out_of_a_node_is_no_bridge_s(site: Site) -> None:
     (text,) = interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [])
-    assert "default route leads over it (192.168.35.1)" in text
+    assert "default route uses it (192.168.35.1)" in text
     assert "nodes.controller.provider.default_route: true" in text
 
 
@@ -165,8 +165,8 @@ def test_the_way_out_moves_to_the_bridge(site: Site) -> None:
 
 def test_the_way_to_a_node_is_no_bridge_s(site: Site) -> None:
     (text,) = interface(site, [], [site.controller.address])
-    assert f"the address {site.controller.address}, by which the node is reached" in text
+    assert f"ssh reaches the node by its address {site.controller.address}" in text
     # Whatever ssh calls the node, and wherever the route leads.
     (text,) = interface(site, [], ["192.168.35.77"], reached="192.168.35.77", out=True)
-    assert "the address 192.168.35.77, by which the node is reached" in text
+    assert "ssh reaches the node by its address 192.168.35.77" in text
     assert interface(site, [], ["192.168.35.77"], reached=site.controller.address) == []

@@ -70,13 +70,13 @@ def test_without_a_run_nothing_is_removed(words: list[str]) -> None:
 
 def test_run_at_work_is_left_alone() -> None:
     assert chosen("--all", "--older-than", "2", at_work=(OLD,)) == [OTHER]
-    with pytest.raises(InputError, match=f"run {OLD} is at work"):
+    with pytest.raises(InputError, match=f"run {OLD} is still active"):
         chosen(OLD, at_work=(OLD,))
 
 
 def test_young_run_of_another_machine_may_be_at_work_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
-    with pytest.raises(InputError, match="left no record on this machine, so it may be at work on another"):
+    with pytest.raises(InputError, match="has no record on this machine, so it may be active elsewhere"):
         chosen(NEW)
     EventLog(tmp_path / "runs" / NEW / FILE).write({"event": "run"})
     assert chosen(NEW) == [NEW]
@@ -109,7 +109,7 @@ def test_run_is_at_work_until_its_process_ends(tmp_path: Path, monkeypatch: pyte
 def test_command_line_without_a_run_is_status_4(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("OS_CLOUD", "nosuch")
     assert main(["cleanup"]) == 4
-    assert "say what to remove: a run id" in capsys.readouterr().err
+    assert "specify what to remove: a run id" in capsys.readouterr().err
 
 
 def test_list_that_fails_removes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -118,7 +118,7 @@ def test_list_that_fails_removes_nothing(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(cloud, "connect_named", lambda name: answering(503))
     monkeypatch.setattr(ownership, "destroy", lambda found: pytest.fail("removed something"))
     assert main(["cleanup", OLD]) == 1
-    assert "cannot list what runs left, nothing was removed" in capsys.readouterr().err
+    assert "cannot list leftovers, nothing was removed" in capsys.readouterr().err
 
 
 def answering(status: int) -> Any:

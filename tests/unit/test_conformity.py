@@ -98,7 +98,7 @@ def test_what_is_read_is_about_a_fact() -> None:
 
 
 def test_each_secret_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that one in the place of another is no longer the same."""
+    """All secrets differ, so that swapped ones are detected."""
     names: set[str] = set()
     value = NamedSecrets._get
 

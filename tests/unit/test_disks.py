@@ -60,14 +60,14 @@ class TestXfs:
     @pytest.mark.parametrize(
         ("found", "message"),
         [
-            ({"exists": False}, "no device /dev/sdb, which the inventory names at nodes.compute01.disks"),
-            ({"block": False}, "/dev/sdb is no block device"),
+            ({"exists": False}, "no device /dev/sdb, configured in nodes.compute01.disks"),
+            ({"block": False}, "/dev/sdb is not a block device"),
             (
                 {"content": EXT4, "mounted": ["/home", "/var"]},
-                "/dev/sdb is mounted at /home, /var; unmount it, or name",
+                "/dev/sdb is mounted at /home, /var; unmount it, or list",
             ),
-            ({**OURS, "mounted": ["/mnt"]}, "/dev/sdb is mounted at /mnt; unmount it, or name another disk at"),
-            ({"content": {"TYPE": "LVM2_member"}, "holders": ["dm-0"]}, "/dev/sdb is in use by dm-0; name another"),
+            ({**OURS, "mounted": ["/mnt"]}, "/dev/sdb is mounted at /mnt; unmount it, or list another disk in"),
+            ({"content": {"TYPE": "LVM2_member"}, "holders": ["dm-0"]}, "/dev/sdb is in use by dm-0; list another"),
         ],
         ids=["missing", "no disk", "mounted", "ours elsewhere", "held"],
     )
@@ -91,8 +91,8 @@ class TestXfs:
         """The message says what is there and what to write; only with that is mkfs told to go on."""
         found = {**BLANK, "content": content}
         (said,) = obstacles(site, found)
-        assert f"/dev/sdb holds data ({words}), which is not overwritten" in said
-        assert 'say wipe: ["S1"] there, which counts once, if all of it may be lost' in said
+        assert f"/dev/sdb contains data ({words}), which is not overwritten" in said
+        assert 'to allow wiping it once, set wipe: ["S1"] there' in said
         assert obstacles(site, found, wipe=WIPE) == []
         known = {disk("/dev/sdb"): found}
         with pytest.raises(ActionError, match="which is not overwritten"):
@@ -219,11 +219,11 @@ class TestRing:
         assert new == gone == [("rebalance",)]
 
     def test_partitions_that_may_not_move_yet(self, change: ChangeOf) -> None:
-        """The ring file is of now, and a disk has nothing: that is no end."""
+        """The ring file is current, but a disk has no partitions: the step is not done."""
         assert self.calls(change, DEVICES, sdc="100.00          0 -100.00       ") == [("rebalance",)]
 
     def test_disk_comes_and_goes(self, change: ChangeOf) -> None:
-        """What is where stays known: the ring is changed, not made anew."""
+        """Placements are preserved: the ring is changed, not recreated."""
         old = RingDevice(2, "10.0.0.20", 6200, "sdz")
         found = self.calls(change, (*DEVICES[:3], old))
         calls = [" ".join(words[:1] + words[1:][-4:]) for words in found]
@@ -257,8 +257,8 @@ def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up: Si
     with pytest.raises(InputError) as raised:
         engine.check_nodes()
     assert [line[:33] for line in str(raised.value).splitlines()] == [
-        "node two: no device /dev/sdb, whi",
-        "node three: no device /dev/sdb, w",
+        "node two: no device /dev/sdb, con",
+        "node three: no device /dev/sdb, c",
     ]
     assert all(fake(engine, name).state["log"] == [] for name in made_up.nodes)
 
@@ -357,7 +357,7 @@ def test_disk_without_a_signature_is_not_blank_for_it(tmp_path: Path, place: int
 
 
 def test_bytes_are_written_and_read_as_they_are(tmp_path: Path) -> None:
-    """A ring file is no text."""
+    """Ring files are binary."""
     path, content = str(tmp_path / "ring"), b"\x1f\x8b\x08\x00\xff\r\n"
     assert node_agent.read_bytes(path) is None
     node_agent.write(path, content, mode=0o640)

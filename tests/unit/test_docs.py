@@ -29,7 +29,7 @@ SCREENS = 130
 
 
 def commands(text: str) -> list[str]:
-    """The code blocks without what is said in words: comments, docstrings, labels of drawings."""
+    """The code blocks without prose: comments, docstrings, labels of drawings."""
     found = []
     for language, code in FENCE.findall(text):
         if language == "mermaid":

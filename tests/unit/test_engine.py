@@ -318,7 +318,7 @@ def test_a_node_of_another_release_is_refused_before_anything_is_touched(site: S
     Prepared.prepared["three"] = {}
     with pytest.raises(InputError, match="node two: runs an unknown system") as caught:
         deploy(site)
-    assert "no interface eth0, which the inventory names at nodes.two.management" in str(caught.value)
+    assert "has no interface eth0, configured in nodes.two.management" in str(caught.value)
 
 
 # ---- ending
@@ -458,7 +458,7 @@ def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
 def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One whose units are on their way up may take a minute; meanwhile it is told who is waited for."""
+    """Units may take a minute to start; meanwhile the wait is reported."""
     declare("base", command("base"), role="all")
     engine, slow = Engine(site, plan_of(site), STEPS, lambda event: said.append(event)), threading.Event()
     said: list[Event] = []

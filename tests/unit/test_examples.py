@@ -123,7 +123,7 @@ def test_release_loads_and_makes_a_plan(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def symlink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Resource]:
-    """The page's resource, as a module of its own."""
+    """The page's resource, as a module."""
     name = "stackspec.resources.symlink"
     file = tmp_path / "symlink.py"
     file.write_text(block("stackspec/resources/symlink.py"))

@@ -95,7 +95,7 @@ def test_metadata_of_nova(site: Site) -> None:
 
 @pytest.mark.parametrize("inventory", ["lab", "guide"])
 def test_no_secret_is_on_a_command_line_of_a_node(inventory: str, no_traces: None) -> None:
-    """Everybody on the node reads those: of what a bare node is sent, and of what it is asked."""
+    """Command lines, which are visible to everybody on the node: of actions and of queries."""
     load_steps()
     site = load_site(ROOT / "inventories" / inventory)
     words = []

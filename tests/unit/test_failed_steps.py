@@ -1,4 +1,4 @@
-"""A step that fails: one failure that says all, dependents blocked by it, and the next run goes on there."""
+"""A failed step: one complete failure, blocked dependents, and the next run resumes there."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ echo "$@" >>{log}
 
 
 class Machine:
-    """A folder that stands for a node: files, and a systemctl that writes down what it is asked."""
+    """A folder that simulates a node: files, and a systemctl that records its calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "systemctl.log"
@@ -96,7 +96,9 @@ def test_names_of_the_site_are_filled_in() -> None:
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
-        pytest.param("{what: x, do: [{explode: all}], says: [x]}", "no operation 'explode'", id="unknown operation"),
+        pytest.param(
+            "{what: x, do: [{explode: all}], says: [x]}", "unknown operation 'explode'", id="unknown operation"
+        ),
         pytest.param("{what: x, do: [{option: {file: /f}}], says: [x]}", "option lacks section", id="key missing"),
         pytest.param("{what: x, do: [{stop: [a]}], says: [x]}", "stop takes a text", id="list for text"),
         pytest.param("{what: x, do: [], says: [x], colour: red}", "colour", id="unknown key"),
@@ -203,8 +205,8 @@ def test_function_begins_with_what_it_does_not_have(machine: Machine) -> None:
         ({"replace": {"file": "{file}", "old": "absent", "new": "x"}}, "does not have 'absent'"),
         ({"option": {"file": "{file}", "section": "a", "option": "absent", "value": None}}, "no option absent"),
         ({"begins": {"file": "{file}", "function": "absent", "with": "return"}}, "has no absent"),
-        ({"remove": "{file}.absent"}, "is not there"),
-        ({"stop": "absent"}, "absent does not run"),
+        ({"remove": "{file}.absent"}, "does not exist"),
+        ({"stop": "absent"}, "absent is not running"),
     ],
 )
 def test_what_does_not_fit_is_an_error(operation: dict[str, Any], complaint: str, machine: Machine) -> None:

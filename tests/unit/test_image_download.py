@@ -20,7 +20,7 @@ RIGHT = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves an image, and sends as much of it as it is told."""
+    """Serves an image, and sends only the given part of it."""
 
     sent = len(CONTENT)
     requests = 0

@@ -40,7 +40,7 @@ def test_right_option_keeps_its_spelling() -> None:
 
 
 def test_new_option_goes_below_its_commented_default() -> None:
-    """A reader finds it beside its explanation."""
+    """A new option goes next to its explanation."""
     found = edit(SHIPPED, {"DEFAULT": {"my_ip": "10.0.0.10"}, "api": {"auth_strategy": "keystone"}})
     assert "#my_ip = <host_ipv4>\nmy_ip = 10.0.0.10\nlog_dir" in found
     assert "#auth_strategy = keystone\nauth_strategy = keystone\n" in found

@@ -138,7 +138,7 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
     assert told[:-1] == asked
     assert [line.split(": ", 1)[1].split(",")[0].split(";")[0] for line in asked] == [
         "no machine has an address on a second interface",
-        "floating addresses",
+        "first and last floating IP",
         "its address there",
         "its address there",
     ]
@@ -146,7 +146,7 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
 
 
 def test_provider_network_is_found_where_machines_have_addresses_on_it(machines: Machines) -> None:
-    """The way out leads over it here: that is said, and its router is the network's gateway."""
+    """The default route uses it here: this is declared, and its router becomes the network's gateway."""
     for number, host in enumerate(("alpha", "beta", "gamma"), 1):
         cards = (card("eno1", f"10.0.0.{number}0/24"), card("eno2", f"192.168.35.{number}0/24"))
         machines.add(host, f"10.0.0.{number}0", *cards, way_out=("eno2", "192.168.35.2"))
@@ -253,16 +253,16 @@ def test_the_question_runs_in_a_plain_shell(machines: Machines, tmp_path: Path) 
     ("arguments", "message"),
     [
         (["alpha", "gone"], "gone: cannot be asked by ssh: Permission denied (publickey).; try: ssh gone"),
-        (["alpha", "far"], "far: it is not in 10.0.0.0/24, the network by which alpha is reached; it has 10.9.0.1/24"),
+        (["alpha", "far"], "far: not in 10.0.0.0/24, the network of alpha; it has 10.9.0.1/24"),
         (["alpha", "alpha"], "alpha: named twice; each machine can be one node only"),
-        (["root@alpha"], "'root@alpha' is not the name or address of a machine; name the user by --user"),
+        (["root@alpha"], "'root@alpha' is not the name or address of a machine; set the user with --user"),
         (["-", "alpha"], "'-' is not the name or address of a machine"),
-        (["--user", "-x y", "alpha"], "--user -x y: this is not the name of a user such as ubuntu"),
-        (["--port", "0", "alpha"], "--port 0: 1 to 65535 is expected"),
+        (["--user", "-x y", "alpha"], "--user -x y: not a user name such as ubuntu"),
+        (["--port", "0", "alpha"], "--port 0: expected 1 to 65535"),
         (["--key", "/no/key", "alpha"], "--key /no/key: no such file"),
         (
             ["--name", "My Site", "alpha"],
-            "--name My Site: it is lower case letters, digits and hyphens, a letter first",
+            "--name My Site: use lower case letters, digits and hyphens, starting with a letter",
         ),
     ],
 )
@@ -283,6 +283,6 @@ def test_what_does_not_fit_together_is_written_and_said(machines: Machines, caps
     machines.add("alpha", "10.0.0.10", card("eth0", "10.0.0.10/24"), card("eth1", "10.0.0.11/24"))
     assert machines.init("alpha") == 4
     error = capsys.readouterr().err
-    assert error.startswith(f"stackspec: {machines.file} was written, but the machines' answers do not fit together: ")
-    assert f"{machines.file}:" in error.partition("together: ")[2]
+    assert error.startswith(f"stackspec: {machines.file} was written, but is inconsistent: ")
+    assert f"{machines.file}:" in error.partition("inconsistent: ")[2]
     assert "overlaps the management network" in error

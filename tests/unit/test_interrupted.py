@@ -170,7 +170,7 @@ def test_policy_of_the_operator_comes_back(here: Path, link: bool) -> None:
 
 
 def test_policy_of_the_operator_comes_back_after_a_kill(here: Path) -> None:
-    """The run died with ours in place: the next who asks it puts the operator's back and answers with that."""
+    """The run died with ours in place: the next call restores the operator's file and uses it."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     ours, kept = here / "POLICY", here / "POLICY.kept"
@@ -237,7 +237,7 @@ class TestFirstSync:
         assert sync.repair == ()
 
     def test_begun_again(self, change: ChangeOf) -> None:
-        """It goes on if it can; if it cannot, its tables and those of the other database are made anew."""
+        """It resumes if possible; otherwise its tables and those of the other database are recreated."""
         begin, sync, _ = self.actions(change, "first sync unfinished\n", "7\n")
         assert begin.content == "first sync unfinished\n"
         (repair,) = sync.repair
@@ -286,7 +286,7 @@ def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path: Path, monkeyp
 
 
 def masked(here: Path) -> list[str]:
-    """Units that a boot, or systemd when it reads its units anew, masks."""
+    """Units masked at boot or by a daemon-reload."""
     for name in ("normal", "early", "late"):
         (here / name).mkdir(exist_ok=True)
     text = node_agent.GENERATOR_TEXT

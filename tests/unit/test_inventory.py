@@ -1,4 +1,4 @@
-"""Inventories: what is wrong is said with file:line, what it is and what would be right; examples are whole."""
+"""Inventories: errors have file:line, the problem and the fix; examples are complete."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ images:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write an inventory, with its image beside it; state stays in the test's folder."""
+    """Write an inventory, with its image next to it; state stays in the test's folder."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
     (tmp_path / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
 
@@ -90,21 +90,25 @@ BAD = {
     "unknown network": (
         "  management: {cidr",
         "  mgmt: {cidr",
-        "'mgmt' is not known; 'management' or 'provider' is expected",
+        "'mgmt' is unknown; expected 'management' or 'provider'",
     ),
     "bad address": ("10.0.0.20,", "10.0.0.300,", "nodes.compute01.management.address: '10.0.0.300' is not an address"),
     "address for a network": ("10.0.0.0/24", "10.0.0.1/24", "'10.0.0.1/24' is an address; the network is 10.0.0.0/24"),
     "bad network": ("10.0.0.0/24", "ten", "networks.management.cidr: 'ten' is not a network such as 10.0.0.0/24"),
     "address outside": ("10.0.0.20,", "10.0.1.20,", "10.0.1.20 is not in 10.0.0.0/24, the management network"),
-    "address twice": ("10.0.0.20,", "10.0.0.10,", "compute01.management.address: 10.0.0.10 is controller's already"),
+    "address twice": (
+        "10.0.0.20,",
+        "10.0.0.10,",
+        "compute01.management.address: 10.0.0.10 is already used by controller",
+    ),
     "address in the pool": ("192.168.35.20,", "192.168.35.120,", "192.168.35.120 is in networks.provider.pool"),
     "gateway outside": ("35.2\n", "36.2\n", "networks.provider.gateway: 192.168.36.2 is not in 192.168.35.0/24"),
     "pool outside": ("[192.168.35.100", "[192.168.34.100", "networks.provider.pool: 192.168.34.100 is not in"),
     "pool turned round": ("[192.168.35.100, ", "[192.168.35.201, ", "192.168.35.201 comes after 192.168.35.200; swap"),
-    "half a pool": ("[192.168.35.100, 192.168.35.200]", "[192.168.35.100]", "two addresses are expected"),
+    "half a pool": ("[192.168.35.100, 192.168.35.200]", "[192.168.35.100]", "expected two addresses"),
     "networks overlap": ("cidr: 192.168.35.0/24", "cidr: 10.0.0.0/8", "10.0.0.0/8 overlaps the management network"),
-    "role unknown": ("[compute]", "[computer]", "'computer' is not known; 'controller', 'compute' or 'storage' is"),
-    "roles empty": ("[compute]", "[]", "nodes.compute01.roles: the list is empty; name at least one"),
+    "role unknown": ("[compute]", "[computer]", "'computer' is unknown; expected 'controller', 'compute' or 'storage'"),
+    "roles empty": ("[compute]", "[]", "nodes.compute01.roles: the list is empty; at least one entry is required"),
     "dashboard of any name": (
         "release: epoxy-trixie\n",
         "release: epoxy-trixie\ndashboard_names: ['*']\n",
@@ -115,21 +119,21 @@ BAD = {
         "release: epoxy-trixie\npublic_host: http://192.168.35.10\n",
         "public_host: 'http://192.168.35.10' is not a name or address such as cloud.example.org",
     ),
-    "roles no list": ("[compute]", "compute", "nodes.compute01.roles: a list is expected here"),
+    "roles no list": ("[compute]", "compute", "nodes.compute01.roles: expected a list"),
     "two controllers": (
         "[compute]",
         "[compute, controller]",
-        "controller is the controller; as in the guide, exactly one",
+        "controller is already the controller; there can be only one",
     ),
     "disks of no storage node": (
         "[compute]",
         "[compute]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdc]}}",
-        "nodes.compute01.disks: the node needs the role storage for them; add it to its roles",
+        "nodes.compute01.disks: requires the role storage; add it to the node's roles",
     ),
     "disks of an unknown service": (
         "[compute]",
         "[compute, storage]\n    disks: {swfit: {devices: [/dev/sdb, /dev/sdc]}}",
-        "'swfit' is not known; 'swift' or 'cinder' is expected",
+        "'swfit' is unknown; expected 'swift' or 'cinder'",
     ),
     "unknown key of disks": (
         "[compute]",
@@ -139,32 +143,32 @@ BAD = {
     "a disk for two": (
         "[compute]",
         "[compute, storage]\n    disks: {cinder: {devices: [/dev/sdc]}, swift: {devices: [/dev/sdb, /dev/sdc]}}",
-        "nodes.compute01.disks.swift.devices: /dev/sdc is cinder's already; name each disk once",
+        "nodes.compute01.disks.swift.devices: /dev/sdc is already used by cinder; list each disk once",
     ),
     "a disk twice": (
         "[compute]",
         "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdb]}}",
-        "nodes.compute01.disks.swift.devices: /dev/sdb is swift's already; name each disk once",
+        "nodes.compute01.disks.swift.devices: /dev/sdb is already used by swift; list each disk once",
     ),
     "two disks of one name": (
         "[compute]",
         "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/disk/sdb]}}",
-        "nodes.compute01.disks.swift.devices: /dev/disk/sdb is swift's already; name each disk once",
+        "nodes.compute01.disks.swift.devices: /dev/disk/sdb is already used by swift; list each disk once",
     ),
     "no device": (
         "[compute]",
         "[compute, storage]\n    disks: {swift: {devices: [sdb, sdc]}}",
-        "nodes.compute01.disks.swift.devices: sdb is not the path of a device such as /dev/sdb",
+        "nodes.compute01.disks.swift.devices: sdb is not a device path such as /dev/sdb",
     ),
     "no devices": (
         "[compute]",
         "[compute, storage]\n    disks: {swift: {devices: []}}",
-        "nodes.compute01.disks.swift.devices: the list is empty; name at least one",
+        "nodes.compute01.disks.swift.devices: the list is empty; at least one entry is required",
     ),
     "one disk for two copies": (
         "[compute]",
         "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb]}}",
-        "nodes.compute01.disks.swift.devices: two copies of everything need two disks",
+        "nodes.compute01.disks.swift.devices: two replicas need two disks",
     ),
     "volumes of no compute node": (
         "[controller]",
@@ -184,7 +188,7 @@ BAD = {
     "zone of nova's own": (
         "[compute]",
         "[compute]\n    availability_zone: nova",
-        "nodes.compute01.availability_zone: nova is nova's own; choose another name, or leave it out",
+        "nodes.compute01.availability_zone: nova is reserved by nova; choose another name, or omit the key",
     ),
     "zone of no name": (
         "[compute]",
@@ -198,28 +202,28 @@ BAD = {
         "zed",
         "release: 'zed' is unknown; known releases: caracal-bookworm, caracal-jammy, epoxy-trixie, gazpacho-bookworm",
     ),
-    "image file": ("guest.img", "none.img", "none.img; name a file, a URL or test-guest"),
+    "image file": ("guest.img", "none.img", "none.img; give a file, a URL or test-guest"),
     "ssh key": ("user: root", "key: no/key", "no/key; without the key, ssh uses its own settings"),
     "ssh configuration": ("user: root", "config: none", "ssh.config: no file "),
     "ssh port": ("user: root", "port: ssh", "ssh.port: 'ssh' is not a whole number"),
-    "secrets file": ("secrets: generated", "secrets: none.yaml", "none.yaml; name one, or generated"),
-    "secrets no path": ("secrets: generated", "secrets: 5", "secrets: generated, guide or the path of a file is"),
-    "node localhost": ("  compute01:", "  localhost:", "nodes.localhost: every machine calls itself that"),
+    "secrets file": ("secrets: generated", "secrets: none.yaml", "none.yaml; give a file, or generated"),
+    "secrets no path": ("secrets: generated", "secrets: 5", "secrets: expected generated, guide or a file path"),
+    "node localhost": ("  compute01:", "  localhost:", "nodes.localhost: this name refers to every machine itself"),
     "network address": ("10.0.0.20,", "10.0.0.0,", "10.0.0.0 is the network address of 10.0.0.0/24"),
     "broadcast address": ("10.0.0.20,", "10.0.0.255,", "10.0.0.255 is the broadcast address of 10.0.0.0/24"),
-    "gateway's address": ("192.168.35.20,", "192.168.35.2,", "192.168.35.2 is the network's gateway already"),
+    "gateway's address": ("192.168.35.20,", "192.168.35.2,", "192.168.35.2 is already the network's gateway"),
     "gateway is the network": ("35.2\n", "35.0\n", "networks.provider.gateway: 192.168.35.0 is the network address"),
     "gateway in the pool": (
         "[192.168.35.100, ",
         "[192.168.35.2, ",
-        "networks.provider.pool: the gateway, 192.168.35.2, is in it",
+        "networks.provider.pool: contains the gateway 192.168.35.2",
     ),
-    "one interface": ("35.20, interface: eth1", "35.20, interface: eth0", "eth0 is the management interface already"),
-    "interface is a path": ("35.20, interface: eth1", "35.20, interface: ../eth1", "is not the name of an interface"),
+    "one interface": ("35.20, interface: eth1", "35.20, interface: eth0", "eth0 is already the management interface"),
+    "interface is a path": ("35.20, interface: eth1", "35.20, interface: ../eth1", "is not an interface name"),
     "interface of two lines": (
         "35.20, interface: eth1",
         '35.20, interface: "a\\nb"',
-        "a line break or another control",
+        "contains a line break or another control",
     ),
     "host is an option": (
         "[compute]",
@@ -229,7 +233,7 @@ BAD = {
     "wipe without a serial number": (
         "[compute]\n",
         "[compute, storage]\n    disks: {swift: {devices: [/dev/sdb, /dev/sdc], wipe: true}}\n",
-        "nodes.compute01.disks.swift.wipe: a list of serial numbers in quotes is expected",
+        "nodes.compute01.disks.swift.wipe: expected a list of quoted serial numbers",
     ),
     "disk that is a path elsewhere": (
         "[compute]\n",
@@ -239,15 +243,15 @@ BAD = {
     "two nodes at one address": (
         "[compute]\n",
         "[compute]\n    ssh_host: 10.0.0.10\n",
-        "nodes.compute01.ssh_host: 10.0.0.10 is how controller is reached already",
+        "nodes.compute01.ssh_host: 10.0.0.10 is already used by controller",
     ),
-    "user is an option": ("user: root", "user: -oProxyCommand=reboot", "is not the name of a user such as ubuntu"),
-    "port too large": ("user: root", "port: 65536", "ssh.port: 65536 is not a port; 1 to 65535 is expected"),
-    "port zero": ("user: root", "port: 0", "ssh.port: 0 is not a port; 1 to 65535 is expected"),
+    "user is an option": ("user: root", "user: -oProxyCommand=reboot", "is not a user name such as ubuntu"),
+    "port too large": ("user: root", "port: 65536", "ssh.port: 65536 is not a port; expected 1 to 65535"),
+    "port zero": ("user: root", "port: 0", "ssh.port: 0 is not a port; expected 1 to 65535"),
     "time server of two lines": (
         "release: epoxy-trixie\n",
         'release: epoxy-trixie\ntime_servers: ["a\\nallow all"]\n',
-        "a line break or another control character is in it",
+        "contains a line break or another control character",
     ),
     "release is a path": (
         "epoxy-trixie",
@@ -257,14 +261,18 @@ BAD = {
     "option of two lines": (
         "secrets: generated\n",
         'secrets: generated\nconfig: {nova: {/etc/nova/nova.conf: {DEFAULT: {debug: "a\\nb"}}}}\n',
-        "a line break or another control character is in it",
+        "contains a line break or another control character",
     ),
     "file outside": (
         "secrets: generated\n",
         "secrets: generated\nconfig: {nova: {/etc/nova/../passwd: {DEFAULT: {debug: true}}}}\n",
-        "config.nova: /etc/nova/../passwd is not the whole path of a file",
+        "config.nova: /etc/nova/../passwd is not an absolute path",
     ),
-    "alias": ("user: root", "user: &a root, key: *a", "*a is an alias, and a few of them can fill the memory"),
+    "alias": (
+        "user: root",
+        "user: &a root, key: *a",
+        "*a is an alias, which is refused because a few can fill the memory",
+    ),
     "not YAML": ("  compute01:", "  compute01: ]", "not valid YAML: "),
     "tab": ("ssh: {user: root}", "ssh:\n\tuser: root", "not valid YAML: "),
 }
@@ -299,14 +307,14 @@ FORMATS = {
 @pytest.mark.parametrize(
     ("wanted", "found", "message"),
     [
-        ("qcow2", "raw", "is no image of a known format (raw, or something else), not qcow2; name another image"),
-        ("qcow2", "page", "is a web page, not qcow2; name another image"),
+        ("qcow2", "raw", "is raw or of an unknown format, not qcow2; use another image"),
+        ("qcow2", "page", "is a web page, not qcow2; use another image"),
         ("qcow2", "xz", "is compressed (xz), not qcow2; unpack it first"),
-        ("raw", "qcow2", "is qcow2, not raw; write `disk_format: qcow2`, or name another image"),
+        ("raw", "qcow2", "is qcow2, not raw; set `disk_format: qcow2`, or use another image"),
         ("raw", "gzip", "is compressed (gzip), not raw; unpack it first"),
-        ("vmdk", "iso", "is iso, not vmdk; write `disk_format: iso`"),
-        ("qcow2", "empty", "is empty, not qcow2; name another image"),
-        ("raw", "empty", "is empty, not raw; name another image"),
+        ("vmdk", "iso", "is iso, not vmdk; set `disk_format: iso`"),
+        ("qcow2", "empty", "is empty, not qcow2; use another image"),
+        ("raw", "empty", "is empty, not raw; use another image"),
     ],
 )
 @pytest.mark.parametrize("section", ["images", "octavia"])
@@ -342,7 +350,7 @@ class TestOctavia:
         [
             ("network: 10.0.0.0/8", "octavia.network: 10.0.0.0/8 overlaps the management network, 10.0.0.0/24"),
             ("network: 192.168.35.0/24", "192.168.35.0/24 overlaps the provider network, 192.168.35.0/24"),
-            ("network: 172.16.0.0/25", "octavia.network: 172.16.0.0/25 is too small; 256 addresses (/24)"),
+            ("network: 172.16.0.0/25", "octavia.network: 172.16.0.0/25 is too small; at least 256 addresses (/24)"),
             ("network: 172.16.0.1/24", "octavia.network: '172.16.0.1/24' is an address; the network is 172.16.0.0/24"),
             ("flavor: {vcpu: 1, ram: 512, disk: 2}", "octavia.flavor: unknown key 'vcpu'; did you mean 'vcpus'?"),
             ("nework: 172.16.0.0/24", "octavia: unknown key 'nework'; did you mean 'network'?"),
@@ -396,7 +404,7 @@ class TestOctavia:
     ],
 )
 def test_missing(gone: str, line: str, message: str, write: Callable[..., Path]) -> None:
-    """What is missing is said where it should stand."""
+    """Missing keys are reported at their place."""
     text = TEXT.replace(gone, "")
     path = write(text)
     with pytest.raises(InputError) as raised:
@@ -409,7 +417,9 @@ def test_missing(gone: str, line: str, message: str, write: Callable[..., Path])
 def test_not_a_mapping(text: str, write: Callable[..., Path]) -> None:
     """A file that is something else points to the example."""
     path = write(text)
-    with pytest.raises(InputError, match=rf"{re.escape(str(path))}:1: a mapping .*`stackspec init` writes an example"):
+    with pytest.raises(
+        InputError, match=rf"{re.escape(str(path))}:1: expected a mapping .*`stackspec init` writes an example"
+    ):
         load_site(path)
 
 
@@ -425,7 +435,7 @@ def test_not_text(content: bytes, write: Callable[..., Path]) -> None:
 def test_no_file(tmp_path: Path) -> None:
     """A path or folder without an inventory."""
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputError, match=r"no such file; name an inventory with --inventory PATH"):
+        with pytest.raises(InputError, match=r"no such file; choose an inventory with --inventory PATH"):
             load_site(path)
 
 
@@ -462,12 +472,12 @@ class TestSecretsFile:
         with pytest.raises(InputError) as raised:
             load_site(inventory)
         where = f"{inventory}:{line_of(inventory.read_text(), 'secrets:')}: secrets: {path}"
-        assert str(raised.value) == f"{where}: others can read this file of secrets (mode {mode:04o}); chmod 600 it"
+        assert str(raised.value) == f"{where}: this secrets file is readable by others (mode {mode:04o}); chmod 600 it"
 
     def test_number(self, given: tuple[Path, Path]) -> None:
         """000000 is a number in YAML, and not the one that was meant."""
         given[1].write_text('nova: "a"\nglance: 000000\n')
-        with pytest.raises(InputError, match=r"mine.yaml:2: glance: a text in quotes is expected"):
+        with pytest.raises(InputError, match=r"mine.yaml:2: glance: expected a quoted text"):
             load_secrets(given[1])
 
     @pytest.mark.parametrize("value", ["a\\nb", "it's", "a@b", "a/b", ""])
@@ -475,7 +485,7 @@ class TestSecretsFile:
         """It goes into URLs, SQL and files as it is; the message does not show it."""
         given[1].write_text(f'nova: "a"\nglance: "{value}"\n')
         with pytest.raises(
-            InputError, match=r"mine.yaml:2: glance: letters, digits and _ . ~ = - are expected"
+            InputError, match=r"mine.yaml:2: glance: only letters, digits and _ . ~ = - are allowed"
         ) as raised:
             load_secrets(given[1])
         assert not value or value not in str(raised.value)
@@ -563,7 +573,7 @@ class WithZones(Inventory):
             "zones.org: unknown key 'mial'; did you mean 'mail'? (known here: mail)",
         ),
         ("org: {mail: nobody}", "zones.org.mail: 'nobody' is not an address such as a@b.org"),
-        ("org: nothing", "zones.org: a mapping (key: value) is expected here"),
+        ("org: nothing", "zones.org: expected a mapping (key: value)"),
         ("org: {}", "zones.org: 'mail' is missing; `stackspec init` writes an example"),
     ],
 )
@@ -576,7 +586,7 @@ def test_reader_knows_what_a_model_declares(line: str, message: str, write: Call
 
 
 def test_reader_knows_no_service(write: Callable[..., Path]) -> None:
-    """What no model declares is refused, and is no section for want of which a step is left out."""
+    """Undeclared keys are refused, and are not sections whose absence excludes a step."""
     text = TEXT + "octavia:\n  image: {source: guest.img}\n"
     assert load_inventory(write(text), CloudInventory).has("octavia")
     with pytest.raises(InputError, match="unknown key 'octavia' \\(known here: "):
@@ -596,11 +606,11 @@ def test_default_route_needs_a_gateway(write: Callable[..., Path]) -> None:
     """It moves to the bridge, as the network has it."""
     text = TEXT.replace("35.20, interface: eth1", "35.20, interface: eth1, default_route: true")
     assert load_inventory(write(text), CloudInventory).nodes["compute01"].provider.default_route
-    with pytest.raises(InputError, match="default_route: it needs networks"):
+    with pytest.raises(InputError, match="default_route: requires networks"):
         load_inventory(write(text.replace("    gateway: 192.168.35.2\n", "")), CloudInventory)
 
 
 def test_nested_without_end(write: Callable[..., Path]) -> None:
-    """An inventory is no program that may use up the stack."""
+    """An inventory must not exhaust the stack."""
     with pytest.raises(InputError, match=r"site.yaml:1: nested too deeply"):
         load_site(write("site: " + "[" * 5000 + "]" * 5000))

@@ -68,9 +68,9 @@ class TestSpec:
         ("old", "new", "message"),
         [
             ("lab: {name: lab}", "", r"site.yaml:1: lab: there is no such section"),
-            ("{name: lab}", "{name: a-b}", r"site.yaml:11: lab.name: 'a-b' is no name"),
+            ("{name: lab}", "{name: a-b}", r"site.yaml:11: lab.name: 'a-b' is not a valid name"),
             ("10.0.0.10", "10.0.1.10", r"nodes.controller.management.address: 10.0.1.10 must be in 10.0.0.0/24"),
-            ("10.0.0.10", "10.0.0.1", r"which is the lab's own"),
+            ("10.0.0.10", "10.0.0.1", r"the lab's own address"),
             ("10.0.0.10", "ten", r"nodes.controller.management.address: .*'ten'"),
             ("10.0.0.20", "10.0.0.10", r"nodes.compute01: 10.0.0.10 is the address of controller"),
             ("interface: eth1", "interface: eth0", r"nodes.controller: two networks share an interface"),
@@ -79,18 +79,22 @@ class TestSpec:
             ("  management: {cidr", "  other: {cidr", r"networks.management: is missing"),
             ("{name: lab}", "{name: lab, mirror: ftp://x}", r"lab.mirror: 'ftp://x' is not an http"),
             ("nodes:", "nodes: [", r"site.yaml:\d+: not valid YAML"),
-            ("/dev/sdd", "/dev/disk/by-id/x", r"disks.cinder.devices: /dev/disk/by-id/x: this node of the lab has"),
-            ("[/dev/sdd]", "/dev/sdd", r"nodes.compute01.disks.cinder.devices: a list of devices is needed"),
-            ("{devices: [/dev/sdd]}", "/dev/sdd", r"nodes.compute01.disks.cinder: a mapping is needed"),
+            ("/dev/sdd", "/dev/disk/by-id/x", r"disks.cinder.devices: /dev/disk/by-id/x: disks of this lab node"),
+            ("[/dev/sdd]", "/dev/sdd", r"nodes.compute01.disks.cinder.devices: expected a list of devices"),
+            ("{devices: [/dev/sdd]}", "/dev/sdd", r"nodes.compute01.disks.cinder: expected a mapping"),
             (
                 "{name: lab}",
                 "{name: lab, nodes: {x: {kind: uml}}}",
                 r"lab.nodes.x: there is no such node; there are contr",
             ),
-            ("{name: lab}", "{name: lab, nodes: {controller: {kind: vm}}}", r"lab.nodes.controller.kind: 'vm' is not"),
+            (
+                "{name: lab}",
+                "{name: lab, nodes: {controller: {kind: vm}}}",
+                r"lab.nodes.controller.kind: 'vm' is unk",
+            ),
             ("{name: lab}", "{name: lab, nodes: {controller: {memory: 1}}}", r"lab.nodes.controller.memory: 1 is not"),
             ("{name: lab}", "{name: lab, nodes: {controller: {ram: 1}}}", r"lab.nodes.controller.ram: unknown key"),
-            ("{name: lab}", "{name: lab, nodes: {compute01: {kind: uml}}}", r"/dev/sdb: .* disks like /dev/ubdb"),
+            ("{name: lab}", "{name: lab, nodes: {compute01: {kind: uml}}}", r"/dev/sdb: .* named like /dev/ubdb"),
         ],
     )
     def test_error_names_the_key(self, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -153,7 +157,7 @@ class TestOwnKernel:
         assert lines[:2] == ["tuntap add mode tap name n1-eth0", "link set n1-eth0 addrgenmode none master br0"]
 
     def test_snapshot_of_a_container_is_refused(self, process: UserModeLinux, tmp_path: Path) -> None:
-        with pytest.raises(LabError, match="snapshot old has no disk of compute01, which had no kernel of its own"):
+        with pytest.raises(LabError, match="snapshot old has no disk of compute01, which was no UML node"):
             process.boot([tmp_path / "old/compute01", tmp_path / "rootfs"])
 
     def test_kernel_that_is_gone_is_named(self, process: UserModeLinux, tmp_path: Path) -> None:
@@ -280,7 +284,7 @@ class TestLayers:
         assert snapshots.finish(Folder(tmp_path), site, state, lambda: pytest.fail("stopped")) == state
 
     def test_disks_are_put_away_and_brought_back(self, tmp_path: Path, site: LabSpec) -> None:
-        """What was written since a snapshot is gone, the snapshot stays, and what a killed copy left is no disk."""
+        """Writes since a snapshot are lost, the snapshot stays, and leftovers of a killed copy are not disks."""
         folder, node = self.folder(tmp_path, site), site.node("compute01")
         disks.make(site, node, folder.disks("compute01"))
         file = folder.disks("compute01") / "ss-lab-compute01.sdb"
@@ -319,9 +323,9 @@ class TestLayers:
         folder.write_snapshot(snapshot)
         with pytest.raises(InputError, match="already"):
             snapshots.check_new(folder, "one")
-        with pytest.raises(InputError, match="no name"):
+        with pytest.raises(InputError, match="not a valid snapshot name"):
             snapshots.check_new(folder, "../x")
-        with pytest.raises(InputError, match="there are: one"):
+        with pytest.raises(InputError, match="existing: one"):
             folder.snapshot("two")
         with pytest.raises(LabError, match="root file system r, which is gone"):
             snapshots.check_usable(folder, site, snapshot, tmp_path)

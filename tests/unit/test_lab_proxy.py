@@ -16,7 +16,7 @@ from stackspec.lab import proxy
 
 
 class Archive(BaseHTTPRequestHandler):
-    """An archive that counts what it is asked for; `short` files end before their announced size."""
+    """An archive that counts requests; `short` files end before their announced size."""
 
     protocol_version = "HTTP/1.1"
     asked: list[str]

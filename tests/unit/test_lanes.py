@@ -60,7 +60,7 @@ def test_a_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
 
 
 def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
-    """What was seeded is repaired by then; what a later step overwrites was right when its own step was verified."""
+    """Seeded faults are repaired by then; content that a later step overwrites was right after its own step."""
     shutil.copy(DRIFT, runs.path)
     runs.pytest("--deploy", "test_cloud.py")
     seed(runs, "one", "/etc/database.conf", "4096", "151")

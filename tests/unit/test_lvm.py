@@ -167,7 +167,7 @@ def test_lsblk_that_fails_hides_nothing(site: Site, change: ChangeOf) -> None:
     """A filter that lets no device through would be written: refused before anything is touched, and again then."""
     known = {**lvm_node(), TREE: {"status": 1, "out": "", "err": "lsblk: failed to access sysfs"}}
     (said,) = LvmFilter(CONF).obstacles(context(site, site.controller, known))
-    assert said.endswith("ended with 1: lsblk: failed to access sysfs")
+    assert said.endswith("failed with status 1: lsblk: failed to access sysfs")
     with pytest.raises(ActionError, match="failed to access sysfs"):
         change(LvmFilter(CONF), known).actions[0]()
     assert LvmFilter(CONF).obstacles(context(site, site.controller, lvm_node(SYSTEM))) == []
@@ -178,7 +178,7 @@ def test_volume_group_is_not_made_anew_when_pvs_fails(site: Site) -> None:
     known = {disk("/dev/sdd"): MEMBER, PHYSICAL: {"status": 5, "out": "", "err": "locked"}}
     resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", WIPE)
     here = context(site, site.controller, known)
-    assert resource.obstacles(here)[0].endswith("ended with 5: locked")
+    assert resource.obstacles(here)[0].endswith("failed with status 5: locked")
     with pytest.raises(ActionError, match="locked"):
         actions(resource.changes(here)[0])[0]()
 
@@ -220,15 +220,15 @@ class TestVolumeGroup:
     @pytest.mark.parametrize(
         ("known", "message"),
         [
-            ({disk("/dev/sdd"): {**BLANK, "exists": False}}, "no device /dev/sdd, which the inventory names at nodes"),
-            ({disk("/dev/sdd"): {**BLANK, "mounted": ["/"]}}, "/dev/sdd is mounted at /; unmount it, or name another"),
+            ({disk("/dev/sdd"): {**BLANK, "exists": False}}, "no device /dev/sdd, configured in nodes"),
+            ({disk("/dev/sdd"): {**BLANK, "mounted": ["/"]}}, "/dev/sdd is mounted at /; unmount it, or list another"),
             (
                 {disk("/dev/sdd"): {**MEMBER, "holders": ["dm-0"]}, **physical(sdd="vg0")},
-                "/dev/sdd is in use by dm-0; name another disk at nodes.compute01.disks.cinder",
+                "/dev/sdd is in use by dm-0; list another disk in nodes.compute01.disks.cinder",
             ),
             (
                 {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes", sde="cinder-volumes")},
-                "/dev/sde is in the volume group cinder-volumes, too; name it at nodes.compute01.disks.cinder, or",
+                "/dev/sde is also in the volume group cinder-volumes; list it in nodes.compute01.disks.cinder, or",
             ),
         ],
         ids=["missing", "mounted", "another group's", "another disk in the group"],
@@ -243,7 +243,7 @@ class TestVolumeGroup:
         """Only with the inventory's word for it is the disk wiped."""
         known = {disk("/dev/sdd"): {**BLANK, "content": {"TYPE": "ext4"}}}
         (said,) = self.obstacles(site, known)
-        assert "/dev/sdd holds data (ext4), which is not overwritten" in said
+        assert "/dev/sdd contains data (ext4), which is not overwritten" in said
         assert self.obstacles(site, known, wipe=WIPE) == []
         assert self.argvs(site, known, wipe=WIPE)[0] == ("wipefs", "--all", "/dev/sdd")
 
@@ -270,7 +270,7 @@ class TestVolumeGroup:
 class TestKernelModule:
     """A part of the kernel."""
 
-    resource = KernelModule("iscsi_tcp", "no volume can be attached", "say volumes: false")
+    resource = KernelModule("iscsi_tcp", "no volume can be attached", "set volumes: false")
     loaded = {file("/sys/module/iscsi_tcp"): text_file("")}  # noqa: RUF012
     module = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "/lib/iscsi_tcp.ko", "err": ""}}  # noqa: RUF012
     builtin = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "(builtin)", "err": ""}}  # noqa: RUF012
@@ -279,7 +279,7 @@ class TestKernelModule:
         """Neither built in nor there to be loaded: said before anything is touched, with what to write."""
         here = context(site, site.nodes["compute01"])
         assert self.resource.obstacles(here) == [
-            "its kernel has no iscsi_tcp, without which no volume can be attached; say volumes: false"
+            "the kernel has no iscsi_tcp, without which no volume can be attached; set volumes: false"
         ]
         for known in (self.loaded, self.module, self.builtin):
             assert self.resource.obstacles(context(site, site.nodes["compute01"], known)) == []
@@ -314,12 +314,12 @@ class TestInitiatorName:
         assert self.made(site, self.good, {"compute01": text_file("InitiatorName=iqn.other\n")}) == []
 
     def test_copied_name(self, site: Site) -> None:
-        """A name of the node's own instead; the daemon is stopped first, so that the next caller starts it anew."""
+        """It gets a unique name; the daemon is stopped first, so that the next call restarts it."""
         (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
         stop, write = actions(found)
         assert (stop.verb, stop.units) == ("stop", ("iscsid.service",))
         assert write.mode == 0o600
-        assert differences(found)[0].endswith("found iqn.1993-08.org.debian:01:abc, which compute01 has, too")
+        assert differences(found)[0].endswith("found iqn.1993-08.org.debian:01:abc, which compute01 also has")
         assert self.made(site, {file(PATH): text_file(write.content)}, {"compute01": self.good[file(PATH)]}) == []
 
     @pytest.mark.parametrize("text", ["", "GenerateName=yes\n", "InitiatorName=\n"])
@@ -380,8 +380,8 @@ def test_backups_need_both_chapters(guide: Site) -> None:
 def test_advice_fits_the_node(guide: Site) -> None:
     """Where no volume can be attached, either servers do without or the disks go elsewhere."""
     for site, step, advice in (
-        (guide, "volume_attachment", "say volumes: false there, at nodes.compute01 of"),
-        (without_volumes(guide, "compute01"), "cinder_backup", "take its disks.cinder away, at nodes.compute01 of"),
+        (guide, "volume_attachment", "set volumes: false there, at nodes.compute01 of"),
+        (without_volumes(guide, "compute01"), "cinder_backup", "remove its disks.cinder, at nodes.compute01 of"),
     ):
         (module,) = [each for each in steps_of(site, step, "compute01") if isinstance(each, KernelModule)]
         assert advice in module.advice

@@ -76,13 +76,13 @@ ENTRIES = {
         "tests/infra/test_names.py",
         "",
         'APIS = {"designate": 9001}\n',
-        f"{ENDPOINT}tests/infra asks nobody at port 9001: add it to the APIs that answer on every node",
+        f"{ENDPOINT}tests/infra checks no port 9001: add it to the APIs that answer on every node",
     ),
     "nginx": (
         "deploy_steps/skyline.py",
         "    magnum: Step,\n",
         "    magnum: Step,\n    designate: Step,\n",
-        f"{ENDPOINT}skyline's nginx is made before it: add it to what the step skyline needs",
+        f"{ENDPOINT}skyline's nginx is configured before it: add it to what the step skyline needs",
     ),
     "kinds": (
         KINDS,
@@ -106,20 +106,20 @@ ENTRIES = {
         "tests/infra/test_dashboard.py",
         "",
         'NAMES = {"dns": "designate"}  # asked for at /api/openstack/\n',
-        f"{ENDPOINT}tests/infra does not ask for it behind skyline's nginx: add it to NAMES there",
+        f"{ENDPOINT}tests/infra does not check it behind skyline's nginx: add it to NAMES there",
     ),
     "passwords": (
         "tests/infra/test_secrets.py",
         "",
         'FILES = ["/etc/designate/designate.conf"]\n',
-        "step designate writes a secret into /etc/designate/designate.conf: no test in tests/infra looks at its mode: "
+        "step designate writes a secret into /etc/designate/designate.conf: no test in tests/infra checks its mode: "
         "add it there",
     ),
     "queue": (
         "tests/infra/test_queues.py",
         "",
         'QUEUES = {"designate": {"central.{}": "controller"}}  # looked up with list_queues\n',
-        "step designate declares a transport_url: tests/infra looks at no queue of it: add it to QUEUES there",
+        "step designate declares a transport_url: tests/infra checks no queue of it: add it to QUEUES there",
     ),
     "upgrade check": (
         "tests/infra/test_upgrade.py",
@@ -152,7 +152,7 @@ ENTRIES = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None) -> Path:
-    """The project with a step for a service that it has not got."""
+    """The project with a step for a new service."""
     load_steps()
     for folder in READ:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -169,7 +169,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None) ->
 
 
 def forgotten(project: Path, *forget: str) -> list[str]:
-    """What is told when the service is entered everywhere but there."""
+    """The report if the service is registered everywhere except there."""
     for path, old, new, _ in (entry for name, entry in ENTRIES.items() if name not in forget):
         file = project / path
         text = file.read_text() if file.exists() else ""
@@ -215,7 +215,7 @@ def test_a_secret_that_everybody_reads(project: Path) -> None:
     file = project / "deploy_steps/designate.py"
     file.write_text(STEP.replace("        },\n    )\n", "        },\n        mode=0o644,\n    )\n"))
     assert forgotten(project) == [
-        "step designate writes a secret into /etc/designate/designate.conf, which everybody reads: mode 0644"
+        "step designate writes a secret into /etc/designate/designate.conf, which is world-readable: mode 0644"
     ]
 
 

@@ -86,7 +86,7 @@ class TestCertificates:
         assert not certificates.is_usable("000000", self.passphrase)
 
     def test_not_at_its_end(self, authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Made anew while the old one still holds."""
+        """Renewed while the old one is still valid."""
         monkeypatch.setattr(certificates, "RENEWED", certificates.LIFETIME)
         assert not certificates.is_usable(authority, self.passphrase)
 
@@ -168,7 +168,7 @@ class TestInterface:
 
     @pytest.mark.parametrize("changed", [{"mac": "fa:16:3e:00:00:02"}, {"mtu_request": 1500}, {"type": ""}])
     def test_differs(self, site: Site, changed: Any) -> None:
-        """A port that was made anew has another MAC."""
+        """A recreated port has a different MAC."""
         assert len(differences(self.change(site, row=self.row(**changed)))) == 1
 
     def test_in_no_bridge(self, site: Site) -> None:
@@ -217,7 +217,7 @@ class TestStuck:
         other = ("lb-2", "PENDING_UPDATE", self.worker + 1, late)
         found = self.change(site, ("lb-1", status, self.worker - 1, late), other)
         assert differences(found) == [
-            f"load balancer lb-1: wanted somebody at work on it, found {status}, its worker has ended"
+            f"load balancer lb-1: wanted a worker processing it, found {status}, its worker has ended"
         ]
         sql = found.actions[0].stdin
         assert "'lb-1'" in sql
@@ -245,8 +245,8 @@ class TestObjects:
         anywhere = {**there, "protocol": "udp", "port_range_min": 5555, "remote_ip_prefix": None}
         found = SimpleNamespace(id="g", name="g", project_id="p", security_group_rules=[there, anywhere])
         assert found_in(site, group, security_groups=[found], projects=SERVICE) == [
-            "rule of security group g: wanted icmp from 172.16.0.0/22, found not there",
-            "rule of security group g: wanted udp 5555 from 172.16.0.0/22, found not there",
+            "rule of security group g: wanted icmp from 172.16.0.0/22, found absent",
+            "rule of security group g: wanted udp 5555 from 172.16.0.0/22, found absent",
         ]
 
     def test_network_leads_nowhere(self, site: Site) -> None:
@@ -288,7 +288,7 @@ class TestObjects:
 
     def test_quotas_of_no_project(self, site: Site) -> None:
         """Keystone is not up."""
-        assert found_in(site, NoQuota("service")) == ["quotas of project service: wanted there, found not there"]
+        assert found_in(site, NoQuota("service")) == ["quotas of project service: wanted present, found absent"]
 
     def test_image_with_a_tag(self, site: Site) -> None:
         """What a service finds by its tag; a tenant's image of the name is not looked at."""
@@ -298,7 +298,7 @@ class TestObjects:
         tenants = SimpleNamespace(**common, tags=["amphora"], owner_id="q")
         there = SimpleNamespace(**common, tags=["other"], owner_id="p")
         assert found_in(site, image, images=[tenants, there], projects=SERVICE) == [
-            "tags of image amphora: wanted amphora, found not there",
+            "tags of image amphora: wanted amphora, found absent",
         ]
 
     def test_image_is_not_waited_for(self, site: Site) -> None:

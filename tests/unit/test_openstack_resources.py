@@ -347,16 +347,16 @@ class TestNoRabbitUser:
         assert change(self.resource, self.known(site, ["openstack"])) is None
 
     def test_there(self, site: Site, change: ChangeOf) -> None:
-        """It is deleted, and it alone; one that is gone by then is no error."""
+        """Only this user is deleted; if it is already gone, this is not an error."""
         found = change(self.resource, self.known(site, ["guest", "openstack"]))
-        assert differences(found) == ["RabbitMQ user guest: wanted not there, found there"]
+        assert differences(found) == ["RabbitMQ user guest: wanted absent, found present"]
         (action,) = found.actions
         assert action.argv[-2:] == ("delete_user", "guest")
         assert 67 in action.expect
 
     def test_broker_does_not_run(self, change: ChangeOf) -> None:
         """Its first start makes the user: that nobody is listed says nothing."""
-        assert differences(change(self.resource)) == ["RabbitMQ user guest: wanted not there, found not known"]
+        assert differences(change(self.resource)) == ["RabbitMQ user guest: wanted absent, found unknown"]
 
 
 class TestApiObjects:
@@ -372,8 +372,8 @@ class TestApiObjects:
         """Said in words; the plan's title is the change's."""
         found = change(Project("service", "Service Project"))
         assert (found.title, differences(found)) == (
-            "make project service",
-            ["project service: wanted there, found not there"],
+            "create project service",
+            ["project service: wanted present, found absent"],
         )
 
     def test_endpoints(self, site: Site) -> None:
@@ -491,16 +491,16 @@ class TestApiObjects:
         elsewhere = SimpleNamespace(id="v", name="a", domain_id="other")
         given = SimpleNamespace(user={"id": "u"}, role={"id": "r"}, scope={"domain": {"id": "h"}})
         common = {"domains": domains, "roles": roles}
-        assert found_in(site, resource, **common, users=[elsewhere]) == ["user a: wanted there, found not there"]
+        assert found_in(site, resource, **common, users=[elsewhere]) == ["user a: wanted present, found absent"]
         assert found_in(site, resource, **common, users=[user]) == [
             "role of a on domain heat: wanted admin, found not given"
         ]
         assert found_in(site, resource, **common, users=[user], role_assignments=[given]) == [
-            "password of a: wanted the site's, found another"
+            "password of a: wanted the site's, found a different one"
         ]
 
     def test_image_with_properties(self, site: Site) -> None:
-        """Those that the inventory names are compared, whether the client knows them by a name of its own or not."""
+        """Properties of the inventory are compared, whether or not the client has attributes for them."""
         wanted = inventory.Image(
             source="https://example.org/a.qcow2", properties={"os_distro": "fedora-coreos", "a": "1"}
         )
@@ -528,7 +528,7 @@ class TestAvailabilityZone:
     @pytest.mark.parametrize(
         ("aggregates", "found"),
         [
-            ([], ["availability zone rack1: wanted there, found not there"]),
+            ([], ["availability zone rack1: wanted present, found absent"]),
             ([aggregate("rack1", "compute02", "compute01")], []),
             (
                 [aggregate("rack1", "compute01", "compute03")],
@@ -590,7 +590,7 @@ def test_volume_type(site: Site) -> None:
         return found_in(site, kind, types=[SimpleNamespace(**there)])
 
     assert found() == []
-    assert found_in(site, kind, types=[]) == ["volume type lvm: wanted there, found not there"]
+    assert found_in(site, kind, types=[]) == ["volume type lvm: wanted present, found absent"]
     assert found(is_public=False) == ["volume type lvm is_public: wanted True, found False"]
     assert found(extra_specs={}) == ["volume_backend_name of volume type lvm: wanted lvm, found None"]
 

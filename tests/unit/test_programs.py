@@ -19,7 +19,7 @@ HOST = testinfra.get_host("local://")
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers with the method, the path and the body of what it is asked."""
+    """Responds with method, path and body of the request."""
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()

@@ -1,4 +1,4 @@
-"""Release tables: each key is one that somebody reads; a typo is told with file, line and what is near."""
+"""Release tables: every key is used; typos are reported with file, line and a suggestion."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_table_is_right(name: str) -> None:
             "values.novnc_pge: no step reads it; did you mean 'novnc_page'?",
         ),
         ("caracal-jammy", "  skyline:", "  skylin:", "values.skylin: no step reads it; did you mean 'skyline'?"),
-        ("caracal-jammy", "  skyline: ", "  # ", "values.skyline is missing: the step skyline_apiserver reads it"),
+        ("caracal-jammy", "  skyline: ", "  # ", "values.skyline is missing: the step skyline_apiserver requires it"),
         ("caracal-jammy", "values:", "vlues:", "unknown key 'vlues'; did you mean 'values'? (known here: config, "),
         ("epoxy-trixie", "  nova_compute:\n", "  nova_comput:\n", "config.nova_comput: there is no such step; did you"),
         (
@@ -93,7 +93,7 @@ def test_a_typo_is_told(
     ("values", "told"),
     [
         ("{zone_flie: /etc/zones}", "5: values.zone_flie: no step reads it; did you mean 'zone_file'?"),
-        ("{port: '54'}", "5: values.zone_file is missing: the step designate reads it"),
+        ("{port: '54'}", "5: values.zone_file is missing: the step designate requires it"),
     ],
 )
 def test_a_run_ends_with_status_4_and_touches_nothing(runs: Runs, values: str, told: str) -> None:

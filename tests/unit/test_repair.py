@@ -54,4 +54,4 @@ def test_cloud_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(storage, "services", services)
     (line,) = repair(cloud(storage), [thing()], None, admin=True)
-    assert line.startswith("what hangs could not be repaired: ForbiddenException")
+    assert line.startswith("stuck objects could not be repaired: ForbiddenException")

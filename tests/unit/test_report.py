@@ -345,7 +345,7 @@ def test_the_command_writes_the_page_of_the_latest_run(
 
 
 def test_flaky_tests_are_counted_and_called_so() -> None:
-    """A test that notes that something worked at the second attempt only has passed, and is no quiet pass."""
+    """A test that reports success only at the second attempt has passed, but is counted as flaky."""
     events: list[Event] = [
         {"event": "run", "time": 1.0, "run": "ss"},
         {"event": "test", "nodeid": "t::a", "outcome": "passed", "notes": ["flaky: boot: at the second attempt"]},

@@ -84,8 +84,8 @@ class TestLines:
         found = change(resource, known)
         assert found.actions[0].content == "# a\n-l 10.0.0.10\n# b\n"
         assert differences(found) == [
-            "line: wanted '-l 10.0.0.10', found not there",
-            "line: wanted not there, found '-l 127.0.0.1'",
+            "line: wanted '-l 10.0.0.10', found absent",
+            "line: wanted absent, found '-l 127.0.0.1'",
         ]
         assert change(resource, made(known, found)) is None
 
@@ -150,7 +150,7 @@ class TestIniFile:
         assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
 
     def test_reference(self, change: ChangeOf) -> None:
-        """What the cloud does not have yet is said so, and nothing wrong is written for it."""
+        """Unknown references are shown as such, and no wrong value is written for them."""
         found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
         assert "[a] id: wanted (known after apply), found not set" in differences(found)
         assert found.actions[0].content == "[a]\nx = 1\n"

@@ -51,7 +51,7 @@ def test_the_file_is_only_its_owner_s_also_when_an_older_one_was_not(tmp_path: P
 
 
 def test_the_guide_s_value_and_given_ones(tmp_path: Path) -> None:
-    """000000 is the guide's for every password, also for those that were generated before; it is no key."""
+    """000000 is used for every password, even for those generated before, but not for keys."""
     file = tmp_path / "secrets.json"
     file.write_text(json.dumps({"glance": "generated"}))
     secrets = Secrets(file, fixed="000000", given={"admin": "chosen"})

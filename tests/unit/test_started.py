@@ -36,7 +36,7 @@ HOUR = 3600.0
 
 
 class Machine:
-    """A node with one service that reads two files, by the node agent in this process and a systemctl of its own.
+    """A node with one service that reads two files, simulated by the node agent in this process and a fake systemctl.
 
     :param folder: what it is made of
     :param site: the site that it is looked at for
@@ -165,7 +165,7 @@ def test_who_reads_a_file_is_kept_over_restarts_for_another(machine: Machine) ->
 
 
 def test_started_by_somebody_else(machine: Machine) -> None:
-    """An operator changes a file and restarts, a node boots: what is then written or put back is told by its times."""
+    """After an operator's restart, or a boot, later writes and restored files are detected by their times."""
     machine.edit("two\n")
     machine.restart_by_hand()
     assert machine.late() == ""
@@ -203,12 +203,12 @@ def test_deployed_by_a_version_that_kept_nothing(machine: Machine, seconds: floa
 
 
 class TestUnitFiles:
-    """Files of units, which systemd reads when it is told to."""
+    """Unit files, which systemd reads on daemon-reload."""
 
     def test_systemd_has_not_read_them(self, machine: Machine) -> None:
-        """A package's, or an operator's: what runs goes on."""
+        """Changed by a package or an operator: systemd is reloaded, the service keeps running."""
         (machine.folder / "changed").touch()
-        assert machine.late() == "app as systemd knows it: wanted as its files say, found as they were"
+        assert machine.late() == "app as loaded by systemd: wanted current unit files, found outdated"
         assert machine.deploy() == ["daemon-reload"]
         assert machine.late() == ""
 
@@ -232,7 +232,7 @@ def test_no_content_is_kept(machine: Machine) -> None:
 
 
 def test_a_reload_by_somebody_else_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While systemd reads its files again a unit may look as if its own had changed; one that stays so is told."""
+    """During a daemon-reload a unit may briefly look outdated; it is reported only if it stays so."""
     looks = iter([True, True, False])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(

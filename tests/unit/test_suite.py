@@ -35,10 +35,10 @@ def test_words_become_modules_up_to_the_first_option(words: str, arguments: str)
     [
         ("api/test_imagge.py", "did you mean api/test_image.py?"),
         ("aip", "did you mean api?"),
-        ("nova", "name infra, api, e2e, or a file of them"),
-        ("unit", "name infra, api, e2e"),
-        ("api/../unit", "name infra, api, e2e"),
-        ("/etc", "name infra, api, e2e"),
+        ("nova", "use infra, api, e2e, or a file in them"),
+        ("unit", "use infra, api, e2e"),
+        ("api/../unit", "use infra, api, e2e"),
+        ("/etc", "use infra, api, e2e"),
     ],
 )
 def test_unknown_tests_are_refused(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:

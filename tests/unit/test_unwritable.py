@@ -90,7 +90,7 @@ def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...]
             process.stdout.close()
             assert process.stderr is not None
             said = process.stderr.read()
-            status, why = process.wait(timeout=30), "Broken pipe; start again where it can be"
+            status, why = process.wait(timeout=30), "Broken pipe; start again with a writable location"
     assert f": cannot write to the terminal: {why}" in said
     if "-n2" not in words:  # a worker that is ended may say so
         assert len(said.strip().splitlines()) == 1, said

@@ -42,7 +42,7 @@ RIGHT = ("python 3.13", "app==1.2", "plugin==3")
 
 
 class TestVenv:
-    """An environment is made anew when it is not what the step says."""
+    """An environment is recreated if it differs from the step."""
 
     def test_right(self, change: ChangeOf) -> None:
         assert change(APPLICATION, installed(*RIGHT)) is None
@@ -51,9 +51,9 @@ class TestVenv:
         ("known", "difference"),
         [
             pytest.param(
-                installed("python 3.13", "app==1.1", "plugin==3"), "app==1.2, found not there", id="another version"
+                installed("python 3.13", "app==1.1", "plugin==3"), "app==1.2, found absent", id="another version"
             ),
-            pytest.param(installed("python 3.12", *RIGHT[1:]), "python 3.13, found not there", id="another Python"),
+            pytest.param(installed("python 3.12", *RIGHT[1:]), "python 3.13, found absent", id="another Python"),
             pytest.param(installed(*RIGHT, stamp=""), "fully installed, found interrupted", id="killed half way"),
             pytest.param(installed(*RIGHT, stamp="app==1.2\n"), "fully installed, found interrupted", id="other set"),
         ],
@@ -146,7 +146,7 @@ class TestWheels:
         self.pip(monkeypatch, status=1)
         with pytest.raises(ActionError, match="no such version") as raised:
             venv.wheels(["app==1.2"], PLATFORM)
-        assert "pip has to reach an index" in str(raised.value)
+        assert "pip needs access to its index" in str(raised.value)
         assert list((tmp_path / "wheels").iterdir()) == []
 
     @pytest.mark.parametrize("platform", [[], ["3", "13", "x86_64"]], ids=["nothing", "no glibc"])

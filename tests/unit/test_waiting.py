@@ -97,7 +97,7 @@ def test_limits_grow_with_what_was_slow(clock: Clock) -> None:
 
 
 def test_a_wait_learns_meanwhile_that_all_is_slow(clock: Clock) -> None:
-    """What others learn while a wait goes on is for it, too."""
+    """A slower pace measured by others also applies to a wait in progress."""
 
     def condition() -> bool:
         if clock.now == 90:

@@ -274,7 +274,7 @@ class TestEnvironment:
 
     def test_full_disk(self, resource: Environment, site: Site) -> None:
         (text,) = resource.obstacles(self.look(resource, site, room="Avail\n  300\n"))
-        assert text.startswith("/opt: 300 MiB are free")
+        assert text.startswith("/opt: 300 MiB free")
 
 
 class TestArchive:
@@ -309,7 +309,7 @@ class TestArchive:
         self.wheel(tmp_path, "many", "cp311-cp311-manylinux_2_17_x86_64")
         wheels_module._refuse_compiled(tmp_path)
         self.wheel(tmp_path, "scrypt", "cp311-cp311-linux_x86_64")
-        with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index as source only"):
+        with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index only as source"):
             wheels_module._refuse_compiled(tmp_path)
 
     def test_commands_of_the_projects_and_named_ones_are_linked(self, tmp_path: Path) -> None:

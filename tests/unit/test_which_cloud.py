@@ -74,7 +74,7 @@ def test_cloud_alone_and_site_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     site = which_cloud(None, LAB).site
     assert site is not None
     assert site.name == "lab"
-    with pytest.raises(InputError, match="no cloud is named"):
+    with pytest.raises(InputError, match="no cloud selected"):
         which_cloud(None, None)
     monkeypatch.setenv("OS_CLOUD", "prod")
     assert which_cloud(None, LAB).name == "prod"

@@ -30,7 +30,7 @@ PROJECTS = [
     project("service", "s"),
     project("tenant", "t"),
 ]
-MISSING = ": wanted there, found not there"
+MISSING = ": wanted present, found absent"
 
 
 class Noting:
@@ -71,7 +71,7 @@ def make(site: Site, resource: Any, **lists: list[Any]) -> list[tuple[str, tuple
 
 
 def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
-    """Not made public, not re-owned, not deleted: the site's is uploaded beside it, and belongs to its project."""
+    """It is not published, re-owned or deleted: the site's image is uploaded next to it, and belongs to its project."""
     tenants, resource = in_glance("t"), Image("guest", image(tmp_path), tags=("amphora",), project="service")
     assert found_in(site, resource, images=[tenants], projects=PROJECTS) == ["image guest" + MISSING]
     calls = make(site, resource, images=[tenants])
@@ -94,7 +94,7 @@ def test_image_of_the_project_that_no_deployment_made(site: Site, tmp_path: Any)
     """It is used when it is as wanted, and never changed."""
     resource = Image("guest", image(tmp_path))
     assert found_in(site, resource, images=[in_glance("a", visibility="public")], projects=PROJECTS) == []
-    with pytest.raises(ActionError, match="no deployment made it"):
+    with pytest.raises(ActionError, match="was not created by a deployment"):
         make(site, resource, images=[in_glance("a")])
 
 
@@ -134,7 +134,7 @@ def test_what_the_project_has_of_the_name_and_no_deployment_made(
     """It is neither changed nor deleted until somebody says that deployments may have it; the error says how."""
     there = SimpleNamespace(id="7", name="n", project_id=owner, description="", security_group_rules=[])
     command = f"openstack {kind[:-1].replace('_', ' ')} set --description '{MARK}' 7"
-    with pytest.raises(ActionError, match="no deployment made it") as refused:
+    with pytest.raises(ActionError, match="was not created by a deployment") as refused:
         make(site, resource, **{kind: [there]})
     assert command in str(refused.value)
     there.description = MARK
@@ -176,7 +176,7 @@ class TestListThatFails:
         return cloud, made
 
     def test_makes_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A second object of the name would be made beside the one that could not be seen."""
+        """Otherwise a second object with the name would be created next to an invisible one."""
         cloud, made = self.cloud(site, monkeypatch)
         here = context(site, site.controller)
         here.shared._objects[Cloud] = cloud
@@ -197,7 +197,7 @@ class TestListThatFails:
         here.shared._objects[Cloud] = cloud
         (change,) = Project("service", "Service Project").changes(here)
         assert differences(change) == [
-            "project service: wanted there, found cannot tell: "
+            "project service: wanted present, found cannot tell: "
             "identity.projects cannot be listed: ConnectFailure: reset by peer"
         ]
 
@@ -216,7 +216,7 @@ class TestListThatFails:
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             port = nobody.getsockname()[1]
         monkeypatch.setattr("stackspec.openstack.cloud.auth_url", lambda site: f"http://127.0.0.1:{port}/v3")
-        with pytest.raises(CannotTell, match=rf"keystone at http://127\.0\.0\.1:{port}/v3 does not answer$"):
+        with pytest.raises(CannotTell, match=rf"keystone at http://127\.0\.0\.1:{port}/v3 does not respond$"):
             Cloud(site).list("identity.projects")
 
     def test_of_a_service_that_does_not_run(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ class TestListThatFails:
 
         cloud._connection.session.get_endpoint = endpoint  # type: ignore[union-attr,method-assign]
         for _ in range(2):
-            with pytest.raises(CannotTell, match=f"the block storage service at {address} does not answer"):
+            with pytest.raises(CannotTell, match=f"the block storage service at {address} does not respond"):
                 cloud.list("block_storage.types")
         assert asked[0]["service_type"] == "block-storage"
 
@@ -251,7 +251,7 @@ class TestListThatFails:
             action()  # type: ignore[operator]
 
     def test_whatever_it_was_for(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A look at the other resources of a step goes on."""
+        """The check of the step's other resources continues."""
         cloud, _ = self.cloud(site, monkeypatch)
         port = OvsNeutronPort("br-int", "o-hm0", "p", "n")
         resources = [port, File("/etc/d", "")]

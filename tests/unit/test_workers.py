@@ -70,7 +70,7 @@ def test_reruns_validate(runs: Runs) -> None:
     ("change", "arguments", "message"),
     [
         ({"site.yaml": "site: made-up\nsiet: x\n"}, [], "unknown key 'siet'"),
-        ({}, ["--inventory", "nowhere.yaml"], "nowhere.yaml: no such file; name an inventory with"),
+        ({}, ["--inventory", "nowhere.yaml"], "nowhere.yaml: no such file; choose an inventory with"),
         ({}, ["--plan"], "--deploy and --plan exclude each other"),
         ({"nodes/two.json": '{"unreachable": "not reachable by ssh"}'}, [], "node two: not reachable by ssh"),
         ({"nodes/two.json": '{"files": {}}'}, [], "node two: runs an unknown system"),
@@ -97,8 +97,8 @@ def test_a_difference_that_a_release_brings_is_told_before_anything_is_touched(r
     for name in ("one", "three"):
         runs.prepare(name, files=files)
     message = only_message(runs.pytest("--deploy"))
-    assert "node one: runs Ubuntu 22.04, and the release epoxy-trixie is for debian 13" in message
-    assert "node three: no interface eth1, which the inventory names at nodes.three.provider" in message
+    assert "node one: runs Ubuntu 22.04, but the release epoxy-trixie requires debian 13" in message
+    assert "node three: has no interface eth1, configured in nodes.three.provider" in message
     assert "node two" not in message
 
 
@@ -117,11 +117,13 @@ def test_secrets_made_by_another_run_end_this_one(runs: Runs, monkeypatch: pytes
 
 
 def test_a_site_has_one_deployer(runs: Runs) -> None:
-    """Planning and checking go on beside it; a run that was killed leaves no lock."""
+    """Planning and checking work in parallel; a killed run leaves no lock."""
     lock = Lock(runs.path / "state" / "sites" / "made-up" / "lock")
     lock.take("ann on desk (pid 1), since noon, run ss-1", "site made-up")
     message = only_message(runs.pytest("--deploy"))
-    assert message.startswith("site made-up is deployed by ann on desk (pid 1), since noon, run ss-1; wait for its end")
+    assert message.startswith(
+        "site made-up is being deployed by ann on desk (pid 1), since noon, run ss-1; wait for it"
+    )
     assert runs.node("one") == {}
     assert runs.pytest("--plan").ret == 0
     lock.release()
