@@ -113,7 +113,8 @@ def catalogue() -> dict[str, Fault]:
 def filled(value: Any, site: Site, node: str) -> Any:
     """An operation or command with `<node>`, `<controller>`, `<region>` ... replaced by the site's names."""
     if isinstance(value, dict):
-        return {key: filled(each, site, node) for key, each in value.items()}
+        found = {key: filled(each, site, node) for key, each in value.items()}
+        return {**found, "file": site.release.path(found["file"])} if "file" in found else found
     if not isinstance(value, str):
         return value
     here = site.nodes[node]

@@ -69,7 +69,7 @@ def visitor(skyline_url: str) -> Iterator[Visitor]:
 def profile(visitor: Visitor, tenant: Tenant) -> dict[str, Any]:
     """The response of a login; the visitor is logged in."""
     answer = visitor.login(tenant)
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 200, f"login to Skyline: HTTP {answer.status_code} {answer.reason}\n{answer.text}"
     return dict(answer.json())
 
 

@@ -85,14 +85,17 @@ def test_certificates_verify(octavia: object, controller: NodeHost) -> None:
         assert controller.run(verify, file, "any", file).rc == 0, f"{file} does not verify itself"
 
 
-def test_keys_are_octavias_only(octavia: object, controller: NodeHost) -> None:
+def test_keys_are_octavias_only(octavia: object, site: Site, controller: NodeHost) -> None:
     """Keys that control every amphora are protected; the authority's is encrypted, and the clients' is not here."""
-    folder = controller.file(f"{CERTIFICATES}/private")
-    assert (folder.user, folder.group, folder.mode) == ("root", "octavia", 0o750)
-    assert sorted(folder.listdir()) == ["client.cert-and-key.pem", "server_ca.key.pem"]
-    for name in folder.listdir():
-        file = controller.file(f"{CERTIFICATES}/private/{name}")
-        assert (file.user, file.group, file.mode) == ("root", "octavia", 0o640), name
+    folder = f"{CERTIFICATES}/private"
+    keys = ["client.cert-and-key.pem", "server_ca.key.pem"]
+    assert sorted(controller.file(folder).listdir()) == keys
+    for path, mode in {folder: 0o750, **{f"{folder}/{name}": 0o640 for name in keys}}.items():
+        file = controller.file(path)
+        found = f"{file.user}:{file.group}, {file.mode:04o}"
+        assert found == f"root:octavia, {mode:04o}", (
+            f"{site.controller.name}: {path} is {found}, wanted root:octavia, {mode:04o}"
+        )
     assert (
         controller.run("grep -q 'BEGIN ENCRYPTED PRIVATE KEY' %s", f"{CERTIFICATES}/private/server_ca.key.pem").rc == 0
     )
