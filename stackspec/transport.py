@@ -49,7 +49,7 @@ LOCK = "/var/lib/stackspec/lock"
 """The lock of a node."""
 BEAT = 10.0
 """Seconds between two heartbeats of a node, which are also sent while it works."""
-QUIET = 2.5 * BEAT
+QUIET = 3.5 * BEAT
 """Seconds without a beat after which a connection that is not in use is taken for a dead one."""
 SILENCE = 50.0
 """Seconds without a heartbeat after which a node is given up; slow nodes still send heartbeats."""
@@ -149,15 +149,15 @@ class Connection:
             self.hold(self._holder or holder)
 
     def wake(self) -> None:
-        """Connect anew where the connection has ended, or the node has been quiet for too long.
+        """Connect again if the connection has ended, or if it is unused and the node has not been heard for too long.
 
-        A node that loses its power says nothing, and nobody learns of it before he asks: of a node that has booted
-        since then, too.
+        The connection to a node that lost power looks alive until it is used, even after the node has booted again.
 
         :raises InputError: the node cannot be reached
         """
         with self._waking:
-            if self.is_lost or time.monotonic() - self._heard > QUIET:
+            quiet = time.monotonic() - self._heard > QUIET and not self._answers
+            if self.is_lost or quiet:
                 self.reopen()
 
     def _ssh_spec(self, arguments: Sequence[str]) -> execnet.XSpec:
@@ -377,15 +377,14 @@ class Connections:
         def connect(node: Node) -> None:
             try:
                 if node.name in self._open:
-                    self._open[node.name].reopen()
+                    self._open[node.name].wake()
                 else:
                     self._open[node.name] = Connection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
             except InputError as error:
                 errors.append(str(error))
 
         with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-            wanted = [each for each in self._nodes if each.name not in self._open or self._open[each.name].is_lost]
-            list(pool.map(connect, wanted))
+            list(pool.map(connect, self._nodes))
         if errors:
             self.close()
             raise InputError("\n".join(sorted(errors)))
