@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .events import find_run, read
 from .masking import mask
-from .report_model import Run, is_blocked, number
+from .report_model import RunReport, is_blocked, number
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -31,7 +31,7 @@ def command(arguments: argparse.Namespace) -> int:
 
     :raises InputError: there is no such run
     """
-    runs = [Run.of(read(find_run(name))) for name in (arguments.before, arguments.after)]
+    runs = [RunReport.of(read(find_run(name))) for name in (arguments.before, arguments.after)]
     found = list(differences(*runs))
     for line in found:
         print(mask(line))
@@ -40,7 +40,7 @@ def command(arguments: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def differences(before: Run, after: Run) -> Iterator[str]:
+def differences(before: RunReport, after: RunReport) -> Iterator[str]:
     """A line for each difference between two runs."""
     yield from _changed("", _about(before), _about(after))
     nodes = {*before.versions, *after.versions}
@@ -58,20 +58,20 @@ def _changed(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
             yield f"{prefix}{name}: {old} -> {new}"
 
 
-def _about(run: Run) -> dict[str, Any]:
+def _about(run: RunReport) -> dict[str, Any]:
     """What was tested, and with what."""
     named = {name: run.about.get(name) or "none" for name in ("site", "release", "mode")}
     nodes = {"nodes": ", ".join(run.about.get("nodes") or []) or "none", "python": run.about.get("python")}
     return {**named, **nodes, **(run.about.get("versions") or {})}
 
 
-def _installed(run: Run, node: str) -> dict[str, Any]:
+def _installed(run: RunReport, node: str) -> dict[str, Any]:
     """System, kernel and packages of a node; all unknown if the run did not read them."""
     event = run.versions.get(node, {})
     return {"system": event.get("os"), "kernel": event.get("kernel"), **(event.get("packages") or {})}
 
 
-def _made(run: Run) -> dict[str, str]:
+def _made(run: RunReport) -> dict[str, str]:
     """What each step changed on each node."""
     return {
         f"{step} on {node}": f"{event.get('state')}, {len(event.get('changes') or [])} changes"
@@ -79,7 +79,7 @@ def _made(run: Run) -> dict[str, str]:
     }
 
 
-def _outcomes(run: Run) -> dict[str, str]:
+def _outcomes(run: RunReport) -> dict[str, str]:
     found = {}
     for nodeid, event in run.tests.items():
         reason = f" ({event['reason']})" if event.get("reason") else ""
@@ -87,7 +87,7 @@ def _outcomes(run: Run) -> dict[str, str]:
     return found
 
 
-def _durations(before: Run, after: Run) -> Iterator[str]:
+def _durations(before: RunReport, after: RunReport) -> Iterator[str]:
     """Steps and tests of both runs whose durations differ."""
     for old, new, name in [
         *((before.steps[key], after.steps[key], f"{key[0]} on {key[1]}") for key in before.steps if key in after.steps),

@@ -13,7 +13,7 @@ from .errors import InputError
 from .events import find_run, read
 from .lines import write_whole
 from .masking import mask
-from .report_model import Event, Run
+from .report_model import Event, RunReport
 from .report_style import FRAME_STYLE, PAGE_STYLE, STYLE
 from .secrets import Secrets
 
@@ -27,7 +27,7 @@ def render(events: Iterable[Event]) -> str:
     It loads nothing from the network and stays below 5 MB. Without an end event the verdict is that the run did not
     finish.
     """
-    run, page = Run.of(events), parts.Page()
+    run, page = RunReport.of(events), parts.Page()
     body = [
         parts.verdict(run),
         parts.causes(run, page, attachments=True),
@@ -49,7 +49,7 @@ def render(events: Iterable[Event]) -> str:
 
 def sections(events: Iterable[Event]) -> list[str]:
     """The fragments for pytest-html's summary: everything except tests and their evidence, which its own table has."""
-    run, page = Run.of(events), parts.Page(parts.PAGE // 2)
+    run, page = RunReport.of(events), parts.Page(parts.PAGE // 2)
     first = parts.verdict(run) + parts.causes(run, page, attachments=False)
     rest = (parts.numbers(run, page), parts.steps(run, page), parts.versions(run, page))
     found = parts.join([first, parts.drawing(run), *rest])
@@ -92,6 +92,6 @@ def command(arguments: argparse.Namespace) -> int:
         write(events, target)
     except OSError as error:
         raise InputError(f"{target}: {error.strerror}") from None
-    word, line = Run.of(events).verdict()
+    word, line = RunReport.of(events).verdict()
     print(f"{word}: {mask(line)}\n{target}")
     return 0

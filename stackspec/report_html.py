@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .masking import mask
-from .report_model import BAD_TESTS, Cause, Event, Run, is_blocked, number, plural
+from .report_model import BAD_TESTS, Cause, Event, RunReport, is_blocked, number, plural
 from .timeline import timeline
 
 ERROR, DIFF, LOG, PICTURE = 16_000, 8_000, 32_000, 600_000
@@ -118,7 +118,7 @@ def clip(text: str, limit: int, head: float) -> tuple[str, int]:
     return f"{text[:first]}\n[... {gone} characters cut ...]\n{text[len(text) - last :] if last else ''}", gone
 
 
-def verdict(run: Run) -> str:
+def verdict(run: RunReport) -> str:
     """The verdict line and the run's identity."""
     word, line = run.verdict()
     kind = "good" if word == "PASSED" else "bad" if run.causes or word in ("FAILED", "INTERNAL ERROR") else ""
@@ -131,7 +131,7 @@ def verdict(run: Run) -> str:
     return f'<h1>{safe(title)}</h1><p class="verdict {kind}"><b>{word}:</b>{safe(line, 2000)}</p>'
 
 
-def causes(run: Run, page: Page, attachments: bool) -> str:
+def causes(run: RunReport, page: Page, attachments: bool) -> str:
     """What failed, each with its error and, if `attachments`, its evidence."""
     found = run.causes
     if not found:
@@ -143,7 +143,7 @@ def causes(run: Run, page: Page, attachments: bool) -> str:
     return "".join(parts)
 
 
-def _cause(run: Run, cause: Cause, page: Page, attachments: bool) -> str:
+def _cause(run: RunReport, cause: Cause, page: Page, attachments: bool) -> str:
     parts = [f"<h3>{safe(cause.brief or cause.title, 2000)}</h3>"]
     if cause.brief:
         where = f"{cause.title}, at: {cause.at}" if cause.at else cause.title
@@ -176,7 +176,7 @@ def evidence(item: Event, page: Page) -> str:
     return f"<details><summary>{safe(title)}</summary>{page.text(item.get('text', ''), LOG, head=0)}</details>"
 
 
-def drawing(run: Run) -> str:
+def drawing(run: RunReport) -> str:
     """The timeline with its legend."""
     svg = timeline(run)
     if not svg:
@@ -191,7 +191,7 @@ def drawing(run: Run) -> str:
     return f'<h2>Timeline</h2><p class="legend">{legend}</p><div class="scroll">{svg}</div>'
 
 
-def steps(run: Run, page: Page) -> str:
+def steps(run: RunReport, page: Page) -> str:
     """A row for each step on each node."""
     if not run.steps:
         return ""
@@ -221,7 +221,7 @@ def _change(change: Any, page: Page) -> str:
     return f"<p>{safe(change.get('title', ''))}</p>{page.text(diff, DIFF, head=0.7, diff=True) if diff.strip() else ''}"
 
 
-def tests(run: Run, page: Page) -> str:
+def tests(run: RunReport, page: Page) -> str:
     """A row for each test, the failed ones first."""
     if not run.tests:
         return ""
@@ -245,7 +245,7 @@ def tests(run: Run, page: Page) -> str:
     return f"<h2>Tests</h2>{page.table(head, rows)}"
 
 
-def numbers(run: Run, page: Page) -> str:
+def numbers(run: RunReport, page: Page) -> str:
     """A row for each duration measured by tests."""
     if not run.samples:
         return ""
@@ -259,7 +259,7 @@ def numbers(run: Run, page: Page) -> str:
     return f"<h2>Numbers</h2>{page.table(head, rows)}"
 
 
-def attached(run: Run, page: Page) -> str:
+def attached(run: RunReport, page: Page) -> str:
     """Evidence of tests that did not fail; evidence of failed tests is shown with their cause."""
     failed = {cause.nodeid for cause in run.causes}
     parts = []
@@ -270,7 +270,7 @@ def attached(run: Run, page: Page) -> str:
     return f"<h2>Evidence</h2>{''.join(parts)}" if parts else ""
 
 
-def versions(run: Run, page: Page) -> str:
+def versions(run: RunReport, page: Page) -> str:
     """Versions: the suite and its libraries, each node's system, and every package, with differences between nodes."""
     about, found = run.about, []
     own = {"python": about.get("python"), **(about.get("versions") or {})}

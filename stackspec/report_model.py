@@ -41,7 +41,7 @@ class Cause:
 
 
 @dataclass
-class Run:
+class RunReport:
     """The state of a run after some events.
 
     :param about: the run event
@@ -66,7 +66,7 @@ class Run:
     last: float = 0.0
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Run:
+    def of(cls, events: Iterable[Event]) -> RunReport:
         """Read `events` in order; unknown kinds are ignored."""
         run = cls()
         for event in events:

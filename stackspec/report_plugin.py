@@ -23,7 +23,7 @@ from .masking import mask, mask_tree
 from .masking_plugin import MaskingPlugin, fail
 from .plugin_keys import REQUEST
 from .report_html import Page, clip, evidence
-from .report_model import BAD_TESTS, Run, first_line
+from .report_model import BAD_TESTS, RunReport, first_line
 from .step import STEPS
 
 Gather = Callable[[str, pytest.TestReport], list[dict[str, Any]]]
@@ -219,7 +219,7 @@ class ReportPlugin:
         """Properties of JUnit's test suite: the run, and the state of its steps."""
         if not self._records:
             return {}
-        run = Run.of(self.log.read())
+        run = RunReport.of(self.log.read())
         known = [name for name in ("run", "site", "release", "mode") if self.about.get(name)]
         found: dict[str, object] = {f"stackspec.{name}": self.about[name] for name in known}
         if run.steps:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .masking import mask
-from .report_model import Run, number
+from .report_model import RunReport, number
 
 WIDTH, LABELS, ROW, GAP = 1200, 110, 17, 10
 """Sizes in SVG units: total width, lane names, a row of bars, the gap between lanes."""
@@ -29,7 +29,7 @@ class Bar:
     title: str
 
 
-def bars(run: Run) -> list[Bar]:
+def bars(run: RunReport) -> list[Bar]:
     """All time spans of `run`; unfinished ones extend to the last event."""
     found = []
     for (step, node), event in run.steps.items():
@@ -55,7 +55,7 @@ def bars(run: Run) -> list[Bar]:
     return found
 
 
-def timeline(run: Run) -> str:
+def timeline(run: RunReport) -> str:
     """The drawing, or an empty text if there are no time spans."""
     every = bars(run)
     drawn = sorted(every, key=lambda bar: (bar.kind in BAD, bar.end - bar.start))[-MOST_BARS:]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..site import default_inventory
-from .site import Lab
+from .lab import Lab
 from .spec import load
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, user_of
+from stackspec.fixtures.connections import Tenant, Tenants, connect_as, user_of
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import REPORTED_WITHIN, all_work
 from stackspec.fixtures.volumes import Volumes

@@ -8,7 +8,7 @@ import pytest
 from keystoneauth1 import exceptions as auth_errors
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import catalog_of
+from stackspec.fixtures.connections import catalog_of
 from stackspec.pace import pace
 from stackspec.plugin_keys import SITE
 from stackspec.session import RUN

@@ -12,7 +12,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants, project_of
+from stackspec.fixtures.connections import Tenant, Tenants, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3
 from stackspec.waiting import wait_for

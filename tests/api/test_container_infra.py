@@ -10,8 +10,8 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants
 from stackspec.fixtures.clusters import api
+from stackspec.fixtures.connections import Tenant, Tenants
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import RESOLVER
 from stackspec.waiting import wait_for

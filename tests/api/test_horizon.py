@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from stackspec.cloud_inventory import inventory_of
-from stackspec.fixtures.cloud import Tenant, Tenants, access_of
+from stackspec.fixtures.connections import Tenant, Tenants, access_of
 from stackspec.pace import pace
 from stackspec.site import Site
 

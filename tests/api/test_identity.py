@@ -10,7 +10,7 @@ from keystoneauth1 import exceptions as auth_errors
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, connect_as
+from stackspec.fixtures.connections import Tenant, Tenants, catalog_of, connect_as
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3
 

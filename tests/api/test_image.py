@@ -12,7 +12,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
-from stackspec.fixtures.cloud import Tenants, project_of
+from stackspec.fixtures.connections import Tenants, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3, image_v2
 from stackspec.plugin_keys import SITE

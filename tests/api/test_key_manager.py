@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant, Tenants, connect_as, project_of
+from stackspec.fixtures.connections import Tenant, Tenants, connect_as, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.ownership import within
 from stackspec.openstack.versions import identity_v3

@@ -12,7 +12,7 @@ import requests
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant
+from stackspec.fixtures.connections import Tenant
 from stackspec.fixtures.owned import Owned
 from stackspec.pace import pace
 

@@ -9,7 +9,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenants
+from stackspec.fixtures.connections import Tenants
 from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenants
+from stackspec.fixtures.connections import Tenants
 from stackspec.fixtures.object_store import LISTED_WITHIN, listing
 from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from stackspec.fixtures.cloud import Tenant, Tenants, access_of
+from stackspec.fixtures.connections import Tenant, Tenants, access_of
 from stackspec.pace import pace
 from stackspec.site import Site
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenant
+from stackspec.fixtures.connections import Tenant
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned

@@ -12,7 +12,7 @@ from openstack.connection import Connection
 from playwright.sync_api import Locator
 
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of
+from stackspec.fixtures.connections import Tenant, Tenants, catalog_of
 from stackspec.fixtures.dashboards import ACTIVE_WITHIN, ATTACHED_WITHIN, Horizon
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned

@@ -12,7 +12,7 @@ from openstack.connection import Connection
 from playwright.sync_api import Error, Page
 
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.cloud import Tenant, Tenants, catalog_of, with_role
+from stackspec.fixtures.connections import Tenant, Tenants, catalog_of, with_role
 from stackspec.fixtures.dashboards import (
     ACTIVE_WITHIN,
     ATTACHED_WITHIN,

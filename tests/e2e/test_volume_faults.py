@@ -16,7 +16,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import Tenants
+from stackspec.fixtures.connections import Tenants
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi, node_name
 from stackspec.fixtures.numbers import Measured

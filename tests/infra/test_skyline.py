@@ -9,7 +9,7 @@ import pytest
 import requests
 from openstack.connection import Connection
 
-from stackspec.fixtures.cloud import catalog_of
+from stackspec.fixtures.connections import catalog_of
 from stackspec.site import Site
 from stackspec.testinfra_backend import NodeHost
 from stackspec.waiting import wait_for

@@ -10,7 +10,7 @@ import pytest
 
 from stackspec.cli import main
 from stackspec.compare import differences
-from stackspec.report_model import Run
+from stackspec.report_model import RunReport
 
 TEST = "tests/api/test_image.py::test_upload"
 
@@ -26,7 +26,7 @@ def events(outcome: str = "passed", version: str = "1", seconds: float = 2.0, ch
 
 
 def compared(**changed: Any) -> list[str]:
-    return list(differences(Run.of(events()), Run.of(events(**changed))))
+    return list(differences(RunReport.of(events()), RunReport.of(events(**changed))))
 
 
 def test_equal_runs_have_no_difference() -> None:
@@ -49,7 +49,7 @@ def test_difference_is_one_line(changed: dict[str, Any], line: str) -> None:
 
 def test_what_only_one_run_has_is_not_there_in_the_other() -> None:
     fewer = [event for event in events() if event["event"] != "test"]
-    assert list(differences(Run.of(fewer), Run.of(events()))) == [f"{TEST}: absent -> passed"]
+    assert list(differences(RunReport.of(fewer), RunReport.of(events()))) == [f"{TEST}: absent -> passed"]
 
 
 def test_command_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from stackspec.errors import ActionError, NodeError
 from stackspec.events import EventLog
 from stackspec.failure import command_for, kind_of, sentence
 from stackspec.report_html import Page, causes
-from stackspec.report_model import Run
+from stackspec.report_model import RunReport
 from stackspec.waiting import NotInTime
 
 from .plugin_runs import Runs
@@ -81,7 +81,7 @@ def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs: Runs) ->
     runs.tests(SENTENCES, "test_sentences.py")
     runs.pytest("test_sentences.py")
     (record,) = runs.path.rglob("events.jsonl")
-    found = {each.nodeid.split("::")[1]: each.brief for each in Run.of(EventLog(record).read()).causes}
+    found = {each.nodeid.split("::")[1]: each.brief for each in RunReport.of(EventLog(record).read()).causes}
     assert found == {
         "test_equal": "expected: Two keys have two names; found: assert 'a' == 'b'",
         "test_refused": "not refused: dict( a=1, ) (KeyError was expected); A second key of one name is a conflict.",
@@ -108,7 +108,7 @@ def test_kind_and_command_are_in_record_page_terminal_and_junit(runs: Runs) -> N
     assert '<property name="stackspec.kind" value="suite"' in junit
     assert junit.count("stackspec.again") == 1
     (record,) = runs.path.rglob("events.jsonl")
-    run = Run.of(EventLog(record).read())
+    run = RunReport.of(EventLog(record).read())
     assert [(each.kind, each.again) for each in run.causes] == [("suite", "./run test_kinds.py::test_bad")]
     page = causes(run, Page(), True)
     assert page.index("KeyError") < page.index("Look first at: the suite itself") < page.index("traceback")

@@ -15,7 +15,7 @@ import pytest
 from stackspec import report
 from stackspec.events import FILE, EventLog
 from stackspec.report import render, sections
-from stackspec.report_model import Event, Run
+from stackspec.report_model import Event, RunReport
 from stackspec.secrets import redact
 
 BEGIN = 1764030000.0
@@ -72,7 +72,7 @@ def end(status: int = 0) -> dict[str, Any]:
 
 
 def verdict(*events: dict[str, Any]) -> str:
-    return ": ".join(Run.of(events).verdict())
+    return ": ".join(RunReport.of(events).verdict())
 
 
 class Balanced(HTMLParser):
@@ -118,7 +118,7 @@ def test_a_failed_step_is_named_once_with_what_it_blocked() -> None:
     assert verdict(*events) == (
         "FAILED: nova on compute01: restart nova-compute, 1 failed, 3 blocked, 41 passed, 1 step blocked, 0 changes"
     )
-    (cause,) = Run.of(events).causes
+    (cause,) = RunReport.of(events).causes
     assert cause.text == "restart nova-compute\nexit status: 1"
     assert cause.blocked[:2] == ["magnum on controller", "test_nova.py::test_runs"]
     assert len(cause.blocked) == 5
@@ -178,7 +178,7 @@ def test_newer_events_replace_older_ones() -> None:
         check("a"),
         end(),
     ]
-    run = Run.of(events)
+    run = RunReport.of(events)
     assert run.unfinished == []
     assert verdict(*events) == "PASSED: 1 passed, 3 changes"
 
@@ -352,5 +352,5 @@ def test_flaky_tests_are_counted_and_called_so() -> None:
         {"event": "test", "nodeid": "t::b", "outcome": "passed", "notes": ["Barbican: 2"]},
         {"event": "end", "exit_status": 0},
     ]
-    assert Run.of(events).verdict() == ("PASSED", "2 passed, 1 flaky")
+    assert RunReport.of(events).verdict() == ("PASSED", "2 passed, 1 flaky")
     assert '<td class="state flaky">flaky</td>' in render(events)

@@ -11,7 +11,7 @@ import pytest
 from keystoneauth1.exceptions import Unauthorized
 
 from stackspec.errors import InputError
-from stackspec.fixtures.cloud import connect_as
+from stackspec.fixtures.connections import connect_as
 from stackspec.openstack import cloud
 from stackspec.openstack.catalog import Catalog
 from stackspec.openstack.cloud import API_TIMEOUT, connect_named
