@@ -77,7 +77,7 @@ class Runs:
     def pytest(self, *arguments: str, spawn: bool = False) -> pytest.RunResult:
         """Run pytest with the plugin, in this process unless a separate one is needed."""
         if spawn:
-            return self.pytester.runpytest_subprocess("-ra", *arguments, timeout=30)
+            return self.pytester.runpytest_subprocess("-ra", *arguments, timeout=240)
         return self.pytester.runpytest_inprocess("-ra", *arguments)
 
     def release(self, text: str) -> None:

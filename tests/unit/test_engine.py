@@ -103,9 +103,10 @@ def test_steps_that_do_not_need_each_other_overlap(site: Site, tmp_path: Path) -
 def test_nodes_work_at_once(site: Site) -> None:
     declare("base", command("base"), role="all")
     Prepared.prepared = {name: {"seconds": {"command do base": 0.8}} for name in site.nodes}
-    began = time.monotonic()
-    deploy(site)
-    assert time.monotonic() - began < 2.0
+    said: list[Event] = []
+    deploy(site, listen=said.append)
+    states = [each["state"] for each in said if each.get("step") == "base"]
+    assert states == ["running"] * len(site.nodes) + ["done"] * len(site.nodes)
 
 
 def test_only_what_was_asked_for_and_what_it_needs(site: Site) -> None:
@@ -466,7 +467,7 @@ def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
     engine.check_nodes()
 
     def wait(queries: Any) -> Any:
-        slow.wait(20)
+        slow.wait(120)
         raise NodeError("too late")
 
     def lost(queries: Any) -> Any:
@@ -479,7 +480,7 @@ def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
     engine.start()
     engine.join()
     slow.set()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert set(states(engine).values()) == {"failed"}
     assert "the connection to two was lost" in engine.tasks[0].error
     assert {(each["node"], each["text"]) for each in said if each["event"] == "says"} >= {

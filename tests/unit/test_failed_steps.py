@@ -167,7 +167,7 @@ def test_exit_first_undoes_nothing(runs: Runs) -> None:
 
 def test_ctrl_c_ends_at_once_and_undoes_nothing(runs: Runs) -> None:
     """Trap 11: the step that runs is not waited for, and what was done stays."""
-    runs.prepare("one", seconds={"command identity-manage identity-sync": 20})
+    runs.prepare("one", seconds={"command identity-manage identity-sync": 600})
     command = [sys.executable, "-m", "pytest", "--deploy", "-p", "no:cacheprovider"]
     # Where this suite itself was started in the background, its children would ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -176,11 +176,11 @@ def test_ctrl_c_ends_at_once_and_undoes_nothing(runs: Runs) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     with begun as run:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 240
         while "database-server" not in runs_of(runs, "one") and time.monotonic() < until:
             time.sleep(0.05)
         os.kill(run.pid, signal.SIGINT)
-        output, _ = run.communicate(timeout=15)
+        output, _ = run.communicate(timeout=240)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
     assert "KeyboardInterrupt" in output
     assert runs.node("one")["packages"]["identity"] == "1.0"

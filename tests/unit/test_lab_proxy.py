@@ -45,7 +45,7 @@ class Proxy:
         self.port, self.archive, self.server = port, archive, server
 
     def get(self, path: str, host: str = "", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("GET", f"http://{host or self.archive}{path}", headers=named)
         answer = connection.getresponse()
@@ -78,7 +78,7 @@ class TestProxy:
         assert Archive.asked == []
 
     def test_refuses_tunnels(self, through: Proxy) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", through.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", through.port, timeout=120)
         connection.request("CONNECT", through.archive)
         assert connection.getresponse().status == 403
         connection.close()
@@ -120,7 +120,7 @@ class TestProxy:
     def test_requests_may_be_sent_ahead(self, through: Proxy) -> None:
         paths = [f"/debian/pool/{number}.deb" for number in range(3)]
         ahead = "".join(f"GET http://{through.archive}{path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
-        with socket.create_connection(("127.0.0.1", through.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", through.port), timeout=120) as connection:
             connection.sendall(ahead.encode())
             received = b""
             while received.count(b"HTTP/1.1 200") < 3 or not received.endswith(paths[-1].encode()):

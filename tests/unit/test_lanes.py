@@ -98,7 +98,7 @@ def test_workers_look_with_the_secrets_of_a_first_deployment(runs: Runs) -> None
             if hasattr(session.config, "workerinput"):
                 Path(session.config.workerinput["workerid"]).touch()
             else:
-                wait_for("workers have collected", lambda: Path("gw0").exists() and Path("gw1").exists(), 20)
+                wait_for("workers have collected", lambda: Path("gw0").exists() and Path("gw1").exists(), 240)
         """
     )
     runs.pytest("--deploy", "-n2", "test_drift.py", spawn=True).assert_outcomes(passed=21)

@@ -270,7 +270,7 @@ def test_the_page_stays_small_and_says_what_was_cut() -> None:
     events += [{"event": "versions", "node": "controller", "packages": packages}, end(1)]
     begun = time.monotonic()
     page = render(events)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     assert len(page.encode()) < 5_000_000
     assert len("".join(sections(events)).encode()) < 5_000_000
     for said in ("characters were cut out", "the page is full", "more rows are not shown", "are not drawn"):

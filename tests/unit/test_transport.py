@@ -279,10 +279,10 @@ def test_requests_overlap(connection: Connection) -> None:
     """Twenty threads wait for the node at the same time, and a question is answered meanwhile."""
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
-        slow = [pool.submit(ask, connection, run("sh", "-c", f"sleep 0.5; echo {number}")) for number in range(20)]
+        slow = [pool.submit(ask, connection, run("sh", "-c", f"sleep 1; echo {number}")) for number in range(20)]
         assert ask(connection, run("true"))["status"] == 0
         assert [future.result()["out"] for future in slow] == [f"{number}\n" for number in range(20)]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connection) -> None:
@@ -305,7 +305,7 @@ def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, m
         with ThreadPoolExecutor(1) as pool:
             began = pool.submit(connection.apply, [Execute(("do", "it"), "a secret")])
             with pytest.raises(NodeError, match="here has not responded for 1 s; operation: command do it") as caught:
-                began.result(timeout=10)
+                began.result(timeout=120)
         assert "secret" not in str(caught.value)
         with pytest.raises(NodeError, match="was lost"):
             connection.facts([run("true")])
@@ -330,9 +330,9 @@ def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
             ]
             for each in began:
                 with pytest.raises(NodeError, match=r"has not responded|was lost"):
-                    each.result(timeout=20)
+                    each.result(timeout=120)
             closing = pool.submit(connection.close)
-            closing.result(timeout=20)
+            closing.result(timeout=120)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(agent, signal.SIGKILL)
@@ -465,7 +465,7 @@ def test_node_that_is_lost_is_said_while_others_are_waited_for(tmp_path: Path, m
             time.sleep(0.5)
             os.kill(agent, signal.SIGKILL)
             with pytest.raises(InputError, match="node gone: the connection to gone was lost") as caught:
-                held.result(timeout=10)
+                held.result(timeout=120)
         assert "waits" not in str(caught.value)
         assert connections.names() == []
     finally:
@@ -490,9 +490,9 @@ def test_node_of_which_nothing_is_asked_is_lost(tmp_path: Path, monkeypatch: pyt
             held = pool.submit(connections.hold, "bob", lambda node, text: None)
             time.sleep(0.5)
             os.kill(agent, signal.SIGKILL)
-            assert told.get(timeout=10) == "gone"
+            assert told.get(timeout=120) == "gone"
             with pytest.raises(InputError, match="node gone: the connection to gone was lost"):
-                held.result(timeout=10)
+                held.result(timeout=120)
         assert told.empty()
     finally:
         busy.close()
@@ -525,7 +525,7 @@ def test_node_that_was_lost_is_connected_again(monkeypatch: pytest.MonkeyPatch) 
     stays = connections["stays"]
     try:
         os.kill(int(ask(connections["returns"], run("sh", "-c", "echo $PPID"))["out"]), signal.SIGKILL)
-        assert lost.get(timeout=10) == "returns"
+        assert lost.get(timeout=120) == "returns"
         connections.open()
         assert ask(connections["returns"], run("echo", "again"))["out"] == "again\n"
         assert connections["stays"] is stays
@@ -544,7 +544,7 @@ def test_test_reaches_a_node_that_was_off_meanwhile(monkeypatch: pytest.MonkeyPa
         first = host.check_output("echo $PPID")
         if seen:
             os.kill(int(first), signal.SIGKILL)
-            lost.get(timeout=10)
+            lost.get(timeout=120)
         else:
             os.kill(int(first), signal.SIGSTOP)
             monkeypatch.setattr(transport, "QUIET", -1.0)

@@ -82,7 +82,7 @@ def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...]
     command = [sys.executable, "-m", "pytest", "--junitxml=junit.xml", *words]
     if terminal == "full disk":
         with open("/dev/full", "w") as full:
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=240)
         status, said, why = done.returncode, done.stderr, "No space left on device; free space and start again"
     else:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -90,7 +90,7 @@ def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...]
             process.stdout.close()
             assert process.stderr is not None
             said = process.stderr.read()
-            status, why = process.wait(timeout=30), "Broken pipe; start again with a writable location"
+            status, why = process.wait(timeout=240), "Broken pipe; start again with a writable location"
     assert f": cannot write to the terminal: {why}" in said
     if "-n2" not in words:  # a worker that is ended may say so
         assert len(said.strip().splitlines()) == 1, said
@@ -118,7 +118,7 @@ def test_the_command_bears_a_closed_pipe(runs: Runs) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=240) == 1
 
 
 def test_a_file_that_cannot_be_written_is_named() -> None:
