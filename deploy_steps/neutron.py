@@ -31,6 +31,12 @@ __all__ = ["neutron", "neutron_compute", "nova_networking"]
 
 CONF = "/etc/neutron/neutron.conf"
 ML2 = "/etc/neutron/plugins/ml2/ml2_conf.ini"
+TAPS = """\
+# Open vSwitch in userspace reads an interface's flags and writes them back. If libvirt sets a tap up in between, the
+# tap stays down, and the guest has no network. Set it up again when both are done.
+ACTION=="add", SUBSYSTEM=="net", KERNEL=="tap*", RUN+="/usr/bin/systemd-run --no-block --collect --on-active=3 \
+/bin/sh -c 'ip link set dev %k up || true'"
+"""
 CLEANUP = """\
 # Ports of routers and DHCP stay in Open vSwitch over a power cut and confuse the agents.
 [Unit]
@@ -185,7 +191,7 @@ def _switch(site: Site, node: Node) -> list[Resource]:
     ]
     if userspace:
         # Guests send partial checksums; without this, which must be set before a port exists, TCP fails.
-        switch += [Service("ovsdb-server", reads=()), tso]
+        switch += [Service("ovsdb-server", reads=()), tso, File("/etc/udev/rules.d/70-tap.rules", TAPS)]
     switch += [
         # A restart removes addresses from its bridges, so restart only for options read at startup.
         Service("openvswitch-switch", reads=(tso.title,)),
