@@ -102,7 +102,7 @@ def test_option_is_none(
     service: str, command: str, section: str, option: str, deployed: None, controller: NodeHost
 ) -> None:
     """The service's code has no option of that name, so what the guide writes there does nothing."""
-    python = controller.check_output("sed -n '1s/^#!//p' $(command -v %s)", command)
+    python = programs.python_of(controller, command)
     options = [["keystone_authtoken", "auth_url", "http://controller:5000"], [section, option, "000000"]]
     asked = json.dumps({"service": service, "options": options})
     out = controller.check_output(f"printf %s %s | {python} -c %s", "%s", asked, programs.text("option_check"))

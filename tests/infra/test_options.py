@@ -57,10 +57,8 @@ def test_code_knows_what_the_steps_write(
             # Importing a service takes long, especially on a slow node.
             continue
         seen |= names
-        host = node_host(node)
-        python = host.check_output("sed -n '1s/^#!//p' $(command -v %s)", COMMANDS[service])
         words = (service, json.dumps(sorted(names)), *files)
-        out = host.check_output(f"{python} -c %s" + " %s" * len(words), programs.text("option_check"), *words)
+        out = programs.output(node_host(node), "option_check", *words, code_of=COMMANDS[service])
         problems += json.loads(out.splitlines()[-1])
     assert seen, f"the steps write nothing into the files of {service}"
     assert sorted(set(problems)) == MEANT.get(service, [])
