@@ -65,21 +65,16 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
         "journalctl", "-q", "--no-pager", "-o", "short-precise", "-p", "info", "-n", str(JOURNAL_LINES), since
     )
     requests = list(dict.fromkeys([*getattr(report, REQUESTS, ()), *sorted(_REQUEST.findall(report.longreprtext))]))[:3]
+    pattern = "|".join(requests)
     of_test = getattr(report, TEST_REQUEST, "")
+    search = f"grep -rhE '{{}}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
+    find, complaints = search.format(pattern), search.format(f" (WARNING|ERROR|CRITICAL) .*{of_test}")
+
     begun = int(report.start)
-    # Services from wheels log to the journal, those of distributions to files.
-    journaled = f"journalctl -q --no-pager -o cat --since=@{begun}"
-
-    def logged(lines: str) -> str:
-        files = f"grep -rhE '{lines}' /var/log --include='*.log'"
-        return f"{{ {files}; {journaled} | grep -E '{lines}'; }} | tail -n {REQUEST_LINES}"
-
-    find, complaints = logged("|".join(requests)), logged(f" (WARNING|ERROR|CRITICAL) .*{of_test}")
     errors = (
         f"since=$(date -d @{begun} '+%F %T'); "
-        f"{{ find /var/log -name '*.log' -newermt @{begun} -exec awk -v since=\"$since\" "
-        f"'$1\" \"$2 >= since && / (ERROR|CRITICAL) /' {{}} +; {journaled} | grep -E ' (ERROR|CRITICAL) '; }} "
-        f"| tail -n {REQUEST_LINES}"
+        f"find /var/log -name '*.log' -newermt @{begun} -exec awk -v since=\"$since\" "
+        f"'$1\" \"$2 >= since && / (ERROR|CRITICAL) /' {{}} + | tail -n {REQUEST_LINES}"
     )
     broken = _BROKEN.search(report.longreprtext)
 

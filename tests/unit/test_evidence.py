@@ -47,7 +47,7 @@ def gathered(site: Site, names: list[str], text: str, nodeid: str = "tests/a.py:
     tails = evidence.gather(connections, report, site)  # type: ignore[arg-type]
     assert {tail["node"] for tail in tails} == set(connections.questions)
     assert all(len(questions) == 1 for questions in connections.questions.values())
-    journals = {name for name, (text,) in connections.questions.items() if "('journalctl'" in text}
+    journals = {name for name, (text,) in connections.questions.items() if "journalctl" in text}
     return journals, {name for name, (text,) in connections.questions.items() if "grep" in text}
 
 
