@@ -46,7 +46,8 @@ class Engine:
     :param steps: names of the steps that are asked for; what they need is added
     :param listen: called with each event (a dict that JSON can hold), from any thread
 
-    `on_node` are the tasks by node and step; `unrecorded` says why the ledger or `listen` failed, when they did.
+    `surveyed` tells whether all tasks were looked at, `on_node` are the tasks by node and step; `unrecorded` says why
+    the ledger or `listen` failed, when they did.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Engine:
         self._ledger = Ledger(site.state)
         self._ready = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._surveyed = False
+        self.surveyed = False
         self._held: set[str] = set()
         self._stopping = ""
         self._of_step: dict[str, list[Task]] = {name: [] for name in self.steps}
@@ -85,7 +86,7 @@ class Engine:
 
         :raises InputError: a node cannot be used
         """
-        if self._surveyed:
+        if self.surveyed:
             return
         self.connections.open()
 
@@ -109,7 +110,7 @@ class Engine:
         for task in self.tasks:
             task.look(self.site, facts[task.node.name], self.shared)
         self._held = {node for node, known in facts.items() if known[_HELD]["exists"]}
-        self._surveyed = True
+        self.surveyed = True
 
     def check_nodes(self) -> None:
         """Connect, and see that every node is of the release that the inventory names and that nothing forbids a step.
