@@ -107,7 +107,7 @@ def run() -> int:
             name = site.outside(partial(killed, site.file, chosen.tests, seconds))
             before = len(ownership.leftovers(connection, name))
             began = time.monotonic()
-            words = [sys.executable, "-m", "stackspec.cli", "cleanup", name, "--inventory", str(site.file)]
+            words = [sys.executable, "-m", "stackspec.commands.cli", "cleanup", name, "--inventory", str(site.file)]
             done = site.outside(partial(subprocess.run, words, cwd=ROOT, capture_output=True, text=True))
             left = [str(each) for each in ownership.leftovers(connection, partial(operator.eq, name))]
             gone = lost(connection, theirs)

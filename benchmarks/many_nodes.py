@@ -26,12 +26,12 @@ sys.path.insert(0, str(ROOT))
 from common import arguments, machine, main, site_of  # noqa: E402
 
 from stackspec import engine as engine_module  # noqa: E402
-from stackspec import plan_output  # noqa: E402
 from stackspec.cloud_inventory import CloudInventory  # noqa: E402
 from stackspec.engine import Engine  # noqa: E402
 from stackspec.errors import CannotTell  # noqa: E402
 from stackspec.inventory import Node  # noqa: E402
 from stackspec.openstack.cloud import Cloud  # noqa: E402
+from stackspec.plugin import plan_output  # noqa: E402
 from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Resource, Service  # noqa: E402
 from stackspec.secrets import Secrets  # noqa: E402
 from stackspec.site import Site  # noqa: E402

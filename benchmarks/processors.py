@@ -18,8 +18,8 @@ from pathlib import Path
 
 from common import machine
 
-from stackspec import events
 from stackspec.lab.cgroup import root
+from stackspec.report import events
 
 EVERY = 5.0
 """Seconds between two samples: usage of a service after its last sample counts only for its node."""

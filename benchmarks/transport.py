@@ -22,10 +22,10 @@ from common import arguments, machine, main, site_of
 
 from stackspec.errors import InputError
 from stackspec.inventory import Node
+from stackspec.plugin.testinfra_backend import ConnectionBackend
 from stackspec.reach import reach
 from stackspec.resources.base import file, package, unit
 from stackspec.site import Site
-from stackspec.testinfra_backend import ConnectionBackend
 from stackspec.transport import Connection, ssh_arguments
 
 FILES = [

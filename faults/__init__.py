@@ -1,1 +1,1 @@
-"""The catalogue of faults: data, read by stackspec.fault. Each file is a kind; each entry breaks one thing."""
+"""The catalogue of faults: data, read by stackspec.fault_injection. Each file is a kind, each entry a fault."""

@@ -14,7 +14,7 @@ from stackspec.fixtures.services import REPORTED_WITHIN, all_work
 from stackspec.fixtures.volumes import Volumes
 from stackspec.openstack.kinds import SETTLED_WITHIN
 from stackspec.openstack.versions import block_storage_v3, identity_v3
-from stackspec.plugin_keys import SITE
+from stackspec.plugin.keys import SITE
 from stackspec.secrets import redact
 from stackspec.waiting import wait_for
 

@@ -10,8 +10,8 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.connections import catalog_of
 from stackspec.pace import pace
-from stackspec.plugin_keys import SITE
-from stackspec.session import RUN
+from stackspec.plugin.keys import SITE
+from stackspec.plugin.session import RUN
 
 INTERFACES = ("public", "internal", "admin")
 

@@ -8,7 +8,7 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import REPORTED_WITHIN, all_work
-from stackspec.plugin_keys import SITE
+from stackspec.plugin.keys import SITE
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.disturbs("nova_compute")

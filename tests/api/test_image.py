@@ -15,7 +15,7 @@ from stackspec.cloud_inventory import inventory_of
 from stackspec.fixtures.connections import Tenants, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3, image_v2
-from stackspec.plugin_keys import SITE
+from stackspec.plugin.keys import SITE
 
 if TYPE_CHECKING:
     from openstack.image.v2.image import Image

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from openstack.connection import Connection
 
-from stackspec.plugin_keys import SITE
+from stackspec.plugin.keys import SITE
 
 if TYPE_CHECKING:
     from openstack.network.v2.network import Network

@@ -9,7 +9,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.fixtures.owned import Owned
-from stackspec.plugin_keys import SITE
+from stackspec.plugin.keys import SITE
 
 VERSION = "1.29"
 

@@ -10,8 +10,8 @@ import json
 import pytest
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 
 def erratum(number: str, step: str, *values: object) -> object:

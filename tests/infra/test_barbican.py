@@ -8,8 +8,8 @@ from openstack.connection import Connection
 
 from stackspec.fixtures import programs
 from stackspec.fixtures.owned import Owned
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 PUBLISHED = "dGhpcnR5X3R3b19ieXRlX2tleWJsYWhibGFoYmxhaGg="
 """The published default key-encryption key of the software (erratum E109)."""

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf, NodeHost
 from stackspec.waiting import wait_for
 
 # Not run while another test cuts the power of a node: that test disturbs nova_compute.

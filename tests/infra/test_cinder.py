@@ -9,8 +9,8 @@ from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
 from stackspec.inventory import Node
+from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf, NodeHost
 
 GROUP = "cinder-volumes"
 SECRETS = ("/etc/cinder/cinder.conf", "/etc/iscsi/initiatorname.iscsi", "/var/lib/cinder")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from stackspec.plugin.session import RUN
 from stackspec.secrets import redact
-from stackspec.session import RUN
 from stackspec.task import Finding
 
 

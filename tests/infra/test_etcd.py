@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 
 def test_etcd_keeps_a_value(etcd: object, site: Site, controller: NodeHost) -> None:

@@ -9,9 +9,9 @@ import pytest
 from testinfra.backend.base import CommandResult
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.secrets import redact
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf, NodeHost
 from stackspec.waiting import wait_for
 
 APIS = {

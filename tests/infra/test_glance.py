@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 from stackspec.waiting import wait_for
 
 

@@ -6,8 +6,8 @@ import json
 import re
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 
 def test_settings_in_force(horizon: object, site: Site, controller: NodeHost) -> None:

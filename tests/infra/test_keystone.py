@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 
 def test_credentials_are_the_owners_only(keystone: object, site: Site, controller: NodeHost) -> None:

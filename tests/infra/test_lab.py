@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import HostOf
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf
 
 if TYPE_CHECKING:
     from stackspec.lab import Lab

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 OWN_ACCOUNTS = ("root", "mysql", "mariadb.sys", "debian-sys-maint")
 """Internal accounts created by the database's packages."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 
 def test_cache_keeps_a_value(memcached: object, site: Site, controller: NodeHost) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from stackspec.fixtures import programs
 from stackspec.inventory import Node
+from stackspec.plugin.testinfra_backend import HostOf
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf
 
 # Not run while another test cuts the power of a node: that test disturbs nova_compute.
 looks_at_nodes = pytest.mark.steps("nova_compute")

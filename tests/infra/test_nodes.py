@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from stackspec.plugin.testinfra_backend import HostOf
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf
 
 # Not run while another test cuts the power of a node: that test disturbs nova_compute.
 pytestmark = pytest.mark.steps("nova_compute")

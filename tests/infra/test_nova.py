@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from stackspec.cloud_inventory import inventory_of
 from stackspec.fixtures import programs
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 
 def test_cells(nova_discover: object, site: Site, controller: NodeHost) -> None:

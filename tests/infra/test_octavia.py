@@ -9,8 +9,8 @@ import pytest
 from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 
 if TYPE_CHECKING:
     from openstack.network.v2.port import Port

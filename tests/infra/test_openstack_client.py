@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stackspec.testinfra_backend import NodeHost
+from stackspec.plugin.testinfra_backend import NodeHost
 
 
 def test_client_is_installed(openstack_client: object, controller: NodeHost) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from stackspec.fixtures import programs
+from stackspec.plugin.session import RUN
+from stackspec.plugin.testinfra_backend import HostOf
 from stackspec.resources.ini import IniFile
-from stackspec.session import RUN
 from stackspec.site import Site
 from stackspec.task import Task
-from stackspec.testinfra_backend import HostOf
 
 COMMANDS = {
     "keystone": "keystone-manage",

@@ -10,8 +10,8 @@ import requests
 from openstack.connection import Connection
 
 from stackspec.fixtures.connections import catalog_of
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import NodeHost
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.disturbs("skyline_apiserver")

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from stackspec.inventory import Node
+from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.site import Site
-from stackspec.testinfra_backend import HostOf, NodeHost
 
 SERVERS = {"account": 6202, "container": 6201, "object": 6200}
 

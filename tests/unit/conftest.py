@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stackspec import engine, plugin, release, secrets, step
+from stackspec import engine, release, secrets, step
+from stackspec.plugin import hooks as plugin
 from stackspec.site import Site
 
 from .bare import ChangeOf, change_of, lab_site

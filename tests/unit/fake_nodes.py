@@ -289,7 +289,9 @@ def write_release(folder: Path, text: str = RELEASE) -> None:
 def install(folder: Path) -> None:
     """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
     # Imported here: who only takes the nodes, as a benchmark does, needs neither the plugin nor pytest.
-    from stackspec import engine, plugin, release, session, step
+    from stackspec import engine, release, step
+    from stackspec.plugin import hooks as plugin
+    from stackspec.plugin import session
 
     class Here(FakeConnections):
         pass

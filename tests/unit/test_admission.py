@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stackspec.admission import Admission
 from stackspec.engine import STOPPED
-from stackspec.lanes import Cause, Claims
+from stackspec.plugin.admission import Admission
+from stackspec.plugin.lanes import Cause, Claims
 
 FAIL, SKIP = pytest.fail.Exception, pytest.skip.Exception
 CAUSE = Cause("nova on controller", "no room", "step nova on controller failed\nno room")

@@ -13,9 +13,9 @@ import pytest
 from stackspec.errors import StackspecError
 from stackspec.fixtures.browser import Chromium, Window, _url
 from stackspec.fixtures.screen import Screen
+from stackspec.plugin.session import RUN
 from stackspec.resources import PythonSettings
 from stackspec.resources.base import file
-from stackspec.session import RUN
 
 from .bare import ChangeOf, differences, made, text_file
 

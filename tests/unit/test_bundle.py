@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from stackspec import bundle_command, cli, lab
+from stackspec import lab
+from stackspec.commands import bundle, cli
 from stackspec.errors import ActionError, InputError
 from stackspec.inventory import Image as Wanted
 from stackspec.lab.image import Recipe
@@ -57,7 +58,7 @@ class Elsewhere:
         return Part(name, f"what {name} is", make)
 
     def write(self, folder: Path, *names: str) -> Listing:
-        return bundle_command.write(folder, FOR, [self.part(name) for name in names or ("images/a", "wheels/b")], print)
+        return bundle.write(folder, FOR, [self.part(name) for name in names or ("images/a", "wheels/b")], print)
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ class TestWriting:
     def test_bundle_of_another_site(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         with pytest.raises(InputError, match="is a bundle of site made-up, not other"):
-            bundle_command.write(folder, FOR.model_copy(update={"site": "other"}), [], print)
+            bundle.write(folder, FOR.model_copy(update={"site": "other"}), [], print)
         assert (folder / "images/a").exists()
 
 
@@ -258,7 +259,7 @@ class TestParts:
     ) -> None:
         """Those that the node asks for are those that the release table has chosen."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
-        bundle_command.write(folder, FOR, APPLICATION.parts(site), print)
+        bundle.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
         here = context(replace(site, store=Bundle(folder)), site.controller, self.known(site))
         assert APPLICATION.obstacles(here) == []
@@ -271,7 +272,7 @@ class TestParts:
     ) -> None:
         """It is reported before anything is changed."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
-        bundle_command.write(folder, FOR, APPLICATION.parts(site), print)
+        bundle.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
         known = self.known(site, ["3", "12", "aarch64", "2.39"])
         (text,) = APPLICATION.obstacles(context(replace(site, store=Bundle(folder)), site.controller, known))
@@ -294,7 +295,7 @@ class TestParts:
         resource = Environment(folder_of(site.release.wheels))
         (part,) = resource.parts(site)
         assert (part.name.split("/")[0], part.what) == ("environments", "the environment of caracal-bookworm")
-        bundle_command.write(folder, FOR, [part], print)
+        bundle.write(folder, FOR, [part], print)
         offline()
         site = replace(site, store=Bundle(folder))
         assert resource.lacking(site) == []
@@ -319,7 +320,7 @@ class TestParts:
         )
         parts = [part for each in (url, built, file) for part in Image("guest", each).parts(site)]
         assert [part.name.split("-", 1)[1] for part in parts] == ["a.qcow2", "guest-1.qcow2"]
-        bundle_command.write(folder, FOR, parts, print)
+        bundle.write(folder, FOR, parts, print)
         assert "pw" not in (folder / LIST).read_text()
         offline()
         never = ImageBuilder("test-guest-1.qcow2", lambda: pytest.fail("built"))
@@ -339,7 +340,7 @@ class TestParts:
         fetched.write_bytes(b"<html>")
         monkeypatch.setattr(images, "_download", lambda *_: fetched)
         with pytest.raises(ActionError, match="a web page"):
-            bundle_command.write(folder, FOR, Image("guest", Wanted(source="https://x/a")).parts(site), print)
+            bundle.write(folder, FOR, Image("guest", Wanted(source="https://x/a")).parts(site), print)
         assert set(state(folder)) == {LIST}
 
     def test_images_of_the_lab_are_not_begun(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -369,7 +370,7 @@ def test_command(
     for owner, name in ((venv, "wheels"), (environment, "archive"), (images, "_download")):
         monkeypatch.setattr(owner, name, lambda *_: fetched)
     built = {name: ImageBuilder(f"{name}-1.qcow2", lambda: fetched) for name in ("test-guest", "test-amphora")}
-    monkeypatch.setattr(bundle_command, "Lab", lambda spec: SimpleNamespace(images=lambda *_, begin: built))
+    monkeypatch.setattr(bundle, "Lab", lambda spec: SimpleNamespace(images=lambda *_, begin: built))
     words = ["bundle", "--inventory", str(ROOT / "inventories" / inventory), str(folder)]
     assert cli.main(words) == 0
     listed = json.loads((folder / LIST).read_text())

@@ -15,15 +15,15 @@ import pytest
 import requests
 from openstack import exceptions
 
-from stackspec import cleanup
-from stackspec.cli import main
+from stackspec.commands import cleanup
+from stackspec.commands.cli import main
 from stackspec.errors import InputError
-from stackspec.events import FILE, EventLog
 from stackspec.openstack import cloud, ownership
 from stackspec.openstack.kind import Kind
 from stackspec.openstack.kinds import BY_NAME
 from stackspec.openstack.ownership import destroy, leftovers
-from stackspec.running import hold, running
+from stackspec.report.events import FILE, EventLog
+from stackspec.report.running import hold, running
 
 OLD, OTHER = "ss-20260101-001500-3f2a", "ss-20260101-001500-0000"
 NEW = f"ss-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-3f2a"
@@ -86,7 +86,8 @@ def test_run_is_at_work_until_its_process_ends(tmp_path: Path, monkeypatch: pyte
     """Also when it was killed; a run of another state of the site, and two processes of one run, count."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
     folder = tmp_path / "sites/lab/runs" / OLD
-    code = f"from pathlib import Path; from stackspec.running import hold; held = hold(Path({str(folder)!r})); input()"
+    imports = "from pathlib import Path; from stackspec.report.running import hold"
+    code = f"{imports}; held = hold(Path({str(folder)!r})); input()"
     process = subprocess.Popen([sys.executable, "-c", "print(1, flush=True);" + code + ";"], stdin=subprocess.PIPE)
     try:
         for _ in range(200):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stackspec.cli import main
-from stackspec.compare import differences
-from stackspec.report_model import RunReport
+from stackspec.commands.cli import main
+from stackspec.report.compare import differences
+from stackspec.report.model import RunReport
 
 TEST = "tests/api/test_image.py::test_upload"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stackspec.fault import catalogue
+from stackspec.fault_injection.fault import catalogue
 from stackspec.resources import IniFile
 from stackspec.resources.base import resolve
 from stackspec.step import STEPS, closure, load_steps

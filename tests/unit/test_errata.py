@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stackspec.fault import catalogue
+from stackspec.fault_injection.fault import catalogue
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ROOT / "tests" / "errata" / "test_commands.py"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stackspec.errors import InputError
-from stackspec.events import FILE, EventLog, find_run, forget_runs, latest_run, read
+from stackspec.report.events import FILE, EventLog, find_run, forget_runs, latest_run, read
 from stackspec.secrets import redact
 
 NASTY = "p\"w\\d'<&>\tend-of-it"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openstack.exceptions import HttpException
 
-from stackspec import evidence
+from stackspec.plugin import evidence
 from stackspec.resources.base import Query
 from stackspec.resources.packages import Packages
 from stackspec.site import Site

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stackspec.cloud_inventory import load_site
-from stackspec.fault import catalogue, filled
+from stackspec.fault_injection.fault import catalogue, filled
 from stackspec.inventory import Ssh
 from stackspec.release import load_release
 from stackspec.release_check import check_release

@@ -10,10 +10,10 @@ from openstack.exceptions import HttpException
 
 from stackspec.cloud_options import OPTIONS, Option
 from stackspec.errors import ActionError, NodeError
-from stackspec.events import EventLog
-from stackspec.failure import command_for, kind_of, sentence
-from stackspec.report_html import Page, causes
-from stackspec.report_model import RunReport
+from stackspec.plugin.failure import command_for, kind_of, sentence
+from stackspec.report.events import EventLog
+from stackspec.report.html import Page, causes
+from stackspec.report.model import RunReport
 from stackspec.waiting import NotInTime
 
 from .plugin_runs import Runs

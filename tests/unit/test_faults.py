@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from stackspec import fault_agent
 from stackspec.cloud_inventory import load_site
+from stackspec.commands.faults import some_of
 from stackspec.errors import InputError
-from stackspec.fault import Fault, catalogue, chosen, filled
-from stackspec.fault_command import some_of
-from stackspec.fault_run import Case, Record, Verdict, _cases, digest, selection
+from stackspec.fault_injection import agent
+from stackspec.fault_injection.fault import Fault, catalogue, chosen, filled
+from stackspec.fault_injection.run import Case, Record, Verdict, _cases, digest, selection
 
 ROOT = Path(__file__).parents[2]
 SYSTEMCTL = """#!/bin/sh
@@ -46,7 +46,7 @@ class Machine:
         return path
 
     def _agent(self, message: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-        code = Path(fault_agent.__file__).read_text().replace("/var/lib/stackspec/faults", str(self.kept))
+        code = Path(agent.__file__).read_text().replace("/var/lib/stackspec/faults", str(self.kept))
         script = f"import sys; sys.argv[1:] = [{json.dumps(json.dumps(message))}]\n{code}"
         return subprocess.run(
             [sys.executable, "-"], input=script, capture_output=True, text=True, env={"PATH": self._path}
@@ -163,7 +163,7 @@ def test_option_is_dropped_or_added_in_its_section(
 
 
 def test_section_that_is_not_there_is_made() -> None:
-    assert fault_agent.set_option("[a]\nx = 1\n", "b", "y", "2") == "[a]\nx = 1\n[b]\ny = 2\n"
+    assert agent.set_option("[a]\nx = 1\n", "b", "y", "2") == "[a]\nx = 1\n[b]\ny = 2\n"
 
 
 def test_folder_is_removed_and_comes_back(machine: Machine) -> None:

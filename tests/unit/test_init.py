@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stackspec.cli import main
 from stackspec.cloud_inventory import CloudInventory, inventory_of, load_site
+from stackspec.commands.cli import main
 from stackspec.inventory import load_inventory
 from stackspec.site import Site
 

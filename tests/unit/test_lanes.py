@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stackspec.errors import StackspecError
-from stackspec.lanes import LEADS, Claims, Followed, Needs, Turns, next_lane
 from stackspec.lock import Lock
+from stackspec.plugin.lanes import LEADS, Claims, Followed, Needs, Turns, next_lane
 
 from .plugin_runs import Runs
 from .test_check import DRIFT, seed
@@ -300,7 +300,7 @@ def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
     """What other tests of a worker hold goes on."""
     runs.tests(
         """
-        from stackspec.session import RUN
+        from stackspec.plugin.session import RUN
 
         held = []
 

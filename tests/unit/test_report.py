@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from stackspec import report
-from stackspec.events import FILE, EventLog
-from stackspec.report import render, sections
-from stackspec.report_model import Event, RunReport
+from stackspec.report import page as report
+from stackspec.report.events import FILE, EventLog
+from stackspec.report.model import Event, RunReport
+from stackspec.report.page import render, sections
 from stackspec.secrets import redact
 
 BEGIN = 1764030000.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stackspec.events import read
+from stackspec.report.events import read
 
 PLAIN = "9d8c7b6a5f4e3d2c1b0a9f8e"
 NASTY = "t0p'<s>\"&\\%{x}-end"

@@ -71,7 +71,7 @@ def test_steps_of_a_mark_are_needed_too(runs: Runs) -> None:
 
         @pytest.mark.steps("image")
         def test_it(pytestconfig):
-            from stackspec.plugin_keys import ENGINE
+            from stackspec.plugin.keys import ENGINE
             assert {task.state for task in pytestconfig.stash[ENGINE].tasks if task.step.name == "image"} == {"done"}
         """
     )
@@ -163,7 +163,7 @@ def test_a_test_runs_while_later_steps_install(runs: Runs) -> None:
     runs.tests(
         f"""
         from pathlib import Path
-        from stackspec.plugin_keys import ENGINE
+        from stackspec.plugin.keys import ENGINE
 
         def test_late(late): pass
 

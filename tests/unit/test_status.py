@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stackspec.status import Status
+from stackspec.plugin.status import Status
 
 from .plugin_runs import Runs
 
@@ -47,7 +47,7 @@ def test_many_are_counted() -> None:
 
 @pytest.mark.parametrize("words", [(), ("-n", "2")])
 def test_a_run_tells_it_again_and_again(runs: Runs, words: tuple[str, ...]) -> None:
-    runs.steps("from stackspec import status\nstatus.TOLD_EVERY = 0.1\n")
+    runs.steps("from stackspec.plugin import status\nstatus.TOLD_EVERY = 0.1\n")
     runs.tests("import time\ndef test_long(): time.sleep(1)\ndef test_other(): pass\n")
     out = runs.pytest(*words, spawn=True).stdout.str()
     assert re.search(r"run +so far +[01] of 2 tests done, running: \S+::test_long \(\d s\)", out), out

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stackspec import suite
-from stackspec.cli import main
+from stackspec.commands.cli import main
 from stackspec.errors import InputError
-from stackspec.fault import catalogue
-from stackspec.fault_run import selection
+from stackspec.fault_injection.fault import catalogue
+from stackspec.fault_injection.run import selection
 
 
 @pytest.mark.parametrize(

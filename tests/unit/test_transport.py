@@ -26,6 +26,7 @@ import pytest
 from stackspec import node_agent, transport
 from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node, ProviderAttachment, Ssh
+from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.resources.actions import (
     AwaitCommand,
     AwaitHttp,
@@ -39,7 +40,6 @@ from stackspec.resources.actions import (
 )
 from stackspec.resources.base import Query, file, package, run, unit
 from stackspec.resources.base import http as answer_of
-from stackspec.testinfra_backend import NodeHost
 from stackspec.transport import Connection, Connections, ssh_arguments
 
 USER: dict[str, Any] = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}

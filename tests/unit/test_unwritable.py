@@ -112,7 +112,7 @@ def test_what_cannot_be_written_at_the_end_is_told(runs: Runs) -> None:
 
 def test_the_command_bears_a_closed_pipe(runs: Runs) -> None:
     runs.pytest("--deploy", "-n0")
-    command = [sys.executable, "-m", "stackspec.cli", "report", "--output", "-"]
+    command = [sys.executable, "-m", "stackspec.commands.cli", "report", "--output", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.close()

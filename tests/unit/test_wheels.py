@@ -13,9 +13,9 @@ import uv
 from stackspec import wheels as wheels_module
 from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import ActionError
-from stackspec.evidence import write_versions
 from stackspec.inventory import load_inventory
 from stackspec.openstack import DbSync
+from stackspec.plugin.evidence import write_versions
 from stackspec.release import Wheels, load_release
 from stackspec.resources import Packages, Resource, Service
 from stackspec.resources.base import Context, Query, file, package, run

@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ActionError, InputError
-from .inventory import BUILT_IMAGES
-from .lab import Lab, load
-from .release_check import check_release
-from .secrets import Secrets
-from .site import Site, check_config, default_inventory
-from .step import STEPS, load_steps
-from .store import LIST, Entry, Listing, Part, read_list, sha256_of
-from .task import plan_of
-from .which_cloud import which_cloud
+from ..errors import ActionError, InputError
+from ..inventory import BUILT_IMAGES
+from ..lab import Lab, load
+from ..release_check import check_release
+from ..secrets import Secrets
+from ..site import Site, check_config, default_inventory
+from ..step import STEPS, load_steps
+from ..store import LIST, Entry, Listing, Part, read_list, sha256_of
+from ..task import plan_of
+from ..which_cloud import which_cloud
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

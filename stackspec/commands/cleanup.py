@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
-from .events import find_run
-from .reach import reach
-from .running import running
-from .waiting import add_listener
-from .which_cloud import which_cloud
+from ..errors import InputError
+from ..reach import reach
+from ..report.events import find_run
+from ..report.running import running
+from ..waiting import add_listener
+from ..which_cloud import which_cloud
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -51,7 +51,7 @@ def chosen(arguments: argparse.Namespace, at_work: Collection[str]) -> Callable[
     :raises InputError: neither a run nor an age is given, the run id is invalid, or that run may be active
     """
     # Imported here, as below: other commands do not need the client, which takes a second to load.
-    from .openstack.run_names import age, run_of
+    from ..openstack.run_names import age, run_of
 
     run, hours = arguments.run, arguments.older_than
     if run is not None and (arguments.all or hours is not None):
@@ -85,8 +85,8 @@ def command(arguments: argparse.Namespace) -> int:
     from keystoneauth1.exceptions import ClientException
     from openstack.exceptions import SDKException
 
-    from .openstack import block_storage, ownership
-    from .openstack.cloud import open_cloud
+    from ..openstack import block_storage, ownership
+    from ..openstack.cloud import open_cloud
 
     at_work = running()
     meant = chosen(arguments, at_work)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from .engine import Engine
-from .errors import StackspecError
-from .events import EventLog
-from .resources.base import ASKED_AT_ONCE, Query, package, run
-from .site import Site
-from .transport import Connections
+from ..engine import Engine
+from ..errors import StackspecError
+from ..report.events import EventLog
+from ..resources.base import ASKED_AT_ONCE, Query, package, run
+from ..site import Site
+from ..transport import Connections
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
 _ERROR = re.compile(r" (?:ERROR|CRITICAL) (?P<service>\w+)\S* \[[^]]*\] (?P<text>.+)")

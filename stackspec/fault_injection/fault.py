@@ -10,9 +10,9 @@ from typing import Any
 
 import pydantic
 
-from .errors import InputError
-from .site import Site
-from .yaml_file import plain_data, read_yaml
+from ..errors import InputError
+from ..site import Site
+from ..yaml_file import plain_data, read_yaml
 
 OPERATIONS = {
     **dict.fromkeys(("stop", "mask", "disable", "freeze", "kill", "restart", "remove"), ()),

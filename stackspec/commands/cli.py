@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import bundle_command, cleanup, compare, fault_command, init, report, suite
-from .errors import InputError, StackspecError
-from .lab import cli as lab
+from .. import suite
+from ..errors import InputError, StackspecError
+from ..lab import cli as lab
+from ..report import compare, page
+from . import bundle, cleanup, faults, init
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,11 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     init.add_parser(commands)
     suite.add_parser(commands)
     lab.add_parser(commands)
-    report.add_parser(commands)
+    page.add_parser(commands)
     compare.add_parser(commands)
-    bundle_command.add_parser(commands)
+    bundle.add_parser(commands)
     cleanup.add_parser(commands)
-    fault_command.add_parser(commands)
+    faults.add_parser(commands)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if words[:1] == ["test"] and words[1:] not in (["-h"], ["--help"]):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .engine import Engine
-    from .site import Site
+    from ..engine import Engine
+    from ..site import Site
 
 SITE: pytest.StashKey[Site | None] = pytest.StashKey()
 """The site of the run; None if only an existing cloud was named."""

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from rich.syntax import Syntax
 
-from .secrets import redact
-from .task import Task, changes_of
+from ..secrets import redact
+from ..task import Task, changes_of
 
 
 def show(tasks: Sequence[Task], config: pytest.Config, console: Console | None = None) -> None:

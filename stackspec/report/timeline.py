@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .masking import mask
-from .report_model import RunReport, number
+from ..masking import mask
+from .model import RunReport, number
 
 WIDTH, LABELS, ROW, GAP = 1200, 110, 17, 10
 """Sizes in SVG units: total width, lane names, a row of bars, the gap between lanes."""

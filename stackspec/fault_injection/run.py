@@ -16,15 +16,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import fault_agent, suite
-from .errors import StackspecError
+from .. import suite
+from ..errors import StackspecError
+from ..lock import Lock, who
+from ..report.model import first_line
+from ..resources.base import Query, run
+from ..site import Site
+from ..transport import Connections
+from ..waiting import NotInTime, wait_for
+from . import agent
 from .fault import Fault, filled
-from .lock import Lock, who
-from .report_model import first_line
-from .resources.base import Query, run
-from .site import Site
-from .transport import Connections
-from .waiting import NotInTime, wait_for
 
 ACTS_WITHIN = 180
 """Seconds for a fault to take effect on its node: heartbeats and leases expire within this time."""
@@ -193,7 +194,7 @@ class Nodes:
     def __init__(self, site: Site) -> None:
         self._connections = Connections(site.inventory.ssh, site.nodes.values())
         self._connections.open()
-        self._code = Path(fault_agent.__file__).read_text()
+        self._code = Path(agent.__file__).read_text()
 
     def _call(self, node: str, message: dict[str, Any]) -> list[str]:
         # On standard input: command lines are visible to all users.

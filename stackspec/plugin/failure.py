@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from . import suite
-from .cloud_options import OPTIONS
-from .errors import ActionError, NodeError
-from .waiting import NotInTime
-from .which_cloud import ENVIRONMENT
+from .. import suite
+from ..cloud_options import OPTIONS
+from ..errors import ActionError, NodeError
+from ..waiting import NotInTime
+from ..which_cloud import ENVIRONMENT
 
 CLOUD, NODE, SUITE, TIME = "cloud", "node", "suite", "time"
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from . import report
-from .events import EventLog
+from ..masking import mask, mask_tree
+from ..report.events import EventLog
+from ..report.html import Page, clip, evidence
+from ..report.model import BAD_TESTS, RunReport, first_line
+from ..report.page import sections, write
+from ..step import STEPS
 from .evidence import REQUESTS, TEST_REQUEST, error_in, requests_of
 from .failure import NOT_REFUSED, command_for, kind_of, sentence
-from .masking import mask, mask_tree
-from .masking_plugin import MaskingPlugin, fail
-from .plugin_keys import REQUEST
-from .report_html import Page, clip, evidence
-from .report_model import BAD_TESTS, RunReport, first_line
-from .step import STEPS
+from .keys import REQUEST
+from .masking import MaskingPlugin, fail
 
 Gather = Callable[[str, pytest.TestReport], list[dict[str, Any]]]
 """Called with the node id and the report of a failed phase; returns log tails, each `title`, `node` and `text`."""
@@ -201,7 +201,7 @@ class ReportPlugin:
             self._end(session)
             if self._records:
                 try:
-                    report.write(self.log.read(), self.page)
+                    write(self.log.read(), self.page)
                 except OSError as error:
                     self._lost(error)
 
@@ -260,7 +260,7 @@ class ReportPlugin:
         """Insert verdict, causes, timeline, steps and versions before pytest-html's own summary."""
         self._end(session)
         if self._records:
-            prefix.extend(report.sections(self.log.read()))
+            prefix.extend(sections(self.log.read()))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_html(self, report: pytest.TestReport, data: list[str]) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .lines import append_line
-from .masking import mask_tree
-from .site import state_directory
+from ..errors import InputError
+from ..lines import append_line
+from ..masking import mask_tree
+from ..site import state_directory
 
 FILE = "events.jsonl"
 

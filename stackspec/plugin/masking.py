@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from .masking import mask, mask_failure, mask_html_file, mask_tree, mask_xml_file
+from ..masking import mask, mask_failure, mask_html_file, mask_tree, mask_xml_file
 
 
 def fail(error: OSError) -> None:

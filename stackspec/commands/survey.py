@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InputError
-from .inventory import Node, Ssh
-from .transport import OPEN_TIMEOUT, OPENED_AT_ONCE, ssh_arguments
+from ..errors import InputError
+from ..inventory import Node, Ssh
+from ..transport import OPEN_TIMEOUT, OPENED_AT_ONCE, ssh_arguments
 
 # Nothing is written there, no root is needed, and a tool that is missing leaves its part empty.
 _SCRIPT = r"""

@@ -1,4 +1,4 @@
-"""The pytest plugin: options, the order of tests, and what a test waits for. The work is done by stackspec.session."""
+"""The hooks of the pytest plugin: options, the order of tests, and what a test waits for. `session` does the work."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from . import suite
-from .cloud_options import OPTIONS
-from .errors import InputError, StackspecError
+from .. import suite
+from ..cloud_options import OPTIONS
+from ..errors import InputError, StackspecError
+from ..masking import mask
+from ..step import STEPS, Step, closure, load_steps
 from .lanes import lane_of, late, needs_of, next_lane
-from .masking import mask
 from .session import RUN, Run
-from .step import STEPS, Step, closure, load_steps
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 """Node ids of the tests that were skipped for a step that failed."""

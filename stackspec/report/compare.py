@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..masking import mask
 from .events import find_run, read
-from .masking import mask
-from .report_model import RunReport, is_blocked, number
+from .model import RunReport, is_blocked, number
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import report_html as parts
-from .errors import InputError
+from ..errors import InputError
+from ..lines import write_whole
+from ..masking import mask
+from ..secrets import Secrets
+from . import html as parts
 from .events import find_run, read
-from .lines import write_whole
-from .masking import mask
-from .report_model import Event, RunReport
-from .report_style import FRAME_STYLE, PAGE_STYLE, STYLE
-from .secrets import Secrets
+from .model import Event, RunReport
+from .style import FRAME_STYLE, PAGE_STYLE, STYLE
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from . import waiting
-from .engine import Event
-from .events import EventLog, Tail, forget_runs
+from .. import waiting
+from ..engine import Event
+from ..lock import Lock, who
+from ..report.events import EventLog, Tail, forget_runs
+from ..report.running import running
 from .lanes import BEGUN, LEADS
-from .lock import Lock, who
 from .progress import Progress
-from .running import running
 from .status import Status
 
 

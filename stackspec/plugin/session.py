@@ -12,27 +12,27 @@ from typing import Any
 
 import pytest
 
+from ..engine import Engine
+from ..errors import InputError, StackspecError
+from ..lock import Lock, who
+from ..openstack.catalog import Catalog
+from ..ports import Cloud, Platform
+from ..reach import bring_up, reach
+from ..release_check import check_release
+from ..resources.base import Change
+from ..secrets import redact
+from ..site import Site, check_config, default_inventory, state_directory
+from ..step import STEPS
+from ..store import Bundle
+from ..task import Finding, Task, plan_of
+from ..transport import Connections
+from ..which_cloud import which_cloud
 from . import evidence, plan_output
 from .admission import Admission
-from .engine import Engine
-from .errors import InputError, StackspecError
+from .keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
 from .lanes import Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
-from .lock import Lock, who
-from .openstack.catalog import Catalog
-from .plugin_keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
-from .ports import Cloud, Platform
-from .reach import bring_up, reach
-from .release_check import check_release
-from .report_plugin import ReportPlugin
-from .resources.base import Change
-from .run_record import RunRecord
-from .secrets import redact
-from .site import Site, check_config, default_inventory, state_directory
-from .step import STEPS
-from .store import Bundle
-from .task import Finding, Task, plan_of
-from .transport import Connections
-from .which_cloud import which_cloud
+from .record import RunRecord
+from .report import ReportPlugin
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """The run, in the stash."""

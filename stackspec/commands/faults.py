@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
-from .fault import Fault, catalogue, chosen
-from .fault_run import digest, record_of, site_for_faults, try_fault
-from .reach import reach
-from .report_model import plural
-from .site import default_inventory
-from .which_cloud import which_cloud
+from ..errors import InputError
+from ..fault_injection.fault import Fault, catalogue, chosen
+from ..fault_injection.run import digest, record_of, site_for_faults, try_fault
+from ..reach import reach
+from ..report.model import plural
+from ..site import default_inventory
+from ..which_cloud import which_cloud
 
 if TYPE_CHECKING:
-    from .site import Site
+    from ..site import Site
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 

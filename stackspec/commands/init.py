@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cloud_inventory import CloudInventory
-from .errors import InputError
-from .inventory import Ssh, load_inventory
-from .release import Release, load_release
-from .suite import command as run_command
+from ..cloud_inventory import CloudInventory
+from ..errors import InputError
+from ..inventory import Ssh, load_inventory
+from ..release import Release, load_release
+from ..suite import command as run_command
 from .survey import Card, Disk, Machine, survey
 
 if TYPE_CHECKING:

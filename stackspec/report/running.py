@@ -6,7 +6,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from .site import state_directory
+from ..site import state_directory
 
 FILE = "running"
 

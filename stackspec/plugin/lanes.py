@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import StackspecError
-from .events import Tail
-from .lock import Lock
-from .secrets import redact
-from .waiting import Teller
+from ..errors import StackspecError
+from ..lock import Lock
+from ..report.events import Tail
+from ..secrets import redact
+from ..waiting import Teller
 
 if TYPE_CHECKING:
     import pytest

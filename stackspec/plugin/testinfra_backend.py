@@ -8,8 +8,8 @@ from typing import Any
 import testinfra.host
 from testinfra.backend import base
 
-from .resources.base import run
-from .transport import Connection
+from ..resources.base import run
+from ..transport import Connection
 
 SHOWN = 200
 """Characters of a command in a failure's first line."""

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from .masking import mask
-from .report_model import BAD_TESTS, Cause, Event, RunReport, is_blocked, number, plural
+from ..masking import mask
+from .model import BAD_TESTS, Cause, Event, RunReport, is_blocked, number, plural
 from .timeline import timeline
 
 ERROR, DIFF, LOG, PICTURE = 16_000, 8_000, 32_000, 600_000

@@ -12,8 +12,8 @@ from typing import Any, TextIO, cast
 import pytest
 from _pytest.config import create_terminal_writer
 
-from .masking import mask
-from .report_model import plural
+from ..masking import mask
+from ..report.model import plural
 
 SAY_EVERY = 5.0
 """Seconds between two lines about the same package transaction."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .engine import STOPPED
+from ..engine import STOPPED
 from .lanes import Cause, Claims
 
 

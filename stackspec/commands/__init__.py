@@ -1,0 +1,1 @@
+"""The command `stackspec` and its subcommands."""

@@ -1,0 +1,1 @@
+"""Faults of a deployed site, tried one by one: inject, test, undo."""

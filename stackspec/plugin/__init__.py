@@ -1,0 +1,1 @@
+"""The pytest plugin: connects tests, engine, cloud and report."""
