@@ -277,6 +277,9 @@ def pytest_collection(session: pytest.Session) -> None:
     """With workers the controlling process collects, too: it hands out lanes, and deploys what the selection needs."""
     if getattr(session.config.option, "numprocesses", None):
         session.perform_collect()
+        if session.testsfailed and not session.config.option.continue_on_collection_errors:
+            # As pytest does without workers. They would run the other files, without knowing what their tests need.
+            raise session.Interrupted(f"{session.testsfailed} errors during collection")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from deploy_steps.rabbitmq import EPMD
 from stackspec.cloud_inventory import load_site
 from stackspec.openstack.rabbitmq import ASK
 from stackspec.resources import File
@@ -16,6 +15,8 @@ from stackspec.step import STEPS, load_steps
 
 from .bare import RUNNING, context, look, text_file
 from .guide_plan import ROOT, guide_site
+
+EPMD = "/etc/systemd/system/epmd.socket.d/stackspec.conf"
 
 
 def declared(site: Site, step: str) -> list[Resource]:

@@ -114,6 +114,15 @@ def test_what_cannot_be_used_ends_the_run_before_anything_is_touched(runs: Runs)
     assert runs.log() == []
 
 
+def test_a_file_that_cannot_be_imported_ends_the_run_before_anything_is_touched(runs: Runs) -> None:
+    runs.tests("import nosuch\n", "test_broken.py")
+    result = runs.pytest("--deploy", "-n2", spawn=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*No module named 'nosuch'", "*1 error*"])
+    assert result.parseoutcomes() == {"errors": 1}
+    assert runs.log() == []
+
+
 def test_the_first_failure_ends_the_run_when_asked(runs: Runs) -> None:
     runs.tests("def test_early(base): assert 0\n", "test_a.py")
     result = runs.pytest("--deploy", "-n2", "-x", spawn=True)
