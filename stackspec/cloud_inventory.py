@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from . import site
-from .inventory import Disks, Image, Inventory, Node, PublicHost, Strict, matches, one_of
+from .inventory import Disks, Image, Inventory, Node, PublicHost
+from .schema import Strict, matches, one_of
 
 Zone = Annotated[
     str,

@@ -5,58 +5,22 @@ The keys of the cloud are a separate model, which extends these classes.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import InputError
-from .yaml_file import YamlSource, plain_data, read_yaml
+from .schema import Strict, matches, parse
+from .yaml_file import YamlSource, read_yaml
 
 Role = Literal["controller", "compute", "storage"]
 Options = dict[str, dict[str, dict[str, dict[str, str | int | bool | None]]]]
 """step -> file -> section -> option -> value; None removes the option."""
-_Model = TypeVar("_Model", bound=BaseModel)
 AnyInventory = TypeVar("AnyInventory", bound="Inventory")
-
-
-def matches(pattern: str, what: str) -> AfterValidator:
-    """The check that a text matches.
-
-    :param pattern: a regular expression for the whole text
-    :param what: what is expected: completes the message after "is not"
-    """
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"{value!r} is not {what}")
-        return value
-
-    return AfterValidator(check)
-
-
-def one_of(*names: str) -> AfterValidator:
-    """The check that a text is one of `names`."""
-
-    def check(value: str) -> str:
-        if value not in names:
-            raise ValueError(f"{value!r} is unknown; expected {' or '.join(map(repr, names))}")
-        return value
-
-    return AfterValidator(check)
 
 
 # A leading hyphen would make it an ssh option.
@@ -73,12 +37,6 @@ Name = Annotated[
     str, matches(r"[a-z][a-z0-9-]{0,30}", "a name: lower case letters, digits and hyphens, starting with a letter")
 ]
 User = Annotated[str, matches(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "a user name such as ubuntu")]
-
-
-class Strict(BaseModel):
-    """A part of an inventory; undeclared keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Network(Strict):
@@ -147,7 +105,7 @@ class Ssh(Strict):
     """How to reach the nodes; defaults come from the user's own ssh configuration."""
 
     user: User | None = None
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=1, le=65535, description="a port from 1 to 65535")
     key: Path | None = None
     config: Path | None = None
 
@@ -163,7 +121,7 @@ class Image(Strict):
     disk_format: Literal["qcow2", "raw", "vmdk", "iso"] = "qcow2"
     visibility: Literal["public", "private", "shared", "community"] = "public"
     checksum: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
-    properties: dict[str, str] = {}
+    properties: Mapping[str, str] = {}
 
 
 class LabSection(BaseModel):
@@ -182,12 +140,17 @@ class Inventory(Strict):
     networks: dict[Literal["management", "provider"], Network]
     nodes: Mapping[str, Node]
     ssh: Ssh = Ssh()
-    secrets: Literal["generated", "guide"] | Path = "generated"
+    secrets: Literal["generated", "guide"] | Path = Field(
+        default="generated", description="generated, guide or a file path"
+    )
     time_servers: tuple[Host, ...] = ()
-    images: dict[str, Image] = {}
+    images: Mapping[str, Image] = {}
     tunnel: Literal["management", "provider"] = "management"
     public_host: PublicHost | None = None
-    config: Options = {}
+    config: Options = Field(
+        default={},
+        description="step -> file -> section -> option -> value; a value is text, a number, true, false or null",
+    )
     lab: LabSection | None = None
 
     def has(self, section: str) -> bool:
@@ -335,91 +298,3 @@ def _refuse_control_characters(data: Any, source: YamlSource, location: tuple[in
                 "character; one line of text is expected"
             )
         _refuse_control_characters(value, source, (*location, key))
-
-
-def parse(model: type[_Model], data: Any, source: YamlSource) -> _Model:
-    """Check `data` against `model`.
-
-    :raises InputError: the first error, with file:line and, for an unknown key, the known keys
-    """
-    plain = plain_data(data)
-    try:
-        return model.model_validate(plain)
-    except ValidationError as error:
-        # A misspelt key is both unknown and leaves one missing: report the unknown one.
-        errors = error.errors()
-        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-        location = tuple(part for part in first["loc"] if part != "[key]")
-        message = _explain(first, location)
-        if first["type"] == "extra_forbidden":
-            inner = _model_at(model, location[:-1])
-            known = sorted(set(inner.model_fields) - {"name"}) if inner else []
-            near = difflib.get_close_matches(str(location[-1]), known, 1)
-            message += f"; did you mean {near[0]!r}?" if near else ""
-            message += f" (known here: {', '.join(known)})" if known else ""
-        shown = location[:-1] if first["type"] in ("extra_forbidden", "missing") else _existing(plain, location)
-        if not location:
-            # Our own messages name the key: find its line.
-            location = tuple(message.split(":")[0].split(" ")[0].split("."))
-        dotted = ".".join(str(part) for part in shown)
-        raise InputError(f"{source.path}:{source.line(location)}: {dotted + ': ' if dotted else ''}{message}") from None
-
-
-def _existing(data: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """The part of `location` that is in the file: union checks append type names."""
-    for place, part in enumerate(location):
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            # The last part may be a misnamed key, such as a network's.
-            return location[:place]
-    return location
-
-
-def _explain(error: Any, location: tuple[int | str, ...]) -> str:
-    """What is wrong and how to fix it."""
-    kind, found = error["type"], error["input"]
-    if location[:1] == ("secrets",):
-        return "expected generated, guide or a file path"
-    if location[:1] == ("config",):
-        return "expected step -> file -> section -> option -> value; a value is text, a number, true, false or null"
-    if kind == "missing" and isinstance(location[-1], int):
-        return "expected two addresses, the first and the last"
-    if location == ("ssh", "port") and kind in ("greater_than_equal", "less_than_equal"):
-        return f"{found} is not a port; expected 1 to 65535"
-    if kind == "ip_v4_network" and isinstance(found, str):
-        try:
-            return f"{found!r} is an address; the network is {ipaddress.IPv4Network(found, strict=False)}"
-        except ValueError:
-            return f"{found!r} is not a network such as 10.0.0.0/24"
-    messages: dict[str, Callable[[], str]] = {
-        "extra_forbidden": lambda: f"unknown key {location[-1]!r}",
-        "missing": lambda: f"{location[-1]!r} is missing; `stackspec init` writes an example",
-        "ip_v4_address": lambda: f"{found!r} is not an address such as 10.0.0.10",
-        "literal_error": lambda: f"{found!r} is unknown; expected {error['ctx']['expected']}",
-        "string_pattern_mismatch": lambda: f"{found!r} does not match {error['ctx']['pattern']}",
-        "bool_parsing": lambda: f"{found!r} is neither true nor false",
-        "bool_type": lambda: f"{found!r} is neither true nor false",
-        "int_parsing": lambda: f"{found!r} is not a whole number",
-        "too_short": lambda: "the list is empty; at least one entry is required",
-        "dict_type": lambda: "expected a mapping (key: value)",
-        "mapping_type": lambda: "expected a mapping (key: value)",
-        "model_type": lambda: "expected a mapping (key: value)",
-        "tuple_type": lambda: "expected a list such as [one, two]",
-    }
-    if kind in messages:
-        return messages[kind]()
-    text: str = error["msg"]
-    return text.removeprefix("Value error, ")
-
-
-def _model_at(annotation: Any, location: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model of a schema at `location`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if not location:
-            return annotation
-        field = annotation.model_fields.get(str(location[0]))
-        return _model_at(field.annotation, location[1:]) if field is not None else None
-    # The location contains mapping keys and list indexes, but not union types.
-    rest = location[1:] if get_origin(annotation) in (dict, Mapping, tuple) else location
-    return next((found for each in get_args(annotation) if (found := _model_at(each, rest)) is not None), None)

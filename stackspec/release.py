@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from .errors import InputError
-from .inventory import Options, parse
+from .inventory import Options
+from .schema import parse
 from .yaml_file import read_yaml
 
 

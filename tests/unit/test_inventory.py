@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from stackspec.cloud_inventory import CloudInventory, inventory_of, load_site
 from stackspec.errors import InputError
-from stackspec.inventory import Inventory, LabSection, Strict, load_inventory, matches
+from stackspec.inventory import Inventory, LabSection, load_inventory
+from stackspec.schema import Strict, matches
 from stackspec.site import check_config, load_secrets
 
 INVENTORIES = Path(__file__).parents[2] / "inventories"
@@ -105,7 +106,11 @@ BAD = {
     "gateway outside": ("35.2\n", "36.2\n", "networks.provider.gateway: 192.168.36.2 is not in 192.168.35.0/24"),
     "pool outside": ("[192.168.35.100", "[192.168.34.100", "networks.provider.pool: 192.168.34.100 is not in"),
     "pool turned round": ("[192.168.35.100, ", "[192.168.35.201, ", "192.168.35.201 comes after 192.168.35.200; swap"),
-    "half a pool": ("[192.168.35.100, 192.168.35.200]", "[192.168.35.100]", "expected two addresses"),
+    "half a pool": (
+        "[192.168.35.100, 192.168.35.200]",
+        "[192.168.35.100]",
+        "the list is too short: entry 2 is missing",
+    ),
     "networks overlap": ("cidr: 192.168.35.0/24", "cidr: 10.0.0.0/8", "10.0.0.0/8 overlaps the management network"),
     "role unknown": ("[compute]", "[computer]", "'computer' is unknown; expected 'controller', 'compute' or 'storage'"),
     "roles empty": ("[compute]", "[]", "nodes.compute01.roles: the list is empty; at least one entry is required"),
@@ -205,7 +210,7 @@ BAD = {
     "image file": ("guest.img", "none.img", "none.img; give a file, a URL or test-guest"),
     "ssh key": ("user: root", "key: no/key", "no/key; without the key, ssh uses its own settings"),
     "ssh configuration": ("user: root", "config: none", "ssh.config: no file "),
-    "ssh port": ("user: root", "port: ssh", "ssh.port: 'ssh' is not a whole number"),
+    "ssh port": ("user: root", "port: ssh", "ssh.port: expected a port from 1 to 65535"),
     "secrets file": ("secrets: generated", "secrets: none.yaml", "none.yaml; give a file, or generated"),
     "secrets no path": ("secrets: generated", "secrets: 5", "secrets: expected generated, guide or a file path"),
     "node localhost": ("  compute01:", "  localhost:", "nodes.localhost: this name refers to every machine itself"),
@@ -246,8 +251,8 @@ BAD = {
         "nodes.compute01.ssh_host: 10.0.0.10 is already used by controller",
     ),
     "user is an option": ("user: root", "user: -oProxyCommand=reboot", "is not a user name such as ubuntu"),
-    "port too large": ("user: root", "port: 65536", "ssh.port: 65536 is not a port; expected 1 to 65535"),
-    "port zero": ("user: root", "port: 0", "ssh.port: 0 is not a port; expected 1 to 65535"),
+    "port too large": ("user: root", "port: 65536", "ssh.port: expected a port from 1 to 65535"),
+    "port zero": ("user: root", "port: 0", "ssh.port: expected a port from 1 to 65535"),
     "time server of two lines": (
         "release: epoxy-trixie\n",
         'release: epoxy-trixie\ntime_servers: ["a\\nallow all"]\n',

@@ -39,7 +39,7 @@ ROOMS = {
     ),
     # The engine: a site is planned, changed and looked at.
     "core": Room(
-        r"site|inventory|release|release_check|step|task|engine|schedule|precheck|transport|node_agent|ledger|names|store|wheels|ports"
+        r"site|inventory|release|release_check|step|task|engine|schedule|precheck|transport|node_agent|ledger|names|store|wheels|ports|schema"
         r"|resources(\..+)?",
         "tools",
     ),
