@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ..engine import STOPPED
-from .lanes import Cause, Claims
+from .deployment import Cause
+from .lanes import Claims
 
 
 class Admission:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import inspect
 import os
 import pkgutil
-import types
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,10 @@ from .. import suite
 from ..cloud_options import OPTIONS
 from ..errors import InputError, StackspecError
 from ..masking import mask
-from ..step import STEPS, Step, closure, load_steps
-from .lanes import lane_of, late, needs_of, next_lane
+from ..step import STEPS, closure, load_steps
+from . import workers
+from .lanes import lane_of, late, needs_of
+from .selection import direct_steps, fixtures_of_steps, needs_all, required_steps
 from .session import RUN, Run
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
@@ -28,14 +28,12 @@ BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
 LOGIN = "user_cloud"
 """The fixture by which tests log in to the cloud."""
 
-LANES: pytest.StashKey[dict[str, str]] = pytest.StashKey()
-"""Node id of a test -> what must be in one lane with it."""
-
 SELECTED: pytest.StashKey[bool] = pytest.StashKey()
 """True when collection came to its end: what is selected is what the user asked for."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.register(workers, "stackspec-workers")
     group = parser.getgroup("stackspec", "install OpenStack and prove that it works")
     group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
     group.addoption("--plan", action="store_true", help="print what --deploy would change, and touch nothing")
@@ -59,25 +57,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Test in lanes where the ini file says so; -n, also -n0, and what needs one process, overrule it."""
-    option, lanes = config.option, int(config.getini("lanes") or 0)
-    alone = (
-        hasattr(config, "workerinput")
-        or option.collectonly
-        or option.setupplan
-        or option.usepdb
-        or option.capture == "no"
-    )
-    if option.deploy and lanes > 1 and not alone and getattr(option, "numprocesses", 0) is None:
-        option.numprocesses = lanes
-    if getattr(option, "numprocesses", None) and option.dist == "no":
-        # A file's tests share what is dear to make; files come in the order of the steps, not of their size.
-        option.dist, option.loadscopereorder = "loadfile", not option.deploy
-    return (yield)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "steps(*names): steps that a test needs beside those in its arguments")
@@ -87,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "lane(name): tests of one name run in one worker, where they share guests")
     config.addinivalue_line("markers", "smoke: the one proof of its service that a first look at a cloud needs")
     load_steps()
-    config.pluginmanager.register(_fixtures_of_steps(), "stackspec.steps")
+    config.pluginmanager.register(fixtures_of_steps(), "stackspec.steps")
     for name in _fixture_modules():
         config.pluginmanager.register(importlib.import_module(name), name)
     if config.option.deploy and config.option.plan:
@@ -101,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BLOCKED] = []
     run.publish(config)
     if run.lanes and config.getoption("maxfail"):
-        config.pluginmanager.register(_HaltAtLastFailure(run, config.getoption("maxfail")), "stackspec-halt")
+        config.pluginmanager.register(workers.HaltAtLastFailure(run, config.getoption("maxfail")), "stackspec-halt")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -109,25 +88,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[RUN].record.start()
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_EndUnrecorded(session), "stackspec-end")
-
-
-def _fixtures_of_steps() -> types.ModuleType:
-    """A session fixture for each step, whose arguments are the steps that it needs."""
-    module = types.ModuleType("stackspec.steps.fixtures")
-    for each in STEPS.values():
-        setattr(module, each.name, pytest.fixture(scope="session", name=each.name)(_fixture_function(each)))
-    return module
-
-
-def _fixture_function(step: Step) -> Callable[..., Step]:
-    def wait(**_needs: object) -> Step:
-        return step
-
-    wait.__doc__ = step.declare.__doc__
-    wait.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in step.needs]
-    )
-    return wait
 
 
 def _fixture_modules() -> list[str]:
@@ -153,18 +113,6 @@ def _reruns(config: pytest.Config) -> bool:
         return int(config.getini("reruns")) > 0
     except (TypeError, ValueError):  # not set, or no such plugin
         return False
-
-
-class _HaltAtLastFailure:
-    """With workers: ends the deployment when no more tests come (-x, --maxfail), as some of them wait for its steps."""
-
-    def __init__(self, run: Run, failures: int) -> None:
-        self._run, self._left = run, failures
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._left -= report.failed
-        if self._left <= 0:
-            self._run.halt()
 
 
 class _EndUnrecorded:
@@ -213,34 +161,6 @@ class _usage_errors:
             raise pytest.UsageError(str(error)) from None
 
 
-def direct_steps(item: pytest.Item) -> list[str]:
-    """The steps that a test asks for itself, or its fixtures: not those that only other steps need."""
-    info: Any = getattr(item, "_fixtureinfo", None)
-    todo, seen = list(info.initialnames) if info is not None else [], set[str]()
-    while todo:
-        name = todo.pop()
-        if name not in seen and name not in STEPS:
-            todo += [each for fixture in info.name2fixturedefs.get(name, ()) for each in fixture.argnames]
-        seen.add(name)
-    return [name for name in required_steps(item) if name in seen or name not in item.fixturenames]  # type: ignore[attr-defined]
-
-
-def required_steps(item: pytest.Item) -> list[str]:
-    """The steps that a test needs: its arguments, its parameter, its marks, and what these need."""
-    names = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None and "declared" in callspec.params:
-        names.append(callspec.params["declared"].task.step.name)
-    for mark in item.iter_markers("steps"):
-        names += mark.args
-    return list(dict.fromkeys(names))
-
-
-def _needs_all(item: pytest.Item) -> bool:
-    """Whether a test looks at what all steps have made: at drift, for instance."""
-    return not {"declared", "deployed"}.isdisjoint(getattr(item, "fixturenames", ()))
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "declared" in metafunc.fixturenames:
         declared = metafunc.config.stash[RUN].declared()
@@ -266,45 +186,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(
             key=lambda item: (
                 len(order)
-                if item.nodeid in last or (lanes and _needs_all(item))
+                if item.nodeid in last or (lanes and needs_all(item))
                 else max((ranks[name] for name in required_steps(item)), default=-1)
             )
         )
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """With workers the controlling process collects, too: it hands out lanes, and deploys what the selection needs."""
-    if getattr(session.config.option, "numprocesses", None):
-        session.perform_collect()
-        if session.testsfailed and not session.config.option.continue_on_collection_errors:
-            # As pytest does without workers. They would run the other files, without knowing what their tests need.
-            raise session.Interrupted(f"{session.testsfailed} errors during collection")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Lanes: of a deployment in the order of its steps, of a check the longest first; else what --dist says."""
-    if LANES not in config.stash or config.option.dist != "loadfile":
-        return None
-    # Imported here: nobody else needs xdist's schedulers, and pytest calls this only where xdist is loaded.
-    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
-
-    lanes, run = config.stash[LANES], config.stash[RUN]
-
-    class LaneScheduling(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            return lanes[nodeid]
-
-        def _assign_work_unit(self, node: Any) -> None:
-            running: list[str] = []
-            for other, units in self.assigned_work.items():
-                if other is not node:
-                    running += [test for unit in units.values() for test, ended in unit.items() if not ended][:1]
-            self.workqueue.move_to_end(next_lane(self.workqueue, running, run.needs, run.is_done), last=False)
-            super()._assign_work_unit(node)
-
-    return LaneScheduling(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -319,10 +204,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     names = list(dict.fromkeys(name for item in session.items for name in required_steps(item)))
     config.stash[RUN].needs = needs_of(session.items, required_steps)
+    config.stash[RUN].lane_of = {item.nodeid: lane_of(item) for item in session.items}
     for nodeid, needs in config.stash[RUN].needs.items():
         if unknown := sorted(needs.disturbs - set(STEPS)):
             raise pytest.UsageError(f"{nodeid}: mark disturbs: no step {', '.join(unknown)}")
-    config.stash[LANES] = {item.nodeid: lane_of(item) for item in session.items}
     if config.stash[RUN].lanes and not config.option.deploy:
         return  # the workers look at the site themselves
     try:
@@ -332,12 +217,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             raise pytest.UsageError(str(error)) from None
         # xdist takes a worker that ends for a crash, and starts it again.
         config.stash[RUN].admission.refuse(str(error))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Workers of xdist share the run's id, by which objects are found and removed, and its secrets."""
-    node.workerinput |= node.config.stash[RUN].for_workers()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,8 +1,7 @@
-"""Lanes: workers of pytest-xdist that test while the controlling process deploys, and what they must agree on.
+"""Lanes: what the workers of pytest-xdist test beside each other, and what they must agree on.
 
-The controlling process collects, deploys and writes events. A worker reads them to learn which steps are done. A lane
-is made of whole files. A file takes turns on the steps that it uses, with others, or alone where a test disturbs one; a
-free worker takes a lane that need not wait for its turn, if there is one.
+A lane is made of whole files. A file takes turns on the steps that it uses, with others, or alone where a test disturbs
+one; a free worker takes a lane that need not wait for its turn, if there is one.
 """
 
 from __future__ import annotations
@@ -13,24 +12,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import StackspecError
-from ..lock import Lock
-from ..report.events import Tail
-from ..secrets import redact
 from ..waiting import Teller
 
 if TYPE_CHECKING:
     import pytest
 
 LOOK_EVERY = 0.3
-"""Seconds between two looks at what the controlling process has written, or at a turn."""
-BEGUN, ENDED = "deploying", "deployed"
-"""Events: the site can be entered and its secrets are kept; every step is done, failed or blocked."""
-LEADS = "leads"
-"""The lock, beside the events, of the process that writes them: free between the two, no more events come."""
-Event = dict[str, Any]
+"""Seconds between two looks at a turn."""
 
 
 def lane_of(item: pytest.Item) -> str:
@@ -113,100 +103,6 @@ def next_lane(
     if ready:
         return max(ready, key=lambda lane: len({test.split("::")[0] for test in waiting[lane]}))
     return next(iter(free or waiting))
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why a step is not done.
-
-    :param name: the task that failed, `step on node`
-    :param first: the first line of its error
-    :param text: all that is known
-    """
-
-    name: str
-    first: str
-    text: str
-
-
-class Followed:
-    """A deployment that another process makes, as its events tell it.
-
-    Waiting for it raises StackspecError when that process is gone, or cannot write events any more.
-
-    :param path: the file of events
-    :param nodes: the nodes of each step
-    """
-
-    def __init__(self, path: Path, nodes: dict[str, list[str]]) -> None:
-        self._tail, self._nodes = Tail(path), nodes
-        self._leads = Lock(path.with_name(LEADS))
-        self._seen: set[str] = set()
-        self._tasks: dict[str, Event] = {}
-
-    def wait_begun(self) -> None:
-        """Wait until the site can be entered."""
-        self._wait("the deployment begins", lambda: BEGUN in self._seen)
-
-    def wait(self, step: str) -> None:
-        """Wait until `step` is done, failed or blocked on all its nodes."""
-        self._wait(f"step {step}", lambda: ENDED in self._seen or all(self._settled(step)))
-
-    def join(self) -> None:
-        """Wait for the end of the deployment."""
-        self._wait("the end of the deployment", lambda: ENDED in self._seen)
-
-    def done(self, step: str) -> bool:
-        """Whether `step` is done on all its nodes, as far as is known."""
-        return all(self._state(step, node) == "done" for node in self._nodes[step])
-
-    def failure(self, step: str) -> Cause | None:
-        """What keeps `step` from being done, if something does. Waits for the step."""
-        self.wait(step)
-        for node in self._nodes[step]:
-            event = self._tasks.get(f"{step} on {node}", {})
-            if event.get("state") in ("failed", "blocked"):
-                cause = self._tasks.get(str(event.get("cause")), event)
-                return cause_of(cause)
-        return None
-
-    def _settled(self, step: str) -> list[bool]:
-        return [self._state(step, node) in ("done", "failed", "blocked") for node in self._nodes[step]]
-
-    def _state(self, step: str, node: str) -> str:
-        return str(self._tasks.get(f"{step} on {node}", {}).get("state", ""))
-
-    def _wait(self, what: str, condition: Any) -> None:
-        teller = Teller(what)
-        self._read()
-        while not condition():
-            time.sleep(LOOK_EVERY)
-            # Looked at first: what it wrote last, before it let go, is read below.
-            gone = BEGUN in self._seen and not self._leads.is_taken()
-            self._read()
-            if gone and not condition():
-                raise StackspecError(
-                    f"{what} cannot be followed any more: the process that deploys has ended, or cannot write its"
-                    " record; its own last lines say why; then start again"
-                )
-            teller.tell()
-
-    def _read(self) -> None:
-        for event in self._tail.read():
-            self._seen.add(event["event"])
-            if event["event"] == "step":
-                self._tasks[f"{event['step']} on {event['node']}"] = event
-
-
-def cause_of(event: Event) -> Cause:
-    """The cause that the event of a failed step tells."""
-    where = f" at {event['failed_at']}" if event.get("failed_at") else ""
-    name, error = f"{event['step']} on {event['node']}", redact(str(event.get("error") or ""))
-    text = (
-        f"step {name} failed{where}\n{error}\n"
-        f"changes made before: {len(event.get('changes') or ())}; the next --deploy goes on here"
-    )
-    return Cause(name, error.splitlines()[0] if error else "", text)
 
 
 class Claims:

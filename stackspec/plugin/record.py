@@ -15,7 +15,7 @@ from ..engine import Event
 from ..lock import Lock, who
 from ..report.events import EventLog, Tail, forget_runs
 from ..report.running import running
-from .lanes import BEGUN, LEADS
+from .deployment import BEGUN, LEADS
 from .progress import Progress
 from .status import Status
 

@@ -29,8 +29,9 @@ from ..transport import Connections
 from ..which_cloud import which_cloud
 from . import evidence, plan_output
 from .admission import Admission
+from .deployment import Deployment, Followed, NoDeployment, OwnDeployment
 from .keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
-from .lanes import Cause, Claims, Followed, Needs, Turns, cause_of, lane_of
+from .lanes import Claims, Needs, Turns, lane_of
 from .record import RunRecord
 from .report import ReportPlugin
 
@@ -61,7 +62,7 @@ class Run:
         self.engine: Engine | None = None
         self.catalog: Cloud = Catalog(self.site, self.cloud)
         self.lab: Platform | None = None
-        self.followed: Followed | None = None
+        self.deployment: Deployment = NoDeployment()
         self._began = False
         self._joined = False
         self._nodes: Connections | None = None
@@ -72,6 +73,7 @@ class Run:
         self._lock: Lock | None = None
         self._here: str | None = None
         self.needs: dict[str, Needs] = {}
+        self.lane_of: dict[str, str] = {}
         self.report = ReportPlugin(config, self.record.log, self._about(), self._gather, self.record.lost)
 
     def _about(self) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class Run:
         if self._worker and self.deploying:
             self.engine = self.config.stash[ENGINE] = Engine(self.site, self.plan, steps, self.record.hear)
             nodes = {name: [node.name for node in STEPS[name].nodes(self.site)] for name in self.engine.steps}
-            self.followed = Followed(self.record.log.path, nodes)
+            self.deployment = Followed(self.record.log.path, nodes, self.engine.settling)
             return
         if self.deploying and self.site.state is not None:
             lock = Lock(self.site.state / "lock")
@@ -210,7 +212,8 @@ class Run:
         elif self.deploying:
             self.record.status.plan(len(engine.tasks))
             self._keep(self.site)
-            self.engine.start()
+            self.deployment = OwnDeployment(engine)
+            engine.start()
 
     def _keep(self, site: Site) -> None:
         """Write what the deployment cannot do without, before anything is touched.
@@ -244,30 +247,22 @@ class Run:
 
     def wait(self, steps: Sequence[str]) -> None:
         """Wait until the steps are done, failed or blocked."""
-        if self.engine is None or not self.deploying or not steps:
-            return
-        waiting_for = self.followed or self.engine
         try:
-            if self.followed is not None:
-                self._join_site(self.followed)
+            if steps and isinstance(self.deployment, Followed):
+                self._join_site(self.deployment)
             for name in steps:
-                for each in self.engine.settling(name):
-                    waiting_for.wait(each)
+                self.deployment.wait(name)
         except StackspecError as error:
             # In a worker: the controlling process is gone, or what it has made ready cannot be used.
             self.admission.refuse(str(error))
 
     def halt(self) -> None:
         """Begin no more steps: no more tests come that need them."""
-        if self.engine is not None and self.deploying:
-            self.engine.halt()
+        self.deployment.halt()
 
     def join(self) -> None:
         """Wait for the end of the deployment."""
-        if self.followed is not None:
-            self.followed.join()
-        elif self.engine is not None:
-            self.engine.join()
+        self.deployment.join()
 
     def _join_site(self, followed: Followed) -> None:
         """In a worker: enter the site that the controlling process has made ready."""
@@ -298,35 +293,20 @@ class Run:
         if self.engine is None or self.site is None:
             return frozenset()
         there = [name for name in self.engine.steps if STEPS[name].nodes(self.site)]
-        provided = {STEPS[name].provides for name in there if self.is_done(name)}
+        provided = {STEPS[name].provides for name in there if self.deployment.done(name)}
         return frozenset(provides for provides in provided if provides is not None)
-
-    def is_done(self, step: str) -> bool:
-        """Whether the deployment has finished a step; true when there is none."""
-        if self.engine is None or not self.deploying:
-            return True
-        return (self.followed or self.engine).done(step)
 
     def admit(self, steps: Sequence[str]) -> None:
         """Let a test run, or fail or skip it for a step that failed."""
         if steps:
             self.admission.by_run()
-        if self.engine is None or not self.deploying:
-            return
         for name in steps:
-            self.admission.by_step(self._failure(name))
+            self.admission.by_step(self.deployment.failure(name))
 
     def admit_user(self) -> None:
         """Let a test log in, or fail or skip it; a deployment's keystone has proved it in its own step."""
         if not self.deploying:
             self.admission.by_login(self.catalog.refusal())
-
-    def _failure(self, step: str) -> Cause | None:
-        if self.followed is not None:
-            return self.followed.failure(step)
-        assert self.engine is not None
-        task = self.engine.failure(step)
-        return None if task is None else cause_of(self.engine.event(task))
 
     def require(self, step: str) -> None:
         """Skip a test that asks for a step which is not in this site, or whose service this cloud lacks."""
@@ -346,11 +326,11 @@ class Run:
         assert self.site is not None
         assert self.engine is not None
         assert declared.task in self.engine.tasks, f"{declared.task.name} was not looked at"
-        if self.followed is not None and not self.engine.surveyed:
+        if isinstance(self.deployment, Followed) and not self.engine.surveyed:
             # The controlling process verified each step when it was done; a worker looks once more, after the last.
-            self.followed.join()
+            self.deployment.join()
             self.site.secrets.read()
-        if self.followed is not None or not self.deploying:
+        if not isinstance(self.deployment, OwnDeployment):
             self.engine.survey()
         return [change for change in declared.changes if not change.follows]
 
@@ -366,9 +346,9 @@ class Run:
             return []
         if self.engine is not None and self.deploying:
             if interrupted or stopped:
-                self.engine.halt()
+                self.deployment.halt()
             if not interrupted:
-                self.engine.join()
+                self.deployment.join()
                 failed = {task.name for task in self.engine.tasks if task.state == "failed"}
                 self._problems += [f"step failed: {name}" for name in sorted(failed) if name not in self.admission.told]
         if self.engine is not None and not interrupted and not self.unrecorded:

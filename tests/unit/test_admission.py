@@ -10,7 +10,8 @@ import pytest
 
 from stackspec.engine import STOPPED
 from stackspec.plugin.admission import Admission
-from stackspec.plugin.lanes import Cause, Claims
+from stackspec.plugin.deployment import Cause
+from stackspec.plugin.lanes import Claims
 
 FAIL, SKIP = pytest.fail.Exception, pytest.skip.Exception
 CAUSE = Cause("nova on controller", "no room", "step nova on controller failed\nno room")

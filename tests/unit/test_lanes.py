@@ -11,7 +11,8 @@ import pytest
 
 from stackspec.errors import StackspecError
 from stackspec.lock import Lock
-from stackspec.plugin.lanes import LEADS, Claims, Followed, Needs, Turns, next_lane
+from stackspec.plugin.deployment import LEADS, Followed
+from stackspec.plugin.lanes import Claims, Needs, Turns, next_lane
 
 from .plugin_runs import Runs
 from .test_check import DRIFT, seed
@@ -249,9 +250,13 @@ def test_turns_are_taken_whole_or_not_at_all(tmp_path: Path) -> None:
     assert two._try({"cinder": 2, "glance": 2})
 
 
+def follow(path: Path, nodes: dict[str, list[str]]) -> Followed:
+    return Followed(path, nodes, lambda step: [step])
+
+
 def test_who_follows_knows_what_the_events_say(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    followed = Followed(path, {"identity": ["one"], "image": ["one", "two"]})
+    followed = follow(path, {"identity": ["one"], "image": ["one", "two"]})
     failed = {**STEP, "step": "identity", "state": "failed", "error": "no database\nmore", "failed_at": "service"}
     blocked = {**STEP, "state": "blocked", "error": "blocked by identity on one", "cause": "identity on one"}
     events(path, failed, STEP)
@@ -266,7 +271,7 @@ def test_who_follows_knows_what_the_events_say(tmp_path: Path) -> None:
 
 def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    followed = Followed(path, {"image": ["one"]})
+    followed = follow(path, {"image": ["one"]})
     text = json.dumps(STEP) + "\n"
     path.write_text(text[:20])
     followed._read()
@@ -283,7 +288,7 @@ def test_who_follows_a_process_that_is_gone_does_not_wait_for_ever(tmp_path: Pat
     leads.take("ann", "this run")
     assert Lock(tmp_path / LEADS).is_taken()
     events(path, {"event": "deploying"}, STEP)
-    followed = Followed(path, {"image": ["one", "two"], "compute": ["one"]})
+    followed = follow(path, {"image": ["one", "two"], "compute": ["one"]})
     events(path, {**STEP, "node": "two"})
     leads.release()
     assert followed.failure("image") is None

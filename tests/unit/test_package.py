@@ -30,7 +30,8 @@ BUILD = "from setuptools import build_meta; build_meta.build_wheel('..')"
 REAL_STEPS = """\
 from pathlib import Path
 import fake_nodes
-from stackspec import engine, session
+from stackspec import engine
+from stackspec.plugin import session
 
 class Nodes(fake_nodes.FakeConnections):
     folder = Path(__file__).with_name("nodes")
@@ -129,7 +130,7 @@ def test_package_holds_every_file_as_it_is_and_nothing_else(installed: Installed
 
 
 HELP = """
-from stackspec.cli import main
+from stackspec.commands.cli import main
 for name in ("init", "test", "lab", "report", "compare", "cleanup", "faults"):
     try:
         main([name, "--help"])

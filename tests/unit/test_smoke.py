@@ -11,7 +11,7 @@ from stackspec.step import STEPS, load_steps
 
 ROOT = Path(__file__).parents[2]
 SHOW_SERVICES = """
-from stackspec.plugin import direct_steps
+from stackspec.plugin.selection import direct_steps
 from stackspec.step import STEPS
 
 def pytest_collection_finish(session):

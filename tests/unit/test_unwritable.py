@@ -15,7 +15,7 @@ from .plugin_runs import Runs
 FULL = """
 import os
 from pathlib import Path
-from stackspec import events, report
+from stackspec.report import events, page
 
 def unless_full(function):
     def write(*arguments, **more):
@@ -26,7 +26,7 @@ def unless_full(function):
     return write
 
 events.append_line = unless_full(events.append_line)
-report.write_whole = unless_full(report.write_whole)
+page.write_whole = unless_full(page.write_whole)
 
 @step(role="controller")
 def slow(site, base):

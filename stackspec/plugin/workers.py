@@ -1,0 +1,83 @@
+"""Hooks of the pytest plugin for workers of xdist: how many there are, and which tests each of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from .lanes import next_lane
+from .session import RUN, Run
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Test in lanes where the ini file says so; -n, also -n0, and what needs one process, overrule it."""
+    option, lanes = config.option, int(config.getini("lanes") or 0)
+    alone = (
+        hasattr(config, "workerinput")
+        or option.collectonly
+        or option.setupplan
+        or option.usepdb
+        or option.capture == "no"
+    )
+    if option.deploy and lanes > 1 and not alone and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses = lanes
+    if getattr(option, "numprocesses", None) and option.dist == "no":
+        # A file's tests share what is dear to make; files come in the order of the steps, not of their size.
+        option.dist, option.loadscopereorder = "loadfile", not option.deploy
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """With workers the controlling process collects, too: it hands out lanes, and deploys what the selection needs."""
+    if getattr(session.config.option, "numprocesses", None):
+        session.perform_collect()
+        if session.testsfailed and not session.config.option.continue_on_collection_errors:
+            # As pytest does without workers. They would run the other files, without knowing what their tests need.
+            raise session.Interrupted(f"{session.testsfailed} errors during collection")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Lanes: of a deployment in the order of its steps, of a check the longest first; else what --dist says."""
+    if config.option.dist != "loadfile":
+        return None
+    # Imported here: nobody else needs xdist's schedulers, and pytest calls this only where xdist is loaded.
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    run = config.stash[RUN]
+
+    class LaneScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return run.lane_of[nodeid]
+
+        def _assign_work_unit(self, node: Any) -> None:
+            running: list[str] = []
+            for other, units in self.assigned_work.items():
+                if other is not node:
+                    running += [test for unit in units.values() for test, ended in unit.items() if not ended][:1]
+            self.workqueue.move_to_end(next_lane(self.workqueue, running, run.needs, run.deployment.done), last=False)
+            super()._assign_work_unit(node)
+
+    return LaneScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers of xdist share the run's id, by which objects are found and removed, and its secrets."""
+    node.workerinput |= node.config.stash[RUN].for_workers()
+
+
+class HaltAtLastFailure:
+    """With workers: ends the deployment when no more tests come (-x, --maxfail), as some of them wait for its steps."""
+
+    def __init__(self, run: Run, failures: int) -> None:
+        self._run, self._left = run, failures
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._left -= report.failed
+        if self._left <= 0:
+            self._run.halt()
