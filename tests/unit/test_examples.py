@@ -33,7 +33,7 @@ from node_exporter import node_exporter
 from types import SimpleNamespace
 import pytest
 from stackspec.fixtures.report import report
-from stackspec.session import RUN
+from stackspec.plugin.session import RUN
 
 @pytest.fixture(scope="session")
 def site(pytestconfig):

@@ -11,7 +11,7 @@ import pytest
 CONFTEST = """
 import threading
 import pytest
-from stackspec.progress import Progress
+from stackspec.plugin.progress import Progress
 from stackspec.secrets import redact
 
 redact.add("c0ffee-is-secret")

@@ -20,9 +20,9 @@ NASTY = "t0p'<s>\"&\\%{x}-end"
 CONFTEST = """
 import pathlib
 import pytest
-from stackspec.events import EventLog
-from stackspec.progress import Progress
-from stackspec.report_plugin import ReportPlugin
+from stackspec.report.events import EventLog
+from stackspec.plugin.progress import Progress
+from stackspec.plugin.report import ReportPlugin
 from stackspec.secrets import redact
 
 for secret in {secrets!r}:
