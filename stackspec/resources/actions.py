@@ -110,7 +110,7 @@ class Systemctl(NodeAction):
 class AwaitActive(NodeAction):
     """Wait until units are active.
 
-    :param timeout: seconds
+    :param timeout: seconds, and longer while the units use CPU time to start
     """
 
     op = "await_active"
@@ -122,7 +122,7 @@ class AwaitActive(NodeAction):
 class AwaitHttp(NodeAction):
     """Wait until a GET returns one of these statuses.
 
-    :param timeout: seconds
+    :param timeout: seconds, and longer while the units use CPU time to start
     :param units: systemd units whose journal is shown on a timeout
     """
 
@@ -137,7 +137,7 @@ class AwaitHttp(NodeAction):
 class AwaitCommand(NodeAction):
     """Wait until a read-only command succeeds.
 
-    :param timeout: seconds
+    :param timeout: seconds, and longer while the units use CPU time to start
     :param what: description for errors
     :param units: systemd units whose journal is shown on a timeout
     """
