@@ -14,8 +14,8 @@ from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
 from ..store import Part
 from ..wheels import COMMANDS, COMPILED, archive, folder_of
-from .actions import Execute, Write
-from .base import Change, Context, Difference, Query, Resource, file, run
+from .actions import Execute, Remove, Write
+from .base import Change, Context, Difference, Query, Resource, file, run, uses
 from .files import Directory, File
 from .ini import IniFile
 from .packages import Packages
@@ -24,6 +24,8 @@ from .service import UNITS
 _PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_info[:2])))")
 _STAMP = ".stackspec"
 _LINKS = "/usr/bin"
+_PARTS = (".part", ".tar.gz")
+"""What a killed run leaves: an environment that is unpacked or removed, and its archive."""
 NEEDED = 1200
 """MiB needed for an environment on a node, including its archive during unpacking."""
 
@@ -31,11 +33,13 @@ NEEDED = 1200
 def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
     """`resources` of a step, with packages replaced by the release's wheels where they are defined."""
     wheels = site.release.wheels
+    if wheels is None:
+        return list(resources)
     found: list[Resource] = []
     seen: set[str] = set()
     for resource in resources:
         found.append(resource)
-        if not isinstance(resource, Packages) or wheels is None:
+        if not isinstance(resource, Packages):
             continue
         parts = {name: wheels.packages[name] for name in resource.names if name in wheels.packages}
         if parts and not any(isinstance(each, Environment) for each in found):
@@ -48,6 +52,8 @@ def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
                 found += _units(wheels, part)
             found += [File(_filled(path, wheels), _filled(text, wheels)) for path, text in part.files.items()]
             found += [Link(_filled(path, wheels), _filled(target, wheels)) for path, target in part.links.items()]
+    if any(isinstance(each, Environment) for each in found):
+        found.append(Superseded(folder_of(wheels)))
     return found
 
 
@@ -228,6 +234,78 @@ class Environment(Resource):
             f"echo {_LINKS}/$name: file of a package of the distribution >&2; exit 1; fi; "
             f"ln -sfn {self.path}/bin/$name {_LINKS}/$name || exit 1; done < {self.path}/{COMMANDS}"
         )
+
+
+@dataclass(frozen=True)
+class Superseded(Resource):
+    """No environment with another content is left, unless something uses it.
+
+    It comes after all steps of the node, which move services to the current environment one after the other.
+
+    :param path: the current environment
+    """
+
+    last: ClassVar[bool] = True
+    path: str
+
+    @property
+    def title(self) -> str:
+        return f"no environment but {self.path}"
+
+    def _others(self) -> Query:
+        stem = self.path.rpartition("-")[0]
+        return uses(f"{stem}-{'[0-9a-f]' * 12}*", self.path)
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(f"{self.path}/{_STAMP}"), file(f"{self.path}/{COMMANDS}"), self._others()]
+
+    def _found(self, context: Context) -> dict[str, list[str]]:
+        """Other environments, whole or in parts, and what uses each."""
+        found: dict[str, list[str]] = {}
+        for path, users in context.facts[self._others()].items():
+            other, rest = path[: len(self.path)], path[len(self.path) :]
+            if rest in ("", *_PARTS):
+                found.setdefault(other, []).extend(each for each in users if each not in found.get(other, ()))
+        return found
+
+    def _gone(self, context: Context) -> set[str]:
+        """Links of commands that the current environment has not got: nothing else would remove them."""
+        kept = {f"{_LINKS}/{name}" for name in str(context.facts[file(f"{self.path}/{COMMANDS}")]["content"]).split()}
+        users = {each for found in self._found(context).values() for each in found}
+        return {each for each in users - kept if each.startswith(f"{_LINKS}/")}
+
+    def changes(self, context: Context) -> list[Change]:
+        current = str(context.facts[file(f"{self.path}/{_STAMP}")]["content"]) == f"{self.path}\n"
+        gone = self._gone(context) if current else set()
+        changes = []
+        for path, users in self._found(context).items():
+            links = sorted(gone.intersection(users))
+            busy = len(users) > len(links)
+            if busy and current:
+                continue
+            # Before the current one is there, steps will yet move what uses it.
+            differences = [Difference(each, "absent", f"a link into {path}") for each in links]
+            differences.append(Difference(path, "absent", f"used by {_words(users)}" if busy else "unused"))
+            script = _remove_script(path)
+            remove = Execute(("sh", "-c", script), timeout=1800.0, what=f"remove {path}", show=script)
+            actions = (*map(Remove, links), remove)
+            changes.append(Change(f"remove {path}", tuple(differences), "", actions))
+        return changes
+
+    def stays(self, context: Context) -> list[str]:
+        gone = self._gone(context)
+        used = {path: [each for each in users if each not in gone] for path, users in self._found(context).items()}
+        return [f"{path} is kept: used by {_words(users)}" for path, users in used.items() if users]
+
+
+def _words(users: list[str]) -> str:
+    return ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+
+
+def _remove_script(path: str) -> str:
+    """Renamed first: with its stamp, half an environment would be taken for a whole one."""
+    part, bundle = (f"{path}{each}" for each in _PARTS)
+    return f"set -e; rm -rf {part} {bundle}; [ ! -e {path} ] || mv {path} {part}; rm -rf {part}"
 
 
 @dataclass(frozen=True)
