@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,11 @@ from ..store import Part
 from ..wheels import COMMANDS, COMPILED, archive, folder_of
 from .actions import Execute, Remove, Write
 from .base import Change, Context, Difference, Query, Resource, file, run, uses
+from .command import Command
 from .files import Directory, File
 from .ini import IniFile
 from .packages import Packages
-from .service import UNITS
+from .service import UNITS, Service
 
 _PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_info[:2])))")
 _STAMP = ".stackspec"
@@ -38,7 +40,7 @@ def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
     found: list[Resource] = []
     seen: set[str] = set()
     for resource in resources:
-        found.append(resource)
+        found.append(_follows(site, wheels, resource))
         if not isinstance(resource, Packages):
             continue
         parts = {name: wheels.packages[name] for name in resource.names if name in wheels.packages}
@@ -55,6 +57,18 @@ def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
     if any(isinstance(each, Environment) for each in found):
         found.append(Superseded(folder_of(wheels)))
     return found
+
+
+def _follows(site: Site, wheels: Wheels, resource: Resource) -> Resource:
+    """`resource`, so that it is made anew or started again for another environment."""
+    environment = Environment(folder_of(wheels))
+    if isinstance(resource, Command) and resource.creates in wheels.built:
+        return dataclasses.replace(resource, made_from=environment.path)
+    if isinstance(resource, Service) and resource.reads is not None:
+        ours = {name for part in wheels.packages.values() for name in part.units}
+        if ours.intersection(resource.units(site)):
+            return Service(*resource.names, reads=(*resource.reads, environment.stamp))
+    return resource
 
 
 def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:

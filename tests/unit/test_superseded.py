@@ -12,19 +12,22 @@ from typing import Any, ClassVar
 import pytest
 
 from stackspec import node_agent
-from stackspec.resources import Change, Command
-from stackspec.resources.actions import NodeAction
-from stackspec.resources.base import Context
-from stackspec.resources.environment import Superseded
+from stackspec.release import load_release
+from stackspec.resources import Change, Command, Service
+from stackspec.resources.actions import Execute, NodeAction, Write
+from stackspec.resources.base import Context, file
+from stackspec.resources.command import MADE
+from stackspec.resources.environment import Environment, Superseded
 from stackspec.site import Site
+from stackspec.step import STEPS
 from stackspec.task import plan_of
 from stackspec.wheels import COMMANDS
 
 from . import test_engine
-from .bare import BareShared, differences, lab_site
+from .bare import BareShared, change_of, differences, lab_site, text_file
 from .plugin_runs import Runs
 from .test_engine import declare, deploy, log
-from .test_wheels import SITES, site_of
+from .test_wheels import SITES, site_of, wheels_of
 
 DRIFT = Path(__file__).parents[1] / "infra/test_drift.py"
 OLD, CURRENT = "0123456789ab", "ba9876543210"
@@ -303,3 +306,81 @@ def test_it_is_in_the_plan_and_no_drift(runs: Runs) -> None:
     runs.pytest("test_drift.py", "test_tidy.py").assert_outcomes(passed=18 + 1)
     runs.pytest("--deploy", "test_tidy.py").stdout.fnmatch_lines(["stackspec: 1 changes; 4 done"])
     assert runs.log() == ["one: command do tidy"]
+
+
+# ---- what moves
+
+
+@pytest.mark.parametrize("release", SITES)
+def test_each_unit_is_started_again_by_a_step(release: str) -> None:
+    """Also one whose step says what it reads: it would go on from the old environment."""
+    made_of, told = site_of(release), set()
+    wheels = wheels_of(made_of)
+    units = {name for part in wheels.packages.values() for name in part.units}
+    for task in plan_of(made_of):
+        watched: list[str] = []
+        for each in task.resources:
+            watched += each.paths(made_of)
+            if isinstance(each, Service) and any(
+                path.endswith("/.stackspec") for path in (watched if each.reads is None else each.reads)
+            ):
+                told |= {(task.node.name, name) for name in each.units(made_of)}
+    declared = {
+        (task.node.name, name)
+        for task in plan_of(made_of)
+        for each in task.resources
+        if isinstance(each, Service)
+        for name in units.intersection(each.units(made_of))
+    }
+    assert declared
+    assert declared - told == set()
+
+
+class TestBuilt:
+    """Static files of the dashboard are made from the code of its environment."""
+
+    COMMAND = Command(("make",), creates="/var/lib/app/list.json", restarts=True, made_from="/opt/x-1")
+    STAMP = f"{MADE}/var-lib-app-list.json"
+
+    def look(self, stamp: str | None, exists: bool = True) -> Change | None:
+        known = {file("/var/lib/app/list.json"): text_file("{}")} if exists else {}
+        known |= {file(self.STAMP): text_file(stamp)} if stamp is not None else {}
+        return change_of(self.COMMAND, lab_site(), known)
+
+    def test_made_from_this_one(self) -> None:
+        assert self.look("/opt/x-1\n") is None
+
+    @pytest.mark.parametrize("stamp", [None, "", "/opt/x-0\n"])
+    def test_made_from_another_one(self, stamp: str | None) -> None:
+        change = self.look(stamp)
+        assert "wanted made from /opt/x-1, found " in differences(change)[0]
+        assert change is not None
+        assert change.marks == ("make",)
+        command, written = change.actions
+        assert isinstance(command, Execute)
+        assert isinstance(written, Write)
+        assert (written.path, written.content) == (self.STAMP, "/opt/x-1\n")
+
+    def test_gone(self) -> None:
+        """The stamp of an earlier one proves nothing."""
+        assert differences(self.look("/opt/x-1\n", exists=False)) == [
+            "/var/lib/app/list.json: wanted present, found absent"
+        ]
+
+    @pytest.mark.parametrize("release", SITES)
+    def test_what_a_table_calls_built_is_made_by_a_step(self, release: str) -> None:
+        made_of = site_of(release)
+        wheels = wheels_of(made_of)
+        commands = [each for task in plan_of(made_of) for each in task.resources if isinstance(each, Command)]
+        found = {each.creates: each.made_from for each in commands if each.made_from}
+        (path,) = {each.path for task in plan_of(made_of) for each in task.resources if isinstance(each, Environment)}
+        assert found == dict.fromkeys(wheels.built, path)
+
+    def test_packages_of_the_distribution_do_it_themselves(self) -> None:
+        site = lab_site()
+        site_of("caracal-bookworm")  # loads the steps
+        assert load_release(site.inventory.release).wheels is None
+        resources = STEPS["horizon"].resources(site, site.controller)
+        (command,) = [each for each in resources if isinstance(each, Command) and each.creates]
+        assert command.made_from == ""
+        assert list(command.queries(site, site.controller)) == [file(command.creates)]
