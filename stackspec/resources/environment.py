@@ -176,10 +176,10 @@ class Environment(Resource):
         return (self.stamp,)
 
     def _astray(self) -> Query:
-        """Commands whose links are missing or wrong, one per line."""
+        """Commands whose links are missing or wrong, one per line, with the target of a wrong one."""
         script = (
-            f'while read -r name; do [ "$(readlink {_LINKS}/$name)" = {self.path}/bin/$name ] || echo "$name"; '
-            f"done < {self.path}/{COMMANDS}"
+            f"while read -r name; do target=$(readlink {_LINKS}/$name); "
+            f'[ "$target" = {self.path}/bin/$name ] || echo "$name $target"; done < {self.path}/{COMMANDS}'
         )
         return run("sh", "-c", script)
 
@@ -212,21 +212,29 @@ class Environment(Resource):
     def changes(self, context: Context) -> list[Change]:
         what = f"link the commands of {self.path} into {_LINKS}"
         link = Execute(("sh", "-c", self._link_script), what=what, show=self._link_script)
+        stamp = Write(self.stamp, f"{self.path}\n", 0o644)
         if str(context.facts[file(self.stamp)]["content"]) == f"{self.path}\n":
             astray = context.facts[self._astray()]
-            names = str(astray["out"]).split() or ([COMMANDS] if astray["status"] else [])
-            if not names:
+            found = [line.partition(" ") for line in str(astray["out"]).splitlines()]
+            if astray["status"] and not found:
+                found = [(COMMANDS, "", "")]
+            if not found:
                 return []
-            target = f"{self.path}/bin"
-            differences = tuple(Difference(f"{_LINKS}/{name}", f"{target}/{name}", "otherwise") for name in names)
-            return [Change(f"link commands of {self.path}", differences, "", (link,))]
+            differences = tuple(
+                Difference(f"{_LINKS}/{name}", f"{self.path}/bin/{name}", target or "no link")
+                for name, _, target in found
+            )
+            # Back from another environment: what runs was started from there.
+            elsewhere = any(target for _, _, target in found)
+            again = Change(f"link commands of {self.path}", differences, "", (link,))
+            touched = dataclasses.replace(again, actions=(stamp, link), touches=(self.stamp,))
+            return [touched if elsewhere else again]
         (part,) = self.parts(context.site)
         # Built separately first, so that nothing is sent to the node if it fails.
         fetch = functools.cache(lambda: context.site.store.take(part).read_bytes())
         bundle = Write(f"{self.path}.tar.gz", fetch, 0o600)
         script = self._unpack_script
         unpack = Execute(("sh", "-c", script), timeout=1800.0, what=f"unpack {self.path}", show=script)
-        stamp = Write(self.stamp, f"{self.path}\n", 0o644)
         difference = Difference(self.path, "present", "absent")
         actions = (fetch, bundle, unpack, link, stamp)
         return [Change(f"create {self.path}", (difference,), "", actions, (self.stamp,))]
@@ -369,7 +377,9 @@ class SystemUser(Resource):
 
 @dataclass(frozen=True)
 class Defaults(Resource):
-    """A project's files for its folder in /etc, copied once; afterwards the operator owns them.
+    """A project's files for its folder in /etc, copied once; afterwards the operator owns those that differ.
+
+    A copy that is still as another environment brought it is replaced by this one's.
 
     :param source: folder in the environment, which may be missing
     :param folder: destination
@@ -386,10 +396,20 @@ class Defaults(Resource):
     def title(self) -> str:
         return f"files of {self.source}"
 
+    @property
+    def _due(self) -> str:
+        """A function of the shell: whether a file is missing, or as another environment has it and this one not."""
+        environment, _, name = self.source.rpartition("/etc/")
+        others = f'{environment.rpartition("-")[0]}-????????????/etc/{name}/"$1"'
+        return (
+            f'due() {{ [ -e "{self.folder}/$1" ] || return 0; for other in {others}; do [ "$other" -ef "$1" ] || '
+            f'! cmp -s "$other" "{self.folder}/$1" || cmp -s "$1" "{self.folder}/$1" || return 0; done; return 1; }}'
+        )
+
     def _look(self) -> Query:
-        """Missing files, and settings with wrong owner or mode, one path per line."""
-        script = f"cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
-        script += f'[ -e {self.folder}/$name ] || echo "{self.folder}/${{name#./}}"; done; '
+        """Missing and outdated files, and settings with wrong owner or mode, one path per line."""
+        script = f"{self._due}; cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
+        script += f'! due "$name" || echo "{self.folder}/${{name#./}}"; done; '
         script += "".join(
             f'[ "$(stat -c "%U:%G %a" {path} 2>/dev/null)" = "root:{self.group} 640" ] || echo {path}; '
             for path in self.settings
@@ -403,10 +423,12 @@ class Defaults(Resource):
         missing = list(dict.fromkeys(str(context.facts[self._look()]["out"]).split()))
         if not missing:
             return []
-        differences = tuple(Difference(name, "present with its owner and mode", "missing or wrong") for name in missing)
-        script = "set -e; umask 022\n"
+        differences = tuple(
+            Difference(name, "present with its owner and mode", "missing, outdated or wrong") for name in missing
+        )
+        script = f"set -e; umask 022; {self._due}\n"
         script += f"if cd {self.source} 2>/dev/null; then find . -type f | while read -r name; do "
-        script += f'[ -e {self.folder}/$name ] || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
+        script += f'! due "$name" || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
         for path in self.settings:
             folder = PurePosixPath(path).parent
             script += f"mkdir -p {folder}; [ -e {path} ] || install -m 640 /dev/null {path}\n"

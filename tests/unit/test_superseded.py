@@ -17,14 +17,14 @@ from stackspec.resources import Change, Command, Service
 from stackspec.resources.actions import Execute, NodeAction, Write
 from stackspec.resources.base import Context, file
 from stackspec.resources.command import MADE
-from stackspec.resources.environment import Environment, Superseded
+from stackspec.resources.environment import Defaults, Environment, Superseded
 from stackspec.site import Site
 from stackspec.step import STEPS
 from stackspec.task import plan_of
 from stackspec.wheels import COMMANDS
 
 from . import test_engine
-from .bare import BareShared, change_of, differences, lab_site, text_file
+from .bare import BareShared, change_of, context, differences, lab_site, text_file
 from .plugin_runs import Runs
 from .test_engine import declare, deploy, log
 from .test_wheels import SITES, site_of, wheels_of
@@ -336,6 +336,22 @@ def test_each_unit_is_started_again_by_a_step(release: str) -> None:
     assert declared - told == set()
 
 
+def test_back_to_an_environment_that_is_still_there() -> None:
+    """Services of the other one have to start again: the stamp that they watch is written anew, and first."""
+    resource = Environment("/opt/openstack-0123456789ab")
+    known: dict[Any, Any] = {file(resource.stamp): text_file(f"{resource.path}\n")}
+    known[resource._astray()] = {"status": 0, "out": "tool /opt/openstack-ba9876543210/bin/tool\n", "err": ""}
+    change = change_of(resource, lab_site(), known)
+    assert change is not None
+    assert change.touches == (resource.stamp,)
+    assert [type(each) for each in change.actions] == [Write, Execute]
+    known[resource._astray()] = {"status": 0, "out": "tool \n", "err": ""}
+    change = change_of(resource, lab_site(), known)
+    assert change is not None
+    assert change.touches == ()
+    assert [type(each) for each in change.actions] == [Execute]
+
+
 class TestBuilt:
     """Static files of the dashboard are made from the code of its environment."""
 
@@ -384,3 +400,49 @@ class TestBuilt:
         (command,) = [each for each in resources if isinstance(each, Command) and each.creates]
         assert command.made_from == ""
         assert list(command.queries(site, site.controller)) == [file(command.creates)]
+
+
+class TestDefaults:
+    """A project's files in /etc, in a real tree of two environments."""
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path) -> Path:
+        for name, text in ((OLD, "old"), (CURRENT, "new")):
+            folder = tmp_path / f"openstack-{name}/etc/app"
+            (folder / "rules.d").mkdir(parents=True)
+            (folder / "paste.ini").write_text(text)
+            (folder / "rules.d/some").write_text("same")
+        (tmp_path / "etc/app/rules.d").mkdir(parents=True)
+        (tmp_path / "etc/app/rules.d/some").write_text("same")
+        return tmp_path
+
+    def deploy(self, tree: Path) -> list[str]:
+        """The differences of a look, after which they are mended."""
+        resource = Defaults(f"{tree}/openstack-{CURRENT}/etc/app", f"{tree}/etc/app", "root", ())
+        here = context(lab_site(), lab_site().controller)
+        look = resource._look()
+        here.facts = {look: node_agent.facts([(look.op, look.args)])[0]}
+        changes = resource.changes(here)
+        for change in changes:
+            for action in change.actions:
+                assert isinstance(action, Execute)
+                node_agent.command(action.argv)
+        return [each.what for change in changes for each in change.differences]
+
+    @pytest.mark.parametrize(
+        ("found", "after"),
+        [
+            pytest.param("old", "new", id="as the other environment had it"),
+            pytest.param(None, "new", id="missing"),
+            pytest.param("mine", "mine", id="the operator's"),
+            pytest.param("new", "new", id="current"),
+        ],
+    )
+    def test_after_a_change_of_the_list(self, tree: Path, found: str | None, after: str) -> None:
+        path = tree / "etc/app/paste.ini"
+        if found is not None:
+            path.write_text(found)
+        due = [str(path)] if found != after else []
+        assert self.deploy(tree) == due
+        assert path.read_text() == after
+        assert self.deploy(tree) == []
