@@ -34,7 +34,7 @@ OLD, CURRENT = "0123456789ab", "ba9876543210"
 USES = {
     "its command line": "",
     "an open file": "kept = open(path)",
-    "a mapped file": "with open(path, 'rb') as opened: kept = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)",
+    "a mapped file": "with open(path) as opened: ctypes.CDLL(None).mmap(None, 4, 1, 2, opened.fileno(), 0)",
     "its folder": "os.chdir(os.path.dirname(path))",
 }
 """How a process uses an environment -> what it does with the path of a file there."""
@@ -116,7 +116,7 @@ def running() -> Iterator[list[subprocess.Popen[str]]]:
 
 def start(how: str, module: Path) -> subprocess.Popen[str]:
     """A process that uses a file; only the first way has its path on the command line."""
-    program = f"import mmap, os, time\npath = input()\n{USES[how]}\nprint(flush=True)\ntime.sleep(60)"
+    program = f"import ctypes, os, time\npath = input()\n{USES[how]}\nprint(flush=True)\ntime.sleep(60)"
     argv = [sys.executable, "-c", program, *([] if USES[how] else [str(module)])]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
     assert process.stdin is not None
