@@ -182,6 +182,7 @@ class Engine:
             with ThreadPoolExecutor(WORKERS) as pool:
                 self._schedule(pool)
                 list(pool.map(self._put_in_service, self.on_node))
+                list(pool.map(self._make_last, self.on_node))
         except Exception as error:
             self._fail_rest(redact(f"{type(error).__name__}: {error}"))
         finally:
@@ -222,6 +223,26 @@ class Engine:
         units = tuple(unit for task in tasks if task.state == "done" for unit in self._units(task))
         with contextlib.suppress(StackspecError):  # A node that is lost has failed its steps.
             self.connections[node].apply([InService(units)])
+
+    def _make_last(self, node: str) -> None:
+        """Make what comes after all steps of a node; a failure is told, and the next run tries again."""
+        tasks = self.on_node[node].values()
+        if self._stopping or any(task.state != "done" for task in tasks):
+            return
+        connection = self.connections[node]
+        for task in (task for task in tasks if any(each.last for each in task.resources)):
+            made = len(task.made)
+            try:
+                task.apply(self.site, connection, self.shared, last=True)
+                told = [change.title for change in task.made[made:]]
+                if told := [*told, *task.stays(self.site, connection, self.shared)]:
+                    self._says(node, "says", "; ".join(told))
+                if len(task.made) > made:
+                    connection.apply([Record(Ledger.ON_NODE, self._ledger.line(self.event(task), task.digest))])
+            except StackspecError as error:
+                self._says(node, "says", redact(f"{task.name}: {error}"))
+            if len(task.made) > made:
+                self._tell(self.event(task), task)
 
     def _schedule(self, pool: ThreadPoolExecutor) -> None:
         schedule = Schedule(self.tasks, {name: STEPS[name].needs for name in self.steps}, self.site.nodes)

@@ -75,10 +75,16 @@ class Task:
         """Facts of the node that the resources look at."""
         return [query for resource in self.resources for query in resource.queries(site, self.node)]
 
-    def look(self, site: Site, facts: Mapping[Query, Any], shared: Shared) -> list[Finding]:
-        """What has to change, by `facts`."""
+    def look(
+        self, site: Site, facts: Mapping[Query, Any], shared: Shared, *, last: bool | None = None
+    ) -> list[Finding]:
+        """What has to change, by `facts`.
+
+        :param last: look only at what comes after all steps of the node, or only at the rest
+        """
         context = Context(site, self.node, facts, shared)
-        for finding in self.findings:
+        found = [each for each in self.findings if last is None or each.resource.last is last]
+        for finding in found:
             resource = finding.resource
             try:
                 finding.changes = resource.changes(context)
@@ -87,23 +93,25 @@ class Task:
                 finding.changes = [Change(f"look at {resource.title}", (difference,))]
             context.pending.update(each for change in finding.changes for each in (*change.touches, *change.marks))
             context.watched += resource.paths(site)
-        return self.findings
+        return found
 
-    def apply(self, site: Site, connection: Connection, shared: Shared) -> None:
+    def apply(self, site: Site, connection: Connection, shared: Shared, *, last: bool = False) -> None:
         """Make what differs, then look again.
 
+        :param last: make what comes after all steps of the node, instead of the rest
         :raises ActionError: an operation failed, or something still differs after it was made
         """
         context = Context(site, self.node, {}, shared)
-        for segment in self._segments(site):
+        mine = [each for each in self.resources if each.last is last]
+        for segment in self._segments(site, mine):
             todo = list(segment)
             while todo:
                 context.facts = connection.facts(q for each in todo for q in each.queries(site, self.node)) | dict(
                     self._watched_facts(connection, context, todo)
                 )
                 todo = self._apply_until_stale(site, connection, context, todo)
-        facts = connection.facts(self.queries(site))
-        for finding in self.look(site, facts, shared):
+        facts = connection.facts(q for each in mine for q in each.queries(site, self.node))
+        for finding in self.look(site, facts, shared, last=last):
             for change in finding.changes:
                 self.failed_at = finding.resource.title
                 found = "; ".join(str(difference) for difference in change.differences) or change.title
@@ -112,17 +120,24 @@ class Task:
                     advice="something else on the node sets it back, or the value is not what the service reports",
                 )
 
+    def stays(self, site: Site, connection: Connection, shared: Shared) -> list[str]:
+        """What is left on the node on purpose, and why, in words; asked when all its steps are done."""
+        last = [each for each in self.resources if each.last]
+        facts = connection.facts(query for each in last for query in each.queries(site, self.node))
+        return [text for each in last for text in each.stays(Context(site, self.node, facts, shared))]
+
     def _watched_facts(self, connection: Connection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
         """A service looks at files that an earlier segment managed."""
         if any(not each.on_runner for each in todo):
             return connection.facts(file(path) for path in context.watched)
         return {}
 
-    def _segments(self, site: Site) -> Iterator[list[Resource]]:
+    @staticmethod
+    def _segments(site: Site, resources: list[Resource]) -> Iterator[list[Resource]]:
         """Runs of resources that can be read at once: one place, and no file twice."""
         segment: list[Resource] = []
         paths: set[str] = set()
-        for resource in self.resources:
+        for resource in resources:
             own = set(resource.paths(site))
             if segment and (resource.on_runner != segment[0].on_runner or own & paths):
                 yield segment
@@ -192,7 +207,8 @@ def plan_of(site: Site) -> list[Task]:
     """The plan: every step on each of its nodes, after those that it needs.
 
     A process makes one; its drift tests, its engine, `--plan` and the report are of these tasks. The first step that
-    declares an ini file of a node writes also what later ones declare of it: these have nothing to restart then.
+    declares an ini file of a node writes also what later ones declare of it: these have nothing to restart then. The
+    first that declares what comes last on a node is its only one that does.
     """
     steps = [STEPS[name] for name in closure(STEPS)]
     declared = [(each, node, each.resources(site, node)) for each in steps for node in each.nodes(site)]
@@ -203,6 +219,12 @@ def plan_of(site: Site) -> list[Task]:
                 owner, at = first.setdefault((node.name, each.path), (resources, place))
                 if owner is not resources:
                     owner[at] = cast("IniFile", owner[at]).joined(each)
+    told: set[tuple[str, Resource]] = set()
+    for _, node, resources in declared:
+        for each in [each for each in resources if each.last]:
+            if (node.name, each) in told:
+                resources.remove(each)
+            told.add((node.name, each))
     return [Task(*each) for each in declared]
 
 

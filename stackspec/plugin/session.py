@@ -157,8 +157,11 @@ class Run:
         return plan_of(self.site) if self.site is not None else []
 
     def declared(self) -> list[Finding]:
-        """Every resource of every step on every node of the site."""
-        return [each for task in self.plan for each in task.findings]
+        """Every resource of every step on every node of the site.
+
+        Without what comes last: what a deployment has left, since it was in use, may be unused at any moment after it.
+        """
+        return [each for task in self.plan for each in task.findings if not each.resource.last]
 
     # ---- begin
 

@@ -81,6 +81,11 @@ def disk(device: str) -> Query:
     return Query("disk", (device,))
 
 
+def uses(pattern: str, kept: str) -> Query:
+    """What is named like the glob `pattern`, without what `kept` begins: {path: what on the node uses it, in words}."""
+    return Query("uses", (pattern, kept))
+
+
 @dataclass(frozen=True)
 class Difference:
     """What a check found: `what` (an option, a mode, a state), the wanted and the found value."""
@@ -195,6 +200,8 @@ class Resource(ABC):
     """True when what follows has to be read anew after it changed something (a package brings files)."""
     with_packages: ClassVar[bool] = False
     """True when all steps of a node want the same one, which is made once, after the packages of all steps."""
+    last: ClassVar[bool] = False
+    """True when it comes once a node, after all its steps, and is no drift; the first step that declares it has it."""
 
     @property
     @abstractmethod
@@ -219,6 +226,10 @@ class Resource(ABC):
 
     def obstacles(self, context: Context) -> list[str]:
         """What on the node forbids it: looked for on all nodes before anything is touched."""
+        return []
+
+    def stays(self, context: Context) -> list[str]:
+        """What it leaves as it is, and why, in words: told at the end, where it is `last`."""
         return []
 
     @abstractmethod

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from ..inventory import Node
 from ..site import Site
-from .actions import AwaitCommand, AwaitHttp, Execute
+from .actions import AwaitCommand, AwaitHttp, Execute, Write
 from .base import Change, Context, Difference, Query, Resource, file, http, run
+
+MADE = "/var/lib/stackspec/made"
+"""Folder of stamps: from what a command's file was made. Not beside the file, which a service may own."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Command(Resource):
     :param user: the user to run it
     :param timeout: timeout in seconds
     :param restarts: True if services of the step must be restarted after it
+    :param made_from: what `creates` is made from; if it was made from something else, it is made anew
     """
 
     argv: tuple[str, ...]
@@ -34,6 +38,7 @@ class Command(Resource):
     user: str = ""
     timeout: float = 300.0
     restarts: bool = False
+    made_from: str = ""
 
     def __post_init__(self) -> None:
         if not self.creates and not self.unless:
@@ -46,18 +51,27 @@ class Command(Resource):
     def _look(self) -> Query:
         return file(self.creates) if self.creates else run(*self.unless, stdin=self.unless_stdin)
 
+    def _stamps(self) -> list[str]:
+        return [f"{MADE}/{self.creates.strip('/').replace('/', '-')}"] if self.made_from else []
+
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [self._look()]
+        return [self._look(), *map(file, self._stamps())]
 
     def changes(self, context: Context) -> list[Change]:
         found = context.facts[self._look()]
-        if found["exists"] if self.creates else found["status"] == 0:
+        there = found["exists"] if self.creates else found["status"] == 0
+        difference = Difference(self.creates or f"effect of {self.title}", "present", "absent")
+        for stamp in self._stamps():
+            made_from = str(context.facts[file(stamp)]["content"]).strip()
+            if there and made_from != self.made_from:
+                there = False
+                difference = Difference(self.creates, f"made from {self.made_from}", made_from or "from something else")
+        if there:
             return []
-        wanted = self.creates or f"effect of {self.title}"
         action = Execute(self.argv, self.stdin, self.user, dict(self.env), self.timeout)
+        stamps = [Write(stamp, f"{self.made_from}\n", 0o644) for stamp in self._stamps()]
         marks = (self.title,) if self.restarts else ()
-        difference = Difference(wanted, "present", "absent")
-        return [Change(f"run {self.title}", (difference,), "", (action,), marks=marks)]
+        return [Change(f"run {self.title}", (difference,), "", (action, *stamps), marks=marks)]
 
 
 @dataclass(frozen=True)

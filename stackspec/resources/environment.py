@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 from collections.abc import Iterable, Iterator
@@ -14,16 +15,19 @@ from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
 from ..store import Part
 from ..wheels import COMMANDS, COMPILED, archive, folder_of
-from .actions import Execute, Write
-from .base import Change, Context, Difference, Query, Resource, file, run
+from .actions import Execute, Remove, Write
+from .base import Change, Context, Difference, Query, Resource, file, run, uses
+from .command import Command
 from .files import Directory, File
 from .ini import IniFile
 from .packages import Packages
-from .service import UNITS
+from .service import UNITS, Service
 
 _PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_info[:2])))")
 _STAMP = ".stackspec"
 _LINKS = "/usr/bin"
+_PARTS = (".part", ".tar.gz")
+"""What a killed run leaves: an environment that is unpacked or removed, and its archive."""
 NEEDED = 1200
 """MiB needed for an environment on a node, including its archive during unpacking."""
 
@@ -31,11 +35,13 @@ NEEDED = 1200
 def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
     """`resources` of a step, with packages replaced by the release's wheels where they are defined."""
     wheels = site.release.wheels
+    if wheels is None:
+        return list(resources)
     found: list[Resource] = []
     seen: set[str] = set()
     for resource in resources:
-        found.append(resource)
-        if not isinstance(resource, Packages) or wheels is None:
+        found.append(_follows(site, wheels, resource))
+        if not isinstance(resource, Packages):
             continue
         parts = {name: wheels.packages[name] for name in resource.names if name in wheels.packages}
         if parts and not any(isinstance(each, Environment) for each in found):
@@ -48,7 +54,21 @@ def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
                 found += _units(wheels, part)
             found += [File(_filled(path, wheels), _filled(text, wheels)) for path, text in part.files.items()]
             found += [Link(_filled(path, wheels), _filled(target, wheels)) for path, target in part.links.items()]
+    if any(isinstance(each, Environment) for each in found):
+        found.append(Superseded(folder_of(wheels)))
     return found
+
+
+def _follows(site: Site, wheels: Wheels, resource: Resource) -> Resource:
+    """`resource`, so that it is made anew or started again for another environment."""
+    environment = Environment(folder_of(wheels))
+    if isinstance(resource, Command) and resource.creates in wheels.built:
+        return dataclasses.replace(resource, made_from=environment.path)
+    if isinstance(resource, Service) and resource.reads is not None:
+        ours = {name for part in wheels.packages.values() for name in part.units}
+        if ours.intersection(resource.units(site)):
+            return Service(*resource.names, reads=(*resource.reads, environment.stamp))
+    return resource
 
 
 def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:
@@ -156,10 +176,10 @@ class Environment(Resource):
         return (self.stamp,)
 
     def _astray(self) -> Query:
-        """Commands whose links are missing or wrong, one per line."""
+        """Commands whose links are missing or wrong, one per line, with the target of a wrong one."""
         script = (
-            f'while read -r name; do [ "$(readlink {_LINKS}/$name)" = {self.path}/bin/$name ] || echo "$name"; '
-            f"done < {self.path}/{COMMANDS}"
+            f"while read -r name; do target=$(readlink {_LINKS}/$name); "
+            f'[ "$target" = {self.path}/bin/$name ] || echo "$name $target"; done < {self.path}/{COMMANDS}'
         )
         return run("sh", "-c", script)
 
@@ -192,21 +212,29 @@ class Environment(Resource):
     def changes(self, context: Context) -> list[Change]:
         what = f"link the commands of {self.path} into {_LINKS}"
         link = Execute(("sh", "-c", self._link_script), what=what, show=self._link_script)
+        stamp = Write(self.stamp, f"{self.path}\n", 0o644)
         if str(context.facts[file(self.stamp)]["content"]) == f"{self.path}\n":
             astray = context.facts[self._astray()]
-            names = str(astray["out"]).split() or ([COMMANDS] if astray["status"] else [])
-            if not names:
+            found = [line.partition(" ") for line in str(astray["out"]).splitlines()]
+            if astray["status"] and not found:
+                found = [(COMMANDS, "", "")]
+            if not found:
                 return []
-            target = f"{self.path}/bin"
-            differences = tuple(Difference(f"{_LINKS}/{name}", f"{target}/{name}", "otherwise") for name in names)
-            return [Change(f"link commands of {self.path}", differences, "", (link,))]
+            differences = tuple(
+                Difference(f"{_LINKS}/{name}", f"{self.path}/bin/{name}", target or "no link")
+                for name, _, target in found
+            )
+            # Back from another environment: what runs was started from there.
+            elsewhere = any(target for _, _, target in found)
+            again = Change(f"link commands of {self.path}", differences, "", (link,))
+            touched = dataclasses.replace(again, actions=(stamp, link), touches=(self.stamp,))
+            return [touched if elsewhere else again]
         (part,) = self.parts(context.site)
         # Built separately first, so that nothing is sent to the node if it fails.
         fetch = functools.cache(lambda: context.site.store.take(part).read_bytes())
         bundle = Write(f"{self.path}.tar.gz", fetch, 0o600)
         script = self._unpack_script
         unpack = Execute(("sh", "-c", script), timeout=1800.0, what=f"unpack {self.path}", show=script)
-        stamp = Write(self.stamp, f"{self.path}\n", 0o644)
         difference = Difference(self.path, "present", "absent")
         actions = (fetch, bundle, unpack, link, stamp)
         return [Change(f"create {self.path}", (difference,), "", actions, (self.stamp,))]
@@ -228,6 +256,78 @@ class Environment(Resource):
             f"echo {_LINKS}/$name: file of a package of the distribution >&2; exit 1; fi; "
             f"ln -sfn {self.path}/bin/$name {_LINKS}/$name || exit 1; done < {self.path}/{COMMANDS}"
         )
+
+
+@dataclass(frozen=True)
+class Superseded(Resource):
+    """No environment with another content is left, unless something uses it.
+
+    It comes after all steps of the node, which move services to the current environment one after the other.
+
+    :param path: the current environment
+    """
+
+    last: ClassVar[bool] = True
+    path: str
+
+    @property
+    def title(self) -> str:
+        return f"no environment but {self.path}"
+
+    def _others(self) -> Query:
+        stem = self.path.rpartition("-")[0]
+        return uses(f"{stem}-{'[0-9a-f]' * 12}*", self.path)
+
+    def queries(self, site: Site, node: Node) -> Iterable[Query]:
+        return [file(f"{self.path}/{_STAMP}"), file(f"{self.path}/{COMMANDS}"), self._others()]
+
+    def _found(self, context: Context) -> dict[str, list[str]]:
+        """Other environments, whole or in parts, and what uses each."""
+        found: dict[str, list[str]] = {}
+        for path, users in context.facts[self._others()].items():
+            other, rest = path[: len(self.path)], path[len(self.path) :]
+            if rest in ("", *_PARTS):
+                found.setdefault(other, []).extend(each for each in users if each not in found.get(other, ()))
+        return found
+
+    def _gone(self, context: Context) -> set[str]:
+        """Links of commands that the current environment has not got: nothing else would remove them."""
+        kept = {f"{_LINKS}/{name}" for name in str(context.facts[file(f"{self.path}/{COMMANDS}")]["content"]).split()}
+        users = {each for found in self._found(context).values() for each in found}
+        return {each for each in users - kept if each.startswith(f"{_LINKS}/")}
+
+    def changes(self, context: Context) -> list[Change]:
+        current = str(context.facts[file(f"{self.path}/{_STAMP}")]["content"]) == f"{self.path}\n"
+        gone = self._gone(context) if current else set()
+        changes = []
+        for path, users in self._found(context).items():
+            links = sorted(gone.intersection(users))
+            busy = len(users) > len(links)
+            if busy and current:
+                continue
+            # Before the current one is there, steps will yet move what uses it.
+            differences = [Difference(each, "absent", f"a link into {path}") for each in links]
+            differences.append(Difference(path, "absent", f"used by {_words(users)}" if busy else "unused"))
+            script = _remove_script(path)
+            remove = Execute(("sh", "-c", script), timeout=1800.0, what=f"remove {path}", show=script)
+            actions = (*map(Remove, links), remove)
+            changes.append(Change(f"remove {path}", tuple(differences), "", actions))
+        return changes
+
+    def stays(self, context: Context) -> list[str]:
+        gone = self._gone(context)
+        used = {path: [each for each in users if each not in gone] for path, users in self._found(context).items()}
+        return [f"{path} is kept: used by {_words(users)}" for path, users in used.items() if users]
+
+
+def _words(users: list[str]) -> str:
+    return ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+
+
+def _remove_script(path: str) -> str:
+    """Renamed first: with its stamp, half an environment would be taken for a whole one."""
+    part, bundle = (f"{path}{each}" for each in _PARTS)
+    return f"set -e; rm -rf {part} {bundle}; [ ! -e {path} ] || mv {path} {part}; rm -rf {part}"
 
 
 @dataclass(frozen=True)
@@ -277,7 +377,9 @@ class SystemUser(Resource):
 
 @dataclass(frozen=True)
 class Defaults(Resource):
-    """A project's files for its folder in /etc, copied once; afterwards the operator owns them.
+    """A project's files for its folder in /etc, copied once; afterwards the operator owns those that differ.
+
+    A copy that is still as another environment brought it is replaced by this one's.
 
     :param source: folder in the environment, which may be missing
     :param folder: destination
@@ -294,10 +396,20 @@ class Defaults(Resource):
     def title(self) -> str:
         return f"files of {self.source}"
 
+    @property
+    def _due(self) -> str:
+        """A function of the shell: whether a file is missing, or as another environment has it and this one not."""
+        environment, _, name = self.source.rpartition("/etc/")
+        others = f'{environment.rpartition("-")[0]}-????????????/etc/{name}/"$1"'
+        return (
+            f'due() {{ [ -e "{self.folder}/$1" ] || return 0; for other in {others}; do [ "$other" -ef "$1" ] || '
+            f'! cmp -s "$other" "{self.folder}/$1" || cmp -s "$1" "{self.folder}/$1" || return 0; done; return 1; }}'
+        )
+
     def _look(self) -> Query:
-        """Missing files, and settings with wrong owner or mode, one path per line."""
-        script = f"cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
-        script += f'[ -e {self.folder}/$name ] || echo "{self.folder}/${{name#./}}"; done; '
+        """Missing and outdated files, and settings with wrong owner or mode, one path per line."""
+        script = f"{self._due}; cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
+        script += f'! due "$name" || echo "{self.folder}/${{name#./}}"; done; '
         script += "".join(
             f'[ "$(stat -c "%U:%G %a" {path} 2>/dev/null)" = "root:{self.group} 640" ] || echo {path}; '
             for path in self.settings
@@ -311,10 +423,12 @@ class Defaults(Resource):
         missing = list(dict.fromkeys(str(context.facts[self._look()]["out"]).split()))
         if not missing:
             return []
-        differences = tuple(Difference(name, "present with its owner and mode", "missing or wrong") for name in missing)
-        script = "set -e; umask 022\n"
+        differences = tuple(
+            Difference(name, "present with its owner and mode", "missing, outdated or wrong") for name in missing
+        )
+        script = f"set -e; umask 022; {self._due}\n"
         script += f"if cd {self.source} 2>/dev/null; then find . -type f | while read -r name; do "
-        script += f'[ -e {self.folder}/$name ] || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
+        script += f'! due "$name" || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
         for path in self.settings:
             folder = PurePosixPath(path).parent
             script += f"mkdir -p {folder}; [ -e {path} ] || install -m 640 /dev/null {path}\n"

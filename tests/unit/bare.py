@@ -34,6 +34,7 @@ ANSWERS: dict[str, Any] = {
     "http": "connection refused",
     "bytes": None,
     "unfinished": False,
+    "uses": {},
     "disk": {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []},
 }
 

@@ -59,6 +59,7 @@ BARE: dict[str, Any] = {
     "packages": {},
     "disks": {},
     "units": {},
+    "uses": {},
     "effects": [],
     "broken": {},
     "seconds": {},
@@ -162,6 +163,10 @@ class FakeConnection:
 
     def _unfinished(self) -> bool:
         return False
+
+    def _uses(self, pattern: str, kept: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = self.state["uses"]
+        return found
 
     def _http(self, url: str) -> int | str:
         return 200 if url in self.state["effects"] else "ConnectionRefusedError: nobody listens"
