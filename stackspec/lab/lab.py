@@ -82,33 +82,39 @@ class Lab:
 
         :param begin: False: build an image only when its builder is called
         """
+
+        def build(recipe: Recipe) -> Path:
+            return recipe.build(self.cache, say, choose(self.spec))
+
         recipes = [recipe for recipe in (TEST_GUEST, TEST_AMPHORA) if recipe.name in wanted]
         return {
             each.name: ImageBuilder(
                 each.path(self.cache).name,
-                self._beside(each, say) if begin else partial(each.build, self.cache, say),
+                self._beside(each.name, partial(build, each)) if begin else partial(build, each),
             )
             for each in recipes
         }
 
-    def _beside(self, recipe: Recipe, say: Callable[[str], None]) -> Callable[[], Path]:
+    def _beside(self, name: str, build: Callable[[], Path]) -> Callable[[], Path]:
         """Build an image in a daemon thread; the returned function waits for the image."""
         built: Future[Path] = Future()
 
         def work() -> None:
             try:
-                built.set_result(recipe.build(self.cache, say))
+                built.set_result(build())
             except Exception as error:
                 # For the step that needs the image.
-                built.set_exception(ActionError(f"build image {recipe.name}", output=str(error)))
+                built.set_exception(ActionError(f"build image {name}", output=str(error)))
 
-        threading.Thread(target=work, name=recipe.name, daemon=True).start()
+        threading.Thread(target=work, name=name, daemon=True).start()
         return built.result
 
     def down(self, everything: bool = False) -> None:
-        """Remove all processes, networks and disks of the lab; its snapshots, their nodes' keys and the cache stay.
+        """Remove all processes, networks and disks of the lab.
 
-        :param everything: also remove the snapshots, and the cache if there is no other lab
+        Its snapshots, their nodes' keys, the record of packages and the cache stay.
+
+        :param everything: also remove these, the cache only if there is no other lab
         :raises LabError: a process or a namespace cannot be removed
         """
         with self.folder.locked():
@@ -118,7 +124,7 @@ class Lab:
             # Includes those of nodes that are no longer in the inventory.
             for folder in self.folder.nodes.glob("*"):
                 detach(folder)
-            _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh"))
+            _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh", self.folder.record.name))
             if everything and not any(path.is_dir() for path in self.folder.root.parent.iterdir()):
                 shutil.rmtree(self.cache, ignore_errors=True)
 
