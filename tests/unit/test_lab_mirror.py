@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stackspec import cli
+from stackspec.commands import cli
 from stackspec.errors import InputError
 from stackspec.lab import Lab, LabError, kernel, partial_mirror, proxy, rootfs, service
 from stackspec.lab.guest import TEST_GUEST
