@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..site import default_inventory
 from .lab import Lab
+from .mirror import Mirror
 from .spec import load
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def add_parser(subparsers: Subparsers) -> None:
         ("restore", _restore, "boot all nodes from a snapshot"),
     ):
         command(name, call, text).add_argument("snapshot", metavar="NAME")
+    mirror = command("mirror", _mirror, "copy the packages of this lab into a directory that is a Debian archive")
+    mirror.add_argument("directory", type=Path, help="empty, or an existing mirror, which is brought up to date")
 
 
 def _say(line: str) -> None:
@@ -82,4 +85,18 @@ def _snapshot(lab: Lab, arguments: argparse.Namespace) -> int:
 
 def _restore(lab: Lab, arguments: argparse.Namespace) -> int:
     lab.restore(arguments.snapshot, _say)
+    return 0
+
+
+def _mirror(lab: Lab, arguments: argparse.Namespace) -> int:
+    folder = arguments.directory.absolute()
+    done = lab.mirror(folder, _say)
+    changes = f"{done.written} new, {done.removed} removed" if done.written or done.removed else "no changes"
+    _say(f"a lab uses it with `mirror: {folder}/debian` in the inventory's section `lab`, or $STACKSPEC_MIRROR")
+    _say("your own nodes: serve the directory with any web server; in /etc/apt/sources.list:")
+    security = "http://SERVER/debian-security" if (folder / "debian-security").is_dir() else None
+    served = Mirror("http://SERVER/debian", security, lab.spec.suite)
+    for uri, suite in served.suites():
+        _say(f"  {served.line(uri, suite, stale=True)}")
+    _say(f"{folder}: {done.files} files, {done.size / 1e6:.0f} MB, {changes}")
     return 0

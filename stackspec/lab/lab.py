@@ -14,16 +14,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..errors import ActionError
+from ..errors import ActionError, InputError
 from ..site import ImageBuilder, cache_directory, state_directory
-from . import cgroup, identity, kernel, network, rootfs, service, snapshots
+from . import cgroup, identity, kernel, network, partial_mirror, rootfs, service, snapshots
 from .amphora import TEST_AMPHORA
 from .container import Container, detach
 from .error import LabError, require
 from .guest import TEST_GUEST
 from .image import Recipe
-from .mirror import Mirror, choose
+from .mirror import SUITE, Mirror, choose
 from .node import NodeProcess, NodeStatus
+from .partial_mirror import Wanted, names_of
+from .proxy import recorded
 from .spec import LabSpec
 from .state import Folder, State
 from .uml import UserModeLinux
@@ -82,33 +84,39 @@ class Lab:
 
         :param begin: False: build an image only when its builder is called
         """
+
+        def build(recipe: Recipe) -> Path:
+            return recipe.build(self.cache, say, choose(self.spec))
+
         recipes = [recipe for recipe in (TEST_GUEST, TEST_AMPHORA) if recipe.name in wanted]
         return {
             each.name: ImageBuilder(
                 each.path(self.cache).name,
-                self._beside(each, say) if begin else partial(each.build, self.cache, say),
+                self._beside(each.name, partial(build, each)) if begin else partial(build, each),
             )
             for each in recipes
         }
 
-    def _beside(self, recipe: Recipe, say: Callable[[str], None]) -> Callable[[], Path]:
+    def _beside(self, name: str, build: Callable[[], Path]) -> Callable[[], Path]:
         """Build an image in a daemon thread; the returned function waits for the image."""
         built: Future[Path] = Future()
 
         def work() -> None:
             try:
-                built.set_result(recipe.build(self.cache, say))
+                built.set_result(build())
             except Exception as error:
                 # For the step that needs the image.
-                built.set_exception(ActionError(f"build image {recipe.name}", output=str(error)))
+                built.set_exception(ActionError(f"build image {name}", output=str(error)))
 
-        threading.Thread(target=work, name=recipe.name, daemon=True).start()
+        threading.Thread(target=work, name=name, daemon=True).start()
         return built.result
 
     def down(self, everything: bool = False) -> None:
-        """Remove all processes, networks and disks of the lab; its snapshots, their nodes' keys and the cache stay.
+        """Remove all processes, networks and disks of the lab.
 
-        :param everything: also remove the snapshots, and the cache if there is no other lab
+        Its snapshots, their nodes' keys, the record of packages and the cache stay.
+
+        :param everything: also remove these, the cache only if there is no other lab
         :raises LabError: a process or a namespace cannot be removed
         """
         with self.folder.locked():
@@ -118,7 +126,7 @@ class Lab:
             # Includes those of nodes that are no longer in the inventory.
             for folder in self.folder.nodes.glob("*"):
                 detach(folder)
-            _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh"))
+            _remove(self.folder.root, keep=() if everything else ("snapshots", "ssh", self.folder.record.name))
             if everything and not any(path.is_dir() for path in self.folder.root.parent.iterdir()):
                 shutil.rmtree(self.cache, ignore_errors=True)
 
@@ -184,6 +192,37 @@ class Lab:
             state = snapshots.finish(self.folder, self.spec, state, self._halt)
             self._boot(state, say)
 
+    def mirror(self, folder: Path, say: Callable[[str], None] = print) -> partial_mirror.Result:
+        """Make a directory with the packages that the lab was made from and that its nodes fetched, or update it.
+
+        :param folder: the directory; the archive is `debian` in it, the security archive `debian-security`
+        :param say: called with progress lines
+        :raises InputError: the directory contains something else, or the lab's own mirror is a directory
+        :raises LabError: nothing was fetched yet, or the archive cannot be reached
+        """
+        name = self.folder.read().rootfs or rootfs.key(self.spec.suite)
+        root = rootfs.path_of(self.cache, name)
+        fetched = recorded(self.folder.record)
+        if not root.is_dir() or not fetched:
+            raise LabError("The nodes have fetched no packages. Deploy the site first, on new nodes: stackspec lab up")
+        mirror = choose(self.spec) or rootfs.mirror_of(self.cache, name)
+        if mirror.folders():
+            raise InputError(f"The lab's own mirror is a directory, {mirror.archive}: copy that instead")
+        wanted = [Wanted(tuple(mirror.suites()), names_of(fetched) | rootfs.installed(root))]
+        for recipe in (TEST_GUEST, TEST_AMPHORA):
+            if names := self._parts_of(recipe.path(self.cache).stem):
+                wanted.append(Wanted(((mirror.archive, SUITE),), names))
+            else:
+                say(f"{recipe.name} was not built yet: the mirror is for deployments with a bundle, which includes it")
+        if any(node.kind == "uml" for node in self.spec.nodes):
+            names = self._parts_of(kernel.key())
+            if not names:
+                raise LabError("The kernel's packages are not known. Run: stackspec lab down; stackspec lab up")
+            wanted.append(Wanted(((mirror.archive, kernel.SUITE),), names))
+        archives = {mirror.archive: "debian"} | ({mirror.security: "debian-security"} if mirror.security else {})
+        settings = service.settings(self.cache, mirror)
+        return partial_mirror.write(folder.absolute(), self.spec.name, archives, wanted, settings, say)
+
     def enter(self) -> None:
         """Move the calling thread and its future children into the lab's network namespace, permanently.
 
@@ -203,6 +242,10 @@ class Lab:
         if count is None:
             raise LabError("The lab has no network. Run: stackspec lab up")
         return count
+
+    def _parts_of(self, made: str) -> frozenset[str]:
+        """Names of the packages that something in the cache was made from."""
+        return names_of(recorded(service.record_of(self.cache, made)))
 
     def _process(self, name: str) -> NodeProcess:
         return self.nodes[self.spec.nodes.index(self.spec.node(name))]

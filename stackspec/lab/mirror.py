@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from ..errors import InputError
 from .spec import LabSpec
 
 SUITE = "trixie"
@@ -26,26 +27,63 @@ class Source:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A Debian archive and its security archive (None: updates of security are not used), and the release in them."""
+    """A Debian archive and its security archive (None: updates of security are not used), and the release in them.
+
+    An archive is an http, https or file URL; a file URL is a directory on this machine.
+    """
 
     archive: str
     security: str | None = None
     suite: str = SUITE
 
+    def suites(self) -> list[tuple[str, str]]:
+        """The archive and the name of each suite that nodes use."""
+        parts = [(self.archive, self.suite), (self.archive, f"{self.suite}-updates")]
+        return parts + ([(self.security, f"{self.suite}-security")] if self.security else [])
+
     def lines(self, *, plain: bool = False) -> list[str]:
         """One-line apt sources of the lab's suite.
 
-        :param plain: write every address as http, for nodes whose requests the lab's proxy makes
+        :param plain: write every address as http, for clients whose requests the lab's proxy makes
         """
-        parts = [(self.archive, self.suite), (self.archive, f"{self.suite}-updates")]
-        if self.security:
-            parts.append((self.security, f"{self.suite}-security"))
-        return [f"deb {re.sub('^https:', 'http:', uri) if plain else uri} {suite} main" for uri, suite in parts]
+        return [self.line(uri, suite, plain=plain) for uri, suite in self.suites()]
+
+    def line(self, uri: str, suite: str, *, plain: bool = True, stale: bool = False) -> str:
+        """A one-line apt source.
+
+        :param uri: `archive` or `security`
+        :param plain: write the address as http, for clients whose requests the lab's proxy makes
+        :param stale: accept an index that has expired; always so for a directory, which stands still
+        """
+        option = "[check-valid-until=no] " if stale or is_directory(uri) else ""
+        return f"deb {option}{self._plain(uri) if plain else uri} {suite} main"
 
     def hosts(self) -> dict[str, str]:
         """The hosts of the archives, each with the scheme it is asked by."""
-        uris = [uri for uri in (self.archive, self.security) if uri]
-        return {urlsplit(uri).netloc.lower(): urlsplit(uri).scheme for uri in uris}
+        return {urlsplit(uri).netloc.lower(): urlsplit(uri).scheme for uri in self._uris if not is_directory(uri)}
+
+    def folders(self) -> dict[str, str]:
+        """The directories that are archives, each by the name of a host that only the lab's proxy knows."""
+        return {urlsplit(self._plain(uri)).netloc: str(path_of(uri)) for uri in self._uris if is_directory(uri)}
+
+    @property
+    def _uris(self) -> list[str]:
+        return [uri for uri in (self.archive, self.security) if uri]
+
+    def _plain(self, uri: str) -> str:
+        if is_directory(uri):
+            return "http://archive.mirror" if uri == self.archive else "http://security.mirror"
+        return re.sub("^https:", "http:", uri)
+
+
+def is_directory(uri: str) -> bool:
+    """Whether an archive is a directory on this machine."""
+    return uri.startswith("file:")
+
+
+def path_of(uri: str) -> Path:
+    """The directory of an archive's file URL."""
+    return Path(unquote(urlsplit(uri).path))
 
 
 def parse_sources(text: str, *, deb822: bool) -> list[Source]:
@@ -132,10 +170,29 @@ def choose(spec: LabSpec, environ: Mapping[str, str] = os.environ, root: Path = 
     :param spec: the lab
     :param environ: the environment
     :param root: the machine's file system
+    :raises InputError: it is a directory without the lab's suite
     """
     named = spec.mirror or environ.get("STACKSPEC_MIRROR", "").rstrip("/")
     if named:
-        # Every full mirror has the security archive next to the archive.
-        return Mirror(named, spec.security_mirror or f"{named}-security", spec.suite)
+        archive = _uri(named, spec.suite)
+        # Every full mirror has the security archive next to the archive; a copy of one without has none.
+        beside = f"{archive}-security"
+        if not spec.security_mirror and is_directory(archive) and not path_of(beside).is_dir():
+            return Mirror(archive, None, spec.suite)
+        return Mirror(archive, _uri(spec.security_mirror or beside, f"{spec.suite}-security"), spec.suite)
     found = of_machine(root)
     return replace(found, suite=spec.suite) if found else None
+
+
+def _uri(named: str, suite: str) -> str:
+    """The URL of an archive that is named by its URL or its directory."""
+    if named.startswith("/"):
+        named = Path(named).as_uri()
+    if is_directory(named):
+        index = path_of(named) / "dists" / suite / "InRelease"
+        if not index.is_file():
+            raise InputError(
+                f"The lab's mirror {path_of(named)} is not an archive with {suite}: {index} is missing. Name the "
+                "directory that contains `dists`, or make it where the archive can be reached: stackspec lab mirror"
+            )
+    return named

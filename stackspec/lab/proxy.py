@@ -1,6 +1,7 @@
 """The lab's package proxy: the nodes' only connection to the outside, limited to the package archives.
 
-It listens inside the lab's network namespace and connects from outside. Immutable files are cached on disk.
+It listens inside the lab's network namespace and connects from outside. Immutable files are cached on disk. An archive
+may be a directory on this machine. Builds of the lab on this machine have a proxy of their own, on the loopback.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import ssl
 import sys
 import threading
@@ -17,13 +19,14 @@ from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from .network import inside
 from .store import Store
 
 _CHUNK = 256 * 1024
 _TIMEOUT = 60.0  # seconds an archive may be silent
+_SERVED = ("200", "kept", "local")  # outcomes of a request that was answered with the file
 _PASSED_UP = ("Accept", "Cache-Control", "If-Modified-Since", "If-Range", "Range", "User-Agent")
 _PASSED_DOWN = ("Accept-Ranges", "Content-Range", "Content-Type", "ETag", "Last-Modified", "Location")
 
@@ -32,8 +35,10 @@ _PASSED_DOWN = ("Accept-Ranges", "Content-Range", "Content-Type", "ETag", "Last-
 class Settings:
     """Settings of the proxy.
 
-    `hosts` are the allowed hosts, each with the scheme; `parents` the upstream proxies by scheme; `namespace` is the
-    file of the network namespace to listen in, empty for the current one.
+    `hosts` are the allowed hosts, each with the scheme; `folders` the directories that answer for a host; `parents` the
+    upstream proxies by scheme; `namespace` is the file of the network namespace to listen in, empty for the current
+    one; `record` the file that gets the address of each package that was served, once, empty for none; `quiet`: no
+    line per request.
     """
 
     listen: str
@@ -42,6 +47,9 @@ class Settings:
     cache: str
     namespace: str = ""
     parents: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    record: str = ""
+    quiet: bool = False
 
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True)
@@ -123,7 +131,9 @@ class Handler(BaseHTTPRequestHandler):
         if url is None:
             return
         try:
-            if self.command == "GET" and self.server.store.keeps(url):
+            if (folder := self.server.settings.folders.get(urlsplit(url).netloc.lower())) is not None:
+                self.from_folder(url, Path(folder))
+            elif self.command == "GET" and self.server.store.keeps(url):
                 self.from_store(url)
             else:
                 self.pass_through(url)
@@ -146,7 +156,8 @@ class Handler(BaseHTTPRequestHandler):
         """The URL to request, None if the client was refused."""
         self.begun = False
         parts = urlsplit(self.path)
-        scheme = self.server.settings.hosts.get(parts.netloc.lower())
+        host = parts.netloc.lower()
+        scheme = "http" if host in self.server.settings.folders else self.server.settings.hosts.get(host)
         if parts.scheme != "http" or scheme is None:
             self.refuse(parts.netloc or self.path)
             return None
@@ -160,7 +171,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, text: str) -> None:
         body = f"{text}\n".encode()
-        self.send_response(status)
+        # apt shows nothing but the status line.
+        self.send_response(status, " ".join(text.encode("ascii", "replace").decode().split()))
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
@@ -193,14 +205,29 @@ class Handler(BaseHTTPRequestHandler):
                     self.relay(url, response, None)
                 return
         with body:
-            self.begun = True
-            size = Path(str(body.name)).stat().st_size
-            self.send_response(200)
-            self.send_header("Content-Type", "application/octet-stream")
-            self.send_header("Content-Length", str(size))
-            self.end_headers()
+            self.send_file(body, "kept", url)
+
+    def from_folder(self, url: str, folder: Path) -> None:
+        """Respond with a file of an archive that is a directory."""
+        path = (folder / unquote(urlsplit(url).path).lstrip("/")).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            self.server.log("404", url, 0)
+            self.answer(404, f"{folder} has no such file; make it again: stackspec lab mirror")
+            return
+        with path.open("rb") as body:
+            self.send_file(body, "local", url)
+
+    def send_file(self, body: BinaryIO, what: str, url: str) -> None:
+        """Respond with a file on this machine; `what` is its source, for the log."""
+        self.begun = True
+        size = os.fstat(body.fileno()).st_size
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        if self.command != "HEAD":
             self.connection.sendfile(body)
-            self.server.log("kept", url, size)
+        self.server.log(what, url, size)
 
     def relay(self, url: str, response: http.client.HTTPResponse, copy: BinaryIO | None) -> None:
         """Forward a response to the client, and to the cache even if the client has disconnected."""
@@ -250,6 +277,7 @@ class Server(ThreadingHTTPServer):
         self.store = Store(Path(settings.cache))
         self.refused = 0
         self._lock = threading.Lock()
+        self._recorded = set(recorded(Path(settings.record))) if settings.record else set()
         super().__init__((settings.listen, settings.port), Handler)
 
     def server_bind(self) -> None:
@@ -265,9 +293,24 @@ class Server(ThreadingHTTPServer):
             self.log("error", repr(error), 0)
 
     def log(self, what: str, url: str, size: int, note: str = "") -> None:
-        """Write a line: time, outcome, bytes, address."""
+        """Write a line: time, outcome, bytes, address; and note a served package in the record."""
         with self._lock:
-            print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {what} {size} {url} {note}".rstrip(), flush=True)
+            if self.settings.record and what in _SERVED and url.endswith(".deb") and url not in self._recorded:
+                self._recorded.add(url)
+                path = Path(self.settings.record)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a") as record:
+                    record.write(f"{url}\n")
+            if not self.settings.quiet:
+                print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {what} {size} {url} {note}".rstrip(), flush=True)
+
+
+def recorded(record: Path) -> list[str]:
+    """The addresses in a proxy's record of packages; none if there is no record."""
+    try:
+        return record.read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from .error import LabError, require, run
 from .made_once import made_once
 from .mirror import Mirror, pick, read_sources
+from .service import for_build
 
 PACKAGES = [
     *("apt-utils", "bash-completion", "ca-certificates", "dbus", "debian-archive-keyring", "iproute2", "iputils-ping"),
@@ -54,7 +56,7 @@ def ensure(cache: Path, suite: str, mirror: Mirror | None, say: Callable[[str], 
     :raises LabError: when mmdebstrap fails
     """
     name = key(suite)
-    made_once(path_of(cache, name), "rootfs", f"making {name}", lambda tree: _build(tree, suite, mirror), say)
+    made_once(path_of(cache, name), "rootfs", f"making {name}", lambda tree: _build(tree, suite, mirror, cache), say)
     return name
 
 
@@ -70,18 +72,28 @@ def mirror_of(cache: Path, name: str) -> Mirror:
     return replace(found, suite=suite)
 
 
-def _build(tree: Path, suite: str, mirror: Mirror | None) -> None:
+def installed(tree: Path) -> set[str]:
+    """Names of the packages in a root file system."""
+    status = (tree / "var/lib/dpkg/status").read_text()
+    return set(re.findall(r"^Package: (\S+)$", status, re.MULTILINE))
+
+
+def _build(tree: Path, suite: str, mirror: Mirror | None, cache: Path) -> None:
     require("mmdebstrap")
     command: list[str | Path] = ["mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"]
     command += [f"--include={','.join(PACKAGES)}", *OPTIONS, f"--customize-hook={_HOOK_COMMAND}", suite, tree]
-    command += mirror.lines() if mirror else []
-    run(
-        command,
-        "make the root file system of the nodes",
-        timeout=900,
-        advice="It needs the Debian archive and its keys (package debian-archive-keyring); set another archive "
-        "as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
-    )
+    command += mirror.lines(plain=True) if mirror else []
+    with for_build(cache, mirror) as through:
+        run(
+            [*through, *command],
+            "make the root file system of the nodes",
+            timeout=900,
+            advice="It needs the Debian archive and its keys (package debian-archive-keyring); set another archive "
+            "as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR.",
+        )
+    if mirror:
+        # The real addresses: `mirror_of` reads them.
+        (tree / "etc/apt/sources.list").write_text("\n".join(mirror.lines()) + "\n")
 
 
 # Through sh: a checkout or an installed package may lose the executable bit.

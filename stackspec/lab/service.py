@@ -6,13 +6,16 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from . import cgroup, network
 from .error import LabError, run
 from .identity import PROXY_PORT
 from .mirror import Mirror
-from .proxy import Settings
+from .proxy import Settings, serving
 from .spec import LabSpec
 from .state import Folder
 
@@ -30,16 +33,15 @@ def ensure(spec: LabSpec, folder: Folder, group: Path, cache: Path, mirror: Mirr
     :param mirror: the allowed archives
     :raises LabError: when it does not listen within ten seconds
     """
-    settings = Settings(
+    chosen = replace(
+        settings(cache, mirror, folder.record),
         listen=str(spec.management.address.ip),
         port=PROXY_PORT,
         namespace=str(network.NAMESPACES / network.namespace(spec)),
-        hosts=mirror.hosts(),
-        cache=str(cache / "packages"),
-        parents=_parents(),
+        quiet=False,
     )
     path, log = folder.root / "proxy.json", folder.root / "proxy.log"
-    text = settings.dump()
+    text = chosen.dump()
     if alive(group) and path.exists() and path.read_text() == text:
         return
     cgroup.kill(group / "proxy")
@@ -51,6 +53,50 @@ def ensure(spec: LabSpec, folder: Folder, group: Path, cache: Path, mirror: Mirr
         command = ["nsenter", "--net=/proc/1/ns/net", *command]
     cgroup.spawn(group / "proxy", command, log, env)
     _wait_listening(spec, log)
+
+
+def settings(cache: Path, mirror: Mirror, record: Path | None = None) -> Settings:
+    """Settings of a proxy for this machine itself, on a free port of the loopback.
+
+    :param cache: the lab's cache directory
+    :param mirror: the allowed archives
+    :param record: the file for the addresses of served packages
+    """
+    return Settings(
+        listen="127.0.0.1",
+        port=0,
+        hosts=mirror.hosts(),
+        cache=str(cache / "packages"),
+        parents=_parents(),
+        folders=mirror.folders(),
+        record=str(record or ""),
+        quiet=True,
+    )
+
+
+def record_of(cache: Path, made: str) -> Path:
+    """The record of the packages that a kernel or an image was made from.
+
+    :param cache: the lab's cache directory
+    :param made: its name in the cache
+    """
+    return cache / "records" / made
+
+
+@contextmanager
+def for_build(cache: Path, mirror: Mirror | None, made: str = "") -> Iterator[list[str]]:
+    """A proxy on the loopback while the lab makes something of packages on this machine: they are cached, or local.
+
+    :param cache: the lab's cache directory
+    :param mirror: the allowed archives, None: mmdebstrap's own choice, without a proxy
+    :param made: name of the record of packages, empty for none
+    :returns: the words before a command that make its apt use the proxy
+    """
+    if mirror is None:
+        yield []
+        return
+    with serving(settings(cache, mirror, record_of(cache, made) if made else None)) as server:
+        yield ["env", "no_proxy=", f"http_proxy=http://127.0.0.1:{server.server_port}"]
 
 
 def _wait_listening(spec: LabSpec, log: Path) -> None:

@@ -156,8 +156,8 @@ class _Reader:
     def uri(self, value: Any, key: str) -> str | None:
         if value is None:
             return None
-        if not isinstance(value, str) or not re.match(r"https?://[^/]+", value):
-            raise self.error(key, f"{value!r} is not an http or https address")
+        if not isinstance(value, str) or not re.match(r"https?://[^/]+|(file://)?/", value):
+            raise self.error(key, f"{value!r} is not an http or https address, a file URL or an absolute path")
         return value.rstrip("/")
 
     def spec(self, data: Any, name: str | None) -> LabSpec:

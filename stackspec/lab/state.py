@@ -68,6 +68,11 @@ class Folder:
     def ssh(self) -> Path:
         return self.root / "ssh"
 
+    @property
+    def record(self) -> Path:
+        """The packages that the proxy served to the nodes, an address a line."""
+        return self.root / "packages"
+
     def node(self, node: str) -> Path:
         return self.nodes / node
 

@@ -13,6 +13,7 @@ from stackspec.lab.amphora import TEST_AMPHORA
 from stackspec.lab.error import LabError
 from stackspec.lab.guest import TEST_GUEST
 from stackspec.lab.image import ImageError, Recipe, build
+from stackspec.lab.mirror import Mirror
 
 RECIPES = (TEST_GUEST, TEST_AMPHORA)
 SCRIPTS = sorted(
@@ -24,6 +25,7 @@ SCRIPTS = sorted(
 )
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB tester@example"
 ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI"
+MIRROR = Mirror("http://archive.invalid/debian")
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
 
@@ -53,7 +55,7 @@ def test_a_cached_image_is_not_built_again(recipe: Recipe, tmp_path: Path, monke
     monkeypatch.setattr(Recipe, "_check_host", no_build)
     image = tmp_path / f"{recipe.name}-{recipe.key}.qcow2"
     image.write_bytes(b"image")
-    assert recipe.build(tmp_path, mirror="http://archive.invalid/debian") == image
+    assert recipe.build(tmp_path, mirror=MIRROR) == image
 
 
 @every_recipe
@@ -68,13 +70,13 @@ def test_a_failed_build_says_why_and_leaves_nothing(
     monkeypatch.setattr(build, "run", run)
     (tmp_path / f"ss-{recipe.name}-killed").mkdir()
     with pytest.raises(ImageError, match=rf"(?s)Could not build the {recipe.title}: exit status 25 .*does not answer"):
-        recipe.build(tmp_path, say=lambda _: None, mirror="http://archive.invalid/debian")
+        recipe.build(tmp_path, say=lambda _: None, mirror=MIRROR)
     assert [path.name for path in tmp_path.iterdir()] == [f"{recipe.name}.lock"]
 
 
 def test_the_mirror_ends_up_in_the_command() -> None:
-    mirror = "http://archive.invalid/debian"
-    assert build.unpack_command("extract", ("dash",), Path("/t"), mirror)[-1] == mirror
+    source = MIRROR.line(MIRROR.archive, "trixie")
+    assert build.unpack_command("extract", ("dash",), Path("/t"), source)[-1] == source
     assert build.unpack_command("extract", ("dash",), Path("/t"), None)[-2:] == ["trixie", "/t"]
 
 
@@ -95,9 +97,7 @@ def test_a_system_is_installed_beside_the_tools(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Recipe, "_check_host", lambda _: None)
     monkeypatch.setattr(build, "run", run)
     for recipe in RECIPES:
-        assert (
-            recipe.build(tmp_path, say=lambda _: None, mirror="http://archive.invalid/debian").read_bytes() == b"image"
-        )
+        assert recipe.build(tmp_path, say=lambda _: None, mirror=MIRROR).read_bytes() == b"image"
     assert seen == ["--variant=extract", "root: False", "--variant=extract", "--variant=minbase", "root: True"]
 
 

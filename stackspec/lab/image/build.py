@@ -18,13 +18,14 @@ from pathlib import Path
 
 from ..error import LabError, require, run
 from ..lock import locked
-from ..mirror import SUITE, of_machine
+from ..mirror import SUITE, Mirror
+from ..service import for_build
 
 COMMON = Path(__file__).parent
 TIMEOUT = 1800.0
 ADVICE = (
-    "It needs the Debian archive with its keys (package debian-archive-keyring) and a loop device; another archive can "
-    "be named in $STACKSPEC_MIRROR."
+    "It needs the Debian archive with its keys (package debian-archive-keyring) and a loop device; set another archive "
+    "as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR."
 )
 
 # What boot.sh calls. tiny-initramfs is the smallest package that satisfies the kernel's dependency; it is never run.
@@ -81,7 +82,7 @@ class Recipe:
         """Where the image is kept, there or not."""
         return cache / f"{self.name}-{self.key}.qcow2"
 
-    def build(self, cache: Path, say: Callable[[str], None] = print, mirror: str | None = None) -> Path:
+    def build(self, cache: Path, say: Callable[[str], None] = print, mirror: Mirror | None = None) -> Path:
         """Build the image, or find the one built before from the same recipe.
 
         Safe to call from several processes at once: one builds, the others wait for it. A build that was killed leaves
@@ -90,7 +91,7 @@ class Recipe:
 
         :param cache: the folder that keeps the image; made if it is missing
         :param say: receives a line of progress
-        :param mirror: URI of a Debian archive; without it $STACKSPEC_MIRROR, then the one this machine's apt uses
+        :param mirror: package source, None: mmdebstrap's default
         :return: the path of the image in the cache
         :raises ImageError: not root, a missing command, a failing command
         """
@@ -98,7 +99,6 @@ class Recipe:
         if image.exists():
             return image
         self._check_host()
-        mirror = mirror or os.environ.get("STACKSPEC_MIRROR") or _apt_archive()
         with locked(cache / f"{self.name}.lock"):
             if image.exists():
                 return image
@@ -106,7 +106,8 @@ class Recipe:
                 shutil.rmtree(leftover, ignore_errors=True)
             work = Path(tempfile.mkdtemp(prefix=self._prefix, dir=cache))
             try:
-                self._build(work, image, say, mirror)
+                with for_build(cache, mirror, image.stem) as through:
+                    self._build(work, image, say, mirror.line(mirror.archive, SUITE) if mirror else None, through)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return image
@@ -115,17 +116,19 @@ class Recipe:
     def _prefix(self) -> str:
         return f"ss-{self.name}-"
 
-    def _build(self, work: Path, image: Path, say: Callable[[str], None], mirror: str | None) -> None:
+    def _build(
+        self, work: Path, image: Path, say: Callable[[str], None], source: str | None, through: Sequence[str]
+    ) -> None:
         started = time.monotonic()
         tools, system = work / "tools", work / "system"
         say(f"{self.title}: unpacking tools of Debian {SUITE}")
-        self._run(unpack_command("extract", (*TOOLS, *self.tools), tools, mirror))
+        self._run([*through, *unpack_command("extract", (*TOOLS, *self.tools), tools, source)])
         for name, folder in (("recipe", self.folder), ("common", COMMON)):
             shutil.copytree(folder, tools / name, ignore=shutil.ignore_patterns("__pycache__"))
         (tools / "out").mkdir()
         if self.system:
             say(f"{self.title}: installing its system (one to three minutes)")
-            self._run(unpack_command("minbase", self.system, system, mirror))
+            self._run([*through, *unpack_command("minbase", self.system, system, source)])
             system.rename(tools / "out" / "root")
         say(f"{self.title}: building the image")
         self._run(["/bin/sh", "-c", ENTER, f"build-{self.name}", str(tools)])
@@ -151,14 +154,14 @@ class Recipe:
 
 
 def unpack_command(
-    variant: str, packages: Sequence[str], target: Path, mirror: str | None, suite: str = SUITE
+    variant: str, packages: Sequence[str], target: Path, source: str | None, suite: str = SUITE
 ) -> list[str]:
     """The mmdebstrap command that makes a tree.
 
     :param variant: `extract` unpacks the packages only, `minbase` installs a system
     :param packages: what it holds
     :param target: the folder to make
-    :param mirror: URI of a Debian archive or a line of apt's sources, or mmdebstrap's own choice
+    :param source: a line of apt's sources, or None: mmdebstrap's own choice
     :param suite: the release of Debian
     """
     command = [
@@ -170,9 +173,4 @@ def unpack_command(
         suite,
         str(target),
     ]
-    return [*command, mirror] if mirror else command
-
-
-def _apt_archive() -> str | None:
-    found = of_machine()
-    return found.archive if found else None
+    return [*command, source] if source else command

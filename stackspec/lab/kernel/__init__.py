@@ -17,12 +17,10 @@ from ..error import require, run
 from ..image.build import unpack_command
 from ..made_once import made_once
 from ..mirror import Mirror
+from ..service import for_build
 
 SUITE = "forky"
 PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")
-# The next Debian's index expires after some days, and a mirror that stands still for longer is as good for a lab. Its
-# signature is checked as any other's.
-SOURCE = "deb [check-valid-until=no] {archive} {suite} main"
 
 MODULES = "modules"
 """Below the tree: what goes over a node's root file system."""
@@ -36,7 +34,7 @@ _UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", "clo
 
 def key() -> str:
     """Name of the tree that this recipe makes: another recipe, another name."""
-    recipe = json.dumps([SUITE, PACKAGES, SOURCE, _CLOCK_SOURCE.read_text(), Path(__file__).read_text()])
+    recipe = json.dumps([SUITE, PACKAGES, _CLOCK_SOURCE.read_text(), Path(__file__).read_text()])
     return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -55,18 +53,21 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     :raises LabError: when a command fails
     """
     doing = f"unpacking User-Mode Linux of Debian {SUITE}"
-    return made_once(path_of(cache, key()), "kernel", doing, lambda tree: _build(tree, mirror), say)
+    return made_once(path_of(cache, key()), "kernel", doing, lambda tree: _build(tree, mirror, cache), say)
 
 
-def _build(tree: Path, mirror: Mirror) -> None:
+def _build(tree: Path, mirror: Mirror, cache: Path) -> None:
     require("mmdebstrap")
-    source = SOURCE.format(archive=mirror.archive, suite=SUITE)
-    run(
-        unpack_command("extract", (*PACKAGES, "dash", "base-files"), tree, source, suite=SUITE),
-        "unpack the kernel of nodes",
-        timeout=900,
-        advice=f"It needs the suite {SUITE} of the Debian archive {mirror.archive}.",
-    )
+    # The next Debian's index expires after some days, and a mirror that stands still for longer is as good for a lab.
+    # Its signature is checked as any other's.
+    source = mirror.line(mirror.archive, SUITE, stale=True)
+    with for_build(cache, mirror, key()) as through:
+        run(
+            [*through, *unpack_command("extract", (*PACKAGES, "dash", "base-files"), tree, source, suite=SUITE)],
+            "unpack the kernel of nodes",
+            timeout=900,
+            advice=f"It needs the suite {SUITE} of the Debian archive {mirror.archive}.",
+        )
     for folder in ("proc", "dev", "node"):
         (tree / folder).mkdir(exist_ok=True)
     shutil.copy(_CLOCK_SOURCE, tree / "clock.c")
