@@ -1,4 +1,4 @@
-"""The programs that tests run on nodes, run here: what they print, and that a node's older Python reads them."""
+"""The programs that tests run on nodes, run here: their output, and their compatibility with a node's older Python."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def server() -> Iterator[http.server.HTTPServer]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_python_of_a_node_reads_it(name: str) -> None:
+def test_program_is_valid_for_the_python_of_a_node(name: str) -> None:
     tree = ast.parse(programs.text(name), feature_version=(3, 9))
     assert ast.get_docstring(tree), f"{name} does not say what it prints"
 
@@ -74,7 +74,7 @@ def test_option_of_a_file(tmp_path: Path) -> None:
     assert programs.output(HOST, "ini_value", file, "one", "kek") == "'x=y'"
 
 
-def test_database_is_entered_with_the_password_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_login_uses_the_password_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, client = tmp_path / "a.conf", tmp_path / "mariadb"
     file.write_text("[database]\nconnection = mysql+pymysql://nova:secret@controller/nova_api?charset=utf8\n")
     client.write_text('#!/bin/sh\necho "$MYSQL_PWD" "$@"\n')

@@ -32,11 +32,11 @@ PORT = ReleaseValue("port", "53")
 def designate(site, base):
     yield File("/etc/zone", site.release.value(ZONE) + ":" + site.release.value(PORT))
 """
-"""A step that reads two values, one of which every table has to say."""
+"""A step that reads two values, one of which is required."""
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_table_is_right(name: str) -> None:
+def test_each_table_is_valid(name: str) -> None:
     load_steps()
     check_release(name, STEPS)
 
@@ -70,7 +70,7 @@ def test_each_table_is_right(name: str) -> None:
         ),
     ],
 )
-def test_a_typo_is_told(
+def test_typo_is_reported(
     name: str, old: str, new: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_steps()
@@ -96,7 +96,7 @@ def test_a_typo_is_told(
         ("{port: '54'}", "5: values.zone_file is missing: the step designate requires it"),
     ],
 )
-def test_a_run_ends_with_status_4_and_touches_nothing(runs: Runs, values: str, told: str) -> None:
+def test_run_ends_with_status_4_and_changes_nothing(runs: Runs, values: str, told: str) -> None:
     runs.steps(STEP)
     runs.release(f"{fake_nodes.RELEASE}values: {values}\n")
     runs.tests("def test_zone(designate): pass\n", "test_zone.py")
@@ -109,7 +109,7 @@ def test_a_run_ends_with_status_4_and_touches_nothing(runs: Runs, values: str, t
     assert not (runs.path / "state").exists()
 
 
-def test_what_a_table_does_not_say_is_the_default(runs: Runs) -> None:
+def test_missing_value_is_the_default(runs: Runs) -> None:
     runs.steps(STEP)
     runs.release(f"{fake_nodes.RELEASE}values: {{zone_file: /etc/zones}}\n")
     runs.tests("def test_zone(designate): pass\n", "test_zone.py")
@@ -117,21 +117,21 @@ def test_what_a_table_does_not_say_is_the_default(runs: Runs) -> None:
     assert runs.node("one")["files"]["/etc/zone"]["content"] == "/etc/zones:53"
 
 
-def test_a_step_that_the_release_has_not_got_needs_no_value(runs: Runs) -> None:
+def test_excluded_step_needs_no_value(runs: Runs) -> None:
     runs.steps(STEP)
     runs.release(f"{fake_nodes.RELEASE}without: {{designate: it was not tried}}\n")
     runs.tests("def test_zone(designate): pass\n", "test_zone.py")
     runs.pytest("--deploy", "test_zone.py").assert_outcomes(skipped=1)
 
 
-def test_steps_read_values_by_what_they_declare() -> None:
-    """By a text, a typo in a step would be seen by nobody."""
+def test_steps_read_values_through_declarations() -> None:
+    """If a step used a string, nobody would notice a typo."""
     found = [path.name for path in (ROOT / "deploy_steps").glob("*.py") if "release.values" in path.read_text()]
     assert found == []
 
 
-def test_each_value_is_read_where_the_check_looks() -> None:
-    """In a step's own function, not in one that it calls."""
+def test_each_value_is_read_in_the_step_function() -> None:
+    """In the step function itself, not in a function that it calls."""
     load_steps()
     read = {value for step in STEPS.values() for value in step.values}
     files = {step.declare.__module__: sys.modules[step.declare.__module__] for step in STEPS.values()}
@@ -142,8 +142,8 @@ def test_each_value_is_read_where_the_check_looks() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_translated_name_is_one_that_a_step_asks_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the guide's own name would be installed, started or written, and nobody would be told of the typo."""
+def test_each_translated_name_is_used_by_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the guide's own name would be used, and nobody would notice the typo."""
     asked: dict[str, set[str]] = {"package": set(), "unit": set(), "path": set()}
 
     def noted(method: str) -> Callable[[Release, str], object]:
@@ -158,7 +158,7 @@ def test_each_translated_name_is_one_that_a_step_asks_for(name: str, monkeypatch
     for method in asked:
         monkeypatch.setattr(Release, method, noted(method))
     load_steps()
-    # Steps that the release has not got yet may have their names in its table already; without values they say none.
+    # Steps that the release excludes may already have names in its table; without values they cannot be run.
     written = load_release(name)
     unsaid = {
         step: reason
