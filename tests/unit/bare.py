@@ -80,7 +80,7 @@ class NamedSecrets(Secrets):
         return self.documents[name]
 
 
-class NotedCloud(Cloud):
+class RecordingCloud(Cloud):
     """A cloud that has the roles of a bootstrap and nothing else; it records calls that would create something."""
 
     def __init__(self, site: Site) -> None:
@@ -140,7 +140,7 @@ class BareShared(Shared):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self._objects[Cloud] = NotedCloud(site)
+        self._objects[Cloud] = RecordingCloud(site)
 
 
 def context(site: Site, node: Node, known: Known | None = None) -> Context:
@@ -148,10 +148,10 @@ def context(site: Site, node: Node, known: Known | None = None) -> Context:
     return Context(site, node, BareNode(known), BareShared(site))
 
 
-def noted(here: Context) -> NotedCloud:
+def recorded(here: Context) -> RecordingCloud:
     """The cloud of a bare machine's context, which records requests."""
     found = here.shared.get(Cloud)
-    assert isinstance(found, NotedCloud)
+    assert isinstance(found, RecordingCloud)
     return found
 
 

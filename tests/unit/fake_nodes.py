@@ -101,7 +101,7 @@ class FakeConnection:
         self.node = node
         self.batches: list[list[str]] = []
         """What was applied, one list per message."""
-        self.asked = 0
+        self.queries_sent = 0
         """Number of messages that asked for facts."""
         self._stored = folder / f"{node.name}.json" if folder is not None else None
         self._lock = threading.RLock()
@@ -121,7 +121,7 @@ class FakeConnection:
 
     def held(self, holder: str) -> None:
         """Record how much was read and changed before the node was locked."""
-        self.state["held"] = {"asked": self.asked, "changes": len(self.batches)}
+        self.state["held"] = {"queries_sent": self.queries_sent, "changes": len(self.batches)}
         self._store()
 
     def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
@@ -129,7 +129,7 @@ class FakeConnection:
         if self._closed.is_set():
             raise NodeError(f"the connection to {self.node.name} was lost")
         with self._lock:
-            self.asked += 1
+            self.queries_sent += 1
             return {query: getattr(self, f"_{query.op}")(*query.args) for query in queries}
 
     def _file(self, path: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from stackspec.resources.actions import NodeAction, Write
 from stackspec.resources.base import Context, Query
 from stackspec.site import Site
 
-from .bare import ANSWERS, NO_UNIT, RUNNING, NotedCloud, context, text_file
+from .bare import ANSWERS, NO_UNIT, RUNNING, RecordingCloud, context, text_file
 
 BARE_FILES = ("/etc/passwd", "/etc/hostname", "/etc/hosts", "/etc/fstab", "/etc/os-release")
 """Content of every machine; a guard that checks for one of them is always satisfied."""
@@ -164,7 +164,7 @@ class GuideNode(Mapping[Query, Any]):
 
     def _call(self, step: str, resource: ApiObject, here: Context) -> None:
         cloud = here.shared.get(Cloud)
-        assert isinstance(cloud, NotedCloud)
+        assert isinstance(cloud, RecordingCloud)
         # Images (files) and limits (of existing services) make no calls in an empty cloud.
         if not isinstance(resource, Image | RegisteredLimit):
             before = len(cloud.calls)

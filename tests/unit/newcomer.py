@@ -50,13 +50,13 @@ def missing(root: Path) -> list[str]:
             table = "tests/unit/guide_plan.py"
             found[f"step {step.name} is in no chapter of {table}: add it to CHAPTERS or BESIDE_THE_GUIDE"] = None
         found |= dict.fromkeys(_of_pages(step, project))
-        if told := _absent(step, site):
-            found[told] = None
+        if message := _absent(step, site):
+            found[message] = None
             continue
         for node in step.nodes(site):
             resources = step.resources(site, node)
             for part in (_of_endpoints, _of_files, _of_queues, _of_schemas, _of_units):
-                found |= dict.fromkeys(f"step {step.name} {told}" for told in part(step, resources, project))
+                found |= dict.fromkeys(f"step {step.name} {message}" for message in part(step, resources, project))
         for other in from_wheels:
             for node in step.nodes(other):
                 found |= dict.fromkeys(_of_wheels(step, step.resources(other, node), other.release))
@@ -129,8 +129,8 @@ def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterat
 def _of_queues(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
     """Whether tests check that it consumes its queue."""
     files = (each for each in resources if isinstance(each, OsloConfig))
-    asked = any("transport_url" in each.options.get("DEFAULT", {}) for each in files)
-    if asked and f'"{step.name}"' not in project.text(INFRA, holding="list_queues"):
+    has_queue = any("transport_url" in each.options.get("DEFAULT", {}) for each in files)
+    if has_queue and f'"{step.name}"' not in project.text(INFRA, holding="list_queues"):
         yield "declares a transport_url: tests/infra checks no queue of it: add it to QUEUES there"
 
 
@@ -140,8 +140,8 @@ def _of_schemas(step: Step, resources: list[Resource], project: Project) -> Iter
         if not any(schema.argv[: len(start)] == start for start in SCHEMAS):
             yield f"declares a schema: SCHEMAS in tests/unit/guide_node.py has no {schema.argv[0]}: add it"
     command = f"{step.name}-status upgrade check"
-    asked = step.name in NO_UPGRADE_CHECK or command in project.text(INFRA)
-    if not asked and any(isinstance(each, DbSync) for each in resources):
+    checked = step.name in NO_UPGRADE_CHECK or command in project.text(INFRA)
+    if not checked and any(isinstance(each, DbSync) for each in resources):
         yield (
             f"declares a schema: tests/infra does not run {command!r}: add it there, or the reason to NO_UPGRADE_CHECK"
         )

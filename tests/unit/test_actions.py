@@ -38,9 +38,9 @@ def test_fields_match_the_parameters_of_the_operation(action: type[NodeAction]) 
 
 def test_agent_and_simulated_nodes_answer_every_query() -> None:
     makers = [each for each in vars(base).values() if getattr(each, "__annotations__", {}).get("return") == "Query"]
-    asked = [each(*inspect.getfullargspec(each).args) for each in makers]
-    assert sorted(each.op for each in asked) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
-    for each in asked:
+    queries = [each(*inspect.getfullargspec(each).args) for each in makers]
+    assert sorted(each.op for each in queries) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
+    for each in queries:
         inspect.signature(QUERIES.get(each.op, lambda name: None)).bind(*each.args)
         assert callable(getattr(FakeConnection, f"_{each.op}"))
 

@@ -40,12 +40,12 @@ def test_first_test_shows_the_whole_error_and_others_its_first_line() -> None:
 
 def test_step_that_was_never_started_is_not_a_failure() -> None:
     stopped = Cause("nova on controller", STOPPED, "text")
-    told = f"blocked by nova on controller: {STOPPED}"
-    assert outcome(Admission(Claims()).by_step, stopped) == ("skipped", told)
+    message = f"blocked by nova on controller: {STOPPED}"
+    assert outcome(Admission(Claims()).by_step, stopped) == ("skipped", message)
 
 
 def test_one_process_reports_the_error(tmp_path: Path) -> None:
-    lanes = [Admission(Claims(tmp_path / "told")) for _ in range(2)]
+    lanes = [Admission(Claims(tmp_path / "claims")) for _ in range(2)]
     assert [outcome(lane.by_step, CAUSE)[0] for lane in lanes] == ["failed", "skipped"]
     assert [outcome(lane.by_login, "no user admin")[0] for lane in lanes] == ["failed", "skipped"]
 

@@ -151,14 +151,14 @@ def test_detaching_volume_attached_in_nova_is_in_use() -> None:
 
 def test_detaching_waits_for_the_server_host() -> None:
     storage = BlockStorage("detaching", 300, attached=("s",))
-    asked = []
+    queried = []
 
     def when(service: str, host: str) -> float:
-        asked.append((service, host))
+        queried.append((service, host))
         return NOW - 100
 
     assert stuck(cloud(storage, {"s": ["v"]}), [thing()], when)
-    assert asked == [(COMPUTE, "compute1")]
+    assert queried == [(COMPUTE, "compute1")]
 
 
 @pytest.mark.parametrize("servers", [{}, {"s": ["another"]}])
@@ -209,8 +209,8 @@ def test_actual_status_of_other_operations(
     storage = BlockStorage(status, 300)
     (left,) = stuck(cloud(storage), [thing(kind)], started(**start))
     repair(cloud(storage), left)
-    ((asked, words),) = storage.log
-    assert (asked, words["status"]) == (path, truth)
+    ((called, words),) = storage.log
+    assert (called, words["status"]) == (path, truth)
     assert ("attach_status" in words) == (kind == "volume")
 
 

@@ -102,11 +102,11 @@ def test_each_secret_is_different(monkeypatch: pytest.MonkeyPatch) -> None:
     names: set[str] = set()
     value = NamedSecrets._get
 
-    def noted(self: NamedSecrets, name: str, make: Callable[[], str]) -> str:
+    def record(self: NamedSecrets, name: str, make: Callable[[], str]) -> str:
         names.add(name)
         return value(self, name, make)
 
-    monkeypatch.setattr(NamedSecrets, "_get", noted)
+    monkeypatch.setattr(NamedSecrets, "_get", record)
     site = guide_plan.site_with(guide_plan.guide_site().release)
     assert guide_plan.declared(site, site.controller)
     assert len(names) > 30

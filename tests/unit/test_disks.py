@@ -98,9 +98,9 @@ class TestXfs:
         with pytest.raises(ActionError, match="which is not overwritten"):
             change(self.resource, known).actions[0]()
         here = context(site, site.controller, known)
-        wiping, noted = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
+        wiping, recorded = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
         assert actions(wiping)[0].argv == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
-        assert noted.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
+        assert recorded.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
 
     @pytest.mark.parametrize("used", ["S1\n", "S0\nS1\n"])
     def test_wipe_applies_once_to_one_disk(self, site: Site, change: ChangeOf, used: str) -> None:

@@ -307,7 +307,7 @@ def test_survey_reads_each_node_once(site: Site) -> None:
     engine = Engine(site, plan_of(site), ["next"])
     engine.survey()
     engine.survey()
-    assert [fake(engine, name).asked for name in site.nodes] == [1, 1, 1]
+    assert [fake(engine, name).queries_sent for name in site.nodes] == [1, 1, 1]
     assert [len(finding.changes) for task in engine.tasks for finding in task.findings] == [1] * 9
 
 

@@ -25,9 +25,9 @@ class Recorder(dict[str, Any]):
 
     def _node(self, name: str) -> Any:
         def facts(queries: Any) -> dict[Query, Any]:
-            asked = list(queries)
-            self.questions.setdefault(name, []).append(" ".join(str(each.args[0]) for each in asked))
-            return {each: "1.0" if each.op == "package" else {"out": f"{name}\n6.1\n"} for each in asked}
+            requested = list(queries)
+            self.questions.setdefault(name, []).append(" ".join(str(each.args[0]) for each in requested))
+            return {each: "1.0" if each.op == "package" else {"out": f"{name}\n6.1\n"} for each in requested}
 
         return SimpleNamespace(facts=facts)
 
@@ -142,11 +142,11 @@ def test_error_logged_before_the_request_id_was_read(site: Site) -> None:
     assert "RuntimeError: no table heat.event" in evidence.error_in([asking, raised])
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([meanwhile, of_test]) == "compute01 logs: Unexpected error: no table later"
-    for text, asked in (("HttpException: 500: Server Error for url: http://x", True), ("assert 0", False)):
+    for text, searched in (("HttpException: 500: Server Error for url: http://x", True), ("assert 0", False)):
         connections = Recorder(many(1))
         report: Any = SimpleNamespace(nodeid="a", longreprtext=text, start=1.0)
         titles = {tail["title"] for tail in evidence.gather(connections, report, site)}  # type: ignore[arg-type]
-        assert (evidence.MEANWHILE in titles) == asked
+        assert (evidence.MEANWHILE in titles) == searched
 
 
 def test_errors_of_a_test_are_searched_on_all_nodes(site: Site) -> None:

@@ -84,17 +84,17 @@ def test_service_is_deployed_and_tested(exporter: Runs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         pytest.param({"address": "0.0.0.0"}, "one: port 9100 listens on {'0.0.0.0'}", id="everywhere"),
         pytest.param({"there": False}, "one: port 9100 listens on nothing", id="not at all"),
     ],
 )
-def test_service_test_fails(exporter: Runs, given: dict[str, Any], told: str) -> None:
+def test_service_test_fails(exporter: Runs, given: dict[str, Any], message: str) -> None:
     answers(exporter, **given)
     result = exporter.pytest("--deploy", "test_node_exporter.py")
     result.assert_outcomes(failed=1)
-    assert told in result.stdout.str()
+    assert message in result.stdout.str()
 
 
 @pytest.mark.parametrize(("name", "least"), [("placement", 10), ("nova", 3)])

@@ -50,7 +50,7 @@ def test_queue_and_its_port_mapper(site: Site) -> None:
 def test_facts_start_no_port_mapper(site: Site) -> None:
     """rabbitmqctl starts one if none runs, for example after a killed run: the socket could not start then."""
     load_steps()
-    asked = [
+    commands = [
         query.args[0][-1]
         for step in STEPS.values()
         for node in step.nodes(site)
@@ -59,8 +59,8 @@ def test_facts_start_no_port_mapper(site: Site) -> None:
         for query in each.queries(site, node)
         if query.op == "run" and "rabbitmqctl" in query.args[0][-1]
     ]
-    assert len(asked) >= 3
-    assert [words for words in asked if words.count("rabbitmqctl") != words.count(ASK)] == []
+    assert len(commands) >= 3
+    assert [words for words in commands if words.count("rabbitmqctl") != words.count(ASK)] == []
     # And the socket stops one that somebody else has started.
     assert "ExecStartPre=-/usr/bin/epmd -kill" in written(site, "rabbitmq")[EPMD].splitlines()
 

@@ -60,7 +60,7 @@ class Machine:
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
-    def asked(self) -> list[str]:
+    def systemctl_calls(self) -> list[str]:
         return self.log.read_text().splitlines()
 
 
@@ -142,7 +142,7 @@ def test_option_is_set_and_restored(machine: Machine) -> None:
     assert file.read_text() == "# ours\n[a]\nx = 1\n\n[b]\n#x = 0\nx = 9\ny = 3\n"
     machine.undone()
     assert (file.read_text(), file.stat().st_mode & 0o777) == (text, 0o640)
-    did = [line for line in machine.asked() if not line.startswith("show ")]
+    did = [line for line in machine.systemctl_calls() if not line.startswith("show ")]
     assert did == ["restart --no-block some", "is-active some", "reset-failed some", "restart some"]
 
 
@@ -266,7 +266,7 @@ def test_units_start_after_their_files_are_restored(machine: Machine) -> None:
     assert machine.broken(*operations, {"replace": {"file": str(file), "old": "one", "new": "two"}}).returncode == 0
     machine.log.write_text("")
     machine.undone()
-    assert machine.asked() == [
+    assert machine.systemctl_calls() == [
         "undone",
         "kill --signal=SIGCONT second",
         "unmask third",

@@ -16,7 +16,7 @@ from stackspec.site import Site
 
 SSH = """\
 #!/bin/sh
-# Called as ssh [-o OPTION] ... HOST COMMAND; what it was told is kept, the answer of a host is a file.
+# Called as ssh [-o OPTION] ... HOST COMMAND; its arguments are recorded, a host's answer is a file.
 for host do [ "$host" = "sh -s" ] || last=$host; done
 cat >"$0.script"
 echo "$*" >>"$0.called"
@@ -129,20 +129,20 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
     assert str(site.networks["management"].cidr) == "10.0.0.0/24"
     assert [str(each) for each in site.networks["provider"].dns] == ["10.0.0.53"]
     assert inventory_of(site).nodes["beta"].volumes is True
-    lines, told = machines.file.read_text().splitlines(), capsys.readouterr().out.splitlines()
-    asked = [
+    lines, output = machines.file.read_text().splitlines(), capsys.readouterr().out.splitlines()
+    expected = [
         f"{machines.file}:{number}: {line.split('# EDIT: ')[1]}"
         for number, line in enumerate(lines, 1)
         if "# EDIT" in line
     ]
-    assert told[:-1] == asked
-    assert [line.split(": ", 1)[1].split(",")[0].split(";")[0] for line in asked] == [
+    assert output[:-1] == expected
+    assert [line.split(": ", 1)[1].split(",")[0].split(";")[0] for line in expected] == [
         "no machine has an address on a second interface",
         "first and last floating IP",
         "its address there",
         "its address there",
     ]
-    assert told[-1].endswith(f"./run --plan --inventory {machines.file}")
+    assert output[-1].endswith(f"./run --plan --inventory {machines.file}")
 
 
 def test_provider_network_is_detected_by_its_addresses(machines: Machines) -> None:
@@ -242,8 +242,8 @@ def test_query_script_runs_in_a_plain_shell(machines: Machines, tmp_path: Path) 
     machines.pair()
     assert machines.init("alpha", "beta") == 0
     (tmp_path / "there").mkdir()
-    asked = f"env -i PATH=/nothing /bin/sh -s <{machines.ssh}.script >{tmp_path}/said 2>{tmp_path}/missed"
-    done = os.system(f"cd {tmp_path}/there && {asked}")
+    command = f"env -i PATH=/nothing /bin/sh -s <{machines.ssh}.script >{tmp_path}/said 2>{tmp_path}/missed"
+    done = os.system(f"cd {tmp_path}/there && {command}")
     assert done == 0
     assert (tmp_path / "said").read_text().rstrip().endswith("== end")
     assert list((tmp_path / "there").iterdir()) == []

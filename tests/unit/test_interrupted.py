@@ -266,11 +266,11 @@ def test_written_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch
     synced: list[str] = []
     sync = os.fsync
 
-    def noted(descriptor: int) -> None:
+    def record(descriptor: int) -> None:
         synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
         sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "fsync", record)
     write_whole(tmp_path / "secrets.json", "{}")
     assert len(synced) == 2
     assert synced[1] == str(tmp_path)

@@ -19,10 +19,10 @@ class Archive(BaseHTTPRequestHandler):
     """An archive that counts requests; `short` files end before their announced size."""
 
     protocol_version = "HTTP/1.1"
-    asked: list[str]
+    requests: list[str]
 
     def do_GET(self) -> None:
-        type(self).asked.append(self.path)
+        type(self).requests.append(self.path)
         if self.headers.get("If-Modified-Since"):
             self.send_response(304)
             self.end_headers()
@@ -57,7 +57,7 @@ class Proxy:
 
 @pytest.fixture
 def through(tmp_path: Path) -> Iterator[Proxy]:
-    Archive.asked = []
+    Archive.requests = []
     archive = ThreadingHTTPServer(("127.0.0.1", 0), Archive)
     threading.Thread(target=archive.serve_forever, args=(0.02,), daemon=True).start()
     name = f"127.0.0.1:{archive.server_port}"
@@ -75,7 +75,7 @@ class TestProxy:
         assert b"other.test" in body
         assert through.server.refused == 1
         assert "refused 0 other.test" in capsys.readouterr().out
-        assert Archive.asked == []
+        assert Archive.requests == []
 
     def test_refuses_tunnels(self, through: Proxy) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", through.port, timeout=120)
@@ -92,21 +92,21 @@ class TestProxy:
         for thread in threads:
             thread.join()
         assert answers == [(200, path.encode() * 1000)] * 5
-        assert Archive.asked == [path]
+        assert Archive.requests == [path]
 
     def test_index_is_not_cached_and_conditional_headers_pass(self, through: Proxy) -> None:
         path = "/debian/dists/s/InRelease"
         assert through.get(path)[0] == 200
         assert through.get(path, If_Modified_Since="Thu, 01 Jan 2026 00:00:00 GMT") == (304, b"")
         assert through.get(path, Range="bytes=5-")[0] == 206
-        assert len(Archive.asked) == 3
+        assert len(Archive.requests) == 3
 
     def test_partial_package_is_never_cached(self, through: Proxy) -> None:
         path = "/debian/pool/main/s/short_1_all.deb"
         for _ in range(2):
             with pytest.raises((http.client.IncompleteRead, ConnectionError)):
                 through.get(path)
-        assert len(Archive.asked) == 2
+        assert len(Archive.requests) == 2
         assert not list(Path(through.server.settings.cache).rglob("*short*"))
         assert not list(Path(through.server.settings.cache).rglob(".part*"))
 
@@ -127,4 +127,4 @@ class TestProxy:
                 chunk = connection.recv(65536)
                 assert chunk
                 received += chunk
-        assert Archive.asked == paths
+        assert Archive.requests == paths

@@ -389,10 +389,10 @@ def test_advice_fits_the_node(guide: Site) -> None:
 
 def test_first_node_keeps_a_duplicate_initiator_name(guide: Site) -> None:
     """So its volumes stay attached. Each node is queried once, however many there are."""
-    shared, asked = BareShared(guide), list[str]()
+    shared, queried = BareShared(guide), list[str]()
 
     def ask(node: str, query: Query) -> Any:
-        asked.append(node)
+        queried.append(node)
         return TestInitiatorName.good[query]
 
     shared.ask = ask  # type: ignore[method-assign]
@@ -402,4 +402,4 @@ def test_first_node_keeps_a_duplicate_initiator_name(guide: Site) -> None:
         here = Context(guide, guide.nodes[name], BareNode(TestInitiatorName.good), shared)
         changed[name] = bool(found.changes(here))
     assert changed == {"compute01": False, "compute02": True, "compute03": True}
-    assert sorted(asked) == sorted(found.nodes)
+    assert sorted(queried) == sorted(found.nodes)

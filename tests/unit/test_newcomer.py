@@ -199,16 +199,16 @@ def test_one_missing_place_is_reported(project: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_one_missing_table_is_reported(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    table, key, _, told = TABLES[name]
+    table, key, _, message = TABLES[name]
     monkeypatch.delitem(table, key)
-    assert report_without(project) == [told]
+    assert report_without(project) == [message]
 
 
 def test_everything_missing_is_reported_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for table, key, *_ in TABLES.values():
         monkeypatch.delitem(table, key)
-    told = {entry[-1] for entry in (*ENTRIES.values(), *TABLES.values())}
-    assert set(report_without(project, *ENTRIES)) == told
+    messages = {entry[-1] for entry in (*ENTRIES.values(), *TABLES.values())}
+    assert set(report_without(project, *ENTRIES)) == messages
 
 
 def test_world_readable_secret_is_reported(project: Path) -> None:
@@ -220,7 +220,7 @@ def test_world_readable_secret_is_reported(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "message"),
     [
         (
             "dns",
@@ -233,13 +233,13 @@ def test_world_readable_secret_is_reported(project: Path) -> None:
         ),
     ],
 )
-def test_section_missing_in_the_lab_is_reported(project: Path, section: str, told: str) -> None:
+def test_section_missing_in_the_lab_is_reported(project: Path, section: str, message: str) -> None:
     """For a step that no site has, nothing else could be checked."""
     file = project / "deploy_steps/designate.py"
     file.write_text(STEP.replace('provides="dns"', f'provides="dns", section="{section}"'))
-    assert report_without(project, "wheels") == [told]
+    assert report_without(project, "wheels") == [message]
 
 
 def test_message_in_the_docs_is_real() -> None:
-    (told,) = re.findall(r"^step designate .*$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
-    assert told == ENTRIES["api"][-1]
+    (message,) = re.findall(r"^step designate .*$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
+    assert message == ENTRIES["api"][-1]

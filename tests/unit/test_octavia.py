@@ -33,7 +33,7 @@ from stackspec.secrets import Redactor, Secrets, redact
 from stackspec.site import ImageBuilder, Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import RUNNING, FoundCloud, context, differences, found_in, noted, project
+from .bare import RUNNING, FoundCloud, context, differences, found_in, project, recorded
 from .guide_plan import ROOT
 
 SERVICE = [project("service", "p")]
@@ -280,7 +280,7 @@ class TestObjects:
         site = replace(site, secrets=Secrets())
         here = context(site, site.controller)
         Keypair("k", user="octavia").make(here.shared.get(Cloud), here)
-        made = [kwargs for name, _, kwargs in noted(here).calls if name == "create_keypair"]
+        made = [kwargs for name, _, kwargs in recorded(here).calls if name == "create_keypair"]
         assert [each["public_key"].split()[0] for each in made] == ["ssh-ed25519"]
         private = site.secrets.document("k private key", str, bool)
         assert "OPENSSH PRIVATE KEY" in private

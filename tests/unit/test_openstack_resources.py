@@ -48,8 +48,8 @@ from .bare import (
     found_in,
     look,
     made,
-    noted,
     project,
+    recorded,
     text_file,
 )
 
@@ -368,7 +368,7 @@ class TestApiObjects:
         """The calls that create it."""
         here = context(site, site.controller)
         resource.make(here.shared.get(Cloud), here)
-        return noted(here).calls
+        return recorded(here).calls
 
     def test_missing(self, site: Site, change: ChangeOf) -> None:
         """Described in words; the plan uses the change's title."""

@@ -193,9 +193,9 @@ def test_leftovers_of_an_ordinary_user_need_no_admin_rights(monkeypatch: pytest.
 
 def test_connection_to_another_project_has_no_cached_endpoint() -> None:
     """openstacksdk caches the endpoint of the object storage, and would use it for another project."""
-    noted = {"object_store_endpoint_override": "http://c/v1/AUTH_mine", "region_name": "r"}
+    cached = {"object_store_endpoint_override": "http://c/v1/AUTH_mine", "region_name": "r"}
     admin = MagicMock(current_user_id="admin")
-    admin.connect_as.return_value = SimpleNamespace(config=SimpleNamespace(config=noted))
+    admin.connect_as.return_value = SimpleNamespace(config=SimpleNamespace(config=cached))
     scoped = within(admin, "theirs")
     assert scoped.config.config == {"region_name": "r"}
     admin.connect_as.assert_called_once_with(project_id="theirs")

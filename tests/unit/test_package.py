@@ -140,10 +140,10 @@ for name in ("init", "test", "lab", "report", "compare", "cleanup", "faults"):
 
 
 def test_commands_explain_themselves(installed: Installed) -> None:
-    told = installed.run("python", "-c", HELP).stdout
+    output = installed.run("python", "-c", HELP).stdout
     for name in ("init", "test", "lab", "report", "compare", "cleanup", "faults"):
-        assert f"usage: stackspec {name} " in told or f"usage: -c {name} " in told, told
-        assert f"\n{name} ended with 0\n" in told
+        assert f"usage: stackspec {name} " in output or f"usage: -c {name} " in output, output
+        assert f"\n{name} ended with 0\n" in output
 
 
 def test_tests_have_the_same_names_as_in_the_clone(installed: Installed) -> None:

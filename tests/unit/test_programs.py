@@ -26,7 +26,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(f"{self.command} {self.path} {body}".encode())
-        self.server.asked.append((self.command, self.path, body))  # type: ignore[attr-defined]
+        self.server.requests.append((self.command, self.path, body))  # type: ignore[attr-defined]
 
     do_PUT = do_GET
 
@@ -37,7 +37,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[http.server.HTTPServer]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as made:
-        made.asked = []  # type: ignore[attr-defined]
+        made.requests = []  # type: ignore[attr-defined]
         threading.Thread(target=made.serve_forever, daemon=True).start()
         yield made
         made.shutdown()
@@ -56,7 +56,7 @@ def test_requests(server: http.server.HTTPServer) -> None:
     assert programs.output(HOST, "http_status", url) == "200"
     assert programs.output(HOST, "http_body", url, 5) == "GET /a "
     programs.output(HOST, "http_form", "PUT", url)
-    assert server.asked[-1] == ("PUT", "/a", "value=1")  # type: ignore[attr-defined]
+    assert server.requests[-1] == ("PUT", "/a", "value=1")  # type: ignore[attr-defined]
 
 
 def test_connections(server: http.server.HTTPServer) -> None:

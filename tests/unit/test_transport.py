@@ -472,9 +472,9 @@ def test_lost_node_is_reported_while_waiting_for_others(tmp_path: Path, monkeypa
 
 def test_lost_node_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even when idle; waits for other nodes' locks end; a clean close is not a loss."""
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    lost_nodes: queue.SimpleQueue[str] = queue.SimpleQueue()
     connections = Connections(Ssh(), [make_node("waits"), make_node("gone")])
-    connections.when_lost = told.put
+    connections.when_lost = lost_nodes.put
     monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     busy = Connection(make_node(), Ssh(), spec="popen")
@@ -488,10 +488,10 @@ def test_lost_node_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.Monke
             held = pool.submit(connections.hold, "bob", lambda node, text: None)
             time.sleep(0.5)
             os.kill(agent, signal.SIGKILL)
-            assert told.get(timeout=120) == "gone"
+            assert lost_nodes.get(timeout=120) == "gone"
             with pytest.raises(InputError, match="node gone: the connection to gone was lost"):
                 held.result(timeout=120)
-        assert told.empty()
+        assert lost_nodes.empty()
     finally:
         busy.close()
 

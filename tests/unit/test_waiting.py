@@ -133,17 +133,17 @@ def test_long_wait_polls_less_often(clock: Clock) -> None:
 
 
 def test_details_are_read_only_in_a_long_wait(clock: Clock) -> None:
-    asked: list[float] = []
+    polls: list[float] = []
 
     def detail() -> str:
-        asked.append(clock.now)
+        polls.append(clock.now)
         return "the same"
 
     wait_for("the guest", lambda: clock.now >= 25, 100, detail=detail)
-    assert asked == []
+    assert polls == []
     with pytest.raises(NotInTime):
         wait_for("the guest", lambda: False, 100, detail=detail)
-    assert asked == [75, 125]
+    assert polls == [75, 125]
 
 
 def test_failed_detail_does_not_hide_the_cause(clock: Clock) -> None:
@@ -155,25 +155,25 @@ def test_failed_detail_does_not_hide_the_cause(clock: Clock) -> None:
 
 
 def test_reports_every_half_minute(clock: Clock) -> None:
-    told: list[tuple[float, str]] = []
+    reports: list[tuple[float, str]] = []
 
     def listener(text: str) -> None:
-        told.append((clock.now, text))
+        reports.append((clock.now, text))
 
     waiting.add_listener(listener)
     try:
         wait_for("the guest", lambda: clock.now >= 70, 100)
     finally:
         waiting.remove_listener(listener)
-    assert told == [(30, "30 s of 100 s: the guest"), (60, "60 s of 100 s: the guest")]
+    assert reports == [(30, "30 s of 100 s: the guest"), (60, "60 s of 100 s: the guest")]
 
 
 def test_removed_listener_gets_no_reports(clock: Clock) -> None:
-    told: list[str] = []
-    waiting.add_listener(told.append)
-    waiting.remove_listener(told.append)
+    reports: list[str] = []
+    waiting.add_listener(reports.append)
+    waiting.remove_listener(reports.append)
     wait_for("the guest", lambda: clock.now >= 70, 100)
-    assert told == []
+    assert reports == []
 
 
 def test_waits_of_tests_and_of_the_end_are_on_the_terminal(runs: Runs) -> None:

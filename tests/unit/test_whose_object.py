@@ -222,17 +222,17 @@ class TestListThatFails:
         cloud, _ = self.cloud(site, monkeypatch)
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        asked: list[dict[str, Any]] = []
+        requests: list[dict[str, Any]] = []
 
         def endpoint(**wanted: Any) -> str:
-            asked.append(wanted)
+            requests.append(wanted)
             return f"http://{address}/v2"
 
         cloud._connection.session.get_endpoint = endpoint  # type: ignore[union-attr,method-assign]
         for _ in range(2):
             with pytest.raises(CannotTell, match=f"the block storage service at {address} does not respond"):
                 cloud.list("block_storage.types")
-        assert asked[0]["service_type"] == "block-storage"
+        assert requests[0]["service_type"] == "block-storage"
 
     def test_unknown_id_in_a_file(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """The current value is neither reported nor removed; writing it fails with the reason."""

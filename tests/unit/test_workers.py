@@ -106,7 +106,7 @@ def test_nodes_are_locked_before_any_query_or_change(runs: Runs) -> None:
     """Facts read while waiting would be outdated when the other deployment ends."""
     assert runs.pytest("--deploy").ret == 0
     for name in ("one", "two", "three"):
-        assert runs.node(name)["held"] == {"asked": 0, "changes": 0}, name
+        assert runs.node(name)["held"] == {"queries_sent": 0, "changes": 0}, name
 
 
 def test_secrets_made_by_another_run_end_this_one(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
