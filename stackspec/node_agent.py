@@ -42,25 +42,25 @@ RECORD_LOCK = threading.Lock()
 KEPT_POLICY = POLICY + ".kept"
 DPKG = "/var/lib/dpkg"
 APT_LOCK = threading.Lock()
-# There from the begin of an installation until what follows the packages is done, too.
+# Exists from the start of an installation until its follow-up commands are done.
 INSTALLING = "/var/lib/stackspec/installing"
-# The policy holds starts back only while the apt that wrote it lives; after a killed run the operator's own comes back.
+# The policy prevents starts only while its apt runs; after a killed run it restores the operator's own policy.
 POLICY_MARK = "#!/bin/sh\n# stackspec\n"
 POLICY_TEXT = (
     POLICY_MARK + "kill -0 PID 2>/dev/null && exit 101\n"
     'if [ -e "$0.kept" ] || [ -h "$0.kept" ]; then mv -f "$0.kept" "$0"; exec "$0" "$@"; fi\nrm -f "$0"\nexit 0\n'
 )
 
-# Units that a deployment brings and its steps start: off at a boot until they are configured. Packages enable them.
+# Units that a deployment installs and its steps start: off at boot until configured, although packages enable them.
 HELD = "/var/lib/stackspec/held"
-# There while this boot has seen a deployment at work.
+# Exists if a deployment has run since the last boot.
 DEPLOYING = "/run/stackspec-deploying"
-# systemd asks it at each boot, and each time that it reads its units anew, for more of them.
+# systemd runs it at each boot and daemon-reload, to generate units.
 GENERATOR = "/etc/systemd/system-generators/stackspec-held"
 GENERATOR_TEXT = f"""\
 #!/bin/sh
-# Made by stackspec. The node lost its power in the middle of a deployment: what is not configured yet stays off, else
-# it takes ports, or starts over and over. The next deployment starts it.
+# Made by stackspec. The node lost power during a deployment: services that are not configured yet stay off, because
+# they would take other services' ports, or restart in a loop. The next deployment starts them.
 [ ! -e {DEPLOYING} ] && [ -e {HELD} ] || exit 0
 while read -r unit; do
     case $unit in *.*) name=$unit ;; *) name=$unit.service ;; esac
