@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A Debian archive and its security archive (None: updates of security are not used), and the release in them."""
+    """A Debian archive and its security archive (None: no security updates), and the release in them."""
 
     archive: str
     security: str | None = None
@@ -35,7 +35,7 @@ class Mirror:
     def lines(self, *, plain: bool = False) -> list[str]:
         """One-line apt sources of the lab's suite.
 
-        :param plain: write every address as http, for nodes whose requests the lab's proxy makes
+        :param plain: write every address as http, for nodes that use the lab's proxy
         """
         parts = [(self.archive, self.suite), (self.archive, f"{self.suite}-updates")]
         if self.security:
@@ -43,7 +43,7 @@ class Mirror:
         return [f"deb {re.sub('^https:', 'http:', uri) if plain else uri} {suite} main" for uri, suite in parts]
 
     def hosts(self) -> dict[str, str]:
-        """The hosts of the archives, each with the scheme it is asked by."""
+        """The hosts of the archives, each with its scheme."""
         uris = [uri for uri in (self.archive, self.security) if uri]
         return {urlsplit(uri).netloc.lower(): urlsplit(uri).scheme for uri in uris}
 
@@ -52,7 +52,7 @@ def parse_sources(text: str, *, deb822: bool) -> list[Source]:
     """Read apt sources for binary packages.
 
     :param text: the content of a file
-    :param deb822: whether it is of the form with stanzas (`.sources`) or with lines (`.list`)
+    :param deb822: whether its format is stanzas (`.sources`) or lines (`.list`)
     """
     return list(_stanzas(text) if deb822 else _lines(text))
 
@@ -83,9 +83,9 @@ def _stanzas(text: str) -> Iterable[Source]:
 
 
 def pick(sources: Iterable[Source], codename: str) -> Mirror | None:
-    """The Debian archive among a Debian machine's sources, which may name others as well.
+    """The Debian archive among a Debian machine's sources, which may include others.
 
-    :param codename: the machine's release, which tells Debian's own archive from a third party's
+    :param codename: the machine's release, which distinguishes Debian's own archive from third parties'
     """
     archive = security = None
     for source in sources:

@@ -1,8 +1,8 @@
-"""The kernel of nodes that have one of their own: User-Mode Linux, a kernel that runs as a process of this machine.
+"""The kernel of nodes with their own kernel: User-Mode Linux, which runs as a process on the host.
 
-Debian's package is unpacked, not installed, into a tree with the C library that it was made for, so that it runs on
-machines that have another one. Debian 13's own (6.12) knows ptrace only, which makes each system call of a node half
-again as dear; the next Debian's has seccomp.
+Debian's package is unpacked, not installed, into a tree with the C library that it was built for, so that it runs on
+hosts with another one. Debian 13's package (6.12) only supports ptrace, which makes each system call of a node 50 %
+slower; the next Debian's supports seccomp.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from ..mirror import Mirror
 
 SUITE = "forky"
 PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")
-# The next Debian's index expires after some days, and a mirror that stands still for longer is as good for a lab. Its
-# signature is checked as any other's.
+# The next Debian's index expires after some days, but a lab can use an older mirror. Its signature is checked like
+# any other.
 SOURCE = "deb [check-valid-until=no] {archive} {suite} main"
 
 MODULES = "modules"
-"""Below the tree: what goes over a node's root file system."""
+"""Files below the tree that are copied onto a node's root file system."""
 CLOCK = "usr/local/lib/lab-clock.so"
 _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 _COMPILE = "/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /clock.so /clock.c"
 _ENTER = f'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh -c "{_COMPILE}"'
-# What only the compiler needed.
+# Only needed by the compiler.
 _UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", "clock.c")
 
 
 def key() -> str:
-    """Name of the tree that this recipe makes: another recipe, another name."""
+    """Name of the tree; it changes with the recipe."""
     recipe = json.dumps([SUITE, PACKAGES, SOURCE, _CLOCK_SOURCE.read_text(), Path(__file__).read_text()])
     return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def path_of(cache: Path, name: str) -> Path:
-    """Where the tree of that name is, or would be."""
+    """The path of the tree of that name."""
     return cache / "kernel" / name
 
 
@@ -49,7 +49,7 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     """Unpack the kernel and build what its nodes need, unless the cache has it.
 
     :param cache: the lab's cache directory
-    :param mirror: where packages come from
+    :param mirror: package source
     :param say: called with a line before the work starts and after
     :returns: the tree; the kernel is usr/bin/linux.uml in it, its modules and the clock library are below MODULES
     :raises LabError: when a command fails
