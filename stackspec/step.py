@@ -51,7 +51,7 @@ class Step:
     def lacks(self, site: Site) -> str:
         """For want of what the step is not in `site`, in words, or ""."""
         if reason := site.release.without.get(self.name):
-            return f"the release {site.release.name} has not got it: {reason}"
+            return f"the release {site.release.name} does not include it: {reason}"
         section = self.section_missing(site)
         return f"its inventory has no section {section!r}" if section else ""
 
