@@ -55,7 +55,7 @@ class TestPythonSettings:
         assert found.actions[0].mode is None
         assert change(SETTINGS, made(known, found)) is None
 
-    def test_the_last_assignment_counts(self, change: ChangeOf) -> None:
+    def test_last_assignment_counts(self, change: ChangeOf) -> None:
         """The last one is in force, so earlier ones are kept."""
         known = {file("/etc/s.py"): text_file("A = 1\nA = 2\n")}
         assert change(PythonSettings("/etc/s.py", {"A": 2}), known) is None

@@ -150,7 +150,7 @@ class TestWheels:
         assert list((tmp_path / "wheels").iterdir()) == []
 
     @pytest.mark.parametrize("platform", [[], ["3", "13", "x86_64"]], ids=["nothing", "no glibc"])
-    def test_a_node_without_wheels(self, platform: list[str]) -> None:
+    def test_node_without_wheels(self, platform: list[str]) -> None:
         with pytest.raises(ActionError, match="wheels are for CPython on a Linux with glibc"):
             venv.wheels(["app==1.2"], platform)
 
