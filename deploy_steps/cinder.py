@@ -43,7 +43,7 @@ LVM = "/etc/lvm/lvm.conf"
 TARGETS = "/etc/tgt/conf.d/cinder.conf"
 PORTAL = "/etc/systemd/system/tgt.service.d/portal.conf"
 PORTAL_TEXT = """\
-# On the management network only. At boot its address may come late; the daemon would listen everywhere instead.
+# Listens only on the management network. At boot its address may come late, and tgtd would listen on all addresses.
 [Service]
 ExecStartPre=/bin/sh -c 'until ip -brief address | grep -qF " {address}/"; do sleep 0.5; done'
 ExecStart=

@@ -38,7 +38,7 @@ ACTION=="add", SUBSYSTEM=="net", KERNEL=="tap*", RUN+="/usr/bin/systemd-run --no
 /bin/sh -c 'ip link set dev %k up || true'"
 """
 CLEANUP = """\
-# Ports of routers and DHCP stay in Open vSwitch over a power cut and confuse the agents.
+# After a power cut, Open vSwitch still has the ports of routers and DHCP servers, which confuses the agents.
 [Unit]
 Description=Remove stale OpenStack ports from Open vSwitch
 After=openvswitch-switch.service

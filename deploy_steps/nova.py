@@ -53,15 +53,15 @@ WHERE zone.name IN ({zones})
 """Counts the compute nodes whose zone is in placement."""
 RESTARTS = "/etc/systemd/system/nova-compute.service.d/stackspec.conf"
 RESTARTS_TEXT = """\
-# libvirt's daemon ends when nobody spoke to it for two minutes. At a boot that takes longer, as of a whole site,
-# nova-compute meets that end, and ends without an error: systemd would leave it off.
+# An idle libvirt daemon exits after two minutes. When a whole site boots slowly, nova-compute connects to an exiting
+# daemon, and exits without an error: by default systemd would not restart it.
 [Service]
 Restart=always
 RestartSec=5
 """
 METADATA_TEXT = """\
-# Only neutron's agent asks, on the management network; who asks elsewhere may try to guess its secret. What starts the
-# service passes this on to uWSGI. At boot the address may come later than the service.
+# Listens only on the management network, for neutron's agent; on other networks clients could guess the shared secret.
+# The start script passes this to uWSGI. At boot the address may be configured after the service starts.
 [Service]
 Environment="BIND_PARAMS=--freebind --http-socket {address}:8775"
 """

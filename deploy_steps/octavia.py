@@ -42,7 +42,7 @@ NETWORK, SUBNET, PORT = "lb-mgmt-net", "lb-mgmt-subnet", "octavia-health-manager
 ROLES = ("observer", "global_observer", "member", "quota_admin", "admin")
 UNITS = ("octavia-api", "octavia-worker", "octavia-health-manager", "octavia-housekeeping")
 WAIT_FOR_INTERFACE = f"""\
-# The heartbeats' address is there some seconds after the switch has started, and without it the process ends.
+# The address for heartbeats is configured some seconds after the switch starts; without it the process exits.
 [Unit]
 After=openvswitch-switch.service systemd-networkd.service
 

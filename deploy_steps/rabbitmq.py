@@ -9,14 +9,14 @@ from stackspec.step import Resources, Step, step
 
 EPMD = "/etc/systemd/system/epmd.socket.d/stackspec.conf"
 EPMD_TEXT = """\
-# The server registers on loopback; its tools ask where the node's name leads, on the management network. At boot that
-# address may come later than the socket.
+# The server registers on loopback; its tools use the address of the node's name, on the management network. At boot
+# that address may be configured after the socket.
 [Socket]
 ListenStream=
 ListenStream=127.0.0.1:4369
 ListenStream={address}:4369
 FreeBind=true
-# A tool of Erlang that was called before this was there started a port mapper of its own, which holds the port.
+# An Erlang tool that ran before this socket existed has started its own port mapper, which occupies the port.
 ExecStartPre=-/usr/bin/epmd -kill
 """
 

@@ -20,7 +20,7 @@ DEFAULT_SITE = "/etc/nginx/sites-enabled/default"
 GUNICORN = """\
 import multiprocessing
 
-# Past nginx it is nobody's business (erratum E94).
+# Only reachable through nginx (erratum E94).
 bind = ['127.0.0.1:28000']
 workers = (1 + multiprocessing.cpu_count()) // 2
 worker_class = "uvicorn.workers.UvicornWorker"

@@ -41,8 +41,8 @@ FOLDER = Directory("/etc/swift", 0o750, group="swift")
 """Only swift can read rings and hashes (errata E64, E82)."""
 DISKS = "/srv/node"
 UDEV = """\
-# A kernel may take the superblock of a file system on a whole disk for a partition table: that of PowerTec is no more
-# than a sum of 8 bits. What it then calls partitions must not pass for the file system, or a boot mounts one of them.
+# A kernel may mistake the superblock of a file system on a whole disk for a partition table: PowerTec's has only a
+# checksum of 8 bits. Such partitions must not be identified as the file system, or one of them is mounted at boot.
 SUBSYSTEM=="block", ENV{DEVTYPE}=="partition", IMPORT{parent}="ID_FS_TYPE"
 SUBSYSTEM=="block", ENV{DEVTYPE}=="partition", ENV{ID_FS_TYPE}=="xfs", \
 ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"

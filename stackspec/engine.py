@@ -1,4 +1,4 @@
-"""The engine: reads the declarations of steps as a plan, as a check, or to make them true, on all nodes at once."""
+"""The engine: uses the declarations of steps to plan, check or apply changes, on all nodes in parallel."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .transport import Connections
 
 Event = dict[str, Any]
 STOPPED = "the run was stopped"
-"""The error of tasks that were not begun for it."""
+"""The error of tasks that were not started because of it."""
 UNRECORDED = "the run cannot be recorded, so it begins nothing more: {}; make room on this machine, then --deploy again"
-"""The error of tasks that were not begun since the ledger, the events or the terminal cannot be written."""
+"""The error of tasks that were not started because the ledger, the events or the terminal cannot be written."""
 _HELD = file(node_agent.HELD)
-"""Where a node keeps the units that boots do not start yet."""
+"""Where a node lists the units that are not started at boot yet."""
 SAY_EVERY = 20.0
-"""Seconds after which it is told that nodes do not answer yet."""
+"""Interval in seconds for reporting nodes that have not responded yet."""
 WORKERS = 12
-"""Tasks at once; most of them wait for a node."""
+"""Maximum number of parallel tasks; most of them wait for a node."""
 
 
 class Engine:
@@ -43,11 +43,11 @@ class Engine:
 
     :param site: the site
     :param plan: all tasks of the site
-    :param steps: names of the steps that are asked for; what they need is added
-    :param listen: called with each event (a dict that JSON can hold), from any thread
+    :param steps: names of the requested steps; the steps they need are added
+    :param listen: called with each event (a JSON-serializable dict), from any thread
 
-    `surveyed` tells whether all tasks were looked at, `on_node` are the tasks by node and step; `unrecorded` says why
-    the ledger or `listen` failed, when they did.
+    `surveyed` is set once all tasks have been checked, `on_node` has the tasks by node and step, `unrecorded` is the
+    reason if the ledger or `listen` failed.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Engine:
     # ---- reading
 
     def survey(self) -> None:
-        """Look at every task with one round trip a node; `Task.findings` then hold what differs.
+        """Check every task with one round trip per node; `Task.findings` then has the differences.
 
-        :raises InputError: a node cannot be used
+        :raises InputError: a node is unusable
         """
         if self.surveyed:
             return
@@ -105,7 +105,7 @@ class Engine:
                 for each in () if answered else silent:
                     self._says(asked[each], "says", "is asked what is there, and does not answer yet")
         finally:
-            # A node that was lost is an error now; others may take long.
+            # A lost node is an error now; other nodes may take long.
             pool.shutdown(wait=False, cancel_futures=True)
         for task in self.tasks:
             task.look(self.site, facts[task.node.name], self.shared)
@@ -113,9 +113,9 @@ class Engine:
         self.surveyed = True
 
     def check_nodes(self) -> None:
-        """Connect, and see that every node is of the release that the inventory names and that nothing forbids a step.
+        """Connect, and check that every node runs the inventory's release and that no resource finds an obstacle.
 
-        :raises InputError: naming the nodes, before anything is touched
+        :raises InputError: naming the nodes, before anything is changed
         """
         self.connections.open()
         precheck(self.site, self.connections)
@@ -124,7 +124,7 @@ class Engine:
     # ---- applying
 
     def start(self) -> None:
-        """Begin to apply, in the background."""
+        """Start to apply, in the background."""
         self._thread = threading.Thread(target=self._run, name="stackspec-engine", daemon=True)
         self._thread.start()
 
@@ -136,7 +136,7 @@ class Engine:
         return tasks
 
     def settling(self, step: str) -> list[str]:
-        """`step` and the planned steps that restart its units: a test that ran between them would meet a restart."""
+        """`step` and the planned steps that restart its units: a test running between them would see a restart."""
         if not self._settling:
             users: dict[tuple[str, str], list[str]] = defaultdict(list)
             for task in self.tasks:
@@ -156,11 +156,11 @@ class Engine:
         return [unit for each in task.resources if isinstance(each, Service) for unit in each.units(self.site)]
 
     def failure(self, step: str) -> Task | None:
-        """The task whose failure keeps `step` from being done, if there is one. Waits for the step."""
+        """The task whose failure prevents `step`, if any. Waits for the step."""
         return next((task.cause for task in self.wait(step) if task.cause is not None), None)
 
     def join(self) -> None:
-        """Wait for the end of everything."""
+        """Wait until all tasks have ended."""
         if self._thread is not None:
             self._thread.join()
 
@@ -171,7 +171,7 @@ class Engine:
     def halt(self, reason: str = STOPPED) -> None:
         """Start no further task and do not wait for the running ones: a step can be killed at any moment.
 
-        :param reason: the error of tasks that are not begun for it
+        :param reason: the error of tasks that are not started because of it
         """
         self._stopping = self._stopping or reason
 
@@ -190,9 +190,9 @@ class Engine:
             self._tell({"event": "deployed", "changes": changes, "states": [task.state for task in self.tasks]})
 
     def _tell(self, event: Event, task: Task | None = None) -> bool:
-        """Tell an event, also to the ledger when it is a task's; states are final before, so that nobody waits for it.
+        """Send an event, and record a task's in the ledger; the state is set before, so nobody waits for that.
 
-        :returns: whether it could be told; what cannot be told ends the run, after what runs on nodes
+        :returns: whether it could be written; if not, the run ends after the running operations
         """
         try:
             if task is not None:
@@ -205,7 +205,7 @@ class Engine:
         return True
 
     def _settle_unchanged(self) -> None:
-        """Tasks without a difference, that need nothing which has one, are done: they are not read a second time."""
+        """Tasks without differences that need no task with differences are done: they are not checked a second time."""
         changed: set[str] = set()
         for name in self.steps:
             tasks = self._of_step[name]
@@ -216,12 +216,12 @@ class Engine:
                     self._finish(task, "done")
 
     def _put_in_service(self, node: str) -> None:
-        """Boots start the units of all steps that are done, also of those that a run did which was killed then."""
+        """Release held units of all finished steps, including those of killed runs: they start at boot again."""
         tasks = self.on_node[node].values()
         if node not in self._held and not any(task.made for task in tasks):
             return
         units = tuple(unit for task in tasks if task.state == "done" for unit in self._units(task))
-        with contextlib.suppress(StackspecError):  # A node that is lost has failed its steps.
+        with contextlib.suppress(StackspecError):  # A lost node has failed its steps already.
             self.connections[node].apply([InService(units)])
 
     def _make_last(self, node: str) -> None:
@@ -277,13 +277,13 @@ class Engine:
                 self._block(task, f"blocked by {what.name}", what)
 
     def _install_pool(self, node: str) -> None:
-        """Install what all tasks of the node want in one transaction; a failure is left to the step that meets it."""
+        """Install the packages of all the node's tasks in one transaction; the step that needs one reports failures."""
         tasks = self.on_node[node].values()
         wanted = [name for task in tasks for name in task.packages(self.site)]
         try:
             found = self.connections[node].facts(package(name) for name in wanted)
         except StackspecError:
-            return  # a lost node fails its own steps, not those of the others
+            return  # a lost node fails only its own steps
         missing = [name for name in dict.fromkeys(wanted) if found[package(name)] is None]
         shared = {each: task for task in tasks if task.state != "done" for each in task.resources if each.with_packages}
         if not missing and not shared:
@@ -351,9 +351,9 @@ class Engine:
                 self._finish(task, "failed")
 
     def event(self, task: Task, state: str = "") -> Event:
-        """What is told and recorded of a task, without secrets.
+        """The event and ledger data of a task, without secrets.
 
-        :param state: its state, where that is not yet set
+        :param state: its state, if not yet set
         """
         return {
             "event": "step",

@@ -17,7 +17,7 @@ class Ledger:
     """
 
     ON_NODE: ClassVar[str] = "/var/lib/stackspec/ledger.jsonl"
-    """The node's own copy, whoever deployed it."""
+    """The node's own copy, written by any deployer."""
 
     def __init__(self, state: Path | None) -> None:
         self._file = state / "ledger.jsonl" if state else None

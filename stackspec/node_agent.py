@@ -1,4 +1,4 @@
-"""Runs on a node, sent there over the connection: reads facts and carries out operations, many per message.
+"""Runs on a node, sent there over the connection: reads facts and executes operations, many per message.
 
 Standard library only, Python 3.9 or newer: nothing is installed on the node. The controlling machine sends
 (id, "facts", queries) or (id, "apply", actions); each is answered on its own thread.
@@ -28,7 +28,7 @@ UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,ExecMainStartTimestamp,ActiveEnterTimestamp,MainPID,Result,"
     "InvocationID,NeedDaemonReload"
 )
-# A file for each unit that was started here: which start it was, and the digests of what the unit reads.
+# One file per unit that was started here: the id of that start, and the digests of the unit's files.
 STARTED = "/var/lib/stackspec/started"
 COMMANDS, ETC = "/usr/bin", "/etc"
 APT_LOG = "/var/log/stackspec-apt.log"
@@ -38,31 +38,31 @@ AT_WORK = 0.05
 # A start is waited for up to this multiple of its timeout.
 LONGEST = 8
 POLICY = "/usr/sbin/policy-rc.d"
-# Locks of the node; commands inherit them, so that one which outlives its connection keeps them.
+# Locks of the node; commands inherit them, so a command that outlives its connection keeps them.
 LOCKS = []
 RECORD_LOCK = threading.Lock()
 KEPT_POLICY = POLICY + ".kept"
 DPKG = "/var/lib/dpkg"
 APT_LOCK = threading.Lock()
-# There from the begin of an installation until what follows the packages is done, too.
+# Exists from the start of an installation until its follow-up commands are done.
 INSTALLING = "/var/lib/stackspec/installing"
-# The policy holds starts back only while the apt that wrote it lives; after a killed run the operator's own comes back.
+# The policy prevents starts only while its apt runs; after a killed run it restores the operator's own policy.
 POLICY_MARK = "#!/bin/sh\n# stackspec\n"
 POLICY_TEXT = (
     POLICY_MARK + "kill -0 PID 2>/dev/null && exit 101\n"
     'if [ -e "$0.kept" ] || [ -h "$0.kept" ]; then mv -f "$0.kept" "$0"; exec "$0" "$@"; fi\nrm -f "$0"\nexit 0\n'
 )
 
-# Units that a deployment brings and its steps start: off at a boot until they are configured. Packages enable them.
+# Units that a deployment installs and its steps start: off at boot until configured, although packages enable them.
 HELD = "/var/lib/stackspec/held"
-# There while this boot has seen a deployment at work.
+# Exists if a deployment has run since the last boot.
 DEPLOYING = "/run/stackspec-deploying"
-# systemd asks it at each boot, and each time that it reads its units anew, for more of them.
+# systemd runs it at each boot and daemon-reload, to generate units.
 GENERATOR = "/etc/systemd/system-generators/stackspec-held"
 GENERATOR_TEXT = f"""\
 #!/bin/sh
-# Made by stackspec. The node lost its power in the middle of a deployment: what is not configured yet stays off, else
-# it takes ports, or starts over and over. The next deployment starts it.
+# Made by stackspec. The node lost power during a deployment: services that are not configured yet stay off, because
+# they would take other services' ports, or restart in a loop. The next deployment starts them.
 [ ! -e {DEPLOYING} ] && [ -e {HELD} ] || exit 0
 while read -r unit; do
     case $unit in *.*) name=$unit ;; *) name=$unit.service ;; esac
@@ -72,14 +72,14 @@ done <{HELD}
 
 
 class Failed(Exception):
-    """An operation that did not succeed; carries what the controlling machine shows."""
+    """A failed operation, with the details that the controlling machine shows."""
 
     def __init__(self, what, status=None, output="", command="", units=()):
         super().__init__(what)
         self.answer = {
             "what": what,
             "exit_status": status,
-            # The dots tell who masks secrets that the first word may be the end of one.
+            # The dots tell the masking code that the first word may be the end of a secret.
             "output": output if len(output) <= 6000 else "..." + output[-5997:],
             "command": command,
             "journal": journal(units) if units else "",
@@ -87,7 +87,7 @@ class Failed(Exception):
 
 
 def execute(argv, stdin="", user="", env=None, timeout=600.0):
-    """Run a command; secrets reach it by `stdin` or `env` (of its own process), never by argv."""
+    """Run a command; secrets are passed in `stdin` or `env` (of its own process), never in argv."""
     options = {}
     environment = dict(ENVIRONMENT, **(env or {}))
     if user:
@@ -153,17 +153,17 @@ def read_file(path):
 
 
 def digest(found: dict) -> str:
-    """By what the content of a file, as `read_file` answers, is known again."""
+    """Digest of a file's content, as returned by `read_file`."""
     return hashlib.sha256(_bytes(found["content"])).hexdigest() if found["exists"] else "absent"
 
 
 def _bytes(content):
-    """Text as the bytes that it was read from, also where they are no UTF-8."""
+    """Text as the original bytes, even if they are not UTF-8."""
     return content if isinstance(content, bytes) else content.encode(errors="surrogateescape")
 
 
 def portable(answer):
-    """What `read_file` answers, as the connection can carry it: text that is no UTF-8 goes as bytes."""
+    """The result of `read_file` in a form that the connection can send: text that is not UTF-8 is sent as bytes."""
     content = _bytes(answer["content"])
     return answer if content.isascii() or _is_text(content) else {**answer, "content": content}
 
@@ -184,9 +184,9 @@ def _name(lookup, number):
 
 
 def settled_units(names, timeout=60.0, reloaded_within=5.0):
-    """States of units, waiting for those that are on their way up: after a power-on that is no state to judge by.
+    """States of units, waiting for those that are starting: right after power-on, states are not final.
 
-    Nor is it one while somebody else has systemd read its files again, which may be about any unit.
+    The same while another process makes systemd reload its unit files, which may affect any unit.
     """
     began = time.monotonic()
     while True:
@@ -219,7 +219,7 @@ def read_units(names):
 
 
 def started_with(name):
-    """What was kept when a unit was last started here: {invocation, files}; a file that we changed since is ""."""
+    """The record of a unit's last start here: {invocation, files}; the digest of a file that we changed since is ""."""
     text = read_file(f"{STARTED}/{name}")["content"]
     return json.loads(text) if text else {"invocation": "", "files": {}}
 
@@ -233,7 +233,7 @@ def _moment(text):
 
 
 def read_packages(names):
-    """Versions from dpkg's status file: one pass, no process."""
+    """Versions from dpkg's status file: read once, without a process."""
     wanted, found, entry = set(names), {}, {}
     try:
         with open("/var/lib/dpkg/status", encoding="utf-8", errors="replace") as stream:
@@ -265,7 +265,7 @@ def get(url, timeout=10.0):
 
 
 def facts(queries):
-    """Answers in the order of `queries` ([op, args]); all units and all packages in one look each."""
+    """Answers in the order of `queries` ([op, args]); all units, and all packages, are read at once."""
     names = {kind: [args[0] for op, args in queries if op == kind] for kind in ("unit", "package")}
     units = settled_units(names["unit"]) if names["unit"] else {}
     packages = read_packages(names["package"]) if names["package"] else {}
@@ -283,7 +283,7 @@ def facts(queries):
 
 
 def read_bytes(path):
-    """The file itself, None when there is none."""
+    """The file's content as bytes, None if there is none."""
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -292,7 +292,7 @@ def read_bytes(path):
 
 
 def read_disk(path):
-    """A block device: what blkid finds on it, where it or a part of it is mounted, what else holds it or a part."""
+    """A block device: its content according to blkid, mount points, and other users of it or of a partition."""
     answer = {"exists": os.path.exists(path), "block": False, "content": {}, "mounted": [], "holders": []}
     answer["id"] = ""
     answer["path"] = os.path.realpath(path)
@@ -302,7 +302,7 @@ def read_disk(path):
     answer["block"] = stat.S_ISBLK(status.st_mode)
     if not answer["block"]:
         return answer
-    # Of the device itself: neither udev nor a cache, which may be behind.
+    # Probe the device itself: udev and blkid's cache may be outdated.
     done = execute(["blkid", "--probe", "--output", "export", path])
     if done["status"] not in (0, 2, 8):
         raise Failed(f"look at {path}", done["status"], done["err"] + done["out"], f"blkid --probe {path}")
@@ -324,7 +324,7 @@ def read_disk(path):
 
 
 def without_signature(path, samples=256, size=1 << 16):
-    """What is on a device in which blkid knows nothing: {} when it is blank, by its ends and places between them."""
+    """Content of a device that blkid does not recognise: {} if it is blank, judged by samples from start to end."""
     try:
         with open(path, "rb") as stream:
             end = stream.seek(0, os.SEEK_END)
@@ -339,7 +339,7 @@ def without_signature(path, samples=256, size=1 << 16):
 
 
 def disk_id(path, content):
-    """By what a disk is known wherever it is plugged in: its serial number or WWN, else the UUID of what is on it."""
+    """A disk's id, independent of where it is plugged in: serial number or WWN, otherwise the UUID of its content."""
     done = execute(["lsblk", "--json", "--nodeps", "--output", "SERIAL,WWN", path])
     if done["status"]:
         raise Failed(f"look at {path}", done["status"], done["err"] + done["out"], f"lsblk {path}")
@@ -352,19 +352,19 @@ def disk_id(path, content):
 
 
 def write(path, content, mode=None, owner=None, group=None):
-    """Write a file, text or bytes, whole and atomically. What is not given stays as it is, or is 0644 root when new."""
+    """Write a file, text or bytes, atomically. Unset attributes stay; a new file is owned by root with mode 0644."""
     outdate([path])
     _replace(path, content, mode, owner, group)
 
 
 def outdate(names):
-    """Note, before it is done, that files or what else units read change: one that runs was started before.
+    """Record, before the change, that files or other inputs of units change: running units count as started before it.
 
-    It outlives this run, and a content that comes back tells nothing of what a unit has read in between.
+    The record outlives this run: a content that is restored later does not show what a unit has read in between.
     """
     with RECORD_LOCK:
         for unit in os.listdir(STARTED) if os.path.isdir(STARTED) else ():
-            # A dot: a record that was being written when its run was killed.
+            # With a dot: a partly written record of a killed run.
             kept = started_with(unit) if unit[0] != "." else {"files": {}}
             outdated = [name for name in names if kept["files"].get(name)]
             if outdated:
@@ -392,7 +392,7 @@ def _replace(path, content, mode=None, owner=None, group=None):
         try:
             os.replace(temporary, path)
         except OSError as error:
-            # Something is mounted there, as containers have it with /etc/hosts: only what is in it can be changed.
+            # A mount point, such as /etc/hosts in containers: only its content can be changed.
             if error.errno != errno.EBUSY:
                 raise
             with open(path, "wb") as stream:
@@ -430,7 +430,7 @@ def directory(path, mode, owner, group):
 def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what="", units=(), show="", repair=()):
     """Run a command that changes something; `show` is its text without secrets.
 
-    Where it fails and there is something to `repair`, it is run once more after these operations.
+    If it fails and there is something to `repair`, it is run once more after these operations.
     """
     done = execute(argv, stdin, user, env, timeout)
     if done["status"] not in expect and repair:
@@ -446,10 +446,10 @@ def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what=
 def systemctl(verb, units, timeout=300.0, reads=()):
     """One systemctl call for all `units`; restart and start wait until they are active.
 
-    After a restart it is kept what the units were started with, of `reads` and of what they were said to read before.
+    After a restart, records the content with which the units were started: of `reads`, and of their files from before.
     """
     read = {name: {*reads, *started_with(name)["files"]} for name in units} if verb == "restart" else {}
-    # Looked at before they start: what changes meanwhile may or may not have been read.
+    # Read before they start: a later change may or may not be effective.
     now = {path: digest(read_file(path)) for paths in read.values() for path in paths}
     if verb in ("start", "restart"):
         execute(["systemctl", "reset-failed", "--", *units])
@@ -527,7 +527,7 @@ def await_active(units, timeout=60.0):
 
 
 def await_http(url, statuses, timeout=90.0, units=()):
-    """Wait until a GET of `url` is answered with one of `statuses`."""
+    """Wait until a GET of `url` returns one of `statuses`."""
     patience = Patience(timeout, units)
     while True:
         answer = get(url)
@@ -539,7 +539,7 @@ def await_http(url, statuses, timeout=90.0, units=()):
 
 
 def await_command(argv, stdin="", user="", timeout=60.0, what="", units=()):
-    """Wait until a command that only reads ends with 0."""
+    """Wait until a read-only command exits with 0."""
     patience = Patience(timeout, units)
     while True:
         done = execute(argv, stdin, user, timeout=timeout)
@@ -552,9 +552,9 @@ def await_command(argv, stdin="", user="", timeout=60.0, what="", units=()):
 
 
 def apt(packages, update=False, off=(), say=None):
-    """Install in one transaction with service starts held back, then do what the held-back scripts would have done.
+    """Install in one transaction without starting services, then do what the suppressed scripts would have done.
 
-    Units that are new and named by `off` stay off at a boot, too, until a step has started them.
+    New units named in `off` also stay off at boot, until a step has started them.
     """
     with APT_LOCK:
         keep_off(off)
@@ -563,7 +563,7 @@ def apt(packages, update=False, off=(), say=None):
 
 
 def keep_off(units):
-    """See that a boot does not start units, of those that the node has not got yet, before their step is done."""
+    """Keep new units among these from starting at boot until their step is done."""
     with RECORD_LOCK:
         known = set(read_file(HELD)["content"].split())
         new = [name for name in units if name not in known]
@@ -575,7 +575,7 @@ def keep_off(units):
 
 
 def in_service(units):
-    """Steps of these units are done: boots start them. With the last of them nothing is left of the holding back."""
+    """The steps of these units are done: start them at boot. After the last one, all traces of holding are removed."""
     with RECORD_LOCK:
         known = read_file(HELD)["content"].split()
         rest = [name for name in known if name not in units]
@@ -587,21 +587,21 @@ def in_service(units):
 
 
 def let_start():
-    """Since this boot nothing was started that is not configured; steps may start it now."""
+    """Note that nothing unconfigured has been started since this boot; steps may start their units now."""
     if os.path.exists(HELD) and not os.path.exists(DEPLOYING):
         open(DEPLOYING, "w").close()
         execute(["systemctl", "daemon-reload"])
 
 
 def finish_apt(say=None):
-    """Do what is left of an installation whose run was killed."""
+    """Finish an installation whose run was killed."""
     with APT_LOCK:
         _apt([], False, say)
         _follow_packages()
 
 
 def unfinished():
-    """Whether an installation was begun and what follows it not done; one that is at work here now does not count."""
+    """Whether an installation was started but not finished; one that is running now does not count."""
     if not APT_LOCK.acquire(blocking=False):
         return False
     try:
@@ -612,7 +612,7 @@ def unfinished():
 
 def _follow_packages():
     execute(["systemctl", "daemon-reload"])
-    # Held-back scripts skip these, and libvirt then refuses its clients for want of polkit's name on the bus.
+    # Suppressed scripts skip these; libvirt then refuses clients because polkit's name is not on the bus.
     execute(["systemctl", "reload", "dbus"])
     execute(["systemctl", "try-restart", "polkit"])
     if os.path.exists(INSTALLING):
@@ -631,13 +631,13 @@ def _apt(packages, update, say):
     try:
         broken = interrupted()
         if broken:
-            # What cannot be configured for want of another package is left to apt.
+            # Packages that lack a dependency cannot be configured here; apt repairs them.
             _held_back(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"], say)
         if update or broken:
-            # A list that cannot be fetched is an error here and not a warning, as the packages would be missed later.
+            # A list that cannot be downloaded is an error here, not a warning, since packages would be missing later.
             _install(["update", "-o", "APT::Update::Error-Mode=any", *APT_OPTIONS[:4]], say)
         if broken:
-            # What was killed while its files were unpacked is not repaired by --fix-broken alone.
+            # Packages whose unpacking was killed are not repaired by --fix-broken alone.
             _install(["install", "--fix-broken", "--reinstall", *APT_OPTIONS, *half_unpacked()], say)
         if packages:
             _install(["install", *APT_OPTIONS, *packages], say)
@@ -653,17 +653,17 @@ def _install(argv, say):
 
 
 def _held_back(argv, say):
-    """Run a tool that installs, while no service may be started: its exit status and what it wrote."""
+    """Run an installation tool while services must not start; return its exit status and output."""
     script = (
         f'printf %s "$POLICY" | sed "s/PID/$$/" >{POLICY}.new && chmod 755 {POLICY}.new'
         f' && mv {POLICY}.new {POLICY} && exec "$@"'
     )
     env = dict(ENVIRONMENT, DEBIAN_FRONTEND="noninteractive", POLICY=POLICY_TEXT, APT_LISTCHANGES_FRONTEND="none")
-    # Else systemd reads all units anew for each package that brings one, a hundred times; it does so once, later.
+    # Otherwise systemd reloads all units for each package with a unit, a hundred times; here once, afterwards.
     env["SYSTEMD_OFFLINE"] = "1"
     with open(APT_LOG, "ab") as log:
         start = log.tell()
-        # A session of its own: when the connection dies, apt finishes what it began.
+        # In its own session: if the connection is lost, apt finishes its work.
         child = subprocess.Popen(
             ["sh", "-c", script, "sh", *argv],
             stdin=subprocess.DEVNULL,
@@ -680,7 +680,7 @@ def _held_back(argv, say):
 
 
 def await_dpkg(timeout=600.0):
-    """Wait until nobody else installs: the apt of a run that was killed may still be at it."""
+    """Wait until no other installation runs: apt of a killed run may still be active."""
     until = time.monotonic() + timeout
     with open(f"{DPKG}/lock-frontend", "a") as lock:
         while time.monotonic() < until:
@@ -694,22 +694,22 @@ def await_dpkg(timeout=600.0):
 
 
 def interrupted():
-    """Whether dpkg was stopped in the middle of its work: apt refuses everything until that is repaired."""
+    """Whether dpkg was interrupted: apt refuses everything until that is repaired."""
     updates = f"{DPKG}/updates"
     journal = os.path.isdir(updates) and any(name.isdigit() for name in os.listdir(updates))
     return journal or bool(execute(["dpkg", "--audit"])["out"].strip())
 
 
 def half_unpacked():
-    """Packages whose files are there in part, for dpkg was killed while it unpacked them."""
+    """Packages with only part of their files, because dpkg was killed while unpacking them."""
     listed = execute(["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev}|${binary:Package}\n"])["out"]
     states = [line.split("|") for line in listed.splitlines()]
-    # Wanted, and either half installed or marked as in need of being installed anew.
+    # Selected for installation, and half-installed or marked for reinstallation.
     return [name for state, name in states if state.startswith("i") and (state[1] == "H" or state[2:3] == "R")]
 
 
 def keep_policy():
-    """Set the operator's own policy for service starts aside; it comes back by `restore_policy`, or by our own."""
+    """Move the operator's own policy for service starts aside; `restore_policy`, or our policy itself, restores it."""
     if not os.path.lexists(POLICY):
         return
     if not read_file(POLICY)["content"].startswith(POLICY_MARK):
@@ -719,7 +719,7 @@ def keep_policy():
 
 
 def restore_policy():
-    """Take our policy away, and put the operator's back where there was one."""
+    """Remove our policy, and restore the operator's, if there was one."""
     if os.path.lexists(KEPT_POLICY):
         os.replace(KEPT_POLICY, POLICY)
     elif os.path.lexists(POLICY):
@@ -727,7 +727,7 @@ def restore_policy():
 
 
 def follow(child, start, say, silence=1800.0):
-    """Report apt's own progress lines while it runs; end it when it has written nothing for `silence` seconds."""
+    """Report apt's progress lines while it runs; kill it after `silence` seconds without output."""
     position, last, heard = start, 0.0, time.monotonic()
     while child.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -752,7 +752,7 @@ def follow(child, start, say, silence=1800.0):
 
 
 def record(path, line, limit=1000):
-    """Append a line to the node's ledger, which keeps the last `limit` lines, and of each step its last one."""
+    """Append a line to the node's ledger, which keeps the last `limit` lines, and the last line of each step."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with RECORD_LOCK:
         lines = read_file(path)["content"].splitlines()
@@ -769,7 +769,7 @@ def _step_of(line):
 
 
 def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
-    """Lock the node for this interpreter. A live run is waited for shortly, what a dead one left until its end."""
+    """Lock the node for this interpreter. A live run is waited for briefly, operations of a dead one until they end."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     began, told = time.monotonic(), 0.0
@@ -782,7 +782,7 @@ def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
             holders = holders_of(path)
         lives = agent.strip() in holders
         if lives and text == holder:
-            # Our own interpreter, of a connection that was lost; what it had begun keeps the lock, and is waited for.
+            # Our own interpreter of a lost connection; its operations hold the lock, so wait for them.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(agent), signal.SIGKILL)
         commands = "; ".join(f"{pid} {argv}" for pid, argv in holders.items() if pid != agent.strip())
@@ -843,7 +843,7 @@ def _known(path):
 
 
 def holders_of(path):
-    """Processes that have the file open, but not this one: id -> command line."""
+    """Other processes that have the file open: id -> command line."""
     found = {}
     for pid in os.listdir("/proc"):
         if not pid.isdigit() or int(pid) == os.getpid():
@@ -855,7 +855,7 @@ def holders_of(path):
     return found
 
 
-# Beside "unit" and "package", of which all are read at once.
+# In addition to "unit" and "package", which are read all at once.
 QUERIES = {
     "file": lambda path: portable(read_file(path)),
     "bytes": read_bytes,
@@ -917,7 +917,7 @@ def serve(channel):
             at_work.discard(number)
 
     def beat(seconds):
-        """Tell that this node lives, also while it works; the end of the connection is the end of this."""
+        """Send heartbeats, even while operations run; ends with the connection."""
         with contextlib.suppress(OSError):
             while True:
                 time.sleep(seconds)
@@ -928,7 +928,7 @@ def serve(channel):
             threading.Thread(target=beat, args=message[2:], daemon=True).start()
             continue
         threading.Thread(target=answer, args=message, daemon=True).start()
-    # With nothing at work the lock goes even where a daemon that a command started has inherited it.
+    # When idle, release the lock even if a daemon started by a command has inherited it.
     if not at_work:
         for descriptor in LOCKS:
             fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""The order of tasks: which can begin now, told by numbers of what is still missing."""
+"""The order of tasks: counts what each task still waits for, and returns those that can start."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .task import Task
 
 
 class Schedule:
-    """Tasks by what they wait for. Each task and each dependency is counted once, however many nodes there are.
+    """Tasks with their open dependencies. Each task and dependency is counted once, however many nodes there are.
 
-    A task begins when every task of the steps that it needs is done and its node has its packages; one of a step that
-    needs nothing begins at once.
+    A task can start when all tasks of the steps that it needs are done and its node has its packages; tasks of steps
+    without needs start at once.
 
-    :param tasks: all tasks; those that are done already count as such
+    :param tasks: all tasks, including those that are already done
     :param needs: the steps that each step needs
     :param nodes: names of the nodes
     """
@@ -40,24 +40,24 @@ class Schedule:
                 self._release(name)
 
     def ready(self) -> list[Task]:
-        """Tasks that can begin, each told once."""
+        """Tasks that can start; each is returned once."""
         ready, self._ready = self._ready, []
         return ready
 
     def poolable(self) -> list[str]:
-        """Nodes whose packages can be installed, since their steps without needs are over; each told once."""
+        """Nodes whose packages can be installed, since their steps without needs are done; each is returned once."""
         poolable, self._poolable = self._poolable, []
         return poolable
 
     def pooled(self, node: str) -> None:
-        """Take note that a node has its packages."""
+        """Record that a node has its packages."""
         self._pooled.add(node)
         self._ready += self._held.pop(node, [])
 
     def ended(self, task: Task) -> list[Task]:
-        """Take note that a task is done or failed.
+        """Record that a task is done or failed.
 
-        :returns: after a failure, the waiting tasks that need it, also through others
+        :returns: after a failure, the waiting tasks that need it, directly or indirectly
         """
         step, node = task.step.name, task.node.name
         if not task.step.needs:
@@ -82,7 +82,7 @@ class Schedule:
             if task.state == "waiting":
                 at_once = not task.step.needs or task.node.name in self._pooled
                 (self._ready if at_once else self._held[task.node.name]).append(task)
-        # A step without nodes, or one whose tasks are all done already.
+        # A step without nodes, or whose tasks are already done.
         if not self._undone[step]:
             self._complete(step)
 

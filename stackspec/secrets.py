@@ -119,20 +119,20 @@ class Secrets:
         self.read()
 
     def read(self) -> None:
-        """Read the file, also once more: the process that deploys makes some only when a step needs them."""
+        """Read the file again: the deploying process generates some secrets only when a step needs them."""
         with self._lock:
             self._loaded = self._file.read_text() if self._file is not None and self._file.exists() else ""
             self.learn(json.loads(self._loaded or "{}"))
 
     def learn(self, values: Mapping[str, str]) -> None:
-        """Take over what `values`, of another process of this run, says; what the user gives wins."""
+        """Use `values` from another process of this run; secrets given by the user take precedence."""
         with self._lock:
             self._values |= {**values, **self._given}
             for value in self._values.values():
                 redact.add(value)
 
     def values(self) -> dict[str, str]:
-        """All that there are so far, for the workers of this run."""
+        """All secrets so far, for the workers of this run."""
         with self._lock:
             return dict(self._values)
 

@@ -1,4 +1,4 @@
-"""Steps: a chapter of the guide as a function that declares resources; tests name it by a fixture of the same name."""
+"""Steps: each chapter of the guide is a function that declares resources; tests request it as a fixture."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ DATA = ("site", "node")
 class Step:
     """A registered step.
 
-    :param name: its name, which is its fixture's, too
-    :param role: which nodes it runs on: a role, several, or `all`
+    :param name: its name, also that of its fixture
+    :param role: the nodes that it runs on: a role, several, or `all`
     :param needs: the steps that it depends on
-    :param provides: the service type that the catalog of a cloud shows when this step is done there
+    :param provides: the service type in a cloud's catalog that shows that this step is done there
     :param declare: the function that yields the resources
-    :param sections: the inventory's sections without which the step is not in a site; none for one of every site
+    :param sections: sections of the inventory that the step requires; none: the step is in every site
     """
 
     name: str
@@ -44,19 +44,19 @@ class Step:
 
     @property
     def values(self) -> tuple[ReleaseValue, ...]:
-        """The single values of release tables that the step reads: constants that its function names."""
+        """The constants for single values of release tables that the step's function refers to."""
         named = inspect.getclosurevars(self.declare).globals.values()
         return tuple(each for each in named if isinstance(each, ReleaseValue))
 
     def lacks(self, site: Site) -> str:
-        """For want of what the step is not in `site`, in words, or ""."""
+        """Why the step is not in `site`, or ""."""
         if reason := site.release.without.get(self.name):
-            return f"the release {site.release.name} has not got it: {reason}"
+            return f"the release {site.release.name} does not include it: {reason}"
         section = self.section_missing(site)
         return f"its inventory has no section {section!r}" if section else ""
 
     def section_missing(self, site: Site) -> str:
-        """The section for want of which the step is not in `site`, or ""."""
+        """The missing section because of which the step is not in `site`, or ""."""
         return next((section for section in self.sections if not site.inventory.has(section)), "")
 
     def nodes(self, site: Site) -> list[Node]:
@@ -67,7 +67,7 @@ class Step:
         return [node for node in site.nodes.values() if roles & {"all", *node.roles}]
 
     def resources(self, site: Site, node: Node) -> list[Resource]:
-        """What the step declares for `node`, with the options that release and inventory add for it."""
+        """What the step declares for `node`, with the additional options of release and inventory."""
         given: dict[str, Any] = {"site": site, "node": node}
         wanted = inspect.signature(self.declare).parameters
         arguments = {name: given[name] if name in given else STEPS[name] for name in wanted}
@@ -80,11 +80,11 @@ STEPS: dict[str, Step] = {}
 def step(
     *, role: str | tuple[str, ...], provides: str | None = None, section: str | tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Resources]], Callable[..., Resources]]:
-    """Register a function as a step; the plugin makes a session fixture of it.
+    """Register a function as a step; the plugin creates a session fixture for it.
 
     :param role: controller, compute, storage or all; or several of them
-    :param provides: service type in the catalog, by which the step's tests find it on a cloud that exists
-    :param section: the inventory's section, or several, without which the step is not in a site
+    :param provides: service type in the catalog, by which the step's tests find it on an existing cloud
+    :param section: the section of the inventory, or several, that the step requires
     """
     sections = (section,) if isinstance(section, str) else section
 
@@ -108,7 +108,7 @@ def load_steps() -> list[str]:
 
 
 def closure(names: Iterable[str]) -> list[str]:
-    """`names` and all that they need, each after what it needs."""
+    """`names` and all steps they need, each after the steps it needs."""
     order: list[str] = []
 
     def visit(name: str, above: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""One step on one node: reading its facts, computing its changes, making them, and looking again. All make the plan."""
+"""A step on a node: reads its facts, computes its changes, applies them, and checks again. All tasks form the plan."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .transport import Connection
 
 @dataclass(eq=False)
 class Finding:
-    """A resource that a task declares, and what the last look found; the drift test's parameter.
+    """A resource declared by a task, with the result of the last check; the drift test's parameter.
 
-    :param changes: those that it needs, none when found equals wanted
+    :param changes: the necessary changes, none if found equals wanted
     """
 
     task: Task
@@ -40,9 +40,9 @@ class Task:
     """A step on a node.
 
     :param state: waiting, running, done, failed or blocked
-    :param made: changes that were made in this run
-    :param error: what failed, when it failed or is blocked
-    :param cause: the task whose failure blocks this one (itself, when it failed)
+    :param made: changes made in this run
+    :param error: what failed, if the task failed or is blocked
+    :param cause: the task whose failure blocks this one (itself, if it failed)
 
     `findings` has an entry for each resource.
     """
@@ -63,24 +63,24 @@ class Task:
 
     @property
     def name(self) -> str:
-        """`step on node`, as messages say it."""
+        """`step on node`, as in messages."""
         return f"{self.step.name} on {self.node.name}"
 
     @property
     def digest(self) -> str:
-        """Hash of all that the step declares here; the ledger tells by it whether the declaration has changed."""
+        """Hash of everything that the step declares here, to detect in the ledger whether it has changed."""
         return hashlib.sha256(repr(self.resources).encode()).hexdigest()[:16]
 
     def queries(self, site: Site) -> list[Query]:
-        """Facts of the node that the resources look at."""
+        """Facts of the node that the resources use."""
         return [query for resource in self.resources for query in resource.queries(site, self.node)]
 
     def look(
         self, site: Site, facts: Mapping[Query, Any], shared: Shared, *, last: bool | None = None
     ) -> list[Finding]:
-        """What has to change, by `facts`.
+        """Compute the changes from `facts`.
 
-        :param last: look only at what comes after all steps of the node, or only at the rest
+        :param last: True: only of resources that come after all steps of the node; False: only of the others
         """
         context = Context(site, self.node, facts, shared)
         found = [each for each in self.findings if last is None or each.resource.last is last]
@@ -96,10 +96,10 @@ class Task:
         return found
 
     def apply(self, site: Site, connection: Connection, shared: Shared, *, last: bool = False) -> None:
-        """Make what differs, then look again.
+        """Apply the changes, then check again.
 
-        :param last: make what comes after all steps of the node, instead of the rest
-        :raises ActionError: an operation failed, or something still differs after it was made
+        :param last: apply the resources that come after all steps of the node, instead of the others
+        :raises ActionError: an operation failed, or a difference remained after it
         """
         context = Context(site, self.node, {}, shared)
         mine = [each for each in self.resources if each.last is last]
@@ -127,14 +127,14 @@ class Task:
         return [text for each in last for text in each.stays(Context(site, self.node, facts, shared))]
 
     def _watched_facts(self, connection: Connection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
-        """A service looks at files that an earlier segment managed."""
+        """A service checks files that an earlier segment managed."""
         if any(not each.on_runner for each in todo):
             return connection.facts(file(path) for path in context.watched)
         return {}
 
     @staticmethod
     def _segments(site: Site, resources: list[Resource]) -> Iterator[list[Resource]]:
-        """Runs of resources that can be read at once: one place, and no file twice."""
+        """Groups of resources that can be read at once: in one place, and no file twice."""
         segment: list[Resource] = []
         paths: set[str] = set()
         for resource in resources:
@@ -164,7 +164,7 @@ class Task:
             done += 1
             for change in changes:
                 context.pending.update((*change.touches, *change.marks))
-                # Files are seen by their content; that anything else was changed is lost with a run that is killed.
+                # Changed files are detected by content; other changes must be recorded, in case the run is killed.
                 note = (Outdate(change.marks),) if change.marks else ()
                 for action in (*note, *change.actions):
                     if isinstance(action, NodeAction):
@@ -194,7 +194,7 @@ class Task:
             raise
 
     def packages(self, site: Site) -> list[str]:
-        """Packages that the step wants on the node."""
+        """Packages that the step needs on the node."""
         return [name for each in self.resources if isinstance(each, Packages) for name in each.real_names(site)]
 
     def wheels(self, site: Site) -> dict[str, str]:
@@ -204,11 +204,11 @@ class Task:
 
 
 def plan_of(site: Site) -> list[Task]:
-    """The plan: every step on each of its nodes, after those that it needs.
+    """The plan: every step on each of its nodes, after the steps it needs.
 
-    A process makes one; its drift tests, its engine, `--plan` and the report are of these tasks. The first step that
-    declares an ini file of a node writes also what later ones declare of it: these have nothing to restart then. The
-    first that declares what comes last on a node is its only one that does.
+    A process creates one; drift tests, engine, `--plan` and report share its tasks. The first step that declares an ini
+    file of a node also writes the options of later steps, which then have nothing to restart. A resource that comes
+    last on a node belongs to the first step that declares it.
     """
     steps = [STEPS[name] for name in closure(STEPS)]
     declared = [(each, node, each.resources(site, node)) for each in steps for node in each.nodes(site)]

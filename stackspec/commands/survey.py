@@ -1,4 +1,4 @@
-"""What machines say of themselves over ssh, before there is an inventory: interfaces, disks, processors, system."""
+"""Collects data from machines over ssh, before there is an inventory: interfaces, disks, processors, system."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..inventory import Node, Ssh
 from ..transport import OPEN_TIMEOUT, OPENED_AT_ONCE, ssh_arguments
 
-# Nothing is written there, no root is needed, and a tool that is missing leaves its part empty.
+# The script writes nothing and needs no root; if a tool is missing, its part is empty.
 _SCRIPT = r"""
 PATH=$PATH:/usr/sbin:/sbin LC_ALL=C; export PATH LC_ALL
 part() { echo; echo "== $1"; }
@@ -37,13 +37,13 @@ part end
 """
 
 _WIRED = (None, "veth", "bond", "vlan", "macvlan")
-"""Kinds of interfaces that nodes are on networks with; None is a device of the machine."""
+"""Kinds of interfaces that connect nodes to networks; None is a device of the machine."""
 _WHOLE_DISK = re.compile("(sd|vd|xvd|ubd|nvme)")
 
 
 @dataclass(frozen=True)
 class Card:
-    """A network interface: its name, the addresses that it has, and whether a cable could be in it: it is no bridge."""
+    """A network interface: name, addresses, and whether it is physical or similar, not a bridge."""
 
     name: str
     addresses: tuple[ipaddress.IPv4Interface, ...]
@@ -52,7 +52,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Disk:
-    """A whole disk that nothing is on, as far as an ordinary user can see: its path, bytes, model."""
+    """A whole disk that is blank, as far as an ordinary user can see: its path, bytes, model."""
 
     path: str
     size: int
@@ -61,18 +61,18 @@ class Disk:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine says.
+    """The data from a machine.
 
-    :param host: as ssh finds it
+    :param host: its name for ssh
     :param name: its host name, without the domain
     :param system: ID, VERSION_ID and PRETTY_NAME of its /etc/os-release
-    :param came: the address at which ssh arrived, "" where it does not say
+    :param came: the address to which ssh connected, "" if unknown
     :param cards: its interfaces, without the loopback
-    :param way_out: interface and gateway of its default route, None when it has none
-    :param resolvers: addresses of its resolvers, without those on itself
+    :param way_out: interface and gateway of its default route, None if it has none
+    :param resolvers: addresses of its resolvers, without local ones
     :param disks: its unused disks
-    :param modules: those of iscsi_tcp and openvswitch that its kernel has
-    :param has_kvm: whether its processors can run servers without emulation
+    :param modules: which of iscsi_tcp and openvswitch its kernel has
+    :param has_kvm: whether its processors support virtualization
     :param has_python: whether it has python3
     """
 
@@ -90,11 +90,11 @@ class Machine:
 
 
 def survey(hosts: Sequence[str], ssh: Ssh) -> list[Machine]:
-    """Ask machines over ssh, all at once.
+    """Query machines over ssh, in parallel.
 
-    :param hosts: as ssh finds them
-    :param ssh: user, port, key and configuration, where the user's own do not say them
-    :raises InputError: naming every machine that could not be asked
+    :param hosts: their names for ssh
+    :param ssh: user, port, key and configuration, where they differ from the user's own
+    :raises InputError: naming every machine that could not be queried
     """
     errors: list[str] = []
     found: dict[str, Machine] = {}
@@ -134,10 +134,10 @@ def _answer(host: str, ssh: Ssh) -> str:
 
 
 def read(host: str, text: str) -> Machine:
-    """What a machine has answered.
+    """Parse a machine's answer.
 
-    :param host: as ssh finds it
-    :param text: what the script printed there
+    :param host: its name for ssh
+    :param text: the output of the script
     """
     parts = {name: body.strip() for name, _, body in (part.partition("\n") for part in text.split("\n== ")[1:])}
     system = dict(" ".join(word.split()).split("=", 1) for word in shlex.split(parts["system"]) if "=" in word)
@@ -159,7 +159,7 @@ def read(host: str, text: str) -> Machine:
         tuple(cards),
         (routes[0]["dev"], routes[0]["gateway"]) if routes else None,
         tuple(word for word in words if _is_resolver(word)),
-        # A container is shown its host's disks, which it does not have.
+        # A container sees its host's disks, which it cannot use.
         tuple(_unused([each for each in _json(parts["disks"], {}).get("blockdevices", []) if each["name"] in blocks])),
         tuple(parts["modules"].split()),
         bool(parts["processors"]),

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Boots one node and waits for it; a reboot of the node boots it again, a poweroff ends this.
+# Boots one node and waits for it; a reboot boots it again, a poweroff ends this script.
 #   NAME host name · NETNS file of its network namespace · GROUP its control group · NODE its directory
-#   LOWER read-only layers, newest first, as overlayfs wants them · DEV (attach) the /dev of a node that runs
+#   LOWER read-only layers, newest first, in overlayfs syntax · DEV (attach) the /dev of a running node
 set -eu
 stage=${1:-wait}
 
-# Loop devices are the machine's and outlive the node: its disks, and those that it made itself, each of which keeps its
-# file system in use.
+# Loop devices belong to the host and outlive the node: its disks, and those that it created itself, which keep its file
+# system in use.
 loops() {
   device=$(cat "$NODE/device" 2>/dev/null) || device=none
   losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-FILE | while read -r name backing file; do
@@ -17,11 +17,11 @@ loops() {
 }
 
 detach() {
-  # Whoever ends the node and what waits for it may both be here; nothing is done twice.
+  # May run twice at once, by the command that stops the node and by the helper that waits for it.
   for name in $(loops); do
     losetup --detach "$name" || true
   done
-  # One that is in use goes with its last mount, and file systems of a killed node take a moment to go.
+  # A device in use is detached with its last mount; file systems of a killed node take a moment to unmount.
   tries=200
   while [ "$tries" -gt 0 ] && [ -n "$(loops)" ]; do
     sleep 0.1
@@ -30,7 +30,7 @@ detach() {
   rm -f "$NODE/device"
 }
 
-# Disks are files called <lab>-<node>.<device>.
+# Disks are files named <lab>-<node>.<device>.
 attach() {
   for disk in "$NODE"/disks/*.*; do
     [ -e "$disk" ] || continue
@@ -64,23 +64,23 @@ if [ "$stage" = wait ]; then
     attach
     nsenter --net="$NETNS" unshare --pid --fork --kill-child sh "$0" group || status=$?
     detach
-    # The kernel ends the init of a process namespace with SIGHUP for a reboot, with SIGINT for a poweroff.
+    # The kernel kills the init of a PID namespace with SIGHUP on reboot and with SIGINT on poweroff.
     [ "$status" -eq 129 ] || exit "$status"
   done
 fi
 
 if [ "$stage" = group ]; then
-  # Before the control group namespace is made, so that the node's root is this group and not the machine's.
+  # Before the cgroup namespace is created, so that the node's root is this group and not the host's.
   echo 0 > "$GROUP/cgroup.procs"
   exec unshare --mount --uts --ipc --cgroup --propagation private sh "$0" root
 fi
 
-# All mounts are made in the node's own mount namespace: they go with its last process, even when that is killed.
+# All mounts are in the node's own mount namespace: they disappear with its last process, even if it is killed.
 hostname "$NAME"
 rm -rf "$NODE/work"
 mkdir -p "$NODE/work" "$NODE/root"
-# volatile: no fsync reaches the disk, which is what package installs spend most time on. The layer is as good as the
-# page cache, so it only suffers when the machine itself goes down.
+# volatile: fsync, which takes most of the time of package installations, does not reach the disk. The layer is only
+# lost if the host itself crashes.
 options=lowerdir=$LOWER,upperdir=$NODE/upper,workdir=$NODE/work,redirect_dir=on,index=off,metacopy=off
 mount -t overlay overlay -o "$options,volatile" "$NODE/root" || mount -t overlay overlay -o "$options" "$NODE/root"
 mountpoint -d "$NODE/root" > "$NODE/device"
@@ -97,7 +97,7 @@ mknod -m 666 dev/random c 1 8
 mknod -m 666 dev/urandom c 1 9
 mknod -m 666 dev/tty c 5 0
 mknod -m 600 dev/kmsg c 1 11
-# The real console is the machine's.
+# The real console belongs to the host.
 mknod -m 600 dev/console c 1 3
 mkdir dev/pts dev/shm dev/net dev/mapper
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
@@ -117,8 +117,8 @@ while [ "$number" -lt 64 ]; do
 done
 devices dev
 mount -t tmpfs -o mode=755 tmpfs run
-# Where /dev is no devtmpfs, systemd looks for this before it listens to udev, which it starts later itself: without it
-# no disk ever appears, and what fstab mounts is waited for in vain.
+# Without devtmpfs on /dev, systemd listens to udev only if this file exists at boot. Otherwise disks never appear, and
+# mounts of fstab time out.
 mkdir run/udev
 : > run/udev/control
 mount -t tmpfs -o mode=1777 tmpfs tmp
@@ -127,6 +127,6 @@ mkdir -p .old
 pivot_root . .old
 umount -l /.old
 rmdir /.old
-# Network namespaces that services make in here must be seen by all processes of the node.
+# Network namespaces that services create must be visible to all processes of the node.
 mount --make-rshared /
 exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init --log-target=journal --show-status=no

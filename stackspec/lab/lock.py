@@ -1,4 +1,4 @@
-"""A file lock, which is released when its process ends."""
+"""A file lock that is released when its process ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 def locked(path: Path) -> Iterator[None]:
     """Wait for the lock, and hold it while the block runs.
 
-    :param path: the lock's file; its folder is made when it is missing
+    :param path: the lock file; its folder is created if missing
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with path.open("w") as lock:

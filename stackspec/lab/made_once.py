@@ -12,12 +12,12 @@ from .lock import locked
 
 
 def made_once(final: Path, what: str, doing: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
-    """Make a tree unless it exists; one of several processes makes it, the others wait.
+    """Create a tree unless it exists; one of several processes creates it, the others wait.
 
-    :param final: its path, in a folder only for such trees; leftovers of killed processes there are removed
+    :param final: its path, in a folder only for such trees, where leftovers of killed processes are removed
     :param what: its name in messages
     :param doing: what is being done, for the line before the work starts
-    :param make: makes the tree at the path that it is given
+    :param make: creates the tree at the given path
     :param say: called with a line before the work starts and after
     :returns: `final`
     :raises LabError: when `make` fails

@@ -90,7 +90,7 @@ def parse_sources(text: str, *, deb822: bool) -> list[Source]:
     """Read apt sources for binary packages.
 
     :param text: the content of a file
-    :param deb822: whether it is of the form with stanzas (`.sources`) or with lines (`.list`)
+    :param deb822: whether its format is stanzas (`.sources`) or lines (`.list`)
     """
     return list(_stanzas(text) if deb822 else _lines(text))
 
@@ -121,9 +121,9 @@ def _stanzas(text: str) -> Iterable[Source]:
 
 
 def pick(sources: Iterable[Source], codename: str) -> Mirror | None:
-    """The Debian archive among a Debian machine's sources, which may name others as well.
+    """The Debian archive among a Debian machine's sources, which may include others.
 
-    :param codename: the machine's release, which tells Debian's own archive from a third party's
+    :param codename: the machine's release, which distinguishes Debian's own archive from third parties'
     """
     archive = security = None
     for source in sources:

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Called by mmdebstrap with the directory of a new root file system: makes of it what all nodes share.
+# Called by mmdebstrap with the directory of a new root file system; turns it into the one that all nodes share.
 set -eu
 root=$1
 
 chroot "$root" systemctl enable systemd-networkd ssh
-# apt-daily takes apt's lock at a time of its own; there is no terminal for the gettys.
+# apt-daily takes apt's lock at arbitrary times; there are no terminals for the gettys.
 chroot "$root" systemctl mask apt-daily.timer apt-daily-upgrade.timer console-getty.service getty@tty1.service
 
 rm -f "$root"/etc/ssh/ssh_host_* "$root"/etc/hostname "$root"/etc/hosts "$root"/etc/resolv.conf
@@ -18,8 +18,8 @@ Storage=volatile
 RuntimeMaxUse=128M
 EOF
 
-# Tests open and drop many connections from the one address of the lab; an sshd that knows of that would lock it out for
-# minutes.
+# Tests open and drop many connections from the lab's single address; an sshd with PerSourcePenalties would lock it out
+# for minutes.
 cat > "$root/etc/ssh/sshd_config.d/lab.conf" <<EOF
 MaxStartups 100:30:200
 MaxSessions 100
@@ -29,32 +29,32 @@ if grep -q PerSourcePenalties "$root/usr/sbin/sshd"; then
     echo "PerSourcePenalties no" >> "$root/etc/ssh/sshd_config.d/lab.conf"
 fi
 
-# What a deployment adds to routes and rules is not networkd's to remove.
+# networkd must not remove routes and rules that a deployment adds.
 cat > "$root/etc/systemd/networkd.conf.d/lab.conf" <<EOF
 [Network]
 ManageForeignRoutes=no
 ManageForeignRoutingPolicyRules=no
 EOF
 
-# No name server exists in the lab; an empty list would mean one on this node, which refuses at once.
+# The lab has no name server; with an empty list the resolver uses one on this node, where the query fails at once.
 echo "# The lab has no name server." > "$root/etc/resolv.conf"
 
-# Each package with Python modules starts two Pythons and dpkg to compile them, some 250 times a node, which is most of
-# what packages cost where processes are dear. Here it is noted instead, and done at once when dpkg has ended.
+# Each package with Python modules starts Python twice and dpkg once to compile them, some 250 times per node, which is
+# most of the installation time where starting processes is slow. Here packages are recorded and compiled after dpkg.
 chroot "$root" dpkg-divert --quiet --local --rename --divert /usr/bin/py3compile.distrib --add /usr/bin/py3compile
 cat > "$root/usr/bin/py3compile" <<'EOF_COMPILE'
 #!/bin/sh
-# Lab: notes the package; what asks for anything else is served at once.
+# Lab: records the package; any other call runs immediately.
 [ "$#" = 2 ] && [ "$1" = -p ] || exec /usr/bin/py3compile.distrib "$@"
 echo "$2" >> /var/lib/dpkg/py3compile.noted
 EOF_COMPILE
 cat > "$root/usr/local/sbin/py3compile-noted" <<'EOF_NOTED'
 #!/bin/sh
-# Lab: compiles the public Python modules of the packages that were noted. A kill in between leaves the list.
+# Lab: compiles the public Python modules of the recorded packages. The list survives a kill.
 set -eu
 cd /var/lib/dpkg
 [ -s py3compile.noted ] || exit 0
-# A package of several architectures has its architecture in the name of its list, and dpkg names it with that.
+# The file list of a multi-arch package has the architecture in its name, and dpkg passes the name with it.
 sort -u py3compile.noted | while read -r package; do
     cat "info/$package.list" "info/${package%:*}.list" "info/$package":*.list 2>/dev/null || :
 done | grep -E '^/usr/lib/python3/dist-packages/.*\.py$' | sort -u | python3 -m py_compile - || :

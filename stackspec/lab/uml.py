@@ -29,8 +29,8 @@ KERNEL = "kernel"
 SIZE = 24 << 30  # bytes; a sparse file
 # No barriers: the file is in the host's page cache, so only a crash of the host can corrupt it.
 _OWN_CLOCK = """\
-# The clock of this kernel stands still while the machine does, and does not follow when the machine's is set. The other
-# nodes have the machine's clock, which chrony must leave alone there.
+# The clock of this kernel stops while the host is suspended, and does not follow when the host's clock is set. Other
+# nodes use the host's clock, which chrony must not change there.
 [Service]
 ExecStart=
 ExecStart=!/usr/sbin/chronyd -F 1

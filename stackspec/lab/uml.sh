@@ -1,18 +1,18 @@
 #!/bin/sh
-# Boots a node with a kernel of its own and waits for it; the arguments are the kernel's.
+# Boots a node with its own kernel and waits for it; arguments are passed to the kernel.
 #   GROUP its control group · NETNS file of the network namespace of its interfaces · NODE its directory
 #   TREE the unpacked kernel · MEMORY MiB · CPU the processor that it runs on
 set -eu
 
 if [ "${STAGE:-group}" = group ]; then
   echo 0 > "$GROUP/cgroup.procs"
-  # The shell stays as first process of the node's process namespace: with it, everything of the node ends.
+  # The shell remains as the first process of the node's PID namespace: when it ends, all processes of the node end.
   exec env STAGE=root nsenter --net="$NETNS" \
     unshare --mount --ipc --pid --fork --kill-child --propagation private sh "$0" "$@"
 fi
 
-# All mounts are made in the node's own mount namespace: they go with its last process, even when that is killed.
-# The kernel sees its own tree and the node's directory, so that it meets the C library that it was made for.
+# All mounts are in the node's own mount namespace: they disappear with its last process, even if it is killed.
+# The kernel only sees its own tree, with the C library that it was built for, and the node's directory.
 root=$NODE/root
 mkdir -p "$root" "$NODE/uml"
 rm -rf "$NODE"/uml/*
@@ -21,7 +21,7 @@ mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 mkdir "$root/dev/shm" "$root/dev/net"
-# The node's memory is a file that is gone from here at once; its kernel maps it and runs code in it.
+# The node's memory is a file that is deleted immediately; its kernel maps it and runs code in it.
 mount -t tmpfs -o "size=$((MEMORY + 64))m,exec" tmpfs "$root/dev/shm"
 mknod -m 666 "$root/dev/null" c 1 3
 mknod -m 666 "$root/dev/zero" c 1 5
@@ -30,8 +30,8 @@ mknod -m 666 "$root/dev/urandom" c 1 9
 mknod -m 666 "$root/dev/net/tun" c 10 200
 mount --bind "$NODE" "$root/node"
 
-# The kernel and its programs are processes of this machine that wait for each other at each system call. On one
-# processor they change over three times as fast as on two, and whoever comes between them makes each call slower.
+# The kernel and its programs are host processes that wait for each other at each system call. On one processor they
+# switch over three times as fast as on two; the high priority keeps other processes from delaying each call.
 env -i PATH="$PATH" TMPDIR=/dev/shm taskset --cpu-list "$CPU" nice -n -10 setarch -R chroot "$root" /usr/bin/linux.uml \
   seccomp=on uml_dir=/node/uml/ root=/dev/ubda rootflags=barrier=0 rw \
   con=null con0=null,fd:1 con1=null "$@" < /dev/null

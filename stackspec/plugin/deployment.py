@@ -18,9 +18,9 @@ from ..waiting import Teller
 LOOK_EVERY = 0.3
 """Seconds between two looks at what the controlling process has written."""
 BEGUN, ENDED = "deploying", "deployed"
-"""Events: the site can be entered and its secrets are kept; every step is done, failed or blocked."""
+"""Events: the site can be used and its secrets are stored; every step is done, failed or blocked."""
 LEADS = "leads"
-"""The lock, beside the events, of the process that writes them: free between the two, no more events come."""
+"""The lock, next to the events, of the process that writes them: if free before the last event, no more will come."""
 Event = dict[str, Any]
 
 
@@ -30,7 +30,7 @@ class Cause:
 
     :param name: the task that failed, `step on node`
     :param first: the first line of its error
-    :param text: all that is known
+    :param text: the whole error
     """
 
     name: str
@@ -48,7 +48,7 @@ class Deployment(Protocol):
         """Whether `step` is done on all its nodes."""
 
     def failure(self, step: str) -> Cause | None:
-        """What keeps `step` from being done, if something does. Waits for the step."""
+        """The cause that prevents `step`, if any. Waits for the step."""
 
     def halt(self) -> None:
         """Begin no more steps."""
@@ -97,7 +97,7 @@ class OwnDeployment:
         return self._engine.done(step)
 
     def failure(self, step: str) -> Cause | None:
-        """What keeps `step` from being done, if something does. Waits for the step."""
+        """The cause that prevents `step`, if any. Waits for the step."""
         task = self._engine.failure(step)
         return None if task is None else cause_of(self._engine.event(task))
 
@@ -111,9 +111,9 @@ class OwnDeployment:
 
 
 class Followed:
-    """A deployment that another process makes, as its events tell it.
+    """A deployment by another process, as reported by its events.
 
-    Waiting for it raises StackspecError when that process is gone, or cannot write events any more.
+    Waiting for it raises StackspecError if that process has ended, or cannot write events any more.
 
     :param path: the file of events
     :param nodes: the nodes of each step
@@ -127,7 +127,7 @@ class Followed:
         self._tasks: dict[str, Event] = {}
 
     def wait_begun(self) -> None:
-        """Wait until the site can be entered."""
+        """Wait until the site can be used."""
         self._wait("the deployment begins", lambda: BEGUN in self._seen)
 
     def wait(self, step: str) -> None:
@@ -140,11 +140,11 @@ class Followed:
         self._wait("the end of the deployment", lambda: ENDED in self._seen)
 
     def done(self, step: str) -> bool:
-        """Whether `step` is done on all its nodes, as far as is known."""
+        """Whether `step` is done on all its nodes, as far as known."""
         return all(self._state(step, node) == "done" for node in self._nodes[step])
 
     def failure(self, step: str) -> Cause | None:
-        """What keeps `step` from being done, if something does. Waits for the step."""
+        """The cause that prevents `step`, if any. Waits for the step."""
         self._wait_for(step)
         for node in self._nodes[step]:
             event = self._tasks.get(f"{step} on {node}", {})
@@ -170,7 +170,7 @@ class Followed:
         self._read()
         while not condition():
             time.sleep(LOOK_EVERY)
-            # Looked at first: what it wrote last, before it let go, is read below.
+            # Checked first: events written before the lock was released are read below.
             gone = BEGUN in self._seen and not self._leads.is_taken()
             self._read()
             if gone and not condition():
@@ -188,7 +188,7 @@ class Followed:
 
 
 def cause_of(event: Event) -> Cause:
-    """The cause that the event of a failed step tells."""
+    """The cause in the event of a failed step."""
     where = f" at {event['failed_at']}" if event.get("failed_at") else ""
     name, error = f"{event['step']} on {event['node']}", redact(str(event.get("error") or ""))
     text = (

@@ -23,13 +23,13 @@ from .selection import direct_steps, fixtures_of_steps, needs_all, required_step
 from .session import RUN, Run
 
 BLOCKED: pytest.StashKey[list[str]] = pytest.StashKey()
-"""Node ids of the tests that were skipped for a step that failed."""
+"""Node ids of tests that were skipped because of a failed step."""
 
 LOGIN = "user_cloud"
-"""The fixture by which tests log in to the cloud."""
+"""The fixture with which tests log in to the cloud."""
 
 SELECTED: pytest.StashKey[bool] = pytest.StashKey()
-"""True when collection came to its end: what is selected is what the user asked for."""
+"""True once collection has finished: the selection is what the user requested."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -96,7 +96,7 @@ def _fixture_modules() -> list[str]:
 
 
 def _refuse_with_deploy(config: pytest.Config) -> None:
-    """Options that would run the engine twice or lose it half way."""
+    """Options that would run the engine twice or stop it in the middle."""
     if config.option.plan and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("-n with --plan: there are no tests to share")
     if _reruns(config):
@@ -106,17 +106,17 @@ def _refuse_with_deploy(config: pytest.Config) -> None:
 
 
 def _reruns(config: pytest.Config) -> bool:
-    """Whether pytest-rerunfailures is to run failed tests again, by an option or by the ini file."""
+    """Whether pytest-rerunfailures reruns failed tests, by an option or by the ini file."""
     if getattr(config.option, "reruns", None) or getattr(config.option, "force_reruns", None):
         return True
     try:
         return int(config.getini("reruns")) > 0
-    except (TypeError, ValueError):  # not set, or no such plugin
+    except (TypeError, ValueError):  # not set, or the plugin is not installed
         return False
 
 
 class _EndUnrecorded:
-    """Ends a run that cannot be recorded or shown any more, in order: what tests made is removed."""
+    """Ends a run cleanly if it cannot be recorded or shown any more: objects of tests are removed."""
 
     def __init__(self, session: pytest.Session) -> None:
         self._session, self._run = session, session.config.stash[RUN]
@@ -131,7 +131,7 @@ class _EndUnrecorded:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
-        """What cannot be written at the end, such as JUnit's file, is told like the rest."""
+        """Errors while writing the last files, such as JUnit's, are reported like all others."""
         try:
             return (yield)
         except OSError as error:
@@ -140,18 +140,18 @@ class _EndUnrecorded:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Fail, and say why also where the terminal is gone and its errors go elsewhere."""
+        """Fail, and say why even if the terminal is closed and its errors go elsewhere."""
         if self._run.unrecorded:
             if self._session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 self._session.exitstatus = pytest.ExitCode.TESTS_FAILED
             if self._session.exitstatus == pytest.ExitCode.USAGE_ERROR:
-                return  # pytest says it there
+                return  # pytest reports it there
             with contextlib.suppress(OSError):
                 os.write(2, f"stackspec: {mask(self._run.unrecorded)}\n".encode())
 
 
 class _usage_errors:
-    """Turn errors of the user's input into pytest's usage error, which ends the run with status 4."""
+    """Turn input errors into pytest's usage error, which ends the run with status 4."""
 
     def __enter__(self) -> None:
         return None
@@ -168,14 +168,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Node ids of the suite's tests are the same in a clone and where stackspec is installed."""
+    """Node ids of the suite's tests are the same in a clone and in an installed package."""
     name = suite.name_of(module_path, parent.config.rootpath)
     return pytest.Module.from_parent(parent, path=module_path, nodeid=name) if name else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Tests run as soon as their steps are there: those of early steps come first. Stable, so files stay together."""
+    """Tests run as soon as their steps are done: those of early steps first. Stable, so files stay together."""
     yield
     config.stash[SELECTED] = True
     if config.option.deploy:
@@ -193,11 +193,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """The selection is final here, after -k, -m and --deselect: what it needs is planned, and the work begins."""
+    """The selection is final here, after -k, -m and --deselect: plan what it needs, and start."""
     config = session.config
     if config.option.collectonly or getattr(config.option, "setupplan", False):
         return
-    # pytest calls this hook also when -k cannot be read or a file cannot be collected, and then ends the run.
+    # pytest also calls this hook if -k is invalid or a file cannot be collected, and then ends the run.
     if not config.stash.get(SELECTED, False):
         return
     if session.testsfailed and not config.option.continue_on_collection_errors:
@@ -209,13 +209,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if unknown := sorted(needs.disturbs - set(STEPS)):
             raise pytest.UsageError(f"{nodeid}: mark disturbs: no step {', '.join(unknown)}")
     if config.stash[RUN].lanes and not config.option.deploy:
-        return  # the workers look at the site themselves
+        return  # the workers check the site themselves
     try:
         config.stash[RUN].begin(names, session.items)
     except StackspecError as error:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
-        # xdist takes a worker that ends for a crash, and starts it again.
+        # xdist would treat a worker that ends as crashed, and restart it.
         config.stash[RUN].admission.refuse(str(error))
 
 
@@ -226,7 +226,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Wait for the test's steps before any timer starts, so that no test is billed for a deployment."""
+    """Wait for the test's steps before any timer starts, so that no test is charged for a deployment."""
     item.config.stash[RUN].take_turn(item)
     item.config.stash[RUN].wait(required_steps(item))
     return (yield)
@@ -234,10 +234,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The first test that needs a failed step fails with its cause; the others are skipped as blocked by it.
+    """Fail the first test that needs a failed step with its cause; skip the others as blocked by it.
 
-    So are tests of what is not in this site or the cloud. What a step needs beside may be: a dashboard comes after
-    every service that there is.
+    Also skip tests of services that this site or cloud does not have. Steps that only other steps need may be missing:
+    a dashboard comes after all existing services.
     """
     try:
         item.config.stash[RUN].admit(required_steps(item))
@@ -266,7 +266,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True, specname="pytest_sessionfinish")
 def pytest_keep_blocked(session: pytest.Session) -> None:
-    """Let --lf run blocked tests again, too: pytest takes a skipped test for one that is well."""
+    """Make --lf run blocked tests again: pytest considers a skipped test successful."""
     config = session.config
     cache = getattr(config, "cache", None)
     blocked = config.stash[BLOCKED]
@@ -278,7 +278,7 @@ def pytest_keep_blocked(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over which tests a worker has skipped for a step that failed."""
+    """Collect which tests a worker has skipped because of a failed step."""
     node.config.stash[BLOCKED] += getattr(node, "workeroutput", {}).get("stackspec_blocked", [])
 
 

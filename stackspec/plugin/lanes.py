@@ -24,7 +24,7 @@ LOOK_EVERY = 0.3
 
 
 def lane_of(item: pytest.Item) -> str:
-    """What a test must be in one lane with: that of its mark `lane`, else its file."""
+    """Tests with the same value are in one lane: the value of the mark `lane`, otherwise the file."""
     mark = item.get_closest_marker("lane")
     return str(mark.args[0]) if mark is not None else _file_of(item)
 
@@ -35,22 +35,22 @@ def _file_of(item: pytest.Item) -> str:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a test needs of the site while it runs.
+    """What a test uses of the site while it runs.
 
-    :param uses: steps that its whole file uses, together with others
-    :param disturbs: steps whose services the test stops or breaks, alone
+    :param uses: steps that its file uses, shared with others
+    :param disturbs: steps whose services the test stops or breaks, exclusively
     """
 
     uses: frozenset[str]
     disturbs: frozenset[str]
 
     def bars(self, other: Needs) -> bool:
-        """Whether the two tests cannot run at the same time."""
+        """Whether the two tests cannot run in parallel."""
         return bool(self.disturbs & (other.uses | other.disturbs) or other.disturbs & self.uses)
 
 
 def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Iterable[str]]) -> dict[str, Needs]:
-    """What each of `items` needs, by node id.
+    """The needs of each of `items`, by node id.
 
     :param steps_of: the steps that a test needs
     """
@@ -67,9 +67,9 @@ def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Ite
 
 
 def late(items: Iterable[pytest.Item]) -> set[str]:
-    """Node ids of the tests that disturb a step while others of their lane disturb none.
+    """Node ids of tests that disturb a step while other tests of their lane disturb none.
 
-    They come last: in the middle of a run other lanes use what they disturb, and all of their lane would wait for them.
+    They run last: earlier, other lanes use what they disturb, and their whole lane would wait for those.
     """
     disturbing: dict[str, set[str]] = {}
     peaceful = set()
@@ -89,12 +89,12 @@ def next_lane(
 ) -> str:
     """The lane that a free worker takes: one that need not wait, neither for another worker nor for a step.
 
-    Of several the one of most files, which is a long one. If all must wait, the first that waits for steps only. It is
-    looked at its first test: its later files take their turns.
+    Of several, the one with the most files, which takes long. If all must wait, the first that only waits for steps.
+    Only the first test of a lane is considered: its later files take their own turns.
 
-    :param waiting: the tests of each lane that nobody has taken, in their order
-    :param running: the tests that other workers run now
-    :param needs: what each test needs
+    :param waiting: the remaining tests of each lane, in order
+    :param running: the tests that other workers are running
+    :param needs: the needs of each test
     :param is_done: whether a step is done
     """
     first = {lane: needs[next(iter(tests))] for lane, tests in waiting.items()}
@@ -106,9 +106,9 @@ def next_lane(
 
 
 class Claims:
-    """Names that one process only may claim, as a cause that is told once.
+    """Names that only one process can claim, so that each cause is reported once.
 
-    :param folder: where the claims of this run are, shared by its processes; None: there is one process only
+    :param folder: folder for the claims of this run, shared by its processes; None: there is only one process
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -116,7 +116,7 @@ class Claims:
         self._names: set[str] = set()
 
     def claim(self, name: str) -> bool:
-        """Whether nobody has claimed `name` before."""
+        """Claim `name`; whether nobody has claimed it before."""
         if self._folder is None:
             new = name not in self._names
             self._names.add(name)
@@ -127,7 +127,7 @@ class Claims:
         except FileExistsError:
             return False
         except OSError:
-            # No room: told twice rather than not at all.
+            # Disk full: report it twice rather than never.
             return True
         return True
 
@@ -138,9 +138,9 @@ class Claims:
 
 
 class Turns:
-    """Turns of a worker's tests: what one disturbs, no other lane uses meanwhile.
+    """Turns of a worker's tests: steps that one test disturbs are not used by other lanes meanwhile.
 
-    :param folder: where the locks of this run are
+    :param folder: folder for the locks of this run
     """
 
     def __init__(self, folder: Path) -> None:
@@ -149,20 +149,20 @@ class Turns:
         self._held: list[int] = []
 
     def take(self, test: str, needs: Needs) -> None:
-        """Give the last test's turn back, and wait for one of `test`; nothing when it needs the same."""
+        """Release the last test's turn, and wait for the turn of `test`; nothing to do if it has the same needs."""
         if needs == self._needs:
             return
         self.give_back()
         modes = dict.fromkeys(needs.uses, fcntl.LOCK_SH) | dict.fromkeys(needs.disturbs, fcntl.LOCK_EX)
         teller = Teller(f"{test}: others are done with {', '.join(sorted(needs.disturbs)) or 'what they disturb'}")
-        # All or none: who waits holds nothing that another one waits for.
+        # All or none: a waiting test holds nothing that another one waits for.
         while not self._try(modes):
             time.sleep(LOOK_EVERY)
             teller.tell()
         self._needs = needs
 
     def give_back(self) -> None:
-        """Let others have what this worker's test used."""
+        """Release the steps that this worker's test used."""
         for each in self._held:
             os.close(each)
         self._held, self._needs = [], None

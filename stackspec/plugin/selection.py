@@ -32,7 +32,7 @@ def _fixture_function(step: Step) -> Callable[..., Step]:
 
 
 def direct_steps(item: pytest.Item) -> list[str]:
-    """The steps that a test asks for itself, or its fixtures: not those that only other steps need."""
+    """The steps that a test or its fixtures request directly: not those that only other steps need."""
     info: Any = getattr(item, "_fixtureinfo", None)
     todo, seen = list(info.initialnames) if info is not None else [], set[str]()
     while todo:
@@ -44,7 +44,7 @@ def direct_steps(item: pytest.Item) -> list[str]:
 
 
 def required_steps(item: pytest.Item) -> list[str]:
-    """The steps that a test needs: its arguments, its parameter, its marks, and what these need."""
+    """The steps that a test needs: from its arguments, parameter and marks, with all steps that these need."""
     names = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "declared" in callspec.params:
@@ -55,5 +55,5 @@ def required_steps(item: pytest.Item) -> list[str]:
 
 
 def needs_all(item: pytest.Item) -> bool:
-    """Whether a test looks at what all steps have made: at drift, for instance."""
+    """Whether a test checks the result of all steps, such as the drift test."""
     return not {"declared", "deployed"}.isdisjoint(getattr(item, "fixturenames", ()))

@@ -1,4 +1,4 @@
-"""A run: which site, which mode, the engine at work beside the tests, and what is said at the end."""
+"""A run: its site and mode, the engine that works in parallel with the tests, and the final summary."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Run:
     """One run of pytest.
 
     :param config: pytest's configuration
-    :raises InputError: the inventory or an option cannot be used
+    :raises InputError: the inventory or an option is invalid
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -77,7 +77,7 @@ class Run:
         self.report = ReportPlugin(config, self.record.log, self._about(), self._gather, self.record.lost)
 
     def _about(self) -> dict[str, Any]:
-        """What the report says of the run."""
+        """The description of the run for the report."""
         about: dict[str, Any] = {"run": self.id, "mode": self.mode, "site": self.cloud}
         if self.site is not None:
             nodes = list(self.site.nodes)
@@ -85,13 +85,13 @@ class Run:
         return about
 
     def _gather(self, nodeid: str, report: pytest.TestReport) -> list[dict[str, Any]]:
-        """What nodes logged while a test failed, and every line that carries the id of a request it names."""
+        """Log lines of nodes from the time of a test's failure, and all lines with the ids of its requests."""
         if self.engine is not None:
             return evidence.gather(self.engine.connections, report, self.engine.site)
         if self.site is None or self.planning or not self._began or self.admission.refused:
             return []
         if self._nodes is None:
-            # A run of the APIs' tests alone needs the nodes only now.
+            # A run of API tests only connects to the nodes now.
             self._nodes = Connections(self.site.inventory.ssh, self.site.nodes.values())
             self._nodes.open()
         return evidence.gather(self._nodes, report, self.site)
@@ -112,13 +112,13 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the run keeps its events and report."""
+        """Where the run stores its events and report."""
         base = self.site.state if self.site is not None and self.site.state is not None else state_directory()
         return base / "runs" / self.id
 
     @property
     def unrecorded(self) -> str:
-        """Why the run cannot go on: what it does cannot be recorded, or shown; empty while it can."""
+        """Why the run cannot continue: it cannot be recorded or shown; empty if it can."""
         return self.record.unrecorded or (self.engine.unrecorded if self.engine is not None else "")
 
     def _halt(self, why: str) -> None:
@@ -126,7 +126,7 @@ class Run:
             self.engine.halt(why)
 
     def publish(self, config: pytest.Config) -> None:
-        """Leave in the stash what fixtures ask for."""
+        """Store objects for fixtures in the stash."""
         config.stash[SITE] = self.site
         config.stash[CLOUD] = self.cloud
         config.stash[RUN_ID] = self.id
@@ -142,9 +142,9 @@ class Run:
         ]
 
     def for_workers(self) -> dict[str, Any]:
-        """What workers are told: the run's id and, so that theirs is the plan that is deployed, its secrets.
+        """Data for workers: the run id and, so that their plan equals the deployed one, its secrets.
 
-        They are made as steps declare, and nothing is kept before the deployment begins.
+        They are generated while steps declare, and not stored before the deployment starts.
         """
         told: dict[str, Any] = {"stackspec_run": self.id}
         if self.deploying and self.plan and self.site is not None:
@@ -153,7 +153,7 @@ class Run:
 
     @cached_property
     def plan(self) -> list[Task]:
-        """What the steps declare on the site. How nodes are reached, and files taken, is nothing to it."""
+        """The steps' declarations on the site, independent of how nodes are reached and where files come from."""
         return plan_of(self.site) if self.site is not None else []
 
     def declared(self) -> list[Finding]:
@@ -163,12 +163,12 @@ class Run:
         """
         return [each for task in self.plan for each in task.findings if not each.resource.last]
 
-    # ---- begin
+    # ---- start
 
     def begin(self, steps: Sequence[str], items: Sequence[pytest.Item]) -> None:
         """Start what the selection needs.
 
-        :raises InputError: something that was given cannot be used; nothing was touched
+        :raises InputError: an input is invalid; nothing was changed
         """
         if not steps:
             return
@@ -201,7 +201,7 @@ class Run:
         engine = Engine(self.site, self.plan, steps, self.record.hear)
         try:
             if self.deploying:
-                # First: what is found is what another deployment has left, and not what it is about to change.
+                # First: it must find what an earlier deployment left, not what another one is about to change.
                 engine.connections.open()
                 engine.connections.hold(who(self.id), self.record.says)
             engine.check_nodes()
@@ -219,7 +219,7 @@ class Run:
             engine.start()
 
     def _keep(self, site: Site) -> None:
-        """Write what the deployment cannot do without, before anything is touched.
+        """Write the files that the deployment requires, before anything is changed.
 
         :raises InputError: it cannot be written
         """
@@ -233,12 +233,12 @@ class Run:
 
     @cached_property
     def _bundle(self) -> Bundle | None:
-        """Read once a process: all its files are summed."""
+        """Computed once per process: all its files are hashed."""
         folder = self.config.option.bundle
         return Bundle(Path(folder)) if folder else None
 
     def _reach_site(self, site: Site, steps: Sequence[str]) -> None:
-        """Names, images, and the lab: up when it is to be deployed, entered when it is there."""
+        """Set up names, images and the lab: start it for a deployment, enter it if it is running."""
         if self._bundle is not None:
             site = replace(site, store=self._bundle)
         up = partial(bring_up, site=site, steps=steps, say=partial(self.record.says, "lab"))
@@ -256,11 +256,11 @@ class Run:
             for name in steps:
                 self.deployment.wait(name)
         except StackspecError as error:
-            # In a worker: the controlling process is gone, or what it has made ready cannot be used.
+            # In a worker: the controlling process has ended, or its site cannot be used.
             self.admission.refuse(str(error))
 
     def halt(self) -> None:
-        """Begin no more steps: no more tests come that need them."""
+        """Start no more steps: no further tests need them."""
         self.deployment.halt()
 
     def join(self) -> None:
@@ -268,7 +268,7 @@ class Run:
         self.deployment.join()
 
     def _join_site(self, followed: Followed) -> None:
-        """In a worker: enter the site that the controlling process has made ready."""
+        """In a worker: enter the site that the controlling process has prepared."""
         if self._joined:
             return
         followed.wait_begun()
@@ -288,11 +288,11 @@ class Run:
                 self.admission.refuse(f"cannot write {error.filename}: {error.strerror}")
 
     def items_here(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """Those of `items` that this process tests now: a worker's lane, else all."""
+        """The tests that this process runs now: the current lane in a worker, otherwise all of `items`."""
         return [item for item in items if self._here in (None, lane_of(item))]
 
     def services(self) -> frozenset[str]:
-        """Service types whose steps this deployment has finished so far; of a check of a site: those of its steps."""
+        """Service types of the steps that this deployment has finished so far, or of the checked site's steps."""
         if self.engine is None or self.site is None:
             return frozenset()
         there = [name for name in self.engine.steps if STEPS[name].nodes(self.site)]
@@ -300,19 +300,19 @@ class Run:
         return frozenset(provides for provides in provided if provides is not None)
 
     def admit(self, steps: Sequence[str]) -> None:
-        """Let a test run, or fail or skip it for a step that failed."""
+        """Let a test run, or fail or skip it because of a failed step."""
         if steps:
             self.admission.by_run()
         for name in steps:
             self.admission.by_step(self.deployment.failure(name))
 
     def admit_user(self) -> None:
-        """Let a test log in, or fail or skip it; a deployment's keystone has proved it in its own step."""
+        """Let a test log in, or fail or skip it; a deployment has already verified keystone in its own step."""
         if not self.deploying:
             self.admission.by_login(self.catalog.refusal())
 
     def require(self, step: str) -> None:
-        """Skip a test that asks for a step which is not in this site, or whose service this cloud lacks."""
+        """Skip a test of a step that is not in this site, or of a service that this cloud lacks."""
         if self.site is not None and (reason := STEPS[step].lacks(self.site)):
             pytest.skip(f"{step} is not part of the site {self.site.name}: {reason}")
         if self.deploying:
@@ -322,15 +322,15 @@ class Run:
             pytest.skip(f"service {provides} is not in this cloud")
 
     def changes(self, declared: Finding) -> list[Change]:
-        """What has to change for a declared resource, after it was applied or on a check.
+        """The changes found for a declared resource, after it was applied or on a check.
 
-        A change that only follows from another is left out, so that one difference is one failure.
+        Changes that only follow from another one are left out, so that one difference is one failure.
         """
         assert self.site is not None
         assert self.engine is not None
         assert declared.task in self.engine.tasks, f"{declared.task.name} was not looked at"
         if isinstance(self.deployment, Followed) and not self.engine.surveyed:
-            # The controlling process verified each step when it was done; a worker looks once more, after the last.
+            # The controlling process checked each step when it was done; a worker checks again after the last one.
             self.deployment.join()
             self.site.secrets.read()
         if not isinstance(self.deployment, OwnDeployment):
@@ -340,10 +340,10 @@ class Run:
     # ---- end
 
     def end(self, *, interrupted: bool, stopped: bool = False) -> list[str]:
-        """Wait for the engine, look for leftovers, and return what makes the run fail.
+        """Wait for the engine, look for leftovers, and return the reasons why the run fails.
 
-        :param interrupted: the user wants the end now: what runs on nodes is not waited for
-        :param stopped: no more tests come (-x): what runs on nodes comes to its end, and nothing new begins
+        :param interrupted: the user wants to stop now: running operations are not waited for
+        :param stopped: no more tests follow (-x): running operations finish, and nothing new starts
         """
         if not self._began:
             return []
@@ -367,12 +367,12 @@ class Run:
         return self._problems
 
     def _leftovers(self) -> list[str]:
-        """What tests left in the cloud. It is noted and then removed, unless the run is to keep its objects."""
+        """Leftovers of tests in the cloud. They are recorded and removed, unless the run keeps its objects."""
         stash = self.config.stash
         if LEFT not in stash or self.config.getoption("keep", False):
             return []
         connection = stash.get(CONNECTION, None)
-        # The process that controls workers has made no connection of its own.
+        # The controlling process of workers has no connection of its own.
         if connection is None and not self.lanes:
             return stash[LEFT][:]
         return [*stash[LEFT], *self.catalog.leftovers(self.id, connection)]
@@ -391,7 +391,7 @@ class Run:
         return [*lines, *(f"stackspec: {redact(problem)}" for problem in [*self._problems, self.unrecorded] if problem)]
 
     def close(self) -> None:
-        """Close connections to nodes, and let go of the terminal."""
+        """Close the connections to nodes, and release the terminal."""
         self.record.let_go()
         self._turns.give_back()
         if self.engine is not None:

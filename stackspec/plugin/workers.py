@@ -13,7 +13,7 @@ from .session import RUN, Run
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Test in lanes where the ini file says so; -n, also -n0, and what needs one process, overrule it."""
+    """Use lanes as configured in the ini file; -n (even -n0) and options that need a single process override it."""
     option, lanes = config.option, int(config.getini("lanes") or 0)
     alone = (
         hasattr(config, "workerinput")
@@ -25,14 +25,14 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     if option.deploy and lanes > 1 and not alone and getattr(option, "numprocesses", 0) is None:
         option.numprocesses = lanes
     if getattr(option, "numprocesses", None) and option.dist == "no":
-        # A file's tests share what is dear to make; files come in the order of the steps, not of their size.
+        # Tests of a file share expensive fixtures; files are in the order of the steps, not of their size.
         option.dist, option.loadscopereorder = "loadfile", not option.deploy
     return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """With workers the controlling process collects, too: it hands out lanes, and deploys what the selection needs."""
+    """With workers, the controlling process also collects: it assigns lanes, and deploys what the selection needs."""
     if getattr(session.config.option, "numprocesses", None):
         session.perform_collect()
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
@@ -42,10 +42,10 @@ def pytest_collection(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Lanes: of a deployment in the order of its steps, of a check the longest first; else what --dist says."""
+    """Lanes: in step order for a deployment, the longest first for a check; otherwise as given by --dist."""
     if config.option.dist != "loadfile":
         return None
-    # Imported here: nobody else needs xdist's schedulers, and pytest calls this only where xdist is loaded.
+    # Imported here: only this needs xdist's schedulers, and pytest calls it only if xdist is loaded.
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     run = config.stash[RUN]
@@ -67,12 +67,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Workers of xdist share the run's id, by which objects are found and removed, and its secrets."""
+    """Pass the run id, which marks objects of the run, and the secrets to the workers of xdist."""
     node.workerinput |= node.config.stash[RUN].for_workers()
 
 
 class HaltAtLastFailure:
-    """With workers: ends the deployment when no more tests come (-x, --maxfail), as some of them wait for its steps."""
+    """With workers: ends the deployment when no more tests follow (-x, --maxfail), since some wait for its steps."""
 
     def __init__(self, run: Run, failures: int) -> None:
         self._run, self._left = run, failures

@@ -1,4 +1,4 @@
-"""Which runs are at work on this machine: each holds a lock, which the kernel takes back also after a kill."""
+"""The active runs on this machine: each holds a lock, which the kernel releases even after a kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = "running"
 
 
 def hold(folder: Path) -> IO[str]:
-    """Say that a run is at work, for as long as what is returned is open; all processes of a run may do so.
+    """Mark a run as active while the returned file is open; all processes of a run may do so.
 
     :param folder: the run's folder
     """
@@ -23,7 +23,7 @@ def hold(folder: Path) -> IO[str]:
 
 
 def running() -> set[str]:
-    """Ids of the runs that are at work, of all sites that keep their state on this machine."""
+    """Ids of active runs, of all sites with their state on this machine."""
     state = state_directory()
     return {
         path.parent.name

@@ -1,4 +1,4 @@
-"""What a resource is: one desired fact, the facts it reads, the changes it makes."""
+"""Resources: each is one piece of desired state, with the facts it reads and the changes it makes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RunnerAction = Callable[[], object]
 Action = NodeAction | RunnerAction
 _Shared = TypeVar("_Shared")
 ASKED_AT_ONCE = 16
-"""Nodes that are asked one thing at the same time."""
+"""Queries several nodes in parallel with the same query."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A question to a node. Equal queries are asked once.
+    """A query to a node. Equal queries are sent once.
 
     :param op: the node agent's operation: file, unit, package, run, http
     :param args: its arguments
@@ -62,7 +62,7 @@ def run(*argv: str, stdin: str = "", user: str = "") -> Query:
 
 
 def unfinished() -> Query:
-    """Whether an installation was begun on the node and what follows it not done: a bool."""
+    """Whether an installation was started on the node but not finished: a bool."""
     return Query("unfinished", ())
 
 
@@ -72,12 +72,12 @@ def http(url: str) -> Query:
 
 
 def bytes_of(path: str) -> Query:
-    """A file as it is, bytes; None when there is none."""
+    """The content of a file as bytes; None if there is none."""
     return Query("bytes", (path,))
 
 
 def disk(device: str) -> Query:
-    """A block device: {exists, path (real), block, content (what is on it, {} if blank), id, mounted, holders}."""
+    """A block device: {exists, path (real), block, content ({} if blank), id, mounted, holders}."""
     return Query("disk", (device,))
 
 
@@ -88,7 +88,7 @@ def uses(pattern: str, kept: str) -> Query:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a check found: `what` (an option, a mode, a state), the wanted and the found value."""
+    """A difference: `what` (an option, a mode, a state), the wanted and the found value."""
 
     what: str
     wanted: str
@@ -103,15 +103,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Change:
-    """The way from found to wanted.
+    """A change from the found to the wanted state.
 
-    :param title: in words, for example ``write /etc/hosts``
-    :param differences: what is wanted and what was found
+    :param title: description, for example ``write /etc/hosts``
+    :param differences: wanted and found values
     :param diff: unified diff of a file
     :param actions: operations on the node or on the controlling machine
-    :param touches: files that the actions write, so that services which read them restart
-    :param marks: titles by which services know it that have to start again after it, though it writes no file
-    :param follows: True when it is due only because something before it changes
+    :param touches: files that the actions write; services that read them restart
+    :param marks: titles that restart services which refer to them, for changes that write no file
+    :param follows: True if it is only due because of an earlier change
     """
 
     title: str
@@ -124,12 +124,12 @@ class Change:
 
     @property
     def text(self) -> str:
-        """Its diff; of a change that has none, what differs, a line each."""
+        """Its diff; if it has none, a line for each difference."""
         return self.diff or "".join(f"{each}\n" for each in self.differences)
 
 
 def refusal(reason: str) -> RunnerAction:
-    """What is done instead of a change that would lose data, or that nobody can tell: nothing, with an error."""
+    """The action of a change that would lose data, or whose state is unknown: it only raises an error."""
 
     def refuse() -> None:
         raise ActionError(reason)
@@ -138,7 +138,7 @@ def refusal(reason: str) -> RunnerAction:
 
 
 class Shared:
-    """What resources of one run share: objects such as an API connection, made on first use, and the nodes."""
+    """Shared by the resources of a run: objects such as an API connection, created on first use, and the nodes."""
 
     def __init__(self, site: Site, nodes: Connections | None = None) -> None:
         self._site = site
@@ -149,7 +149,7 @@ class Shared:
         self._gathering = threading.Lock()
 
     def get(self, kind: type[_Shared]) -> _Shared:
-        """The run's only `kind`, made from the site."""
+        """The run's only object of `kind`, created for the site."""
         with self._lock:
             if kind not in self._objects:
                 self._objects[kind] = kind(self._site)  # type: ignore[call-arg]
@@ -157,11 +157,11 @@ class Shared:
             return found
 
     def ask(self, node: str, query: Query) -> Any:
-        """What another node of the site answers now; None for a plan without nodes."""
+        """The current answer of another node of the site; None in a plan without nodes."""
         return None if self._nodes is None else self._nodes[node].facts([query])[query]
 
     def gather(self, nodes: Iterable[str], query: Query) -> dict[str, Any]:
-        """What nodes of the site answered when they were first asked in this run: each once, many at a time."""
+        """The answers of the site's nodes to their first such query in this run: each is queried once, in parallel."""
         with self._gathering:
             known = self._gathered.setdefault(query, {})
             new = [node for node in nodes if node not in known]
@@ -173,14 +173,14 @@ class Shared:
 
 @dataclass
 class Context:
-    """What a resource sees when it computes its changes.
+    """What a resource can use to compute its changes.
 
     :param site: the site
     :param node: the node that the step runs on
     :param facts: answers to the queries
     :param shared: objects of the run, such as API connections
-    :param watched: files that earlier resources of the step manage
-    :param pending: what earlier changes of this pass touch and mark
+    :param watched: files managed by earlier resources of the step
+    :param pending: files and marks of earlier changes in this pass
     """
 
     site: Site
@@ -192,40 +192,40 @@ class Context:
 
 
 class Resource(ABC):
-    """One desired fact. Subclasses are small frozen dataclasses."""
+    """One piece of desired state. Subclasses are small frozen dataclasses."""
 
     on_runner: ClassVar[bool] = False
-    """True when it is read and made from the controlling machine (an API object), not on the node."""
+    """True if it is read and changed from the controlling machine (an API object), not on the node."""
     read_again: ClassVar[bool] = False
-    """True when what follows has to be read anew after it changed something (a package brings files)."""
+    """True if later resources have to be read again after it made a change (a package brings files)."""
     with_packages: ClassVar[bool] = False
-    """True when all steps of a node want the same one, which is made once, after the packages of all steps."""
+    """True if it is shared by all steps of a node, and created once, after the packages of all steps."""
     last: ClassVar[bool] = False
-    """True when it comes once a node, after all its steps, and is no drift; the first step that declares it has it."""
+    """True if it is applied once per node, after all its steps; the drift tests do not check it."""
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """What it is, in a few words; names it in plans, reports and test ids."""
+        """A short description, used in plans, reports and test ids."""
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        """Facts of the node that `changes` looks at."""
+        """Facts of the node that `changes` uses."""
         return ()
 
     def paths(self, site: Site) -> tuple[str, ...]:
-        """Files that it manages, which services of the same step read."""
+        """Files that it manages, and that services of the same step read."""
         return ()
 
     def parts(self, site: Site) -> Iterable[Part]:
-        """Files from elsewhere that it needs, which a bundle of the site has."""
+        """External files that it needs, which a bundle of the site contains."""
         return ()
 
     def lacking(self, site: Site) -> list[str]:
-        """Of `parts`, what cannot be had, in words."""
+        """Error messages for unavailable `parts`."""
         return [text for part in self.parts(site) for text in site.store.lacks(part)]
 
     def obstacles(self, context: Context) -> list[str]:
-        """What on the node forbids it: looked for on all nodes before anything is touched."""
+        """Obstacles on the node: checked on all nodes before anything is changed."""
         return []
 
     def stays(self, context: Context) -> list[str]:
@@ -234,17 +234,17 @@ class Resource(ABC):
 
     @abstractmethod
     def changes(self, context: Context) -> list[Change]:
-        """What has to change; empty when found equals wanted.
+        """The changes to make; empty if found equals wanted.
 
-        :raises CannotTell: what is there could not be read
+        :raises CannotTell: the current state could not be read
         """
 
 
 @dataclass(frozen=True)
 class ManagedFile(Resource):
-    """A resource that manages one file, which the release may have elsewhere than the guide.
+    """A resource that manages one file, whose path may differ between the guide and the release.
 
-    :param path: the file, as the guide names it
+    :param path: the path in the guide
     """
 
     path: str
@@ -262,18 +262,18 @@ class ManagedFile(Resource):
 
 @dataclass(frozen=True)
 class Reference(ABC):
-    """A value that is known only when the resource is applied, such as the id of an API object."""
+    """A value known only when the resource is applied, such as the id of an API object."""
 
     @abstractmethod
     def resolve(self, context: Context) -> str | None:
-        """The value, or None while it is not known.
+        """The value, or None while it is unknown.
 
-        :raises CannotTell: what it is of could not be read
+        :raises CannotTell: its object could not be read
         """
 
 
 def resolve(value: Any, context: Context) -> str | None:
-    """`value` as text; a reference is looked up, True and False become true and false, None stays None."""
+    """`value` as text; a reference is resolved, True and False become true and false, None stays None."""
     if isinstance(value, Reference):
         return value.resolve(context)
     if isinstance(value, bool):
@@ -282,7 +282,7 @@ def resolve(value: Any, context: Context) -> str | None:
 
 
 def unified_diff(path: str, before: str, after: str) -> str:
-    """Unified diff of a file, as `diff -u` prints it."""
+    """Unified diff of a file, in the format of `diff -u`."""
     before, after = (text.encode(errors="backslashreplace").decode() for text in (before, after))
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), f"{path} (found)", f"{path} (wanted)", n=1

@@ -38,7 +38,7 @@ class IniFile(ManagedFile):
     mode: int = 0o640
 
     def joined(self, other: IniFile) -> IniFile:
-        """This file with what `other` says of it beside, unless a value is known only when that one is applied."""
+        """This file merged with the options in `other`, unless a value is known only when `other` is applied."""
         if any(isinstance(value, Reference) for values in other.options.values() for value in values.values()):
             return self
         options = {section: dict(values) for section, values in self.options.items()}

@@ -1,6 +1,6 @@
 """Commands and options of the install guide that the errata call wrong, tried on a deployed controller.
 
-`./run --deploy tests/errata` runs them. What would break the site if it were done is a fault: faults/guide.yaml.
+`./run --deploy tests/errata` runs them. Commands that would break the site are faults instead: faults/guide.yaml.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ ADD = "swift-ring-builder guide.builder add --region 1 --zone 1 --ip 10.0.0.20 -
     ],
 )
 def test_command_fails(command: str, answer: str, deployed: None, site: Site, controller: NodeHost) -> None:
-    """What the guide has the reader type is refused, for the reason that the erratum gives."""
+    """A command from the guide is refused, for the reason given in the erratum."""
     done = controller.run(command.replace("<cloud>", site.name))
     assert done.rc != 0, f"{command} works: {done.stdout.strip()}"
     assert answer in done.stderr + done.stdout, f"{command}: {done.stderr.strip()}"
@@ -66,11 +66,11 @@ def test_command_fails(command: str, answer: str, deployed: None, site: Site, co
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        # The package's unit has the other name, too.
+        # The package's unit has the other name as well.
         erratum("E19", "mariadb", "systemctl is-active mysql", ""),
-        # apt takes a lone dash for nothing. Without -y it still asks.
+        # apt ignores a lone dash. Without -y it still asks.
         erratum("E68", "swift_storage", "apt-get install --simulate xfsprogs rsync -", ""),
-        # The client takes the beginning of an option for the option, so it is magnum that complains, of the image.
+        # The client accepts an abbreviated option, so the error is from magnum, about the image.
         erratum(
             "E144",
             "magnum",
@@ -81,7 +81,7 @@ def test_command_fails(command: str, answer: str, deployed: None, site: Site, co
     ],
 )
 def test_command_is_accepted(command: str, answer: str, deployed: None, site: Site, controller: NodeHost) -> None:
-    """What looks wrong in the guide and is not: these errata stand corrected."""
+    """Commands of the guide that look wrong but work: these errata have been corrected."""
     done = controller.run(command.replace("<cloud>", site.name))
     assert answer in done.stderr, f"{command}: {done.stderr.strip()}"
     assert answer or done.rc == 0, f"{command}: {done.stderr.strip()}"
@@ -101,7 +101,7 @@ def test_command_is_accepted(command: str, answer: str, deployed: None, site: Si
 def test_option_is_none(
     service: str, command: str, section: str, option: str, deployed: None, controller: NodeHost
 ) -> None:
-    """The service's code has no option of that name, so what the guide writes there does nothing."""
+    """The service's code has no such option, so the guide's line has no effect."""
     python = programs.python_of(controller, command)
     options = [["keystone_authtoken", "auth_url", "http://controller:5000"], [section, option, "000000"]]
     asked = json.dumps({"service": service, "options": options})
@@ -111,6 +111,6 @@ def test_option_is_none(
 
 @pytest.mark.steps("skyline")
 def test_unquoted_password_is_a_number(deployed: None, controller: NodeHost) -> None:
-    """E96: what Skyline reads where the guide has 000000 without quotes."""
+    """E96: how Skyline reads the guide's 000000 without quotes."""
     program = "import yaml; print(repr(yaml.safe_load('system_user_password: 000000')))"
     assert controller.check_output("/opt/skyline/bin/python -c %s", program) == "{'system_user_password': 0}"

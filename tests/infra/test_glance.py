@@ -21,5 +21,5 @@ def test_images_are_whole(glance: object, site: Site, controller: NodeHost) -> N
                 found.append(f"image {name} ({key}): its file has {there} bytes, its record says {size}")
         return found
 
-    # One that another test has just deleted is in the list, and its file is gone.
+    # An image that another test has just deleted is in the list, but its file is gone.
     wait_for("images are whole", lambda: not complaints(), 15, detail=lambda: "\n".join(complaints()))

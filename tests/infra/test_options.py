@@ -47,7 +47,7 @@ def written(plan: Sequence[Task], site: Site, node: str, service: str) -> dict[s
 def test_code_knows_what_the_steps_write(
     service: str, deployed: None, site: Site, node_host: HostOf, pytestconfig: pytest.Config
 ) -> None:
-    """An option with a typo, or of another release, is read by nobody and complained of by nobody."""
+    """A service ignores an option with a typo, or of another release, without an error."""
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
     for node in site.nodes:

@@ -1,6 +1,6 @@
 """All nodes lose their power at once, and get it back: everything that ran before works again without manual repair.
 
-Guests are off then, and their users start them; octavia recovers its amphorae. Runs only when named, and alone:
+Guests are off afterwards, and their users start them; octavia recovers its amphorae. Runs only when named, and alone:
 `./run -n0 tests/outage tests/infra tests/api` also shows that the whole validation passes afterwards.
 """
 

@@ -1,4 +1,4 @@
-"""Nodes and clouds that are not there: what a bare machine answers, and a cloud that notes what is made in it."""
+"""Simulated bare machines and clouds: the facts of a machine with nothing installed, and a cloud that records calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stackspec.step import Step
 from stackspec.task import Finding, Task
 
 Known = Mapping[Query, Any]
-"""What a machine answers where it is not bare."""
+"""Facts that differ from those of a bare machine."""
 ABSENT = {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
 NEVER = {"invocation": "", "outdated": False, "started_with": {"invocation": "", "files": {}}}
 NO_UNIT = {"load": "not-found", "active": "inactive", "sub": "dead", "enabled": "", "started": 0.0, "pid": 0, **NEVER}
@@ -40,7 +40,7 @@ ANSWERS: dict[str, Any] = {
 
 
 class BareNode(Mapping[Query, Any]):
-    """Facts of a machine with nothing on it, save what `known` says."""
+    """Facts of a machine with nothing on it, except for those in `known`."""
 
     def __init__(self, known: Known | None = None) -> None:
         self._known = dict(known or {})
@@ -67,7 +67,7 @@ class FixedSecrets(Secrets):
 
 
 class NamedSecrets(Secrets):
-    """Each secret is another one and says which: one in place of another is seen. In memory, unregistered."""
+    """A different value for each secret, with its name inside, to detect swapped secrets. In memory, unregistered."""
 
     documents: ClassVar[dict[str, str]] = {}
 
@@ -75,14 +75,14 @@ class NamedSecrets(Secrets):
         return f"secret-of-{re.sub('[^a-z0-9]+', '-', name.lower())}"
 
     def document(self, name: str, make: Callable[[], str], usable: Callable[[str], bool]) -> str:
-        """A certificate takes a while to make: once for all plans."""
+        """A certificate takes a while to create, so all plans share it."""
         if name not in self.documents or not usable(self.documents[name]):
             self.documents[name] = make()
         return self.documents[name]
 
 
-class NotedCloud(Cloud):
-    """A cloud that has the roles of a bootstrap and nothing else; calls that would make something are noted."""
+class RecordingCloud(Cloud):
+    """A cloud that has the roles of a bootstrap and nothing else; it records calls that would create something."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
@@ -107,7 +107,7 @@ class NotedCloud(Cloud):
 
 
 class _Service:
-    """`connection.identity.create_user(...)`: the last name is the call; its result carries what it was given."""
+    """`connection.identity.create_user(...)`: the last name is the call; its result has the arguments as attributes."""
 
     def __init__(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], depth: int) -> None:
         self._calls, self._depth = calls, depth
@@ -118,7 +118,7 @@ class _Service:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self._calls.append((name, args, kwargs))
-            # What is looked up by its name is told from others by it.
+            # Objects that are looked up by name are distinguished by it.
             known = args[0] if args else None
             return SimpleNamespace(**{"id": known if name.startswith("find_") else name, "name": known, **kwargs})
 
@@ -137,22 +137,22 @@ class FoundCloud(Cloud):
 
 
 class BareShared(Shared):
-    """Shared objects of a run with no cloud behind it."""
+    """Shared objects of a run without a cloud."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self._objects[Cloud] = NotedCloud(site)
+        self._objects[Cloud] = RecordingCloud(site)
 
 
 def context(site: Site, node: Node, known: Known | None = None) -> Context:
-    """What a resource sees on a bare machine that answers as `known` says."""
+    """What a resource sees on a bare machine with the facts in `known`."""
     return Context(site, node, BareNode(known), BareShared(site))
 
 
-def noted(here: Context) -> NotedCloud:
+def recorded(here: Context) -> RecordingCloud:
     """The cloud of a bare machine's context, which records requests."""
     found = here.shared.get(Cloud)
-    assert isinstance(found, NotedCloud)
+    assert isinstance(found, RecordingCloud)
     return found
 
 
@@ -162,47 +162,47 @@ def _lab_inventory() -> CloudInventory:
 
 
 def lab_site() -> Site:
-    """The lab, planned without state; every secret is pass-1."""
+    """The lab's site, planned without state; every secret is pass-1."""
     inventory = _lab_inventory()
     return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
 
 
 def change_of(resource: Resource, site: Site, known: Known | None = None) -> Change | None:
-    """What the resource changes on the controller, given what is known of it; None when nothing."""
+    """The resource's change on the controller for these facts; None if there is none."""
     found = resource.changes(context(site, site.controller, known))
     assert len(found) <= 1
     return found[0] if found else None
 
 
 def look(site: Site, resources: Iterable[Resource], known: Known) -> list[Finding]:
-    """A step of these resources on the controller, looked at as the engine does."""
+    """The findings of a step with these resources on the controller, computed like the engine does."""
     step = Step("s", "controller", (), None, lambda: resources)
     return Task(step, site.controller, list(resources)).look(site, BareNode(known), BareShared(site))
 
 
 ChangeOf = Callable[..., Any]
-"""`change_of` on the lab. A test of what has to change gets that; where it gets None it fails by itself."""
+"""`change_of` on the lab. A test that expects a change fails by itself if this returns None."""
 
 
 def differences(change: Change | None) -> list[str]:
-    """A change's differences in words."""
+    """The differences of a change, as text."""
     return [str(each) for each in change.differences] if change else []
 
 
 def actions(change: Change | None) -> tuple[Any, ...]:
-    """A change's actions, of types that the test knows."""
+    """The actions of a change, untyped so that tests can read their fields."""
     assert change is not None
     return change.actions
 
 
 def text_file(content: str, mtime: float = 0.0, **attributes: Any) -> dict[str, Any]:
-    """Facts of a file that is there, root's and 0644 unless said otherwise."""
+    """Facts of an existing file, owned by root with mode 0644 unless stated otherwise."""
     common = {"exists": True, "kind": "file", "mode": 0o644, "owner": "root", "group": "root"}
     return {**common, "content": content, "mtime": mtime, "ctime": mtime, **attributes}
 
 
 def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
-    """What a node answers after the change: files, directories, packages and units are simulated."""
+    """The node's facts after the change: files, directories, packages and units are simulated."""
     after = dict(known)
     for action in change.actions:
         assert isinstance(action, NodeAction)
@@ -226,7 +226,7 @@ def made(known: Known, change: Change, now: float = 200.0) -> dict[Query, Any]:
 
 
 def found_in(site: Site, resource: Any, **lists: list[Any]) -> list[str]:
-    """What differs in a cloud with these objects."""
+    """The differences found in a cloud with these objects."""
     return [str(each) for each in resource.differences(FoundCloud(site, **lists), context(site, site.controller))]
 
 

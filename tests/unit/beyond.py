@@ -1,6 +1,6 @@
-"""What the steps declare that the guide does not have: each of it in a line of text, to be listed with a reason.
+"""What the steps declare beyond the guide: one line of text for each item, to be listed with a reason.
 
-What a fact is about is left out: the comparison with the facts looks at it.
+Whatever a fact covers is left out: the comparison with the facts checks it.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ from .guide_plan import CHAPTERS, RELEASES, NodePlan, Part, Plan
 BEYOND = Path(__file__).parent / "data/beyond.yaml"
 CHAPTER_OF = {step: chapter for chapter, steps in CHAPTERS.items() for step in steps}
 LEFT_OUT = {"timeout", "what", "advice", "needed_for", "where"}
-"""Arguments that are no part of what is there: how long something may take, and words for people."""
+"""Arguments that do not affect the desired state: timeouts, and texts for people."""
 SAID = (Bootstrap, Command, Database, DbSync, Generated, Venv)
-"""Kinds of resources whose commands are said as they are declared, or taken apart."""
+"""Kinds of resources whose commands are compared as declared, or part by part."""
 Covered = set[tuple[str, ...]]
-"""What facts are about: (kind, names...)."""
+"""What the facts cover: (kind, names...)."""
 
 
 @cache
@@ -67,7 +67,7 @@ def listed(release: str) -> dict[str, set[str]]:
 
 
 def declared(plan: Plan, deliberate: Deliberate, steps: Collection[str] = ()) -> dict[str, set[str]]:
-    """Step -> lines for what it declares and no fact is about; a line for some of its nodes says for which."""
+    """Step -> lines for what it declares that no fact covers; a line that only applies to some nodes names them."""
     found: dict[str, list[tuple[Node, list[str]]]] = {}
     for here in plan.nodes.values():
         for step, resources in here.steps.items():
@@ -79,7 +79,7 @@ def declared(plan: Plan, deliberate: Deliberate, steps: Collection[str] = ()) ->
 
 
 def _together(nodes: list[tuple[Node, list[str]]]) -> Iterator[str]:
-    """The lines of several nodes: one for all of them where it is the same, or differs by what is a node's own."""
+    """The lines of several nodes, merged where they are equal or differ only in the node's own values."""
     names = [node.name for node, _ in nodes]
     raw: dict[str, list[str]] = {}
     shown: dict[str, list[str]] = {}
@@ -94,7 +94,7 @@ def _together(nodes: list[tuple[Node, list[str]]]) -> Iterator[str]:
 
 
 def _for_all(line: str, node: Node) -> str:
-    """The line with words for what is a node's own."""
+    """The line with placeholders for the node's own values."""
     if "controller" in node.roles:
         return line
     own = {node.address: "MANAGEMENT", str(node.provider.address): "PROVIDER", node.name: "NAME"}
@@ -104,7 +104,7 @@ def _for_all(line: str, node: Node) -> str:
 
 
 def _covered(here: NodePlan, chapter: str, deliberate: Deliberate) -> Covered:
-    """What the facts of a chapter are about, as the guide has it and as deliberate.yaml says instead."""
+    """What the facts of a chapter cover, both as the guide has it and as deliberate.yaml replaces it."""
     found: Covered = set()
     for fact in _facts(chapter):
         if here.node in nodes_of(fact, here.site):
@@ -175,7 +175,7 @@ def _lines(here: NodePlan, step: str, resources: Iterable[Resource], covered: Co
 
 
 def _unread(site: Site, each: Any, later: list[Resource]) -> Iterator[str]:
-    """A file for which nothing starts again."""
+    """A file that restarts no service."""
     if isinstance(each, IniFile | File | Lines | PythonSettings | YamlFile):
         path = site.release.path(each.path)
         reads = [other.reads for other in later if isinstance(other, Service)]
@@ -226,7 +226,7 @@ def _resource(site: Site, node: Node, each: Any, covered: Covered) -> Iterator[s
 
 
 def _text(content: str) -> list[str]:
-    """The lines of a file without comments; of a key or a certificate, what of which it is."""
+    """The lines of a file without comments; for a key or a certificate, what kind it is."""
     if "-----BEGIN" not in content:
         return [line for line in content.splitlines() if line and not line.startswith("#")]
     found = []
@@ -254,14 +254,14 @@ def _access(each: Any, path: str, usual: int) -> Iterator[str]:
 
 
 def _is_set(place: tuple[str, ...], covered: Covered) -> bool:
-    """Whether a fact is about the setting, or about all that is below a name in it."""
+    """Whether a fact covers the setting, or everything below one of its parent names."""
     kind, path, key = place
     names = key.split(".")
     return any((kind, path, ".".join(names[:end])) in covered for end in range(1, len(names) + 1))
 
 
 def flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    """Settings with dots between the names."""
+    """Settings as flat names, joined by dots."""
     found: list[tuple[str, Any]] = []
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -292,14 +292,14 @@ def _call(call: dict[str, Any], covered: Covered) -> Iterator[str]:
 
 
 def _words(each: Any) -> str:
-    """A resource as it is written: its class and its arguments."""
+    """A resource as in source code: its class and its arguments."""
     fields = {field.name: getattr(each, field.name) for field in dataclasses.fields(each) if field.name not in LEFT_OUT}
     shown = ", ".join(f"{name}={value!r}" for name, value in fields.items() if value not in ("", (), None))
     return f"{type(each).__name__}({shown})"
 
 
 def differences(plan: Plan, release: str, deliberate: Deliberate, steps: Collection[str] = ()) -> list[str]:
-    """What is declared and not listed, and what is listed and not declared."""
+    """What is declared but not listed, and what is listed but not declared."""
     wanted, found = listed(release), declared(plan, deliberate, steps)
     problems = []
     for step in steps or sorted({*wanted, *found}):

@@ -1,4 +1,4 @@
-"""Wrong resources: one expression of what they do replaced by another, for a plan that is made meanwhile."""
+"""Mutants of resource classes: one expression is replaced while a plan is created."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ CODE: list[tuple[type[Any], str, str, str]] = [
     (Xfs, "changes", "*force, ", '"-f", '),
     (Mounted, "changes", '("mount", self.path)', '("mount", self.device)'),
 ]
-"""Class, method, an expression of it, and what stands there instead."""
+"""Class, method, an expression in it, and its replacement."""
 
 
 @contextmanager
 def wrong_code(owner: type[Any], method: str, old: str, new: str) -> Iterator[None]:
-    """Within, the method has `new` in the place of `old`."""
+    """Replace `old` with `new` in the method within this context."""
     function = owner.__dict__[method]
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) >= 1, f"{owner.__name__}.{method} has no {old}"

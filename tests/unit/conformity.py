@@ -1,8 +1,8 @@
-"""Joins the install guide's facts with what the steps declare for the guide's own machines and release.
+"""Compares the install guide's facts with what the steps declare for the guide's machines and release.
 
-A fact is the same when the resources of its chapter, on every node of its role, make what the guide makes; what they
-would do is read from their attributes, from the operations that they send to a bare node and from the calls that they
-make of an empty cloud.
+A fact holds if the resources of its chapter, on every node of its role, do what the guide does. Their effects are read
+from their attributes, from the operations that they send to a bare node and from the calls that they
+make in an empty cloud.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FIXED = {"ini": "value", "unit": "name", "command": "run", "object": "name", "se
 
 @cache
 def load_facts(path: Path = FACTS) -> list[Fact]:
-    """The facts of the chapters that have steps; the others of the file are not even parsed, which takes a second."""
+    """The facts of the chapters that have steps; the rest of the file is not parsed, which saves a second."""
     sections = re.split(r"(?m)^# ---- (\w+)$", path.read_text())
     wanted = [text for name, text in zip(sections[1::2], sections[2::2], strict=True) if name in CHAPTERS]
     return [dict(each) for each in YAML(typ="safe").load("".join(wanted))]
@@ -43,13 +43,13 @@ def load_facts(path: Path = FACTS) -> list[Fact]:
 
 @cache
 def load_deliberate(release: str = RELEASES[0]) -> Deliberate:
-    """Fact id or glob -> {why, instead, checked_by}: of every release, and of this one."""
+    """Fact id or glob -> {why, instead, checked_by}: the common entries and those of this release."""
     found = YAML(typ="safe").load(DELIBERATE.read_text())
     entries = {name: {"why": each} if isinstance(each, str) else each for name, each in found.items()}
     own = DELIBERATE.with_name(f"{release}.yaml")
     if own.exists():
         for name, each in YAML(typ="safe").load(own.read_text()).items():
-            # Both files may have an entry of this name.
+            # Both files may contain an entry with this name.
             entries[f"{name}@{release}"] = {**each, "release": release}
     return entries
 
@@ -63,7 +63,7 @@ class Verdict:
 
 
 def nodes_without(fact: Fact, plan: Plan, only: Collection[str] = ()) -> list[str]:
-    """Nodes of the fact's role that do not get what it says; of those in `only`, where some are named."""
+    """Nodes of the fact's role on which it does not hold; limited to `only` if given."""
     nodes = nodes_of(fact, plan.site)
     if not nodes:
         return [f"any node: none has the role {fact['role']}"]
@@ -77,19 +77,19 @@ def nodes_without(fact: Fact, plan: Plan, only: Collection[str] = ()) -> list[st
 
 
 def nodes_of(fact: Fact, site: Site) -> list[Node]:
-    """Nodes that the fact is about."""
+    """Nodes that the fact applies to."""
     if fact.get("type") == "node":
-        # A line of the table of machines is about the site.
+        # A row in the table of machines applies to the site.
         return [site.controller]
     if fact["role"] != "all":
         return site.with_role(fact["role"])
-    # All that the chapter is about: the fourth machine stores nothing.
+    # All nodes of the chapter: the fourth machine has no storage.
     plan = guide_plan()
     return [node for node in site.nodes.values() if plan.part(fact["step"], node.name).resources]
 
 
 def on(node: Node, fact: Fact, site: Site) -> Fact:
-    """The fact as it is meant for a node: corrected, with its own addresses and the site's own secrets."""
+    """The fact as it applies to a node: corrected, with the node's addresses and the site's secrets."""
     fact = dict(fact)
     if "fixed" in fact and fact["kind"] in FIXED:
         fact[FIXED[fact["kind"]]] = fact.pop("fixed")
@@ -111,7 +111,7 @@ def _on(node: Node, value: Any) -> Any:
 
 @cache
 def users() -> dict[Place, str]:
-    """Whose passwords the guide's options are about."""
+    """The users whose passwords the guide's options contain."""
     return users_of(load_facts())
 
 
@@ -122,7 +122,7 @@ def guide_plan(release: str = RELEASES[0]) -> Plan:
 
 
 def before() -> dict[str, str]:
-    """What is on the machines before: lines and options that the guide takes away, as packages have them."""
+    """Initial content of the machines: lines and options from packages that the guide removes."""
     files: dict[str, str] = {}
     for fact in load_facts():
         if fact["kind"] == "file" and "replaces" in fact:
@@ -133,12 +133,12 @@ def before() -> dict[str, str]:
 
 
 def judge(fact: Fact, deliberate: Deliberate, plan: Plan | None = None, only: Collection[str] = ()) -> Verdict:
-    """Whether the steps do what the fact says, or leave it on purpose; on the nodes in `only`, where some are named."""
+    """Whether the steps do what the fact says, or deliberately differ; limited to the nodes in `only` if given."""
     plan = plan or guide_plan()
     names = entries_of(fact, deliberate)
     without = nodes_without(fact, plan, only)
     if not without:
-        # On another node it may be otherwise on purpose.
+        # Another node may differ on purpose.
         if names and not (only and nodes_without(fact, plan)):
             return Verdict("missing", f"is the same as in the guide: take {names[0]!r} out of {DELIBERATE.name}")
         return Verdict("same", "")
@@ -153,7 +153,7 @@ def judge(fact: Fact, deliberate: Deliberate, plan: Plan | None = None, only: Co
 
 
 def entries_of(fact: Fact, deliberate: Deliberate) -> list[str]:
-    """The entries about a fact. A release's own adds to the one of all releases, unless that leaves the fact out."""
+    """The entries about a fact. A release's entry is added to the common one, unless the common one omits the fact."""
     found = _fitting(fact["id"], tuple(deliberate))
     common = [name for name in found if "release" not in deliberate[name]]
     if any("instead" not in deliberate[name] for name in common):
@@ -175,7 +175,7 @@ def _problems(fact: Fact, entry: dict[str, Any], plan: Plan, only: Collection[st
     if cited and cited[0] not in ([errata] if isinstance(errata, str) else errata):
         yield f"the fact is not touched by erratum {cited[0]}"
     if "instead" in entry:
-        # What the guide's fact corrects is what it says itself, unless that is what there is something else of.
+        # By default `fixed` corrects the fact's own attribute, unless the entry replaces that attribute.
         corrected = FIXED.get(fact["kind"])
         kept = "kind" not in entry["instead"] and corrected not in entry["instead"]
         own = {key: value for key, value in fact.items() if key != "fixed" or kept}

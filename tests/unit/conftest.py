@@ -1,4 +1,4 @@
-"""What tests of engine and plugin share: no test leaves a trace in this process, and runs of pytest in it."""
+"""Fixtures shared by the tests of engine and plugin: isolation of this process, and runs of pytest in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .plugin_runs import HERE, Runs
 
 @pytest.fixture
 def no_traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What steps, secrets and patches a test adds to this process is gone after it."""
+    """Undo everything that a test adds to this process: steps, secrets and patches."""
     steps, values = dict(step.STEPS), set(secrets.redact._values)
     for owner, name in (
         (engine, "Connections"),
@@ -36,7 +36,7 @@ def no_traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: None) -> Runs:
-    """Runs of pytest with the plugin, six made-up steps and three made-up bare nodes."""
+    """Runs of pytest with the plugin, six simulated steps and three simulated bare nodes."""
     pytester.syspathinsert(str(HERE))
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
@@ -44,7 +44,7 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
     monkeypatch.delenv("OS_CLOUD", raising=False)
     monkeypatch.delenv("OS_AUTH_URL", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    # pytest prints more where it finds that it runs in CI.
+    # pytest prints more when it detects CI.
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return Runs(pytester)
@@ -52,11 +52,11 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
 
 @pytest.fixture
 def site() -> Site:
-    """The lab, planned without state."""
+    """The lab's site, planned without state."""
     return lab_site()
 
 
 @pytest.fixture
 def change(site: Site) -> ChangeOf:
-    """The change of a resource on the controller, given what is known of it; or None."""
+    """The change of a resource on the controller for the given facts, or None."""
     return lambda resource, known=None: change_of(resource, site, known)

@@ -1,4 +1,4 @@
-"""One function for each kind of fact: whether the steps of a chapter make on a node what the fact says."""
+"""One function for each kind of fact: whether the steps of a chapter do on a node what the fact says."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ REFERENCES = {
     "openstack security group show lb-mgmt-sec-grp -c id -f value": Id("security_group", "lb-mgmt-sec-grp"),
     "openstack network show lb-mgmt-net -c id -f value": Id("network", "lb-mgmt-net"),
 }
-"""What the facts say in words -> the reference that a step declares."""
+"""Words in the facts -> the reference that a step declares."""
 
 
 def _names(fact: Fact) -> list[str]:
-    """The fact's one name, or those that a release has in its place."""
+    """The fact's name, or the names that a release uses for it."""
     return list(fact.get("names", [fact["name"]]))
 
 
@@ -59,7 +59,7 @@ def _package(fact: Fact, part: Part) -> bool:
 
 
 def _ini(fact: Fact, part: Part) -> bool:
-    """The chapter says so, and no later step otherwise."""
+    """The chapter sets the option, and no later step overrides it."""
     section, key = fact["section"], fact["key"]
     files = [each for each in part.of(IniFile) if part.site.release.path(each.path) == fact["file"]]
     found = [each.options[section][key] for each in files if key in each.options.get(section, {})]
@@ -69,7 +69,7 @@ def _ini(fact: Fact, part: Part) -> bool:
         return here and after is None
     if not found:
         return False
-    # What the guide looked up in its own cloud is looked up here as well (erratum E130).
+    # Values that the guide looked up in its own cloud are looked up here as well (erratum E130).
     wanted: Any = REFERENCES.get(fact.get("lookup", str(fact["value"])), fact["value"])
     if isinstance(found[-1], Reference):
         return found[-1] == wanted and after is None
@@ -78,12 +78,12 @@ def _ini(fact: Fact, part: Part) -> bool:
 
 @cache
 def options_of(text: str) -> dict[str, dict[str, str]]:
-    """What an ini file holds."""
+    """The sections and options of an ini file."""
     return ini_text.read(text)
 
 
 def _file(fact: Fact, part: Part) -> bool:
-    """The chapter says these lines, in this order, and they are there at the end; what they replace is not."""
+    """The chapter writes these lines in this order, they are in the final file, and the lines they replace are not."""
     wanted = [with_disks(line, part) for line in fact["contains"]]
     after = str(part.after.files.get(fact["path"], {}).get("content", "")).splitlines()
     files: list[File | Lines] = [*part.of(File), *part.of(Lines)]
@@ -96,13 +96,13 @@ def _file(fact: Fact, part: Part) -> bool:
 
 
 def _in_order(wanted: Iterable[str], lines: Iterable[str]) -> bool:
-    """Whether `lines` holds all that is wanted, one after the other."""
+    """Whether `lines` contains all of `wanted` in this order."""
     rest = iter(lines)
     return all(line in rest for line in wanted)
 
 
 def with_disks(text: str, part: Part) -> str:
-    """`text` with the UUID of a file system where it says <UUID of DEVICE>: each node has its own."""
+    """`text` with <UUID of DEVICE> replaced by the UUID of the file system: each node has its own."""
     uuids = {each.device: each.uuid for each in part.of(Xfs)}
     return re.sub(r"<UUID of ([^>]+)>", lambda match: uuids.get(match[1], match[0]), text)
 
@@ -120,7 +120,7 @@ def _directory(fact: Fact, part: Part) -> bool:
 
 
 def _setting(fact: Fact, part: Part) -> bool:
-    """A value in a file of nested settings, which `key` names with dots between; no later step has that file."""
+    """A value in a file of nested settings, with `key` as dotted path; no later step writes that file."""
     found: list[Any] = []
     files: list[PythonSettings | YamlFile] = [*part.of(PythonSettings), *part.of(YamlFile)]
     here = [each for each in files if part.site.release.path(each.path) == fact["file"]]
@@ -130,21 +130,21 @@ def _setting(fact: Fact, part: Part) -> bool:
             value = value.get(name, _NOTHING) if isinstance(value, Mapping) else _NOTHING
         found.append(value)
     wanted = _NOTHING if fact.get("absent") else fact["value"]
-    # True equals 1 in Python, and not in a file.
+    # True equals 1 in Python, but not in a file.
     same = bool(found) and found[-1] == wanted and type(found[-1]) is type(wanted)
     return same and _writer(part, fact["file"]) in here
 
 
 def _writer(part: Part, path: str) -> Any:
-    """The resource that wrote a file last."""
+    """The last resource that wrote a file."""
     writers = [each.resource for each in part.after.done if each.action.get("path") == path]
     return writers[-1] if writers else None
 
 
 def _unit(fact: Fact, part: Part) -> bool:
-    """Runs and starts at boot after all steps; for a restart, with the final content of its files.
+    """The unit runs and starts at boot after all steps; for a restart, with the final content of its files.
 
-    It is started again whenever the chapter changes one of these files.
+    It restarts whenever the chapter changes one of these files.
     """
     names = [name.removesuffix(".service") for name in _names(fact)]
     states = [part.after.units.get(name) for name in names]
@@ -162,13 +162,13 @@ def _unit(fact: Fact, part: Part) -> bool:
 
 
 def _started(part: Part, name: str) -> float:
-    """When the chapter has started a unit; where it has not, since all was as it says, when it was started at all."""
+    """When the chapter started a unit; if it did not because nothing had changed, when it was first started."""
     starts = [each.place for each in part.done if each.action.get("verb") == "restart" and name in each.action["units"]]
     return float(starts[-1] if starts else part.after.units[name]["started"])
 
 
 def services_of(part: Part, name: str) -> list[set[str]]:
-    """For each declaration of a unit by the chapter, the files for which it is started again."""
+    """For each declaration of a unit by the chapter, the files whose changes restart it."""
     found = []
     for step in part.steps:
         managed: set[str] = set()
@@ -194,7 +194,7 @@ def _grant(fact: Fact, part: Part) -> bool:
 
 
 def _definitions(part: Part) -> dict[str, Any]:
-    """What the queue is given: the file that is written and then imported."""
+    """The definitions sent to the queue: the file that is written and then imported."""
     written: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for each in part.after.done:
@@ -226,23 +226,23 @@ def _command(fact: Fact, part: Part) -> bool:
 
 
 def argv_of(fact: Fact, part: Part) -> list[str]:
-    """The words of a fact's command."""
+    """The argument vector of a fact's command."""
     argv = shlex.split(re.sub(r"<UUID of [^>]+>", lambda match: with_disks(match[0], part), fact["run"]))
     if "cwd" in fact:
-        # Where the guide changes the directory, the first file has its whole path.
+        # Where the guide changes the directory, the first file has its absolute path.
         argv[1] = f"{fact['cwd']}/{argv[1]}"
     return argv
 
 
 def place_of(fact: Fact, part: Part) -> int:
-    """Where in the order of all that is done on the node the fact's command is run; 0 when it is not."""
+    """Position of the fact's command in the order of everything done on the node; 0 if it is not run."""
     argv = argv_of(fact, part)
     for each in part.commands:
         found = [str(word) for word in each.action["argv"]]
         if argv[:2] == ["keystone-manage", "bootstrap"]:
             same = found[:2] == argv[:2] and _same_bootstrap(each.action, argv)
         elif argv[0] == "ovs-vsctl" == found[0]:
-            # One call does all of it.
+            # One call does all of them.
             same = ovs_calls(argv) <= ovs_calls(found)
         else:
             same = [word for word in found if word != "-y"] == argv
@@ -253,7 +253,7 @@ def place_of(fact: Fact, part: Part) -> int:
 
 
 def _same_bootstrap(action: dict[str, Any], argv: list[str]) -> bool:
-    """The same options; the password is in the environment, where the process list does not show it (E11)."""
+    """Whether the options are equal; the password is in the environment, hidden from the process list (E11)."""
     wanted = dict(zip(argv[2::2], argv[3::2], strict=True))
     password = wanted.pop("--bootstrap-password", "")
     found = dict(zip(action["argv"][2::2], action["argv"][3::2], strict=True))
@@ -304,18 +304,18 @@ def _endpoint(fact: Fact, part: Part) -> bool:
     service, found = "", []
     for name, _, kwargs in part.calls:
         if name == "create_service":
-            # Its endpoints are made next, before those of another.
+            # Its endpoints are created next, before those of another service.
             service = kwargs["type"]
         elif name == "create_endpoint" and (service, kwargs["interface"]) == (fact["service_type"], fact["interface"]):
             found.append(wanted.items() <= kwargs.items())
-    # The last one counts.
+    # The last one wins.
     return bool(found) and found[-1]
 
 
 def _object(fact: Fact, part: Part) -> bool:
     inventory = part.site.inventory
     if fact["type"] == "node":
-        # The table's disks are what the machines have; no chapter here does anything with them.
+        # The table's disks are hardware; no chapter here changes them.
         found = part.site.nodes.get(fact["name"])
         addresses = (fact["management_ip"], fact["external_ip"])
         return found is not None and (found.address, str(found.provider.address)) == addresses
@@ -357,7 +357,7 @@ def _object(fact: Fact, part: Part) -> bool:
 
 
 def _given(fact: Fact, **names: str) -> dict[str, Any]:
-    """Attributes of the fact under the names that the call has for them."""
+    """Attributes of the fact, renamed to the arguments of the call."""
     return {name: fact[key] for key, name in names.items() if key in fact}
 
 
@@ -381,7 +381,7 @@ def _security_group_rule(fact: Fact, part: Part) -> bool:
     group = ""
     for name, _, kwargs in part.calls:
         if name == "create_security_group":
-            # Its rules are made next.
+            # Its rules are created next.
             group = kwargs["name"]
         elif name == "create_security_group_rule" and group == fact["group"] and wanted.items() <= kwargs.items():
             return True
@@ -410,7 +410,7 @@ SIMPLE_OBJECTS: dict[str, Callable[[Fact, Part], bool]] = {
 
 
 def _verify(fact: Fact, part: Part) -> bool:
-    """Never so without nodes: an entry of deliberate.yaml names the test that looks."""
+    """Never true without nodes: an entry of deliberate.yaml names the test that checks it."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""docs/facts.md: what the install guide sets at which line, made from data/facts.yaml. Run this file to write it."""
+"""docs/facts.md: what the install guide sets at which line, from data/facts.yaml. Run this file to write it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ The page is made from that file: `.venv/bin/python tests/unit/facts_index.py` wr
 
 
 def index(facts: Iterable[Mapping[str, Any]]) -> str:
-    """The page: a table for each chapter, in the guide's order of lines."""
+    """The page: a table for each chapter, in the guide's line order."""
     chapters: dict[str, list[Mapping[str, Any]]] = {}
     for fact in facts:
         chapters.setdefault(fact["step"], []).append(fact)

@@ -1,7 +1,7 @@
-"""Nodes of made-up data in place of machines: the engine's connections for tests of engine and plugin.
+"""Simulated nodes: replaces the engine's connections in tests of engine and plugin.
 
-With a folder each node is a JSON file there, so that it outlives a run and is the same for every process: a test
-prepares nodes and breaks them by editing these files, and reads from them what was done.
+With a folder, each node is a JSON file in it, so that it outlives a run and is shared by all processes: a test
+prepares and breaks nodes by editing these files, and reads from them what was done.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ BARE: dict[str, Any] = {
     "opened": 0,
     "log": [],
 }
-"""A node as it is first. `broken`: operation (see `describe`) -> what its ActionError says; `seconds`: operation -> how
+"""Initial state of a node. `broken`: operation (see `describe`) -> text of its ActionError; `seconds`: operation -> how
 long it takes; `ignored`: operations that succeed and change nothing; `log`: what was applied; `effects`: what commands
-have made."""
+have created."""
 
 WAIT = 10.0
-"""Seconds after which the operation `command await FILE` gives up."""
+"""Timeout in seconds of the operation `command await FILE`."""
 
 
 def describe(action: dict[str, Any]) -> str:
-    """An operation in a few words, by which a node can be told to fail at it: `write /etc/hosts`, `apt keystone`."""
+    """A short name of an operation, which `broken` and the like refer to: `write /etc/hosts`, `apt keystone`."""
     words: dict[str, Callable[[], Sequence[Any]]] = {
         "write": lambda: [action["path"]],
         "directory": lambda: [action["path"]],
@@ -96,14 +96,14 @@ def describe(action: dict[str, Any]) -> str:
 
 
 class FakeConnection:
-    """A connection to a made-up node; stands in for `stackspec.transport.Connection`."""
+    """A connection to a simulated node; replaces `stackspec.transport.Connection`."""
 
     def __init__(self, node: Node, folder: Path | None, state: dict[str, Any] | None = None) -> None:
         self.node = node
         self.batches: list[list[str]] = []
-        """What was applied, one list a message."""
-        self.asked = 0
-        """How many messages asked for facts."""
+        """What was applied, one list per message."""
+        self.queries_sent = 0
+        """Number of messages that asked for facts."""
         self._stored = folder / f"{node.name}.json" if folder is not None else None
         self._lock = threading.RLock()
         self._closed = threading.Event()
@@ -121,16 +121,16 @@ class FakeConnection:
             self._stored.write_text(json.dumps(self.state, indent=1))
 
     def held(self, holder: str) -> None:
-        """Note how much was asked and changed before somebody had the node alone."""
-        self.state["held"] = {"asked": self.asked, "changes": len(self.batches)}
+        """Record how much was read and changed before the node was locked."""
+        self.state["held"] = {"queries_sent": self.queries_sent, "changes": len(self.batches)}
         self._store()
 
     def facts(self, queries: Iterable[Query]) -> dict[Query, Any]:
-        """Answers from the node's data."""
+        """Answer from the node's data."""
         if self._closed.is_set():
             raise NodeError(f"the connection to {self.node.name} was lost")
         with self._lock:
-            self.asked += 1
+            self.queries_sent += 1
             return {query: getattr(self, f"_{query.op}")(*query.args) for query in queries}
 
     def _file(self, path: str) -> dict[str, Any]:
@@ -229,12 +229,12 @@ class FakeConnection:
                 self.state["units"][name] = {**self.state["units"].get(name, {}), **new}
 
     def close(self) -> None:
-        """What is under way there is as with a connection that was lost."""
+        """Operations in progress behave like those of a lost connection."""
         self._closed.set()
 
 
 class FakeConnections:
-    """Stands in for `stackspec.transport.Connections`.
+    """Replaces `stackspec.transport.Connections`.
 
     :cvar folder: where nodes are stored; None keeps them in memory
     :cvar prepared: node -> data that differs from a bare node's
@@ -251,7 +251,7 @@ class FakeConnections:
         return self._open[name]
 
     def names(self) -> list[str]:
-        """Nodes that are open."""
+        """Names of the open nodes."""
         return sorted(self._open)
 
     def open(self) -> None:
@@ -267,7 +267,7 @@ class FakeConnections:
             raise InputError("\n".join(sorted(errors)))
 
     def hold(self, holder: str, say: object) -> None:
-        """Fake nodes have no other users; each records its holder, for tests of the locking order."""
+        """Simulated nodes have no other users; each records its holder, for tests of the locking order."""
         for connection in self._open.values():
             connection.held(holder)
 
@@ -278,22 +278,22 @@ class FakeConnections:
 
 
 def fake(engine: Engine, node: str) -> FakeConnection:
-    """A node of an engine whose connections are these."""
+    """A node of an engine that uses these connections."""
     found = engine.connections[node]
     assert isinstance(found, FakeConnection)
     return found
 
 
 def write_release(folder: Path, text: str = RELEASE) -> None:
-    """Write the table of the site's release next to `folder`, the nodes'."""
+    """Write the site's release table next to `folder`, the nodes' folder."""
     table = folder.parent / "releases/epoxy-trixie.yaml"
     table.parent.mkdir(exist_ok=True)
     table.write_text(text)
 
 
 def install(folder: Path) -> None:
-    """Let this process use nodes in `folder` and no step but those defined after this call; for a run's conftest."""
-    # Imported here: who only takes the nodes, as a benchmark does, needs neither the plugin nor pytest.
+    """Make this process use nodes in `folder` and only steps defined after this call; for a run's conftest."""
+    # Imported here: code that only uses the nodes, like a benchmark, needs neither the plugin nor pytest.
     from stackspec import engine, release, step
     from stackspec.plugin import hooks as plugin
     from stackspec.plugin import session
@@ -304,7 +304,7 @@ def install(folder: Path) -> None:
     Here.folder = folder
     engine.Connections = session.Connections = Here  # type: ignore[assignment,attr-defined]
     step.STEPS.clear()
-    # The real table is about the real steps.
+    # The real table refers to the real steps.
     release._folder = lambda: folder.parent / "releases"
     plugin.load_steps = list  # type: ignore[attr-defined]
     plugin._fixture_modules = list

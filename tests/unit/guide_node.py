@@ -20,12 +20,12 @@ from stackspec.resources.actions import NodeAction, Write
 from stackspec.resources.base import Context, Query
 from stackspec.site import Site
 
-from .bare import ANSWERS, NO_UNIT, RUNNING, NotedCloud, context, text_file
+from .bare import ANSWERS, NO_UNIT, RUNNING, RecordingCloud, context, text_file
 
 BARE_FILES = ("/etc/passwd", "/etc/hostname", "/etc/hosts", "/etc/fstab", "/etc/os-release")
-"""What every machine has; a guard that looks for one of them says that all is done."""
+"""Content of every machine; a guard that checks for one of them is always satisfied."""
 PACKAGE_FILES = ("/etc/apache2/sites-enabled/default-ssl.conf", "/etc/nginx/sites-enabled/default")
-"""What packages bring, and steps take away."""
+"""What packages create and steps remove."""
 TABLES = """
 CREATE TABLE mysql__global_priv (User, Host);
 INSERT INTO mysql__global_priv VALUES ('', 'localhost'), ('root', 'localhost'), ('root', '%');
@@ -37,14 +37,14 @@ CREATE TABLE nova_api__host_mappings (host);
 CREATE TABLE nova__compute_nodes (uuid, host, deleted);
 CREATE TABLE placement__resource_providers (uuid);
 """
-"""A database server as its package leaves it where that is worst, and the tables that guards read."""
+"""A database server in the worst state that its package leaves it in, with the tables that guards read."""
 _TABLE = re.compile(r"\b(FROM|JOIN|INTO) `?(\w+)`?\.(\w+)")
-"""A table of a database, which SQLite gets as one name: it knows ten databases at most."""
+"""A table of a database; its name for SQLite is one word, because SQLite can attach only ten databases."""
 FUNCTIONS = """
 mariadb() { test -z "$MARIADB_FAILS" && printf '%s' "$MARIADB_SAYS"; }
 hostname() { echo "$HOSTNAME_IS"; }
 """
-"""What a guard's shell may call: nothing else is found by its name, so that no guard asks the machine of the tests."""
+"""Commands that a guard's shell may call; no other is found, so that no guard reads the machine that runs the tests."""
 _STATEMENT = re.compile(r"(?:[^;'`]|'[^']*'|`[^`]*`)+")
 
 
@@ -52,10 +52,10 @@ _STATEMENT = re.compile(r"(?:[^;'`]|'[^']*'|`[^`]*`)+")
 class Done:
     """An operation on the node or a call of an API.
 
-    :param place: its number in the order of all
-    :param step: the step that asked for it
+    :param place: its position in the order of all operations
+    :param step: the step that requested it
     :param resource: the resource
-    :param action: the operation; of a call {op: call, name, args, kwargs}
+    :param action: the operation; for a call {op: call, name, args, kwargs}
     """
 
     place: int
@@ -66,12 +66,12 @@ class Done:
 
 @dataclass
 class Sql:
-    """What the database server has after the statements that it was sent.
+    """State of the database server after the statements it received.
 
     :param accounts: 'user'@'host' -> password
     :param grants: (privileges, object, account)
-    :param others: statements of no kind that is known here, which are no part of the guide's
-    :param made: name of a database -> place in the order
+    :param others: statements of unknown kinds, which the guide does not have
+    :param made: name of a database -> position in the order
     """
 
     accounts: dict[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Sql:
     made: dict[str, int] = field(default_factory=dict)
 
     def run(self, text: str, place: int) -> None:
-        """Take in the statements of `text`."""
+        """Execute the statements of `text`."""
         for statement in filter(None, (" ".join(each.split()) for each in _STATEMENT.findall(text))):
             if match := re.fullmatch(r"CREATE DATABASE IF NOT EXISTS `(\w+)`", statement):
                 self.made.setdefault(match[1], place)
@@ -99,9 +99,9 @@ class Sql:
 
 
 class GuideNode(Mapping[Query, Any]):
-    """Facts of a machine, which change with what is done on it.
+    """Facts of a machine, updated by what is done on it.
 
-    :param files: what is there at first: path -> content
+    :param files: initial files: path -> content
     """
 
     def __init__(self, site: Site, node: Node, files: Mapping[str, str]) -> None:
@@ -115,7 +115,7 @@ class GuideNode(Mapping[Query, Any]):
         self.sql = Sql()
         self.done: list[Done] = []
         self.guards: list[str] = []
-        """Commands that are not due on a bare machine, or still due when they have run."""
+        """Commands that are not due on a bare machine, or are still due after they ran."""
         self.tables = sqlite3.connect(":memory:", isolation_level=None)
         self.tables.executescript(TABLES)
 
@@ -138,7 +138,7 @@ class GuideNode(Mapping[Query, Any]):
         return 0
 
     def run(self, step: str, resources: list[Resource]) -> None:
-        """Do what a step's resources ask for, one after the other."""
+        """Do what a step's resources request, one after the other."""
         here = context(self.site, self.node)
         here.facts = self
         for resource in resources:
@@ -164,8 +164,8 @@ class GuideNode(Mapping[Query, Any]):
 
     def _call(self, step: str, resource: ApiObject, here: Context) -> None:
         cloud = here.shared.get(Cloud)
-        assert isinstance(cloud, NotedCloud)
-        # Images (files) and limits (of services that are there) make no calls of a cloud that is empty.
+        assert isinstance(cloud, RecordingCloud)
+        # Images (files) and limits (of existing services) make no calls in an empty cloud.
         if not isinstance(resource, Image | RegisteredLimit):
             before = len(cloud.calls)
             resource.make(cloud, here)
@@ -227,7 +227,7 @@ class GuideNode(Mapping[Query, Any]):
         return True, "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
     def _answer(self, argv: tuple[str, ...], stdin: str = "", user: str = "") -> dict[str, Any]:
-        """What a command that only reads says: of a database, a test of a file, a user, or of a shell with these."""
+        """Output of a read-only command: a database query, a test of a file, a user, or a shell script of these."""
         if argv == CLIENT:
             fine, out = self._query(stdin)
             return {"status": 0 if fine else 1, "out": out, "err": ""}
@@ -243,7 +243,7 @@ class GuideNode(Mapping[Query, Any]):
         return {"status": status, "out": "", "err": ""}
 
     def _test(self, words: tuple[str, ...]) -> int:
-        """`test` of one file, and its opposite."""
+        """`test` of one file, and its negation."""
         if words[:1] == ("!",):
             return 1 - self._test(words[1:])
         if len(words) != 2:
@@ -311,7 +311,7 @@ EFFECTS: dict[tuple[str, ...], Callable[[GuideNode, list[str]], None]] = {
     ("nova-manage", "cell_v2", "create_cell", "--name=cell1"): _maps("cell1"),
     ("nova-manage", "cell_v2", "discover_hosts"): _discovers,
 }
-"""Command -> what is there when it has run."""
+"""Command -> its effect."""
 SCHEMAS = {
     ("keystone-manage", "db_sync"): "keystone",
     ("glance-manage", "db_sync"): "glance",
@@ -326,7 +326,7 @@ SCHEMAS = {
     ("magnum-db-manage",): "magnum",
     ("/opt/skyline/bin/alembic",): "skyline",
 }
-"""Command -> the database whose schema it makes."""
+"""Command -> the database whose schema it creates."""
 
 
 def ovs_calls(argv: list[str]) -> set[tuple[str, ...]]:

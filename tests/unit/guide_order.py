@@ -1,4 +1,4 @@
-"""The order of what is done on a node: a tool finds its file and database, a service the schema, a call its objects."""
+"""The order of operations on a node: files before tools, schemas before services, objects before their uses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .guide_plan import NodePlan, Part
 from .guide_reads import TOOLS
 
 BY_BOOTSTRAP = {"user": {"admin"}, "project": {"admin"}, "role": {"admin", "member", "reader"}, "domain": {"Default"}}
-"""What keystone-manage bootstrap makes."""
+"""What keystone-manage bootstrap creates."""
 MADE_BY = {
     "user": "create_user",
     "project": "create_project",
@@ -38,19 +38,19 @@ MADE_BY = {
     "subnet": "create_subnet",
     "security_group": "create_security_group",
 }
-"""Kind of an object -> the call that makes one."""
+"""Kind of an object -> the call that creates it."""
 HOLDS = (Command, DbSync, Directory, File, IniFile, Lines, Packages, PythonSettings, Service, Unwanted, YamlFile)
-"""Kinds of resources that can be looked at again on a machine which is not there."""
+"""Kinds of resources that can be checked again on a simulated machine."""
 ANY_ORDER = {
     "neutron.command.db_upgrade neutron.command.add_*_provider": "a schema is no part of a bridge",
     "swift.ring.*.add.* swift.ring.*.add.*": "disks enter a ring in any order, before it is balanced",
     "swift.storage.command.mount_sdb swift.storage.command.mkdir_sdc": "each disk by itself",
 }
-"""Facts, as `the one that comes first here, the other`, whose order in the guide is by chance, and why."""
+"""Pairs of facts, `the one that is first here, the other`, whose order in the guide is arbitrary, and why."""
 
 
 def order_problems(here: NodePlan, facts: Iterable[Fact]) -> Iterator[str]:
-    """What is done too early on a node, in words."""
+    """Descriptions of what is done too early on a node."""
     yield from _tools(here)
     yield from _schemas(here)
     yield from _undone(here)
@@ -73,7 +73,7 @@ def _tools(here: NodePlan) -> Iterator[str]:
 
 
 def _as_in_the_guide(here: NodePlan, facts: Iterable[Fact]) -> Iterator[str]:
-    """Commands come in the guide's order, and services start after the commands that the guide has before."""
+    """Commands run in the guide's order, and services start after the commands that precede them in the guide."""
     by_chapter: dict[str, list[Fact]] = {}
     for fact in facts:
         if fact["kind"] in ("command", "unit") and here.node in nodes_of(fact, here.site):
@@ -89,7 +89,7 @@ def _as_in_the_guide(here: NodePlan, facts: Iterable[Fact]) -> Iterator[str]:
 
 
 def _place(fact: Fact, part: Part) -> int:
-    """Where the command is run, or the chapter starts the service for the last time; 0 where it does not."""
+    """Position of the command, or of the chapter's last start of the service; 0 if there is none."""
     if fact["kind"] == "command":
         return place_of(fact, part)
     unit = part.site.release.unit(fact["name"].removesuffix(".service"))[0]
@@ -98,7 +98,7 @@ def _place(fact: Fact, part: Part) -> int:
 
 
 def _schemas(here: NodePlan) -> Iterator[str]:
-    """A step's services start after its schema is there."""
+    """A step's services start after its schema has been created."""
     starts: dict[str, int] = {}
     for each in here.after.done:
         if each.action.get("verb") == "restart":
@@ -109,21 +109,21 @@ def _schemas(here: NodePlan) -> Iterator[str]:
 
 
 def _undone(here: NodePlan) -> Iterator[str]:
-    """What each step has declared is so when all steps have run: none undoes what another has done."""
+    """Every declaration still holds after all steps: no step undoes what another one has done."""
     for step, resources in here.steps.items():
         now = context(here.site, here.node)
         now.facts = here.after
         for each in resources:
             if isinstance(each, HOLDS):
                 changes = [change for change in each.changes(now) if change.actions]
-                # Of what the cloud alone knows it is not known in a plan.
+                # What only the cloud knows is unknown in a plan.
                 differences = [d for change in changes for d in change.differences if "known after" not in d.wanted]
                 yield from (f"{step}: {each.title} does not hold to the end: {found}" for found in differences)
             now.watched += each.paths(here.site)
 
 
 def _lookups(here: NodePlan) -> Iterator[str]:
-    """An object is made before it is looked up, given a role, or made the place of another."""
+    """An object is created before it is looked up, given a role, or used as the parent of another."""
     there: dict[str, set[str]] = {kind: set() for kind in MADE_BY}
     for each in here.after.done:
         if isinstance(each.resource, Bootstrap):

@@ -1,4 +1,4 @@
-"""The plan of the guide's own machines, made without any node, with one of the releases; each secret is another one."""
+"""The plan of the guide's machines for one of the releases, created without nodes; each secret is different."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ CHAPTERS = {
     "barbican": ("barbican",),
     "skyline": ("skyline_apiserver", "skyline"),
 }
-"""Chapter of the guide -> the steps that it is split into."""
+"""Chapter of the guide -> the steps that implement it."""
 BESIDE_THE_GUIDE: frozenset[str] = frozenset()
-"""Steps of services that the guide does not have: nothing of them is compared with it."""
+"""Steps of services that the guide does not have: they are not compared with it."""
 RELEASES = ("caracal-jammy", "epoxy-trixie")
-"""The guide's, and the one that is deployed."""
+"""The guide's release, and the one that is deployed."""
 Steps = Mapping[str, list[Resource]]
-"""Step -> what it declares for one node, in the order in which they run."""
+"""Step -> what it declares for one node, in order of execution."""
 
 _Kind = TypeVar("_Kind", bound=Resource)
 
 
 @cache
 def guide_site(release: str = RELEASES[0]) -> Site:
-    """The guide's machines with a release; no state."""
+    """The site of the guide's machines with a release; without state."""
     return site_with(load_release(release))
 
 
 def site_with(release: Release) -> Site:
-    """The guide's machines with this table of a release."""
+    """The site of the guide's machines with this release table."""
     load_steps()
     return Site(load_inventory(ROOT / "inventories/guide", CloudInventory), release, NamedSecrets())
 
@@ -62,7 +62,7 @@ def declared(site: Site, node: Node) -> dict[str, list[Resource]]:
 
 
 class Part:
-    """What the steps of a chapter declare for one node, what they did there, and what is there after all steps."""
+    """What the steps of a chapter declare for one node, what they did there, and the final state of the node."""
 
     def __init__(self, here: NodePlan, chapter: str) -> None:
         self.here, self.site, self.node = here, here.site, here.node
@@ -75,7 +75,7 @@ class Part:
 
     @property
     def after(self) -> GuideNode:
-        """The node as it is when every step has run."""
+        """The node after every step has run."""
         return self.here.after
 
     @cached_property
@@ -90,12 +90,12 @@ class Part:
 
     @cached_property
     def calls(self) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-        """The calls of the cloud among them."""
+        """The cloud API calls among them."""
         calls = [each.action for each in self.done if each.action["op"] == "call"]
         return [(each["name"], each["args"], each["kwargs"]) for each in calls]
 
     def called(self, method: str, *same: str, **wanted: Any) -> bool:
-        """Whether a call of `method` has these arguments; the last of those that have the arguments named in `same`."""
+        """Whether a call of `method` has these arguments; the last call with equal arguments named in `same` counts."""
         of_it = [kwargs for name, _, kwargs in self.calls if name == method]
         if same:
             of_it = [each for each in of_it if all(each.get(key) == wanted[key] for key in same)][-1:]
@@ -116,7 +116,7 @@ class NodePlan:
     :param site: the site
     :param node: the node
     :param steps: what they declare
-    :param files: what is on the node before: path -> content
+    :param files: initial files of the node: path -> content
     """
 
     def __init__(self, site: Site, node: Node, steps: Steps, files: Mapping[str, str]) -> None:
@@ -125,14 +125,14 @@ class NodePlan:
 
     @cached_property
     def after(self) -> GuideNode:
-        """The node as it is when every step has run."""
+        """The node after every step has run."""
         node = GuideNode(self.site, self.node, self.files)
         for name, resources in self.steps.items():
             node.run(name, resources)
         return node
 
     def part(self, chapter: str) -> Part:
-        """A chapter of it."""
+        """A chapter of the plan."""
         if chapter not in self._parts:
             self._parts[chapter] = Part(self, chapter)
         return self._parts[chapter]
@@ -150,7 +150,7 @@ class Plan:
         return self.nodes[node].part(chapter)
 
     def with_step(self, node: str, step: str, resources: list[Resource]) -> Plan:
-        """The same plan, in which a step declares something else for a node."""
+        """The same plan, with other resources for a step on a node."""
         old = self.nodes[node]
         new = NodePlan(self.site, old.node, {**old.steps, step: resources}, old.files)
         return Plan(self.site, [new if each is old else each for each in self.nodes.values()])
@@ -166,7 +166,7 @@ def plan_of(site: Site, files: Mapping[str, str]) -> Plan:
 
 
 def _with_shipped(site: Site, steps: Steps, files: Mapping[str, str]) -> dict[str, str]:
-    """`files`, and in each section that a step owns an option that the package has brought."""
+    """`files`, and in each section that a step owns an extra option, as if a package had installed it."""
     found = dict(files)
     owned = {
         (site.release.path(each.path), section)

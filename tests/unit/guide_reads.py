@@ -1,4 +1,4 @@
-"""What services and tools read, said without looking at the steps: by the services' own documentation."""
+"""What services and tools read, independent of the steps: according to the services' documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNITS: dict[str, tuple[str, ...]] = {
     "neutron.unit.neutron-server.restart": (NEUTRON, f"{AGENTS}/ml2_conf.ini"),
     "neutron*.unit.neutron-openvswitch-agent.restart.2": (NEUTRON, f"{AGENTS}/openvswitch_agent.ini"),
     "neutron.unit.neutron-openvswitch-agent.restart": (NEUTRON, f"{AGENTS}/openvswitch_agent.ini"),
-    # The guide names the agent and means nova-compute (erratum E48).
+    # The guide names the agent, but means nova-compute (erratum E48).
     "neutron.compute.unit.neutron-openvswitch-agent.restart": (NOVA,),
     "neutron.unit.neutron-dhcp-agent.restart": (NEUTRON, "/etc/neutron/dhcp_agent.ini"),
     "neutron.unit.neutron-metadata-agent.restart": (NEUTRON, "/etc/neutron/metadata_agent.ini"),
@@ -36,13 +36,13 @@ UNITS: dict[str, tuple[str, ...]] = {
     "cinder.storage.unit.cinder-*": ("/etc/cinder/cinder.conf",),
     "swift.unit.*": ("/etc/swift/swift.conf", "/etc/swift/proxy-server.conf"),
     "heat.*": ("/etc/heat/heat.conf",),
-    # After the console's nginx is made, for a new catalog; the settings are the first restart's.
+    # After the console's nginx is configured, to load the new catalog; the first restart is for the settings.
     "skyline.unit.skyline-apiserver*restart": ("/etc/skyline/skyline.yaml", "/etc/skyline/gunicorn.py"),
     "barbican.*": ("/etc/barbican/barbican.conf",),
     "octavia.*": ("/etc/octavia/octavia.conf",),
     "magnum.*": ("/etc/magnum/magnum.conf",),
 }
-"""Fact about a restart (id or glob; the first that fits) -> files whose change asks for it, as the guide names them."""
+"""Fact about a restart (id or glob; the first match wins) -> files whose change requires it, in the guide's names."""
 TOOLS: dict[str, tuple[str, str]] = {
     "keystone-manage": ("/etc/keystone/keystone.conf", "keystone"),
     "glance-manage": ("/etc/glance/glance-api.conf", "glance"),
@@ -57,13 +57,13 @@ TOOLS: dict[str, tuple[str, str]] = {
     "/opt/skyline/bin/alembic": ("/etc/skyline/skyline.yaml", "skyline"),
     "swift-ring-builder": ("", ""),
 }
-"""Tool -> the file and the database that have to be there before it runs."""
+"""Tool -> the file and the database that must exist before it runs."""
 
 
 def reads_of(fact: str) -> tuple[str, ...]:
-    """The files for which the guide's restart is made.
+    """The files that the guide's restart is for.
 
-    :raises KeyError: nobody has said
+    :raises KeyError: the table has no entry for it
     """
     for pattern, files in UNITS.items():
         if fnmatchcase(fact, pattern):

@@ -1,4 +1,4 @@
-"""Which of a site's secrets the guide means where it writes 000000 (erratum E09: one password for everything)."""
+"""The site's secrets behind the guide's 000000 (erratum E09: one password for everything)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BY_OPTION = {
     "ca_private_key_passphrase": "octavia authorities",
     "heartbeat_key": "octavia heartbeat",
 }
-"""Option -> the site's secret, where no user says whose it is."""
+"""Option -> the site's secret, for options without a related user."""
 OF_ACCOUNTS = {"grant": "{user} database", "rabbit_user": "{name} rabbitmq", "keystone_user": "{name}"}
 """Kind of a fact about an account -> the secret that is its password."""
 Fact = dict[str, Any]
@@ -43,7 +43,7 @@ def users_of(facts: Iterable[Fact]) -> dict[Place, str]:
 
 
 def with_secrets(fact: Fact, users: dict[Place, str], secret: Callable[[str], str]) -> Fact:
-    """`fact` with the secrets of a site in the place of the guide's password.
+    """`fact` with a site's secrets instead of the guide's password.
 
     :param users: of all facts, `users_of`
     :param secret: name of a secret -> its value

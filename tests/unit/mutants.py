@@ -1,6 +1,6 @@
-"""Wrong steps, made on purpose: one change of what the steps declare, or of a release's table, each with a name.
+"""Wrong steps, made on purpose: each changes one thing that the steps declare, or a release table, and has a name.
 
-A mutant is killed when the comparison with the guide says that something is wrong.
+A mutant is killed when the comparison with the guide reports a problem.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .guide_plan import NodePlan, Plan, guide_site, plan_of, site_with
 
 SURVIVORS = Path(__file__).parent / "data/survivors.yaml"
 OF_A_KIND = 3
-"""So many mutants of a kind are tried with the unit tests, of each release; benchmarks/mutants.py tries all."""
+"""Mutants of each kind that the unit tests try, per release; benchmarks/mutants.py tries all of them."""
 Resources = list[Resource]
 
 
@@ -49,12 +49,12 @@ Resources = list[Resource]
 class Mutant:
     """A wrong step.
 
-    :param kind: what was done to it
-    :param name: where and what, in words
+    :param kind: the kind of change
+    :param name: where and what, as text
     :param release: the release of the plan
-    :param make: the wrong plan
-    :param step: the step that is another one; "" for a table of a release
-    :param nodes: the nodes on which it is
+    :param make: creates the wrong plan
+    :param step: the changed step; "" for a release table
+    :param nodes: the nodes where it is changed
     """
 
     kind: str
@@ -69,19 +69,19 @@ class Mutant:
 
 
 def complaint(mutant: Mutant) -> str:
-    """The first thing that the comparison says of a mutant; "" when the mutant survives."""
+    """The first problem that the comparison reports for a mutant; "" if the mutant survives."""
     try:
         plan = mutant.make()
         for each in plan.nodes.values():
             assert each.after.done
     except (InputError, KeyError, ValueError, IndexError) as error:
-        # A plan that cannot be made fails every test of it.
+        # A plan that cannot be created fails every test that uses it.
         return f"there is no such plan: {type(error).__name__}: {error}"
     return next(complaints(mutant, plan), "")
 
 
 def complaints(mutant: Mutant, plan: Plan) -> Iterator[str]:
-    """What the comparison says, the likely first."""
+    """The problems that the comparison reports, the likely ones first."""
     deliberate = conformity.load_deliberate(mutant.release)
     chapter = beyond.CHAPTER_OF.get(mutant.step, "")
     facts = sorted(conformity.load_facts(), key=lambda fact: fact["step"] != chapter)
@@ -107,7 +107,7 @@ def _missing(facts: list[Fact], deliberate: conformity.Deliberate, plan: Plan, o
 
 
 def mutants(release: str) -> Iterator[Mutant]:
-    """All of a release: of each kind the first that fits in each step, on the first node of the step's."""
+    """All mutants of a release: for each kind the first match in each step, on the step's first node."""
     plan = conformity.guide_plan(release)
     for step in beyond.CHAPTER_OF:
         here = next((each for each in plan.nodes.values() if each.steps.get(step)), None)
@@ -128,7 +128,7 @@ def _of_step(kind: str, name: str, release: str, here: NodePlan, step: str, reso
 
 
 Changed = Iterator[tuple[str, Resources]]
-"""What was changed, in words, and the step's resources then."""
+"""What was changed, as text, and the resources with the change."""
 
 
 def _first(resources: Resources, kind: type[Any], wanted: Callable[[Any], bool] = lambda each: True) -> int | None:
@@ -154,7 +154,7 @@ def _set(each: IniFile, section: str, key: str, value: Any) -> IniFile:
 
 
 def option_dropped(resources: Resources) -> Changed:
-    """The middle one of a step's options is not declared."""
+    """The middle one of a step's options is no longer declared."""
     found = list(_options(resources))
     if found:
         place, each, section, key, _ = found[len(found) // 2]
@@ -164,7 +164,7 @@ def option_dropped(resources: Resources) -> Changed:
 
 
 def value_changed(resources: Resources) -> Changed:
-    """The last option that is a text has another value."""
+    """The last text option has another value."""
     found = [each for each in _options(resources) if isinstance(each[4], str) and "secret-of" not in each[4]]
     if found:
         place, each, section, key, value = found[-1]
@@ -172,7 +172,7 @@ def value_changed(resources: Resources) -> Changed:
 
 
 def secret_swapped(resources: Resources) -> Changed:
-    """An option has the secret of another account: the user's for the database's, and the other way round."""
+    """An option has the secret of another account: the user's instead of the database's, or the reverse."""
     seen: set[str] = set()
     for place, each, section, key, value in _options(resources):
         match = re.search(r"secret-of-[a-z0-9-]+", str(value))
@@ -185,7 +185,7 @@ def secret_swapped(resources: Resources) -> Changed:
 
 
 def port_changed(resources: Resources) -> Changed:
-    """The first option with a port has another one."""
+    """The first port in an option is another one."""
     for place, each, section, key, value in _options(resources):
         if match := re.search(r":(\d{4,5})\b", str(value)):
             wrong = str(value).replace(match[0], f":{int(match[1]) + 1}")
@@ -194,7 +194,7 @@ def port_changed(resources: Resources) -> Changed:
 
 
 def section_not_owned(resources: Resources) -> Changed:
-    """The file's other options stay."""
+    """The file's other options are kept."""
     place = _first(resources, IniFile, lambda each: bool(each.own))
     if place is not None:
         each: Any = resources[place]
@@ -202,7 +202,7 @@ def section_not_owned(resources: Resources) -> Changed:
 
 
 def file_overruled(resources: Resources) -> Changed:
-    """The file is declared once more, at the end of the step, with another value of its last option."""
+    """The file is declared again at the end of the step, with another value of its last option."""
     found = [each for each in _options(resources) if isinstance(each[4], str)]
     if found:
         _, each, section, key, value = found[-1]
@@ -211,7 +211,7 @@ def file_overruled(resources: Resources) -> Changed:
 
 
 def section_taken_over(resources: Resources) -> Changed:
-    """A later declaration owns a section and says nothing of it."""
+    """A later declaration owns a section without declaring its options."""
     found = list(_options(resources))
     if found:
         _, each, section, _, _ = found[-1]
@@ -220,7 +220,7 @@ def section_taken_over(resources: Resources) -> Changed:
 
 
 def file_replaced(resources: Resources) -> Changed:
-    """The first file that the step edits is written whole, and empty, afterwards."""
+    """The first file that the step edits is overwritten with an empty one afterwards."""
     place = _first(resources, IniFile | Lines)  # type: ignore[arg-type]
     if place is not None:
         path = resources[place].path  # type: ignore[attr-defined]
@@ -228,7 +228,7 @@ def file_replaced(resources: Resources) -> Changed:
 
 
 def line_changed(resources: Resources) -> Changed:
-    """The last line of a file is another one."""
+    """The last line of a file is different."""
     place = _first(resources, File, lambda each: "\n" in each.content and "-----BEGIN" not in each.content)
     if place is not None:
         each: Any = resources[place]
@@ -243,7 +243,7 @@ def line_changed(resources: Resources) -> Changed:
 
 
 def mode_changed(resources: Resources) -> Changed:
-    """A file that not everybody may read can be read by everybody."""
+    """A file that is restricted becomes readable by everybody."""
     place = _first(resources, File, lambda each: each.mode != 0o644)
     if place is not None:
         each: Any = resources[place]
@@ -259,7 +259,7 @@ def package_dropped(resources: Resources) -> Changed:
 
 
 def package_added(resources: Resources) -> Changed:
-    """Something else is installed as well."""
+    """An additional package is installed."""
     place = _first(resources, Packages)
     if place is not None:
         names = resources[place].names  # type: ignore[attr-defined]
@@ -276,7 +276,7 @@ def service_dropped(resources: Resources) -> Changed:
 
 
 def service_reads_nothing(resources: Resources) -> Changed:
-    """A service is not started again for its files."""
+    """A service does not restart when its files change."""
     place = _first(resources, Service, lambda each: each.reads != ())
     if place is not None:
         each: Any = resources[place]
@@ -299,7 +299,7 @@ def service_before_its_file(resources: Resources) -> Changed:
 
 
 def service_masked(resources: Resources) -> Changed:
-    """What was started is stopped and masked at the end."""
+    """A started service is stopped and masked at the end."""
     place = _first(resources, Service)
     if place is not None:
         name = resources[place].names[0]  # type: ignore[attr-defined]
@@ -307,7 +307,7 @@ def service_masked(resources: Resources) -> Changed:
 
 
 def schema_before(kind: type[Resource]) -> Callable[[Resources], Changed]:
-    """The schema is made before something of a kind that its tool needs, or after what needs it."""
+    """The schema is created before something of this kind that its tool needs, or after something that needs it."""
 
     def change(resources: Resources) -> Changed:
         place = _first(resources, DbSync)
@@ -323,14 +323,14 @@ def schema_before(kind: type[Resource]) -> Callable[[Resources], Changed]:
 
 
 def schema_dropped(resources: Resources) -> Changed:
-    """The schema is not made."""
+    """The schema is not created."""
     place = _first(resources, DbSync)
     if place is not None:
         yield resources[place].title, _with(resources, place)
 
 
 def schema_of_another(resources: Resources) -> Changed:
-    """Whether a schema is due is read from another database."""
+    """The guard of a schema reads another database."""
     place = _first(resources, DbSync)
     if place is not None:
         each: Any = resources[place]
@@ -338,7 +338,7 @@ def schema_of_another(resources: Resources) -> Changed:
 
 
 def tool_user_changed(resources: Resources) -> Changed:
-    """A tool is run as root, whose log files its service then cannot write."""
+    """A tool runs as root and creates log files that its service cannot write."""
     place = _first(resources, DbSync | Command, lambda each: bool(each.user))  # type: ignore[arg-type]
     if place is not None:
         each: Any = resources[place]
@@ -346,7 +346,7 @@ def tool_user_changed(resources: Resources) -> Changed:
 
 
 def argument_dropped(resources: Resources) -> Changed:
-    """The last word of a command is gone."""
+    """The last argument of a command is missing."""
     place = _first(resources, DbSync | Command, lambda each: len(each.argv) > 1)  # type: ignore[arg-type]
     if place is not None:
         each: Any = resources[place]
@@ -361,7 +361,7 @@ def command_dropped(resources: Resources) -> Changed:
 
 
 def guard_always_true(resources: Resources) -> Changed:
-    """A command is never due: by one that always ends with 0, by one in a shell, by a file that is always there."""
+    """A command is never due: a command that always exits with 0, the same in a shell, or a file that always exists."""
     place = _first(resources, Command)
     if place is not None:
         each: Any = resources[place]
@@ -374,7 +374,7 @@ def guard_always_true(resources: Resources) -> Changed:
 
 
 def guard_never_true(resources: Resources) -> Changed:
-    """A command is due for ever."""
+    """A command is always due."""
     place = _first(resources, Command)
     if place is not None:
         each: Any = resources[place]
@@ -383,7 +383,7 @@ def guard_never_true(resources: Resources) -> Changed:
 
 
 def guard_of_another(resources: Resources) -> Changed:
-    """A guard asks the database for what another command has made."""
+    """A guard checks the database for the effect of another command."""
     for place, each in enumerate(resources):
         if isinstance(each, Command) and "cell1" in each.unless_stdin:
             wrong = dataclasses.replace(each, unless_stdin=each.unless_stdin.replace("cell1", "cell0"))
@@ -391,7 +391,7 @@ def guard_of_another(resources: Resources) -> Changed:
 
 
 def statement_changed(resources: Resources) -> Changed:
-    """What a database is told is less."""
+    """An SQL statement is missing."""
     place = _first(resources, Command, lambda each: bool(each.stdin))
     if place is not None:
         each: Any = resources[place]
@@ -400,14 +400,14 @@ def statement_changed(resources: Resources) -> Changed:
 
 
 def database_dropped(resources: Resources) -> Changed:
-    """The last database of the step is not made."""
+    """The last database of the step is not created."""
     places = [i for i, each in enumerate(resources) if isinstance(each, Database)]
     if places:
         yield resources[places[-1]].title, _with(resources, places[-1])
 
 
 def database_user_changed(resources: Resources) -> Changed:
-    """A database belongs to somebody else."""
+    """A database belongs to another user."""
     place = _first(resources, Database)
     if place is not None:
         each: Any = resources[place]
@@ -415,7 +415,7 @@ def database_user_changed(resources: Resources) -> Changed:
 
 
 def port_of_an_endpoint(resources: Resources) -> Changed:
-    """All three interfaces of a service are somewhere else."""
+    """All three endpoints of a service have another port."""
     place = _first(resources, Endpoint)
     if place is not None:
         each: Any = resources[place]
@@ -424,7 +424,7 @@ def port_of_an_endpoint(resources: Resources) -> Changed:
 
 
 def endpoint_again(resources: Resources) -> Changed:
-    """The endpoint is declared once more with another path."""
+    """The endpoint is declared again with another path."""
     place = _first(resources, Endpoint)
     if place is not None:
         each: Any = resources[place]
@@ -440,7 +440,7 @@ def service_type_changed(resources: Resources) -> Changed:
 
 
 def user_changed(resources: Resources) -> Changed:
-    """A service logs in as somebody who is not there."""
+    """A service logs in as a user that does not exist."""
     place = _first(resources, ServiceUser)
     if place is not None:
         each: Any = resources[place]
@@ -448,7 +448,7 @@ def user_changed(resources: Resources) -> Changed:
 
 
 def role_dropped(resources: Resources) -> Changed:
-    """A service's user has the role service only."""
+    """A service's user has only the role service."""
     place = _first(resources, ServiceUser)
     if place is not None:
         each: Any = resources[place]
@@ -456,7 +456,7 @@ def role_dropped(resources: Resources) -> Changed:
 
 
 def role_of_another(resources: Resources) -> Changed:
-    """A role goes to somebody else."""
+    """A role is assigned to another user."""
     place = _first(resources, RoleAssignment)
     if place is not None:
         each: Any = resources[place]
@@ -464,14 +464,14 @@ def role_of_another(resources: Resources) -> Changed:
 
 
 def role_before_it_is_made(resources: Resources) -> Changed:
-    """An assignment comes before all that makes its role."""
+    """An assignment comes before everything that creates its role."""
     place = _first(resources, RoleAssignment)
     if place is not None:
         yield resources[place].title, [resources[place], *_with(resources, place)]
 
 
 def answer_of_another_port(resources: Resources) -> Changed:
-    """The step waits for an answer of somebody else."""
+    """The step waits for another URL."""
     place = _first(resources, Answers)
     if place is not None:
         each: Any = resources[place]
@@ -481,7 +481,7 @@ def answer_of_another_port(resources: Resources) -> Changed:
 
 
 def answer_waited_for_longer(resources: Resources) -> Changed:
-    """The step waits longer for its answer."""
+    """The step has a longer timeout for its URL."""
     place = _first(resources, Answers)
     if place is not None:
         each: Any = resources[place]
@@ -489,14 +489,14 @@ def answer_waited_for_longer(resources: Resources) -> Changed:
 
 
 def packages_last(resources: Resources) -> Changed:
-    """The step's packages are declared after all else."""
+    """The step's packages are declared last."""
     place = _first(resources, Packages)
     if place is not None and place < len(resources) - 1:
         yield resources[place].title, [*_with(resources, place), resources[place]]
 
 
 def setting_changed(resources: Resources) -> Changed:
-    """The first setting of each kind of value has another one, also the secrets."""
+    """The first setting of each type has another value; secrets as well."""
     place = _first(resources, PythonSettings | YamlFile)  # type: ignore[arg-type]
     if place is not None:
         each: Any = resources[place]
@@ -516,7 +516,7 @@ def _with_setting(settings: Mapping[str, Any], key: list[str], value: Any) -> di
 
 
 def _other(value: Any) -> Any:
-    """A value of the same kind that is another one."""
+    """A different value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -529,7 +529,7 @@ def _other(value: Any) -> Any:
 
 
 def argument_changed(resources: Resources) -> Changed:
-    """Of the first resource of each kind for which nothing here is made on purpose, each argument is another one."""
+    """Each argument is changed in the first resource of each kind that no other mutant here covers."""
     seen: set[type] = set()
     for place, each in enumerate(resources):
         if type(each) in seen or isinstance(each, ON_PURPOSE):
@@ -543,7 +543,7 @@ def argument_changed(resources: Resources) -> Changed:
 
 
 def resource_dropped(resources: Resources) -> Changed:
-    """The first resource of each kind for which nothing here is made on purpose is gone."""
+    """The first resource of each kind that no other mutant here covers is missing."""
     seen: set[type] = set()
     for place, each in enumerate(resources):
         if type(each) not in seen and not isinstance(each, ON_PURPOSE):
@@ -597,11 +597,11 @@ CHANGES: Mapping[str, Callable[[Resources], Changed]] = {
     "answer of another port": answer_of_another_port,
     "answer waited for longer": answer_waited_for_longer,
 }
-"""Kind of a mutant -> what makes one of a step's resources."""
+"""Kind of a mutant -> the function that changes a step's resources."""
 
 
 def _tables(release: Release) -> Iterator[Mutant]:
-    """A line of a release's table is gone, or says less."""
+    """A line of a release table is missing or shorter."""
     for field in ("packages", "units", "paths", "unwanted", "values", "config"):
         for key in getattr(release, field):
             table = dict(getattr(release, field))
@@ -624,7 +624,7 @@ def _of_code(release: str, owner: type[Any], method: str, old: str, new: str) ->
     def make() -> Plan:
         with wrong_code(owner, method, old, new):
             plan = plan_of(guide_site(release), conformity.before())
-            # What is asked of it later is answered by the right code.
+            # Later calls use the correct code again.
             assert all(each.after.done for each in plan.nodes.values())
         return plan
 
@@ -632,13 +632,13 @@ def _of_code(release: str, owner: type[Any], method: str, old: str, new: str) ->
 
 
 def listed() -> dict[str, str]:
-    """Name of a mutant that survives, or glob -> why."""
+    """Name or glob of surviving mutants -> why they survive."""
     found: dict[str, str] = YAML(typ="safe").load(SURVIVORS.read_text())
     return found
 
 
 def chosen(release: str) -> list[Mutant]:
-    """Some of each kind: spread evenly over the steps, the same in each run."""
+    """Some mutants of each kind: spread evenly over the steps, the same in every run."""
     by_kind: dict[str, list[Mutant]] = {}
     for each in mutants(release):
         by_kind.setdefault(each.kind, []).append(each)

@@ -1,4 +1,4 @@
-"""What steps declare and other files have to know: a line for each thing that a new service was not entered in."""
+"""What other files must know about a step: one line for each place where a new service is missing."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ PAGES = ("docs/checks.md", "docs/support.md", "docs/zh/checks.md", "docs/zh/supp
 
 
 def missing(root: Path) -> list[str]:
-    """What was forgotten, each with the place where it is to be entered.
+    """What is missing, with the place where it belongs.
 
-    :param root: the project; its tests, faults, tables and pages are read as texts, wherever in their folders it stands
+    :param root: the project; its tests, faults, tables and pages are read as text
     """
     inventory = load_inventory(root / "inventories/lab", CloudInventory)
     tables = [load_release(path.stem) for path in sorted((root / "releases").glob("*.yaml"))]
@@ -50,13 +50,13 @@ def missing(root: Path) -> list[str]:
             table = "tests/unit/guide_plan.py"
             found[f"step {step.name} is in no chapter of {table}: add it to CHAPTERS or BESIDE_THE_GUIDE"] = None
         found |= dict.fromkeys(_of_pages(step, project))
-        if told := _absent(step, site):
-            found[told] = None
+        if message := _absent(step, site):
+            found[message] = None
             continue
         for node in step.nodes(site):
             resources = step.resources(site, node)
             for part in (_of_endpoints, _of_files, _of_queues, _of_schemas, _of_units):
-                found |= dict.fromkeys(f"step {step.name} {told}" for told in part(step, resources, project))
+                found |= dict.fromkeys(f"step {step.name} {message}" for message in part(step, resources, project))
         for other in from_wheels:
             for node in step.nodes(other):
                 found |= dict.fromkeys(_of_wheels(step, step.resources(other, node), other.release))
@@ -64,7 +64,7 @@ def missing(root: Path) -> list[str]:
 
 
 class Project:
-    """The texts of a project.
+    """The files of a project as text.
 
     :param root: its folder
     """
@@ -74,18 +74,18 @@ class Project:
         self._texts: dict[str, list[str]] = {}
 
     def text(self, pattern: str, holding: str = "") -> str:
-        """The files together, of these only those that hold a text."""
+        """The contents of the matching files; only of those that contain `holding`."""
         if pattern not in self._texts:
             self._texts[pattern] = [path.read_text() for path in sorted(self._root.glob(pattern))]
         return "\n".join(text for text in self._texts[pattern] if holding in text)
 
     def names(self, pattern: str, word: str, holding: str = "") -> bool:
-        """Whether one of the files has this word."""
+        """Whether one of the files contains this word."""
         return bool(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", self.text(pattern, holding)))
 
 
 def _absent(step: Step, site: Site) -> str:
-    """Why nothing of a step can be looked at, or ""."""
+    """Why the step cannot be checked, or ""."""
     try:
         nodes, lacks = step.nodes(site), step.lacks(site)
     except (AttributeError, KeyError, InputError):
@@ -96,7 +96,7 @@ def _absent(step: Step, site: Site) -> str:
 
 
 def _of_endpoints(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """Its clients, the kinds of its objects, and its name in the dashboard."""
+    """Its clients, its object kinds, and its name in the dashboard."""
     for endpoint in (each for each in resources if isinstance(each, Endpoint)):
         declares, port = f"declares the endpoint {endpoint.type}", str(urlsplit(endpoint.url).port)
         if not project.names(INFRA, port):
@@ -117,7 +117,7 @@ def _of_endpoints(step: Step, resources: list[Resource], project: Project) -> It
 
 
 def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """Who reads passwords."""
+    """Whether tests check who can read its passwords."""
     for each in resources:
         if isinstance(each, IniFile | YamlFile | File) and "secret-of-" in repr(each):
             if each.mode & 0o007:
@@ -127,28 +127,28 @@ def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterat
 
 
 def _of_queues(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """Whether it consumes its queue."""
+    """Whether tests check that it consumes its queue."""
     files = (each for each in resources if isinstance(each, OsloConfig))
-    asked = any("transport_url" in each.options.get("DEFAULT", {}) for each in files)
-    if asked and f'"{step.name}"' not in project.text(INFRA, holding="list_queues"):
+    has_queue = any("transport_url" in each.options.get("DEFAULT", {}) for each in files)
+    if has_queue and f'"{step.name}"' not in project.text(INFRA, holding="list_queues"):
         yield "declares a transport_url: tests/infra checks no queue of it: add it to QUEUES there"
 
 
 def _of_schemas(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """The service's own check of its schema and its settings; the comparison's machine, which is not there."""
+    """The service's own check of schema and settings; support by the comparison's simulated machine."""
     for schema in (each for each in resources if isinstance(each, DbSync)):
         if not any(schema.argv[: len(start)] == start for start in SCHEMAS):
             yield f"declares a schema: SCHEMAS in tests/unit/guide_node.py has no {schema.argv[0]}: add it"
     command = f"{step.name}-status upgrade check"
-    asked = step.name in NO_UPGRADE_CHECK or command in project.text(INFRA)
-    if not asked and any(isinstance(each, DbSync) for each in resources):
+    checked = step.name in NO_UPGRADE_CHECK or command in project.text(INFRA)
+    if not checked and any(isinstance(each, DbSync) for each in resources):
         yield (
             f"declares a schema: tests/infra does not run {command!r}: add it there, or the reason to NO_UPGRADE_CHECK"
         )
 
 
 def _of_units(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
-    """Whether its tests were seen to fail."""
+    """Whether a fault makes its tests fail."""
     units = [name for each in resources if isinstance(each, Service) for name in each.names]
     if units and not re.search(
         rf"\b({'|'.join(map(re.escape, (step.name, *units)))})\b", project.text("faults/*.yaml")
@@ -157,7 +157,7 @@ def _of_units(step: Step, resources: list[Resource], project: Project) -> Iterat
 
 
 def _of_wheels(step: Step, resources: list[Resource], release: Release) -> Iterator[str]:
-    """Where OpenStack comes as wheels, the distribution's packages are of another release."""
+    """If OpenStack comes as wheels, the distribution's packages belong to another release."""
     for each in resources:
         if isinstance(each, DbSync) and each.package and not release.wheel_version(each.package):
             table = f"releases/{release.name}.yaml"

@@ -1,4 +1,4 @@
-"""Runs of pytest with the real plugin, on made-up steps and nodes."""
+"""Runs of pytest with the real plugin, on simulated steps and nodes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_without_steps(): pass
 
 
 class Runs:
-    """A folder with an inventory, steps, tests and made-up nodes, and runs of pytest in it."""
+    """A folder with an inventory, steps, tests and simulated nodes, and runs of pytest in it."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
@@ -70,7 +70,7 @@ class Runs:
         (self.path / "site.yaml").write_text(fake_nodes.SITE)
         fake_nodes.write_release(self.path / "nodes")
         (self.path / "conftest.py").write_text(STEPS)
-        # Made-up steps take no time: one process shows more, and sooner.
+        # Simulated steps take no time: one process shows more, and is faster.
         (self.path / "pytest.ini").write_text("[pytest]\nlanes = 0\n")
         self.tests(TESTS)
 
@@ -89,7 +89,7 @@ class Runs:
         (self.path / name).write_text(textwrap.dedent(text))
 
     def steps(self, text: str) -> None:
-        """Define more steps, behind those that are there."""
+        """Define more steps after the existing ones."""
         with (self.path / "conftest.py").open("a") as stream:
             stream.write(textwrap.dedent(text))
 
@@ -101,7 +101,7 @@ class Runs:
         file.write_text(json.dumps(before | data))
 
     def node(self, name: str) -> dict[str, Any]:
-        """The data of a node; none when nobody has connected to it."""
+        """The data of a node; empty if nobody has connected to it."""
         file = self.path / "nodes" / f"{name}.json"
         return json.loads(file.read_text()) if file.exists() else {}
 
@@ -115,6 +115,6 @@ class Runs:
         return found
 
     def files(self) -> set[str]:
-        """Every file below the folder, but not what pytest itself keeps."""
+        """Every file below the folder, except for pytest's own."""
         names = (str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
         return {name for name in names if ".pytest_cache" not in name and "__pycache__" not in name}

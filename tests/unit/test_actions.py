@@ -1,4 +1,4 @@
-"""What resources do and ask on nodes, what the node agent can do and answer, and what the fakes answer are the same."""
+"""The operations and queries of resources match those of the node agent and those of the simulated nodes."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def test_each_operation_has_one_type() -> None:
 
 
 @pytest.mark.parametrize("action", TYPES, ids=lambda each: each.__name__)
-def test_fields_are_what_the_operation_takes(action: type[NodeAction]) -> None:
-    """In name and default, since a default is not sent; `say` is the agent's own."""
+def test_fields_match_the_parameters_of_the_operation(action: type[NodeAction]) -> None:
+    """Same names and defaults, because a default is not sent; `say` belongs to the agent."""
     parameters = inspect.signature(OPERATIONS[action.op]).parameters.values()
     taken = {each.name: MISSING if each.default is each.empty else each.default for each in parameters}
     taken.pop("say", None)
     assert {each.name: each.default for each in fields(action)} == taken
 
 
-def test_each_query_has_an_answer_here_and_of_every_fake() -> None:
+def test_agent_and_simulated_nodes_answer_every_query() -> None:
     makers = [each for each in vars(base).values() if getattr(each, "__annotations__", {}).get("return") == "Query"]
-    asked = [each(*inspect.getfullargspec(each).args) for each in makers]
-    assert sorted(each.op for each in asked) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
-    for each in asked:
+    queries = [each(*inspect.getfullargspec(each).args) for each in makers]
+    assert sorted(each.op for each in queries) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
+    for each in queries:
         inspect.signature(QUERIES.get(each.op, lambda name: None)).bind(*each.args)
         assert callable(getattr(FakeConnection, f"_{each.op}"))
 
 
 def test_message() -> None:
-    """What is given, also by who fetches it only then; each of what a command is repaired by is a message, too."""
+    """Given fields are sent, lazily computed ones too; each repair command of a command is a message as well."""
     repair = Execute(("rm", "x"), timeout=5.0)
     assert Write("/etc/a", lambda: b"fetched", mode=0).message() == {
         "op": "write",
@@ -62,8 +62,8 @@ def test_message() -> None:
     }
 
 
-def test_no_secret_is_shown() -> None:
-    """A traceback or a failed comparison shows actions."""
+def test_actions_show_no_secret() -> None:
+    """Tracebacks and failed comparisons print actions."""
     repair = (Execute(("b",), "hidden"),)
     shown = [
         Write("/etc/a", "hidden"),

@@ -1,4 +1,4 @@
-"""Which of several tests says why they cannot run."""
+"""How tests that cannot run are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAUSE = Cause("nova on controller", "no room", "step nova on controller failed\n
 
 
 def outcome(look: Callable[..., None], *given: Any) -> tuple[str, str]:
-    """How a test ends that is looked at so."""
+    """The outcome of a test that is checked like this."""
     try:
         look(*given)
     except (FAIL, SKIP) as error:
@@ -26,31 +26,31 @@ def outcome(look: Callable[..., None], *given: Any) -> tuple[str, str]:
     return "runs", ""
 
 
-def test_nothing_keeps_a_test_from_running() -> None:
+def test_unblocked_test_runs() -> None:
     here = Admission(Claims())
     assert outcome(here.by_run) == outcome(here.by_step, None) == outcome(here.by_login, "") == ("runs", "")
 
 
-def test_the_first_test_of_a_failed_step_has_the_whole_text_and_the_others_its_first_line() -> None:
+def test_first_test_shows_the_whole_error_and_others_its_first_line() -> None:
     here = Admission(Claims())
     assert outcome(here.by_step, CAUSE) == ("failed", CAUSE.text)
     assert outcome(here.by_step, CAUSE) == ("skipped", "blocked by nova on controller: no room")
     assert outcome(here.by_step, Cause("swift on compute01", "no disk", "all of it")) == ("failed", "all of it")
 
 
-def test_a_step_that_was_not_begun_is_nobody_s_failure() -> None:
+def test_step_that_was_never_started_is_not_a_failure() -> None:
     stopped = Cause("nova on controller", STOPPED, "text")
-    told = f"blocked by nova on controller: {STOPPED}"
-    assert outcome(Admission(Claims()).by_step, stopped) == ("skipped", told)
+    message = f"blocked by nova on controller: {STOPPED}"
+    assert outcome(Admission(Claims()).by_step, stopped) == ("skipped", message)
 
 
-def test_of_several_processes_one_tells(tmp_path: Path) -> None:
-    lanes = [Admission(Claims(tmp_path / "told")) for _ in range(2)]
+def test_one_process_reports_the_error(tmp_path: Path) -> None:
+    lanes = [Admission(Claims(tmp_path / "claims")) for _ in range(2)]
     assert [outcome(lane.by_step, CAUSE)[0] for lane in lanes] == ["failed", "skipped"]
     assert [outcome(lane.by_login, "no user admin")[0] for lane in lanes] == ["failed", "skipped"]
 
 
-def test_a_run_that_cannot_go_on_says_it_once() -> None:
+def test_stopped_run_is_reported_once() -> None:
     here = Admission(Claims())
     here.refuse("cannot write /x: no space\nfree some")
     assert outcome(here.by_run) == ("failed", "cannot write /x: no space\nfree some")

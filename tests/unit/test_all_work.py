@@ -27,7 +27,7 @@ def check(*services: Any, ours: bool = True) -> None:
     all_work("nova", lambda: services, WANTED, ours=ours, seconds=0.01)
 
 
-def test_sound_services_pass() -> None:
+def test_working_services_pass() -> None:
     check(*SOUND)
 
 
@@ -39,13 +39,13 @@ def test_sound_services_pass() -> None:
         (SOUND[:2], "nova-compute: expected on compute01, compute02, found on compute01"),
     ],
 )
-def test_what_is_wrong_is_in_the_first_line(services: list[Any], text: str) -> None:
+def test_first_line_names_the_problem(services: list[Any], text: str) -> None:
     with pytest.raises(AssertionError, match="every service of nova is up") as raised:
         check(*services)
     assert text in str(raised.value).splitlines()[0]
 
 
-def test_disabled_service_is_not_waited_for_and_may_be_somebody_else_s_choice() -> None:
+def test_disabled_service_is_skipped_on_a_foreign_cloud() -> None:
     off = [*SOUND, service("nova-compute", "compute03", status="disabled", state="down")]
     with pytest.raises(AssertionError, match="services of nova are disabled: nova-compute on compute03"):
         check(*off)

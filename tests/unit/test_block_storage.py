@@ -21,13 +21,13 @@ RUN = "ss-20261125-001500-3f2a"
 
 
 def at(seconds: float) -> str:
-    """A time of the API, so many seconds ago."""
+    """A timestamp as in the API, this many seconds ago."""
     moment = datetime.datetime.fromtimestamp(NOW - seconds, datetime.timezone.utc)
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def started(**ago: float) -> Any:
-    """Start times of services, by name with `_` for `-`: seconds ago; the others are not known."""
+    """Start times of services in seconds ago, by name with `_` for `-`; unknown for other services."""
 
     def when(service: str, host: str) -> float | None:
         seconds = ago.get(service.replace("-", "_"))
@@ -37,7 +37,7 @@ def started(**ago: float) -> Any:
 
 
 class BlockStorage:
-    """What the tests need of cinder, and a record of what is asked of it."""
+    """A simulated cinder that records its calls."""
 
     def __init__(
         self, status: str, ago: float, *, attached: tuple[str, ...] = (), host: str = "storage1@lvm#lvm"
@@ -82,7 +82,7 @@ class BlockStorage:
 
 
 def cloud(storage: BlockStorage, servers: dict[str, list[str]] | None = None) -> Any:
-    """A cloud in which nova has `servers`, each with these volumes."""
+    """A cloud where nova has these servers, each with its volumes."""
 
     def get_server(key: str) -> Any:
         if key not in (servers or {}):
@@ -101,8 +101,8 @@ def thing(kind: str = "volume", key: str = "v") -> Found:
     return Found(None, BY_NAME[kind], key, f"{RUN}-{kind}")
 
 
-def test_work_of_a_service_that_was_started_since_is_left() -> None:
-    # The scheduler, which runs all the time, has done its part: the volume has a host.
+def test_operation_is_stuck_after_its_service_restarted() -> None:
+    # The scheduler runs all the time, but its part is done: the volume has a host.
     (left,) = stuck(cloud(BlockStorage("creating", 300)), [thing()], started(cinder_volume=100, cinder_scheduler=400))
     assert (left.status, left.truth) == ("creating", "error")
     assert str(left) == f"volume {RUN}-volume (v): creating, but no service is processing it"
@@ -118,29 +118,29 @@ def test_work_of_a_service_that_was_started_since_is_left() -> None:
         pytest.param(LONGEST - 60, {}, id="nothing is known at all"),
     ],
 )
-def test_somebody_may_be_at_work(changed: float, start: dict[str, float]) -> None:
+def test_recent_operation_may_be_in_progress(changed: float, start: dict[str, float]) -> None:
     assert stuck(cloud(BlockStorage("creating", changed)), [thing()], started(**start)) == []
 
 
-def test_what_is_too_old_is_left_whatever_runs() -> None:
+def test_old_operation_is_stuck_even_without_a_restart() -> None:
     assert stuck(cloud(BlockStorage("creating", LONGEST + 1)), [thing()], started(cinder_volume=2 * LONGEST))
 
 
 @pytest.mark.parametrize("status", ["available", "in-use", "error", "error_extending", "awaiting-transfer"])
-def test_what_is_at_rest_is_passed_over(status: str) -> None:
+def test_stable_status_is_ignored(status: str) -> None:
     assert stuck(cloud(BlockStorage(status, 2 * LONGEST)), [thing()], started()) == []
 
 
-def test_others_and_what_is_gone_are_passed_over() -> None:
+def test_other_kinds_and_deleted_objects_are_ignored() -> None:
     assert stuck(cloud(BlockStorage("creating", 2 * LONGEST)), [thing("network"), thing(key="gone")], started()) == []
 
 
-def test_failed_deletion_is_no_work() -> None:
+def test_failed_deletion_is_not_in_progress() -> None:
     (left,) = stuck(cloud(BlockStorage("error_deleting", 1)), [thing()], started())
     assert left.truth == "error"
 
 
-def test_detaching_while_nova_has_it_is_in_use() -> None:
+def test_detaching_volume_attached_in_nova_is_in_use() -> None:
     storage = BlockStorage("detaching", 300, attached=("s",))
     connection = cloud(storage, {"s": ["v"]})
     (left,) = stuck(connection, [thing()], started(nova_compute=100))
@@ -149,16 +149,16 @@ def test_detaching_while_nova_has_it_is_in_use() -> None:
     assert storage.log == [("/volumes/v/action", {"status": "in-use", "attach_status": "attached"})]
 
 
-def test_detaching_waits_for_the_server_s_own_host() -> None:
+def test_detaching_waits_for_the_server_host() -> None:
     storage = BlockStorage("detaching", 300, attached=("s",))
-    asked = []
+    queried = []
 
     def when(service: str, host: str) -> float:
-        asked.append((service, host))
+        queried.append((service, host))
         return NOW - 100
 
     assert stuck(cloud(storage, {"s": ["v"]}), [thing()], when)
-    assert asked == [(COMPUTE, "compute1")]
+    assert queried == [(COMPUTE, "compute1")]
 
 
 @pytest.mark.parametrize("servers", [{}, {"s": ["another"]}])
@@ -171,20 +171,20 @@ def test_detaching_without_a_server_is_available(servers: dict[str, list[str]]) 
     assert storage.log == ["delete a-s", ("/volumes/v/action", {"status": "available", "attach_status": "detached"})]
 
 
-def test_dead_attachment_beside_one_that_is_used_goes() -> None:
+def test_dead_attachment_is_removed_and_used_one_is_kept() -> None:
     storage = BlockStorage("detaching", 300, attached=("s", "gone"))
     connection = cloud(storage, {"s": ["v"]})
     (left,) = stuck(connection, [thing()], started(nova_compute=100))
     assert (left.truth, left.dead) == ("in-use", ("a-gone",))
 
 
-def test_volume_without_a_host_is_the_scheduler_s() -> None:
+def test_scheduler_is_responsible_for_volume_without_a_host() -> None:
     storage = BlockStorage("creating", 300, host="")
     assert stuck(cloud(storage), [thing()], started(cinder_scheduler=100))
     assert stuck(cloud(storage), [thing()], started(cinder_scheduler=400, cinder_volume=100)) == []
 
 
-def test_every_service_that_may_be_at_work_counts() -> None:
+def test_every_responsible_service_counts() -> None:
     storage = BlockStorage("extending", 300, attached=("s",))
     connection = cloud(storage, {"s": ["v"]})
     assert stuck(connection, [thing()], started(nova_compute=100, cinder_volume=400)) == []
@@ -203,30 +203,32 @@ def test_every_service_that_may_be_at_work_counts() -> None:
         ("volume", "restoring-backup", {"cinder_backup": 100}, "error", "/volumes/v/action"),
     ],
 )
-def test_truth_of_other_work(kind: str, status: str, start: dict[str, float], truth: str, path: str) -> None:
+def test_actual_status_of_other_operations(
+    kind: str, status: str, start: dict[str, float], truth: str, path: str
+) -> None:
     storage = BlockStorage(status, 300)
     (left,) = stuck(cloud(storage), [thing(kind)], started(**start))
     repair(cloud(storage), left)
-    ((asked, words),) = storage.log
-    assert (asked, words["status"]) == (path, truth)
+    ((called, words),) = storage.log
+    assert (called, words["status"]) == (path, truth)
     assert ("attach_status" in words) == (kind == "volume")
 
 
-def test_what_cannot_be_mended_is_named() -> None:
+def test_unrepairable_object_is_reported() -> None:
     storage = BlockStorage("detaching", LONGEST + 1, attached=("s",))
     storage.refuses = True
     (line,) = set_right(cloud(storage), [thing()], None)
     assert "detaching, but no service is processing it; it could not be set to available" in line
 
 
-def test_patience_is_the_caller_s() -> None:
+def test_caller_sets_the_age_limit() -> None:
     storage = BlockStorage("creating", 3)
     when = started(cinder_volume=1)
     assert stuck(cloud(storage), [thing()], when) == []
     assert stuck(cloud(storage), [thing()], when, patience=0)
 
 
-# ---- where servers with volumes have to be
+# ---- where servers with volumes run
 
 
 def compute(volumes: bool, zone: str | None = None) -> Any:
@@ -270,12 +272,12 @@ def test_no_zone_for_servers_with_volumes() -> None:
         ("volume", "project"),
     ],
 )
-def test_what_uses_stands_before_what_is_used(user: str, used: str) -> None:
+def test_users_are_deleted_before_what_they_use(user: str, used: str) -> None:
     assert RANK[user] < RANK[used]
 
 
 class Deleting:
-    """A cinder in which work ends after a look, and deletion is refused as the real one refuses it."""
+    """A simulated cinder: an operation ends after one query, and deletion is refused like in the real one."""
 
     def __init__(self, **statuses: list[str]) -> None:
         self.statuses = statuses
@@ -324,21 +326,21 @@ def run(storage: Deleting, *objects: tuple[str, str]) -> list[str]:
     return destroy([Found(connection, BY_NAME[kind], key, key) for kind, key in objects])
 
 
-def test_volume_is_deleted_when_its_work_is_done_and_nova_has_let_go() -> None:
+def test_volume_is_deleted_after_its_operation_and_detachment() -> None:
     storage = Deleting(v=["attaching", "in-use"])
     storage.attachments["v"] = [{"server_id": "s"}]
     assert run(storage, ("volume", "v")) == []
     assert storage.log == ["detach v from s", "delete v"]
 
 
-def test_incremental_backup_goes_before_its_parent() -> None:
+def test_incremental_backup_is_deleted_before_its_parent() -> None:
     storage = Deleting(full=["available"], incremental=["available"])
     storage.dependents["full"] = "incremental"
     assert run(storage, ("backup", "full"), ("backup", "incremental")) == []
     assert storage.log == ["delete incremental", "delete full"]
 
 
-def test_volume_that_is_being_deleted_is_not_asked_again() -> None:
+def test_volume_in_deletion_is_not_deleted_again() -> None:
     storage = Deleting(v=["deleting", "deleting"])
     assert run(storage, ("volume", "v")) == []
     assert storage.log == []
@@ -350,7 +352,7 @@ def test_failed_deletion_is_reported() -> None:
     assert "its deletion ended in error_deleting" in problem
 
 
-def test_every_status_of_work_has_its_services() -> None:
+def test_every_transient_status_has_responsible_services() -> None:
     for statuses in block_storage.AT_WORK.values():
         for services in statuses.values():
             assert set(services) <= {SCHEDULER, VOLUME, BACKUP, COMPUTE}

@@ -1,4 +1,4 @@
-"""Dashboards in a browser: settings, screens as points, and the message without a browser."""
+"""Dashboards in a browser: settings files, screenshots as pixels, and the message when no browser is installed."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ CACHES = {
 
 
 class TestPythonSettings:
-    """Names that a Python file assigns."""
+    """Names assigned in a Python file."""
 
     def test_new_file(self, change: ChangeOf) -> None:
-        """A file that is not there holds the settings and nothing else, as Python reads them."""
+        """A new file contains only the settings, readable by Python."""
         found = change(SETTINGS)
         assert (found.actions[0].mode, found.touches) == (0o644, ("/etc/s.py",))
         read: dict[str, object] = {}
@@ -45,8 +45,8 @@ class TestPythonSettings:
         assert {name: read[name] for name in SETTINGS.settings} == SETTINGS.settings
         assert change(SETTINGS, made({}, found)) is None
 
-    def test_in_place(self, change: ChangeOf) -> None:
-        """Assignments that differ are replaced where they stand, however long; all else stays as it is written."""
+    def test_values_are_replaced_in_place(self, change: ChangeOf) -> None:
+        """Different assignments are replaced in place, also long ones; everything else stays unchanged."""
         known = {file("/etc/s.py"): text_file(FOUND)}
         found = change(SETTINGS, known)
         assert differences(found) == ["DEBUG: wanted False, found True", "HOSTS: wanted ['a', 'b'], found ['a']"]
@@ -55,21 +55,21 @@ class TestPythonSettings:
         assert found.actions[0].mode is None
         assert change(SETTINGS, made(known, found)) is None
 
-    def test_the_last_assignment_counts(self, change: ChangeOf) -> None:
-        """It is the one that is in force, so the others may stay."""
+    def test_last_assignment_counts(self, change: ChangeOf) -> None:
+        """The last one is in force, so earlier ones are kept."""
         known = {file("/etc/s.py"): text_file("A = 1\nA = 2\n")}
         assert change(PythonSettings("/etc/s.py", {"A": 2}), known) is None
         found = change(PythonSettings("/etc/s.py", {"A": 3}), known)
         assert found.actions[0].content == "A = 1\nA = 3\n"
 
-    def test_an_expression_is_another_value(self, change: ChangeOf) -> None:
-        """What cannot be read without running the file differs, and is shown as it stands there."""
+    def test_expression_counts_as_different(self, change: ChangeOf) -> None:
+        """A value that cannot be read without running the file differs, and is shown as written."""
         known = {file("/etc/s.py"): text_file('URL = "http://%s/v3" % HOST\n')}
         found = change(PythonSettings("/etc/s.py", {"URL": "http://c:5000/v3"}), known)
         assert differences(found) == ["URL: wanted 'http://c:5000/v3', found 'http://%s/v3' % HOST"]
 
-    def test_what_is_not_python(self, change: ChangeOf) -> None:
-        """The file and the line are named; nothing is written into a file that cannot be understood."""
+    def test_invalid_python_is_reported(self, change: ChangeOf) -> None:
+        """The message has file and line; a file that cannot be parsed is not written."""
         known = {file("/etc/s.py"): text_file("A = 1\nB = (\n")}
         with pytest.raises(StackspecError, match=r"/etc/s.py:2: not valid Python: .*; fix or remove it"):
             change(SETTINGS, known)
@@ -79,16 +79,16 @@ GLYPHS = {" ": ("..", ".."), "a": ("#.", ".#"), "b": ("##", "..")}
 
 
 def screen(*lines: str) -> Screen:
-    """A screen on which each character is two points wide and two high."""
+    """A screen where each character is two pixels wide and two high."""
     rows = ["".join(GLYPHS[each][row] for each in line) for line in lines for row in (0, 1)]
     return Screen(len(rows[0]), len(rows), "".join(rows))
 
 
 class TestScreen:
-    """A picture of lit and dark points."""
+    """A picture of bright and dark pixels."""
 
-    def test_text_is_recognised_without_a_font(self) -> None:
-        """The same character looks the same, others do not, and a blank is dark."""
+    def test_text_is_recognised_by_its_pixels(self) -> None:
+        """Equal characters look equal, others do not, and a blank is dark."""
         text = ["ab a", " ba "]
         assert screen(*text).misspelt(text) == 0
         assert screen("ab b", " ba ").misspelt(text) == 1
@@ -96,20 +96,20 @@ class TestScreen:
         assert screen("aa a", " aa ").misspelt(text) == 2
         assert screen("    ", "    ").misspelt(text) == 5
 
-    def test_points_that_differ(self) -> None:
-        """A screen of another size differs in all of them."""
+    def test_different_sizes_differ_completely(self) -> None:
+        """A screen of another size differs in all pixels."""
         assert screen("ab").differing(screen("ab")) == 0
         assert screen("ab").differing(screen("a ")) == 2
         assert screen("ab").differing(screen("a")) == 8
 
     def test_portable_pixmap(self) -> None:
-        """Points are read by their brightness, also such as look like blanks."""
+        """Pixels are read by brightness, even if their bytes look like whitespace."""
         data = b"P6\n2 2\n255\n" + bytes([0, 0, 0, 255, 255, 255, 32, 32, 32, 170, 0, 0])
         assert Screen.of_ppm(data) == Screen(2, 2, ".#.#")
 
 
 class FakePage:
-    """What a window asks of Playwright's page."""
+    """The parts of Playwright's page that a window uses."""
 
     url = "http://d/p"
 
@@ -124,7 +124,7 @@ class FakePage:
 
 
 class Report:
-    """Takes what is attached."""
+    """Records what is attached."""
 
     def __init__(self) -> None:
         self.attached: list[tuple[str, str | bytes]] = []
@@ -134,12 +134,12 @@ class Report:
 
 
 def answer(kind: str, status: int) -> SimpleNamespace:
-    """A response as Playwright gives it."""
+    """A response like Playwright's."""
     return SimpleNamespace(status=status, url=f"http://d/{kind}", request=SimpleNamespace(resource_type=kind))
 
 
 class TestWindow:
-    """What went wrong on the pages that were shown."""
+    """Errors on the displayed pages."""
 
     @pytest.mark.parametrize(
         ("event", "given", "said"),
@@ -159,8 +159,8 @@ class TestWindow:
             ),
         ],
     )
-    def test_fails_for(self, event: str, given: Any, said: str) -> None:
-        """Each is reported once, unless it is known."""
+    def test_error_on_the_page_fails(self, event: str, given: Any, said: str) -> None:
+        """Each is reported once, unless it is expected."""
         page = FakePage()
         window = Window(cast("Any", page), cast("Any", Report()))
         for _ in range(2):
@@ -173,7 +173,7 @@ class TestWindow:
         window.known.append(said)
         window.check()
 
-    def test_picture(self) -> None:
+    def test_screenshot_is_attached(self) -> None:
         """It is attached to the test at once."""
         page, report = FakePage(), Report()
         Window(cast("Any", page), cast("Any", report)).picture("login page")
@@ -188,8 +188,8 @@ class TestWindow:
             ("requestfailed", SimpleNamespace(resource_type="image", url="http://d/i", failure="net::ERR_ABORTED")),
         ],
     )
-    def test_bears(self, event: str, given: Any) -> None:
-        """What a page may do without a fault."""
+    def test_harmless_event_passes(self, event: str, given: Any) -> None:
+        """Events that are not errors."""
         page = FakePage()
         window = Window(cast("Any", page), cast("Any", Report()))
         page.handlers[event](given)
@@ -204,28 +204,28 @@ class TestWindow:
     ],
     ids=["option", "site"],
 )
-def test_where_a_dashboard_is(given: str | None, site: SimpleNamespace | None, expected: str) -> None:
-    """What the option says, else the site's."""
+def test_url_of_the_dashboard(given: str | None, site: SimpleNamespace | None, expected: str) -> None:
+    """The option, or else the site's URL."""
     config: Any = SimpleNamespace(getoption=lambda name, default: given, stash={RUN: SimpleNamespace(site=site)})
     assert _url(config, "horizon_url", "http://{controller}/horizon") == expected
 
 
-def test_a_dashboard_that_nobody_named_is_not_tested() -> None:
-    """A cloud that exists has it in no catalog; before a browser is looked for, the test is skipped."""
+def test_dashboard_without_a_url_is_skipped() -> None:
+    """The catalog of an existing cloud has no dashboards; the test is skipped before a browser is searched."""
     config: Any = SimpleNamespace(getoption=lambda name, default: None, stash={RUN: SimpleNamespace(site=None)})
     with pytest.raises(pytest.skip.Exception, match="give its URL with --horizon-url URL"):
         _url(config, "horizon_url", "http://{controller}/horizon")
 
 
-def test_without_a_browser_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails; a skipped test would look like a dashboard that works."""
+def test_missing_browser_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test fails; a skipped test would look like a working dashboard."""
     pytest.importorskip("playwright", reason="the extra `browser` is not installed")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(pytest.fail.Exception, match="apt-get install chromium fonts-dejavu-core"):
         Chromium().window(cast("Any", Report()))
 
 
-def test_without_the_client_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_playwright_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for Playwright, which is an extra."""
     real = builtins.__import__
 

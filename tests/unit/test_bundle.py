@@ -1,4 +1,4 @@
-"""Bundles: what a deployment takes from elsewhere, in one directory; a deployment from it fetches nothing."""
+"""Bundles: everything a deployment downloads, in one directory; a deployment from it downloads nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QCOW2 = b"QFI\xfb an image"
 
 
 class Elsewhere:
-    """Two files that are fetched; which, and how often."""
+    """Two downloadable files, with a log of downloads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,13 +72,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, float]]:
-    """Every file of a bundle, with its time."""
+    """Every file of a bundle, with content and time."""
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
     return {path.relative_to(folder).as_posix(): (path.read_bytes(), time) for path, time in files.items()}
 
 
 class TestWriting:
-    """A bundle is written, completed and mended by the same call."""
+    """The same call writes, completes and repairs a bundle."""
 
     def test_list(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
@@ -94,15 +94,15 @@ class TestWriting:
             "sha256": hashlib.sha256(content).hexdigest(),
         }
 
-    def test_second_time_changes_nothing(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_second_call_changes_nothing(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         before, elsewhere.calls = state(folder), []
         elsewhere.write(folder)
         assert state(folder) == before
         assert elsewhere.calls == []
 
-    def test_killed_while_it_fetches(self, elsewhere: Elsewhere, folder: Path) -> None:
-        """What it has is listed and kept; with what is missing, the list is a bundle's that says so."""
+    def test_killed_while_downloading(self, elsewhere: Elsewhere, folder: Path) -> None:
+        """Complete parts are listed and kept; the list says that the bundle is incomplete."""
         elsewhere.broken = {"wheels/b"}
         with pytest.raises(KeyboardInterrupt):
             elsewhere.write(folder)
@@ -111,8 +111,8 @@ class TestWriting:
         elsewhere.write(folder)
         assert elsewhere.calls == ["wheels/b"]
 
-    def test_killed_while_it_copies(self, elsewhere: Elsewhere, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Half a file has not the name of a whole one, and is gone after the next call."""
+    def test_killed_while_copying(self, elsewhere: Elsewhere, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A partial file does not have the final name, and the next call removes it."""
 
         def half(source: Path, target: Path) -> None:
             target.write_bytes(source.read_bytes()[:3])
@@ -126,13 +126,13 @@ class TestWriting:
         elsewhere.write(folder, "wheels/b")
         assert set(state(folder)) == {LIST, "wheels/b"}
 
-    def test_killed_before_it_was_listed(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_killed_before_the_list_was_written(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         (folder / LIST).write_text(FOR.model_dump_json())
         elsewhere.write(folder)
         assert Bundle(folder).lacks(elsewhere.part("images/a")) == []
 
-    def test_changed_byte_is_mended(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_changed_byte_is_repaired(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         (folder / "images/a").write_bytes(b"Content of images/a")
         elsewhere.calls = []
@@ -140,20 +140,20 @@ class TestWriting:
         assert elsewhere.calls == ["images/a"]
         assert (folder / "images/a").read_bytes() == b"content of images/a"
 
-    def test_what_the_site_does_not_need_any_more_goes(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_unneeded_part_is_removed(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         (folder / "images/mine").touch()
         elsewhere.write(folder, "wheels/b")
         assert set(state(folder)) == {LIST, "wheels/b", "images/mine"}
 
-    def test_but_not_while_something_cannot_be_fetched(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_nothing_is_removed_while_a_download_fails(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         elsewhere.broken = {"wheels/c"}
         with pytest.raises(KeyboardInterrupt):
             elsewhere.write(folder, "wheels/c")
         assert Bundle(folder).lacks(elsewhere.part("wheels/b")) == []
 
-    def test_directory_of_something_else(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_other_directory_is_refused(self, elsewhere: Elsewhere, folder: Path) -> None:
         folder.mkdir()
         (folder / "thesis.txt").touch()
         for path, wrong in (
@@ -172,9 +172,9 @@ class TestWriting:
 
 
 class TestReading:
-    """A bundle is as listed, or refused."""
+    """A bundle either matches its list or is refused."""
 
-    def test_whole(self, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_complete_bundle(self, elsewhere: Elsewhere, folder: Path) -> None:
         elsewhere.write(folder)
         elsewhere.calls = []
         assert Bundle(folder).take(elsewhere.part("images/a")) == folder / "images/a"
@@ -188,7 +188,7 @@ class TestReading:
             pytest.param(lambda path: path.unlink(), id="gone"),
         ],
     )
-    def test_file_that_differs(self, elsewhere: Elsewhere, folder: Path, harm: Callable[[Path], object]) -> None:
+    def test_changed_file(self, elsewhere: Elsewhere, folder: Path, harm: Callable[[Path], object]) -> None:
         elsewhere.write(folder)
         harm(folder / "images/a")
         with pytest.raises(
@@ -205,7 +205,7 @@ class TestReading:
         assert f"stackspec bundle --inventory PATH {folder}" in str(raised.value)
         assert elsewhere.calls == []
 
-    def test_no_bundle(self, folder: Path) -> None:
+    def test_directory_without_a_bundle(self, folder: Path) -> None:
         with pytest.raises(InputError, match=f"is not a bundle: {LIST} is missing"):
             Bundle(folder)
 
@@ -219,7 +219,7 @@ class TestReading:
         ],
         ids=["no JSON", "no release", "file above", "file elsewhere"],
     )
-    def test_list_that_is_none(self, folder: Path, text: str) -> None:
+    def test_invalid_list(self, folder: Path, text: str) -> None:
         folder.mkdir()
         (folder / LIST).write_text(text)
         with pytest.raises(InputError, match=f"{LIST} is not a valid bundle list"):
@@ -231,7 +231,7 @@ APPLICATION = Venv("/opt/app", ("app==1.2",))
 
 
 class TestParts:
-    """What resources take from elsewhere: with a bundle, out of it."""
+    """Downloads of resources, and the same from a bundle."""
 
     @pytest.fixture
     def fetched(self, tmp_path: Path) -> Path:
@@ -241,7 +241,7 @@ class TestParts:
 
     @pytest.fixture
     def offline(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-        """From its call on nothing can be fetched."""
+        """After its call, nothing can be downloaded."""
 
         def begin() -> None:
             for owner, name in ((venv, "wheels"), (environment, "archive"), (images, "_download")):
@@ -257,7 +257,7 @@ class TestParts:
     def test_wheels(
         self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Those that the node asks for are those that the release table has chosen."""
+        """The node gets exactly the versions that the release table has chosen."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
         bundle.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
@@ -278,7 +278,7 @@ class TestParts:
         (text,) = APPLICATION.obstacles(context(replace(site, store=Bundle(folder)), site.controller, known))
         assert text.startswith("wheels of app==1.2 for Python 3.12 on aarch64 with glibc 2.39 is not in the bundle")
 
-    def test_release_that_does_not_say_its_python(self, site: Site) -> None:
+    def test_release_without_a_python_version(self, site: Site) -> None:
         distribution = site.release.distribution.model_copy(update={"glibc": ""})
         release = site.release.model_copy(update={"distribution": distribution})
         with pytest.raises(
@@ -312,7 +312,7 @@ class TestParts:
     def test_images(
         self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A download and one that is built; what the inventory has as a file is not copied."""
+        """Downloaded and built images; image files named in the inventory are not copied."""
         monkeypatch.setattr(images, "_download", lambda *_: fetched)
         site = replace(site, image_builders={"test-guest": ImageBuilder("test-guest-1.qcow2", lambda: fetched)})
         url, built, file = (
@@ -343,7 +343,7 @@ class TestParts:
             bundle.write(folder, FOR, Image("guest", Wanted(source="https://x/a")).parts(site), print)
         assert set(state(folder)) == {LIST}
 
-    def test_images_of_the_lab_are_not_begun(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_lab_images_are_not_built_early(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(Recipe, "build", lambda self, *_: pytest.fail(f"built {self.name}"))
         fake: Any = SimpleNamespace(cache=tmp_path, _beside=lambda *_: pytest.fail("begun"))
         assert set(lab.Lab.images(fake, ["test-guest"], print, begin=False)) == {"test-guest"}
@@ -362,7 +362,7 @@ def test_command(
     no_traces: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By the inventory alone: no node is asked, and no secret is made."""
+    """Uses only the inventory: no node is contacted and no secret is created."""
     fetched = tmp_path / "fetched"
     fetched.write_bytes(QCOW2)
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
@@ -418,7 +418,7 @@ def program(site):
 
 
 class TestDeployment:
-    """Runs of pytest with a step that takes a file from elsewhere."""
+    """Runs of pytest with a step that downloads a file."""
 
     @pytest.fixture
     def fetching(self, runs: Runs) -> Runs:
@@ -430,14 +430,16 @@ class TestDeployment:
         fetching.pytest("--deploy").assert_outcomes(passed=1)
         assert (fetching.path / "fetched").exists()
 
-    def test_from_a_bundle_nothing_is_fetched(self, fetching: Runs, elsewhere: Elsewhere, folder: Path) -> None:
+    def test_deployment_from_a_bundle_downloads_nothing(
+        self, fetching: Runs, elsewhere: Elsewhere, folder: Path
+    ) -> None:
         elsewhere.write(folder)
         fetching.pytest("--deploy", f"--bundle={folder}").assert_outcomes(passed=1)
         assert fetching.node("one")["files"]["/opt/program"]["content"] == "content of wheels/b"
         assert not (fetching.path / "fetched").exists()
 
     def test_changed_byte(self, fetching: Runs, elsewhere: Elsewhere, folder: Path) -> None:
-        """Status 4 before a node is connected to."""
+        """Status 4 before connecting to any node."""
         elsewhere.write(folder)
         (folder / "wheels/b").write_bytes(b"Content of wheels/b")
         result = fetching.pytest("--deploy", f"--bundle={folder}")

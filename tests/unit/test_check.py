@@ -1,4 +1,4 @@
-"""A run without --deploy only looks: every difference from the declaration is one failing test that names it."""
+"""A run without --deploy changes nothing: every drift is one failing test that names it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRIFT = Path(__file__).parents[1] / "infra" / "test_drift.py"
 
 @pytest.fixture
 def deployed(runs: Runs) -> Runs:
-    """A site on which everything is as declared, and the suite's own test of that."""
+    """A site without drift, and the suite's drift test."""
     shutil.copy(DRIFT, runs.path)
     runs.pytest("--deploy", "test_cloud.py").assert_outcomes(passed=6)
     runs.log()
@@ -22,19 +22,19 @@ def deployed(runs: Runs) -> Runs:
 
 
 def seed(runs: Runs, node: str, path: str, old: str, new: str) -> None:
-    """Change a file on a node behind the suite's back."""
+    """Change a file on a node without telling the suite."""
     files = runs.node(node)["files"]
     assert old in files[path]["content"]
     files[path]["content"] = files[path]["content"].replace(old, new)
     runs.prepare(node, files=files)
 
 
-def test_a_site_as_declared_passes(deployed: Runs) -> None:
+def test_site_without_drift_passes(deployed: Runs) -> None:
     deployed.pytest("test_drift.py").assert_outcomes(passed=18)
     assert deployed.log() == []
 
 
-def test_a_difference_is_one_failure_that_names_it(deployed: Runs) -> None:
+def test_drift_is_one_failure_that_names_it(deployed: Runs) -> None:
     seed(deployed, "one", "/etc/database.conf", "4096", "151")
     result = deployed.pytest("test_drift.py")
     result.assert_outcomes(passed=17, failed=1)
@@ -49,7 +49,7 @@ def test_a_difference_is_one_failure_that_names_it(deployed: Runs) -> None:
     assert deployed.log() == []
 
 
-def test_a_service_that_does_not_run_is_named(deployed: Runs) -> None:
+def test_stopped_service_is_named(deployed: Runs) -> None:
     units = deployed.node("two")["units"]
     deployed.prepare("two", units={"agent": units["agent"] | {"active": "failed"}})
     result = deployed.pytest("test_drift.py")
@@ -57,14 +57,14 @@ def test_a_service_that_does_not_run_is_named(deployed: Runs) -> None:
     result.stdout.fnmatch_lines(["two: service agent: agent: wanted active, found failed"])
 
 
-def test_a_secret_is_not_told(deployed: Runs) -> None:
+def test_secret_is_not_shown(deployed: Runs) -> None:
     seed(deployed, "one", "/etc/identity.conf", "password = ", "password = x")
     result = deployed.pytest("test_drift.py")
     result.assert_outcomes(passed=17, failed=1)
     result.stdout.fnmatch_lines(["*[[]DEFAULT[]] password: wanted '[*][*]*"])
 
 
-def test_a_deployment_mends_it(deployed: Runs) -> None:
+def test_deployment_repairs_drift(deployed: Runs) -> None:
     seed(deployed, "one", "/etc/database.conf", "4096", "151")
     result = deployed.pytest("--deploy")
     result.assert_outcomes(passed=24)
@@ -75,12 +75,12 @@ def test_a_deployment_mends_it(deployed: Runs) -> None:
     assert not [entry for entry in log if "database" not in entry]
 
 
-def test_drift_of_a_selected_step_only(deployed: Runs) -> None:
+def test_only_the_selected_step_is_checked(deployed: Runs) -> None:
     deployed.pytest("test_drift.py", "-k", "two-agent").assert_outcomes(passed=2, deselected=16)
 
 
-def test_nodes_are_not_reached_for_tests_that_do_not_look_at_them(deployed: Runs) -> None:
-    """Tests of an API ask for steps, and need no ssh."""
+def test_tests_without_nodes_need_no_connection(deployed: Runs) -> None:
+    """API tests request steps, but need no ssh."""
     opened = deployed.node("one")["opened"]
     deployed.pytest("test_cloud.py").assert_outcomes(passed=6)
     assert deployed.node("one")["opened"] == opened

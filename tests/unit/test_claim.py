@@ -1,4 +1,4 @@
-"""A node of another site, one that somebody uses, and one that would be cut off are refused; nothing is touched."""
+"""Nodes of another site, nodes in use, and nodes that would lose their connection are refused unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DATA = "/var/lib/mysql/ibdata1"
 
 
 def claim() -> Claim:
-    """The claim that the first step makes."""
+    """The claim that the first step declares."""
     load_steps()
     return Claim((DATA, "/etc/nova/nova.conf"))
 
@@ -35,7 +35,7 @@ def obstacles(site: Site, known: dict[Any, Any]) -> list[str]:
     return claim().obstacles(context(site, site.controller, known))
 
 
-def test_a_bare_node_is_claimed_first(site: Site) -> None:
+def test_bare_node_is_claimed_first(site: Site) -> None:
     load_steps()
     first, *_ = STEPS["base"].resources(site, site.controller)
     assert isinstance(first, Claim)
@@ -50,13 +50,13 @@ def test_a_bare_node_is_claimed_first(site: Site) -> None:
     assert first.obstacles(context(site, site.controller, known)) == []
 
 
-def test_the_mark_tells_no_secret(site: Site) -> None:
+def test_mark_contains_no_secret(site: Site) -> None:
     assert "pass-1" not in mark_of(site)
 
 
 @pytest.mark.parametrize("name", ["lab", "renamed"])
-def test_another_state_is_refused(site: Site, name: str, no_traces: None) -> None:
-    """Its secrets are others: they would replace those of the existing cloud, whatever the site is called."""
+def test_node_of_another_state_is_refused(site: Site, name: str, no_traces: None) -> None:
+    """Its secrets would replace those of the existing cloud, even if the sites have the same name."""
     other = Site(site.inventory.model_copy(update={"site": name}), site.release, Secrets())
     (text,) = obstacles(site, {file(MARK): text_file(mark_of(other)), file(DATA): text_file("")})
     assert f"the site {name} " in text
@@ -65,7 +65,7 @@ def test_another_state_is_refused(site: Site, name: str, no_traces: None) -> Non
 
 
 def test_foreign_mark_is_never_overwritten(site: Site, no_traces: None) -> None:
-    """Also where the node was given another mark after it had been looked at."""
+    """Even if the node got another mark after it was checked."""
     other = Site(site.inventory, site.release, Secrets())
     (change,) = claim().changes(context(site, site.controller, {file(MARK): text_file(mark_of(other))}))
     (refused,) = change.actions
@@ -74,15 +74,15 @@ def test_foreign_mark_is_never_overwritten(site: Site, no_traces: None) -> None:
         refused()
 
 
-def test_what_somebody_else_installed_is_refused(site: Site) -> None:
+def test_foreign_installation_is_refused(site: Site) -> None:
     (text,) = obstacles(site, {file(DATA): text_file("")})
     assert DATA in text
     assert "reinstall the node" in text
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_node_deployed_before_there_were_marks(site: Site, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
-    """It is ours if the state has stored secrets; new ones would replace those of the deployer."""
+def test_node_deployed_before_marks_existed(site: Site, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """It is ours if the state has stored secrets; new ones would replace the deployed ones."""
     monkeypatch.setattr(Secrets, "existed", kept)
     known = {file(DATA): text_file(""), file(Ledger.ON_NODE): text_file("{}\n")}
     if not kept:
@@ -93,8 +93,8 @@ def test_a_node_deployed_before_there_were_marks(site: Site, monkeypatch: pytest
     assert claim().changes(context(site, site.controller, known))
 
 
-def test_the_way_by_which_a_node_is_reached_is_read_above_sudo() -> None:
-    """sudo gives its command no SSH_CONNECTION; the shell that ssh started has it."""
+def test_ssh_address_is_read_from_a_parent_of_sudo() -> None:
+    """sudo does not pass SSH_CONNECTION on; the shell that ssh started has it."""
     environ = {"PATH": os.environ["PATH"], "SSH_CONNECTION": "192.0.2.7 50022 192.0.2.1 22"}
     without_it = ["env", "-u", "SSH_CONNECTION", "sh", "-c", REACHED_BY]
     below = ["sh", "-c", f"{shlex.join(without_it)}; true"]
@@ -109,12 +109,12 @@ def interface(
     out: bool = False,
     master: str = "",
 ) -> list[str]:
-    """What the provider's interface objects to.
+    """Obstacles that the provider interface reports.
 
-    :param routes: default routes over it
-    :param reached: the node's address in the ssh connection
+    :param routes: default routes through it
+    :param reached: the node's address of the ssh connection
     :param out: the inventory says `default_route: true`
-    :param master: the bridge or bond that has the interface
+    :param master: the bridge or bond that contains the interface
     """
     node = site.controller
     node = node.model_copy(update={"provider": node.provider.model_copy(update={"default_route": out})})
@@ -132,24 +132,24 @@ def interface(
     return spare.obstacles(context(site, site.controller, known))
 
 
-def test_an_interface_that_nothing_depends_on(site: Site) -> None:
+def test_unused_interface_is_accepted(site: Site) -> None:
     assert interface(site, [], ["192.168.35.77"]) == []
 
 
-def test_an_interface_that_another_bridge_has(site: Site) -> None:
+def test_interface_of_another_bridge_is_refused(site: Site) -> None:
     (text,) = interface(site, [], [], master="br0")
     assert "already a port of br0" in text
     assert interface(site, [], [], master="ovs-system") == [], "the deployment's own"
 
 
-def test_the_way_out_of_a_node_is_no_bridge_s(site: Site) -> None:
+def test_interface_with_the_default_route_is_refused(site: Site) -> None:
     (text,) = interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [])
     assert "default route uses it (192.168.35.1)" in text
     assert "nodes.controller.provider.default_route: true" in text
 
 
-def test_the_way_out_moves_to_the_bridge(site: Site) -> None:
-    """As the guide's netplan has it; where the inventory says nothing the bridge leads nowhere."""
+def test_default_route_moves_to_the_bridge(site: Site) -> None:
+    """As in the guide's netplan; by default the bridge gets no route."""
     assert interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [], out=True) == []
     network, provider = site.networks["provider"], site.controller.provider
     for leads_out in (True, False):
@@ -163,10 +163,10 @@ def test_the_way_out_moves_to_the_bridge(site: Site) -> None:
         assert all((f"DNS={each}\n" in text) is leads_out for each in network.dns)
 
 
-def test_the_way_to_a_node_is_no_bridge_s(site: Site) -> None:
+def test_interface_of_the_ssh_connection_is_refused(site: Site) -> None:
     (text,) = interface(site, [], [site.controller.address])
     assert f"ssh reaches the node by its address {site.controller.address}" in text
-    # Whatever ssh calls the node, and wherever the route leads.
+    # Independent of the ssh name of the node and of its routes.
     (text,) = interface(site, [], ["192.168.35.77"], reached="192.168.35.77", out=True)
     assert "ssh reaches the node by its address 192.168.35.77" in text
     assert interface(site, [], ["192.168.35.77"], reached=site.controller.address) == []

@@ -1,4 +1,4 @@
-"""`stackspec cleanup`: whose objects it takes, and when it takes none."""
+"""`stackspec cleanup`: which runs' objects it removes, and when it removes none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEW = f"ss-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-3f2a"
 
 
 def chosen(*words: str, at_work: tuple[str, ...] = ()) -> list[str]:
-    """Those of three runs that a command line means."""
+    """The run ids that a command line selects, out of three."""
     parser = argparse.ArgumentParser()
     cleanup.add_parser(parser.add_subparsers())
     meant = cleanup.chosen(parser.parse_args(["cleanup", *words]), at_work)
@@ -46,7 +46,7 @@ def chosen(*words: str, at_work: tuple[str, ...] = ()) -> list[str]:
         (["--dry-run", NEW], [NEW]),
     ],
 )
-def test_runs_that_are_meant(words: list[str], runs: list[str]) -> None:
+def test_selected_runs(words: list[str], runs: list[str]) -> None:
     assert chosen(*words) == runs
 
 
@@ -68,13 +68,13 @@ def test_without_a_run_nothing_is_removed(words: list[str]) -> None:
         chosen(*words)
 
 
-def test_run_at_work_is_left_alone() -> None:
+def test_active_run_is_left_alone() -> None:
     assert chosen("--all", "--older-than", "2", at_work=(OLD,)) == [OTHER]
     with pytest.raises(InputError, match=f"run {OLD} is still active"):
         chosen(OLD, at_work=(OLD,))
 
 
-def test_young_run_of_another_machine_may_be_at_work_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recent_run_of_another_machine_may_be_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
     with pytest.raises(InputError, match="has no record on this machine, so it may be active elsewhere"):
         chosen(NEW)
@@ -82,8 +82,8 @@ def test_young_run_of_another_machine_may_be_at_work_there(tmp_path: Path, monke
     assert chosen(NEW) == [NEW]
 
 
-def test_run_is_at_work_until_its_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when it was killed; a run of another state of the site, and two processes of one run, count."""
+def test_run_is_active_until_its_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it is killed; runs of another state of the site, and two processes of one run, are handled."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
     folder = tmp_path / "sites/lab/runs" / OLD
     imports = "from pathlib import Path; from stackspec.report.running import hold"
@@ -113,7 +113,7 @@ def test_command_line_without_a_run_is_status_4(monkeypatch: pytest.MonkeyPatch,
     assert "specify what to remove: a run id" in capsys.readouterr().err
 
 
-def test_list_that_fails_removes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_failed_list_removes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("OS_CLOUD", "some")
     monkeypatch.delenv("STACKSPEC_INVENTORY", raising=False)
     monkeypatch.setattr(cloud, "connect_named", lambda name: answering(503))
@@ -123,7 +123,7 @@ def test_list_that_fails_removes_nothing(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def answering(status: int) -> Any:
-    """A cloud whose services answer all with `status`."""
+    """A cloud whose services all answer with `status`."""
     response = requests.Response()
     response.status_code = status
     response._content = json.dumps({"stacks": [], "clusters": []}).encode()
@@ -132,15 +132,15 @@ def answering(status: int) -> Any:
     return SimpleNamespace(identity=proxy, orchestration=proxy, container_infrastructure_management=proxy)
 
 
-def test_keystone_that_fails_does_not_make_an_ordinary_user() -> None:
-    """Who would find nothing of the others', and call the cloud clean."""
+def test_keystone_error_does_not_mean_ordinary_user() -> None:
+    """An ordinary user sees no objects of others and would report a clean cloud."""
     assert [ownership.is_admin(answering(status)) for status in (200, 403)] == [True, False]
     with pytest.raises(exceptions.HttpException):
         ownership.is_admin(answering(503))
 
 
 @pytest.mark.parametrize("kind", ["stack", "cluster"])
-def test_list_of_what_is_read_by_hand_fails_as_others_do(kind: str) -> None:
+def test_failed_raw_list_is_an_error(kind: str) -> None:
     assert list(BY_NAME[kind].list(answering(200), True)) == []
     with pytest.raises(exceptions.HttpException):
         list(BY_NAME[kind].list(answering(500), True))
@@ -148,8 +148,8 @@ def test_list_of_what_is_read_by_hand_fails_as_others_do(kind: str) -> None:
         list(BY_NAME[kind].list(answering(403), True))
 
 
-def test_service_that_the_run_disabled_is_enabled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found by the run id in its reason; what an operator, or another run, disabled stays so."""
+def test_service_disabled_by_the_run_is_enabled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the run id in its reason; services disabled by an operator or another run stay disabled."""
     reasons = {"1": f"{OLD}-disabled", "2": "a broken disk", "3": f"{OTHER}-disabled", "4": None}
     services = [
         SimpleNamespace(id=key, host=f"c{key}", binary="nova-compute", status="disabled", disabled_reason=reason)

@@ -1,4 +1,4 @@
-"""Two runs are compared: what is installed, what was changed, how tests ended, what takes longer."""
+"""Comparing two runs: installed versions, changes, outcomes and durations."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_difference_is_one_line(changed: dict[str, Any], line: str) -> None:
     assert compared(**changed) == [line]
 
 
-def test_what_only_one_run_has_is_not_there_in_the_other() -> None:
+def test_item_of_only_one_run_is_absent_in_the_other() -> None:
     fewer = [event for event in events() if event["event"] != "test"]
     assert list(differences(RunReport.of(fewer), RunReport.of(events()))) == [f"{TEST}: absent -> passed"]
 
 
-def test_command_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_the_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = []
     for name, lines in (("a", events()), ("b", events(version="2"))):
         files.append(tmp_path / name / "events.jsonl")

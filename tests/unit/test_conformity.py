@@ -1,4 +1,4 @@
-"""The steps do what the install guide says, fact by fact, or leave it for a reason that is written down."""
+"""The steps do what the install guide says, fact by fact, or differ for a documented reason."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FACTS = conformity.load_facts()
 
 @pytest.fixture(scope="module")
 def deliberate() -> dict[str, dict[str, object]]:
-    """What is otherwise on purpose."""
+    """The deliberate differences."""
     return conformity.load_deliberate()
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=[fact["id"] for fact in FACTS])
 def test_fact(fact: dict[str, Any], deliberate: dict[str, dict[str, Any]]) -> None:
-    """The fact is the same in the plan, or deliberately otherwise."""
+    """The fact holds in the plan, or is a deliberate difference."""
     verdict = conformity.judge(fact, deliberate)
     if verdict.status == "missing":
         wanted = {key: value for key, value in fact.items() if key not in ("id", "line", "step")}
@@ -42,7 +42,7 @@ def test_fact(fact: dict[str, Any], deliberate: dict[str, dict[str, Any]]) -> No
 @pytest.mark.parametrize("chapter", guide_plan.CHAPTERS)
 @pytest.mark.parametrize("release", RELEASES[1:])
 def test_other_release(release: str, chapter: str) -> None:
-    """So is each fact of a chapter with another release, whose own names are written down once more."""
+    """The same for each chapter with another release, whose own names are stated a second time."""
     plan, deliberate = conformity.guide_plan(release), conformity.load_deliberate(release)
     verdicts = {f["id"]: conformity.judge(f, deliberate, plan) for f in FACTS if f["step"] == chapter}
     assert verdicts
@@ -50,29 +50,29 @@ def test_other_release(release: str, chapter: str) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_guards_answer_by_what_is_there(release: str) -> None:
-    """On a bare machine every command is due, and when it has run it is not."""
+def test_guards_depend_on_the_state(release: str) -> None:
+    """On a bare machine every command is due; after it has run it is not."""
     for here in conformity.guide_plan(release).nodes.values():
         assert here.after.done, here.node.name
         assert here.after.guards == [], here.node.name
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_nothing_comes_too_early_or_is_undone(release: str) -> None:
-    """A tool finds its file, a service its schema, a call its objects; and each declaration holds to the end."""
+def test_order_is_right_and_nothing_is_undone(release: str) -> None:
+    """Files precede tools, schemas services, objects calls; every declaration still holds at the end."""
     for here in conformity.guide_plan(release).nodes.values():
         assert list(order_problems(here, FACTS)) == [], here.node.name
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_the_guide_does_not_have_is_listed(release: str) -> None:
-    """With its reason, in data/beyond.yaml: no more is declared, and no less."""
+def test_additions_to_the_guide_are_listed(release: str) -> None:
+    """data/beyond.yaml lists exactly what is declared, with reasons."""
     found = beyond.differences(conformity.guide_plan(release), release, conformity.load_deliberate(release))
     assert found == [], "\n".join(found)
 
 
-def test_what_promises_stand_on_can_fail() -> None:
-    """A test that an entry leans on is one that a fault of the catalogue breaks; mutants break the suite's own."""
+def test_checks_of_deliberate_differences_can_fail() -> None:
+    """A test named by `checked_by` is broken by a fault of the catalogue, or, for unit tests, by mutants."""
     entries = [each for release in RELEASES for each in conformity.load_deliberate(release).values()]
     tests = {each["checked_by"] for each in entries if "checked_by" in each}
     shown = {(path, word) for each in catalogue().values() for path in each.shows for word in each.only.split()}
@@ -83,38 +83,38 @@ def test_what_promises_stand_on_can_fail() -> None:
 
 
 @pytest.mark.parametrize("pair", guide_order.ANY_ORDER)
-def test_no_order_is_left_open_for_nothing(pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An order that is by chance in the guide is another one here; else the exception goes."""
+def test_each_order_exception_is_needed(pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair whose order in the guide is arbitrary has the other order here; otherwise the exception must go."""
     monkeypatch.delitem(guide_order.ANY_ORDER, pair)
     nodes = conformity.guide_plan().nodes.values()
     assert [problem for here in nodes for problem in order_problems(here, FACTS)]
 
 
-def test_what_is_read_is_about_a_fact() -> None:
-    """No line of the table of what services read is left over."""
+def test_each_entry_of_reads_matches_a_fact() -> None:
+    """The table of what services read has no unused entry."""
     assert [name for name in UNITS if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
     with pytest.raises(KeyError, match="say in UNITS"):
         reads_of("trove.unit.trove-api.restart")
 
 
-def test_each_secret_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_secret_is_different(monkeypatch: pytest.MonkeyPatch) -> None:
     """All secrets differ, so that swapped ones are detected."""
     names: set[str] = set()
     value = NamedSecrets._get
 
-    def noted(self: NamedSecrets, name: str, make: Callable[[], str]) -> str:
+    def record(self: NamedSecrets, name: str, make: Callable[[], str]) -> str:
         names.add(name)
         return value(self, name, make)
 
-    monkeypatch.setattr(NamedSecrets, "_get", noted)
+    monkeypatch.setattr(NamedSecrets, "_get", record)
     site = guide_plan.site_with(guide_plan.guide_site().release)
     assert guide_plan.declared(site, site.controller)
     assert len(names) > 30
     assert len({site.password(name) for name in names}) == len(names)
 
 
-def test_sql_is_taken_apart() -> None:
-    """A later statement overrules an earlier one, and a statement inside a text is none."""
+def test_sql_is_parsed() -> None:
+    """A later statement overrides an earlier one, and a statement inside a string is not one."""
     sql = Sql()
     sql.run("CREATE DATABASE IF NOT EXISTS `a`; CREATE USER IF NOT EXISTS 'u'@'h';", 1)
     sql.run("ALTER USER 'u'@'h' IDENTIFIED BY '1'; ALTER USER 'u'@'h' IDENTIFIED BY 'x; DROP DATABASE `a`';", 2)
@@ -124,7 +124,7 @@ def test_sql_is_taken_apart() -> None:
 
 
 def test_counts(deliberate: dict[str, dict[str, Any]], record_property: Callable[[str, object], None]) -> None:
-    """The table of a chapter's facts; `-rA` shows it."""
+    """The table of facts per chapter; `-rA` shows it."""
     table = {name: Counter({"same": 0, "deliberate": 0, "missing": 0}) for name in guide_plan.CHAPTERS}
     for fact in FACTS:
         table[fact["step"]][conformity.judge(fact, deliberate).status] += 1
@@ -137,8 +137,8 @@ def test_counts(deliberate: dict[str, dict[str, Any]], record_property: Callable
     assert total["missing"] == 0
 
 
-def test_no_entry_without_a_fact(deliberate: dict[str, dict[str, Any]]) -> None:
-    """An excuse for nothing would hide the next thing of that name."""
+def test_each_entry_matches_a_fact(deliberate: dict[str, dict[str, Any]]) -> None:
+    """An unused excuse would hide the next problem of that name."""
     assert [name for name in deliberate if not any(fnmatchcase(fact["id"], name) for fact in FACTS)] == []
     for release in RELEASES[1:]:
         entries = conformity.load_deliberate(release)
@@ -147,7 +147,7 @@ def test_no_entry_without_a_fact(deliberate: dict[str, dict[str, Any]]) -> None:
 
 
 def test_no_option_has_two_values() -> None:
-    """Two steps that set an option of a node to different values would undo each other for ever."""
+    """Two steps that set the same option to different values would undo each other forever."""
     site = guide_plan.guide_site()
     load_steps()
     for node in site.nodes.values():
@@ -173,7 +173,7 @@ def test_no_option_has_two_values() -> None:
 
 
 def altered(kind: str, **changes: object) -> dict[str, object]:
-    """The first fact of a kind that is the same, made to say something else."""
+    """The first fact of a kind that holds, with changed attributes."""
     fact = next(
         f
         for f in FACTS
@@ -211,8 +211,8 @@ WRONG: list[tuple[str, Callable[[], dict[str, object]]]] = [
 
 
 @pytest.mark.parametrize("make", [make for _, make in WRONG], ids=[name for name, _ in WRONG])
-def test_a_wrong_fact_is_missing(make: Callable[[], dict[str, Any]]) -> None:
-    """The comparison can fail: a fact of each kind, altered, is not found."""
+def test_wrong_fact_is_detected(make: Callable[[], dict[str, Any]]) -> None:
+    """The comparison can fail: a changed fact of each kind is reported as missing."""
     fact = make()
     verdict = conformity.judge(fact, {})
     assert verdict.status == "missing"
@@ -229,16 +229,16 @@ def test_a_wrong_fact_is_missing(make: Callable[[], dict[str, Any]]) -> None:
         pytest.param({"why": "so it is better"}, "name an erratum", id="a reason that nothing holds"),
     ],
 )
-def test_an_excuse_must_hold(entry: dict[str, Any], problem: str) -> None:
-    """What deliberate.yaml says is checked, too."""
+def test_wrong_excuse_is_detected(entry: dict[str, Any], problem: str) -> None:
+    """What deliberate.yaml claims is checked as well."""
     fact = next(each for each in FACTS if each["id"] == "etcd.default.ETCD_LISTEN_PEER_URLS")
     verdict = conformity.judge(fact, {fact["id"]: entry})
     assert verdict.status == "missing"
     assert problem in verdict.why
 
 
-def test_an_excuse_for_what_is_the_same_fails() -> None:
-    """No dead excuses."""
+def test_unneeded_excuse_fails() -> None:
+    """An excuse for a fact that holds is an error."""
     fact = next(each for each in FACTS if each["id"] == "etcd.default.ETCD_NAME")
     verdict = conformity.judge(fact, {"etcd.default.*": {"why": "so"}})
     assert (verdict.status, "take 'etcd.default.*' out" in verdict.why) == ("missing", True)

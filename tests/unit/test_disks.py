@@ -1,4 +1,4 @@
-"""Disks, files of other nodes, and rings: what is refused, what is made once, and what is left alone."""
+"""Disks, files of other nodes, and rings: what is refused, what is created once, and what is left alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WIPE = ("S1",)
 
 
 def obstacles(site: Site, found: dict[str, Any], *, wipe: tuple[str, ...] = ()) -> list[str]:
-    """What forbids an XFS on /dev/sdb of compute01."""
+    """Obstacles to an XFS on /dev/sdb of compute01."""
     here = context(site, site.nodes["compute01"], {disk("/dev/sdb"): found})
     return Xfs("/dev/sdb", UUID, "/srv/a", wipe).obstacles(here)
 
@@ -52,8 +52,8 @@ class TestXfs:
     @pytest.mark.parametrize(
         "found", [BLANK, OURS, {**OURS, "mounted": ["/srv/a"]}], ids=["blank", "ours", "ours, mounted"]
     )
-    def test_nothing_in_the_way(self, site: Site, found: dict[str, Any], wipe: tuple[str, ...]) -> None:
-        """A blank disk, or what was made there before."""
+    def test_usable_disk_is_accepted(self, site: Site, found: dict[str, Any], wipe: tuple[str, ...]) -> None:
+        """A blank disk, or one with the file system of an earlier run."""
         assert obstacles(site, found, wipe=wipe) == []
 
     @pytest.mark.parametrize("wipe", [(), WIPE])
@@ -71,8 +71,10 @@ class TestXfs:
         ],
         ids=["missing", "no disk", "mounted", "ours elsewhere", "held"],
     )
-    def test_refused_in_any_case(self, site: Site, found: dict[str, Any], message: str, wipe: tuple[str, ...]) -> None:
-        """Also where what is on it may be lost."""
+    def test_unusable_disk_is_refused_even_with_wipe(
+        self, site: Site, found: dict[str, Any], message: str, wipe: tuple[str, ...]
+    ) -> None:
+        """Even if its data may be erased."""
         (said,) = obstacles(site, {**BLANK, **found}, wipe=wipe)
         assert said.startswith(message)
 
@@ -85,10 +87,8 @@ class TestXfs:
             ({"TYPE": "several things at once"}, "several things at once"),
         ],
     )
-    def test_data_is_refused_unless_it_may_be_lost(
-        self, site: Site, change: ChangeOf, content: dict[str, Any], words: str
-    ) -> None:
-        """The message says what is there and what to write; only with that is mkfs told to go on."""
+    def test_disk_with_data_needs_wipe(self, site: Site, change: ChangeOf, content: dict[str, Any], words: str) -> None:
+        """The message says what is on it and what to write; mkfs uses force only with that."""
         found = {**BLANK, "content": content}
         (said,) = obstacles(site, found)
         assert f"/dev/sdb contains data ({words}), which is not overwritten" in said
@@ -98,13 +98,13 @@ class TestXfs:
         with pytest.raises(ActionError, match="which is not overwritten"):
             change(self.resource, known).actions[0]()
         here = context(site, site.controller, known)
-        wiping, noted = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
+        wiping, recorded = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
         assert actions(wiping)[0].argv == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
-        assert noted.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
+        assert recorded.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
 
     @pytest.mark.parametrize("used", ["S1\n", "S0\nS1\n"])
-    def test_wipe_counts_once_and_for_one_disk(self, site: Site, change: ChangeOf, used: str) -> None:
-        """Not for another disk in its place, nor for what a later owner has put on the same disk."""
+    def test_wipe_applies_once_to_one_disk(self, site: Site, change: ChangeOf, used: str) -> None:
+        """It does not apply to a replacement disk, nor to data that was written to the same disk later."""
         found = {**BLANK, "content": EXT4}
         assert obstacles(site, {**found, "id": "S2"}, wipe=WIPE)
         assert obstacles(site, {**found, "id": ""}, wipe=WIPE)[0].endswith("blkdiscard --zeroout /dev/sdb")
@@ -115,8 +115,8 @@ class TestXfs:
             change(resource, known).actions[0]()
         assert change(resource, {**known, disk("/dev/sdb"): OURS}) is None
 
-    def test_made_once(self, change: ChangeOf) -> None:
-        """A blank disk is formatted without force; what was made is left alone, also where the disk may be wiped."""
+    def test_disk_is_formatted_once(self, change: ChangeOf) -> None:
+        """A blank disk is formatted without force; an existing file system is kept, even if the disk may be wiped."""
         made = change(self.resource, {disk("/dev/sdb"): BLANK})
         assert made.actions[0].argv == ("mkfs.xfs", "-m", f"uuid={UUID}", "/dev/sdb")
         assert differences(made) == [f"/dev/sdb: wanted XFS {UUID}, found blank"]
@@ -124,8 +124,8 @@ class TestXfs:
         left = change(Xfs("/dev/sdb", UUID, "/srv/a", WIPE), {disk("/dev/sdb"): OURS})
         assert [type(action) for action in left.actions] == [Record]
 
-    def test_mounted(self, change: ChangeOf) -> None:
-        """Mounted as fstab says, unless it is."""
+    def test_file_system_is_mounted(self, change: ChangeOf) -> None:
+        """Mounted as in fstab, unless it already is."""
         resource = Mounted("/dev/sdb", "/srv/a")
         made = change(resource, {disk("/dev/sdb"): OURS})
         assert [action.argv for action in made.actions] == [("mkdir", "-p", "/srv/a"), ("mount", "/srv/a")]
@@ -133,12 +133,12 @@ class TestXfs:
 
 
 class TestAccess:
-    """Mode and owner of files that a package has made."""
+    """Mode and owner of files that a package created."""
 
     resource = Access(("/etc/a", "/etc/b"), group="swift")
 
-    def test_only_what_differs(self, change: ChangeOf) -> None:
-        """One file is right, the other is everybody's."""
+    def test_only_the_wrong_file_is_changed(self, change: ChangeOf) -> None:
+        """One file is correct, the other is readable by everybody."""
         known = {
             file("/etc/a"): text_file("", mode=0o640, group="swift"),
             file("/etc/b"): text_file("", mode=0o644, group="swift"),
@@ -150,7 +150,7 @@ class TestAccess:
             ("chmod", "0640", "/etc/b"),
         ]
 
-    def test_all_right(self, change: ChangeOf) -> None:
+    def test_correct_access_changes_nothing(self, change: ChangeOf) -> None:
         """Nothing to do."""
         known = {file(path): text_file("", mode=0o640, group="swift") for path in self.resource.files}
         assert change(self.resource, known) is None
@@ -166,7 +166,7 @@ The overload factor is 0.00% (0.000000)
 
 
 def shown(devices: Any, state: str = "is up-to-date", **tails: Any) -> Any:
-    """What swift-ring-builder says; `tails` are weight, partitions, balance and flags by name of a device."""
+    """Output of swift-ring-builder; `tails` are weight, partitions, balance and flags by device name."""
     text = (
         f"{HEAD}Ring file object.ring.gz {state}\nDevices:   id region zone ip address:port replication ip:port  name"
     )
@@ -178,7 +178,7 @@ def shown(devices: Any, state: str = "is up-to-date", **tails: Any) -> Any:
 
 
 class TestRing:
-    """The builder file remembers; the ring file is made of it."""
+    """The builder file has the state; the ring file is generated from it."""
 
     resource = Ring("/etc/swift/object.ring.gz", DEVICES)
 
@@ -190,8 +190,8 @@ class TestRing:
         made = change(self.resource, known)
         return [action.argv[2:] for action in made.actions] if made else []
 
-    def test_made_from_nothing(self, change: ChangeOf) -> None:
-        """Created as the guide has it, each disk added once, and balanced."""
+    def test_ring_is_created(self, change: ChangeOf) -> None:
+        """Created as in the guide, each disk added once, and balanced."""
         made = change(self.resource)
         assert {action.argv[:2] for action in made.actions} == {("swift-ring-builder", "/etc/swift/object.builder")}
         first, *added, last = [action.argv[2:] for action in made.actions]
@@ -200,19 +200,19 @@ class TestRing:
         assert " ".join(added[2]) == "add --region 1 --zone 2 --ip 10.0.0.20 --port 6200 --device sdb --weight 100"
         assert made.touches == ("/etc/swift/object.ring.gz",)
 
-    def test_as_it_is(self, change: ChangeOf) -> None:
-        """The same disks in any order, and the ring file of now."""
+    def test_current_ring_is_unchanged(self, change: ChangeOf) -> None:
+        """The same disks in any order, and a current ring file."""
         assert self.calls(change, DEVICES[::-1]) == []
 
     @pytest.mark.parametrize(
         "state", ["is obsolete", "not found, probably it hasn't been written yet", "is invalid, reason"]
     )
-    def test_killed_before_it_was_written(self, change: ChangeOf, state: str) -> None:
-        """The builder file is complete, the ring file is not of it: nothing has to move."""
+    def test_killed_before_the_ring_file_was_written(self, change: ChangeOf, state: str) -> None:
+        """The builder file is complete and the ring file is outdated: nothing has to be rebalanced."""
         assert self.calls(change, DEVICES, state) == [("write_ring",)]
 
     def test_killed_before_the_rebalance(self, change: ChangeOf) -> None:
-        """The builder file knows that a disk comes or goes, and nothing has moved yet."""
+        """The builder file has a new or removed disk, and nothing has been moved yet."""
         new = self.calls(change, DEVICES, "is obsolete", sdc="100.00          0 -100.00       ")
         leaving = RingDevice(2, "10.0.0.20", 6200, "sdz")
         gone = self.calls(change, (*DEVICES, leaving), "is obsolete", sdz="  0.00        512  999.99   DEL ")
@@ -222,7 +222,7 @@ class TestRing:
         """The ring file is current, but a disk has no partitions: the step is not done."""
         assert self.calls(change, DEVICES, sdc="100.00          0 -100.00       ") == [("rebalance",)]
 
-    def test_disk_comes_and_goes(self, change: ChangeOf) -> None:
+    def test_disks_are_added_and_removed(self, change: ChangeOf) -> None:
         """Placements are preserved: the ring is changed, not recreated."""
         old = RingDevice(2, "10.0.0.20", 6200, "sdz")
         found = self.calls(change, (*DEVICES[:3], old))
@@ -231,8 +231,8 @@ class TestRing:
 
 
 @pytest.fixture
-def made_up(tmp_path: Path, no_traces: None, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Three made-up nodes and no step."""
+def simulated(tmp_path: Path, no_traces: None, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Three simulated nodes without steps."""
     path = tmp_path / "site.yaml"
     path.write_text(fake_nodes.SITE)
     inventory = load_inventory(path, CloudInventory)
@@ -246,29 +246,29 @@ def made_up(tmp_path: Path, no_traces: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def declare(role: str, *resources: Resource) -> None:
-    """A step of these resources."""
+    """A step with these resources."""
     STEPS["s"] = Step("s", role, (), None, lambda: resources)
 
 
-def test_obstacles_are_named_on_all_nodes_before_anything_is_touched(made_up: Site) -> None:
-    """Every node with its name, each obstacle once, and no node is changed."""
+def test_obstacles_of_all_nodes_are_named_before_any_change(simulated: Site) -> None:
+    """Every node is named, each obstacle appears once, and no node is changed."""
     declare("compute", Xfs("/dev/sdb", UUID, "/srv/a"), Xfs("/dev/sdb", UUID, "/srv/b"))
-    engine = Engine(made_up, plan_of(made_up), STEPS)
+    engine = Engine(simulated, plan_of(simulated), STEPS)
     with pytest.raises(InputError) as raised:
         engine.check_nodes()
     assert [line[:33] for line in str(raised.value).splitlines()] == [
         "node two: no device /dev/sdb, con",
         "node three: no device /dev/sdb, c",
     ]
-    assert all(fake(engine, name).state["log"] == [] for name in made_up.nodes)
+    assert all(fake(engine, name).state["log"] == [] for name in simulated.nodes)
 
 
-def test_file_of_another_node_is_carried_and_compared(made_up: Site) -> None:
-    """As it is, with mode and owner; again when it is another there; and not when it is the same."""
+def test_file_of_another_node_is_copied_and_compared(simulated: Site) -> None:
+    """Unchanged, with mode and owner; copied again when the source changes, and only then."""
     declare("compute", FileFrom("/etc/ring", "one"))
 
     def deploy() -> Engine:
-        engine = Engine(made_up, plan_of(made_up), STEPS)
+        engine = Engine(simulated, plan_of(simulated), STEPS)
         engine.connections.open()
         for name in ("two", "three"):
             fake(engine, name).state["files"] |= kept
@@ -288,15 +288,15 @@ def test_file_of_another_node_is_carried_and_compared(made_up: Site) -> None:
     assert [len(each.made) for each in deploy().tasks] == [1, 1]
 
 
-def test_file_of_another_node_is_not_known_in_a_plan(site: Site) -> None:
-    """No node is asked, and nothing would be written."""
+def test_file_of_another_node_is_unknown_in_a_plan(site: Site) -> None:
+    """No node is contacted, and nothing would be written."""
     (found,) = FileFrom("/etc/ring", "controller").changes(context(site, site.nodes["compute01"]))
     assert [str(each) for each in found.differences][-1].endswith("wanted (known after apply), found absent")
     assert found.actions == ()
 
 
 def test_site_without_disks_has_no_storage_services(site: Site) -> None:
-    """Nothing is declared on any node, so that neither catalog nor tests know of it."""
+    """Nothing is declared on any node, so neither the catalog nor the tests include it."""
     load_steps()
     bare = {name: node.model_copy(update={"disks": {}}) for name, node in site.nodes.items()}
     assert site.inventory.has("disks.swift")
@@ -307,7 +307,7 @@ def test_site_without_disks_has_no_storage_services(site: Site) -> None:
 
 
 def test_storage_node_without_disks_for_swift_is_left_alone(site: Site) -> None:
-    """It stores something else, and the rings do not name it."""
+    """It stores other data and is not in the rings."""
     load_steps()
     other = site.nodes["compute02"].model_copy(update={"disks": {}})
     nodes = {**site.nodes, "compute02": other}
@@ -318,7 +318,7 @@ def test_storage_node_without_disks_for_swift_is_left_alone(site: Site) -> None:
     assert {device.ip for ring in rings for device in ring.devices} == {"10.0.0.20"}
 
 
-def test_options_of_the_site_make_no_files_where_the_step_does_nothing(site: Site) -> None:
+def test_site_options_create_no_files_where_the_step_does_nothing(site: Site) -> None:
     """The lab's options for cinder_volume are for the node with the disks, not for every storage node."""
     load_steps()
     assert "cinder_volume" in site.inventory.config
@@ -326,8 +326,8 @@ def test_options_of_the_site_make_no_files_where_the_step_does_nothing(site: Sit
     assert STEPS["cinder_volume"].resources(site, site.nodes["compute01"]) == []
 
 
-def test_what_a_node_says_of_a_device_that_is_none(tmp_path: Path) -> None:
-    """A path that is not there, and one that is a file: neither is probed."""
+def test_facts_of_a_path_that_is_not_a_device(tmp_path: Path) -> None:
+    """A missing path, and a regular file: neither is probed."""
     missing = node_agent.read_disk(str(tmp_path / "sdb"))
     path = str(tmp_path / "sdb")
     assert missing == {
@@ -344,8 +344,8 @@ def test_what_a_node_says_of_a_device_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5 << 20, (64 << 20) - 10])
-def test_disk_without_a_signature_is_not_blank_for_it(tmp_path: Path, place: int) -> None:
-    """Data at the beginning, somewhere, or at the end; zeros only are blank."""
+def test_disk_without_a_signature_may_hold_data(tmp_path: Path, place: int) -> None:
+    """Data at the beginning, in the middle, or at the end; only zeros are blank."""
     path = tmp_path / "disk"
     with path.open("wb") as stream:
         stream.truncate(64 << 20)
@@ -356,7 +356,7 @@ def test_disk_without_a_signature_is_not_blank_for_it(tmp_path: Path, place: int
     assert "cannot be read" in node_agent.without_signature(str(tmp_path / "none"))["TYPE"]
 
 
-def test_bytes_are_written_and_read_as_they_are(tmp_path: Path) -> None:
+def test_bytes_are_preserved(tmp_path: Path) -> None:
     """Ring files are binary."""
     path, content = str(tmp_path / "ring"), b"\x1f\x8b\x08\x00\xff\r\n"
     assert node_agent.read_bytes(path) is None

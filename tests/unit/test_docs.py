@@ -1,4 +1,4 @@
-"""README and docs/: both languages say the same, every link leads somewhere, every erratum that is cited is there."""
+"""README and docs/: both languages match, links work, and every cited erratum exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import conformity, facts_index
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ENGLISH_ONLY = ("errata.md", "facts.md")
-"""Pages about a Chinese guide for those who do not read Chinese."""
+"""Pages about the Chinese guide, for readers who do not know Chinese."""
 PAIRS = [
     (ROOT / "README.md", ROOT / "README.zh.md"),
     *((page, DOCS / "zh" / page.name) for page in sorted(DOCS.glob("*.md")) if page.name not in ENGLISH_ONLY),
@@ -25,7 +25,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ERRATUM = re.compile(r"\bE\d{2,3}\b")
 CITING = ("deploy_steps", "releases", "stackspec", "inventories", "faults", "tests")
 SCREENS = 130
-"""Lines that two screens show."""
+"""Lines that fit on two screens."""
 
 
 def commands(text: str) -> list[str]:
@@ -45,32 +45,32 @@ def prose(text: str) -> str:
 
 
 def headings(text: str) -> list[str]:
-    """The headings, as they are written."""
+    """The headings as written."""
     return re.findall(r"^#+ .*$", prose(text), re.MULTILINE)
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
+    """The anchor that GitHub generates for a heading."""
     words = re.sub(r"[^\w\- ]", "", heading.lstrip("#").strip().lower())
     return words.replace(" ", "-")
 
 
 def links(page: Path) -> Iterator[tuple[str, Path, str]]:
-    """The relative links of a page: as written, the file, and the anchor in it."""
+    """The relative links of a page: as written, the file, and the anchor."""
     for link in LINK.findall(prose(page.read_text())):
         if not re.match(r"https?:", link):
             path, _, anchor = link.partition("#")
             yield link, (page.parent / path).resolve() if path else page, anchor
 
 
-def meant(path: Path) -> str:
-    """A file, by the English name where it is in both languages."""
+def canonical(path: Path) -> str:
+    """A file, by its English name if it exists in both languages."""
     name = path.relative_to(ROOT).as_posix()
     return name.replace("README.zh.md", "README.md").replace("docs/zh/", "docs/")
 
 
 def numbers(text: str) -> set[str]:
-    """Numbers of two digits and more in what the page says."""
+    """Numbers with at least two digits in the text of the page."""
     said = re.sub(r"`[^`]*`|\]\([^)]*\)", "", prose(text))
     return set(re.findall(r"\d[\d.,]*\d", said))
 
@@ -89,7 +89,7 @@ def test_languages_have_the_same_commands(pair: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=of_page)
 def test_languages_have_the_same_shape(pair: tuple[Path, Path]) -> None:
-    """Headings of the same levels, and as many rows of tables and items of lists."""
+    """The same heading levels, and as many table rows and list items."""
     english, chinese = (page.read_text() for page in pair)
     assert [each.split()[0] for each in headings(english)] == [each.split()[0] for each in headings(chinese)]
     for sign in (r"^\|", r"^- ", r"^\d+\. "):
@@ -99,7 +99,7 @@ def test_languages_have_the_same_shape(pair: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=of_page)
 def test_languages_have_the_same_links(pair: tuple[Path, Path]) -> None:
-    english, chinese = (Counter(meant(path) for _, path, _ in links(page)) for page in pair)
+    english, chinese = (Counter(canonical(path) for _, path, _ in links(page)) for page in pair)
     assert english == chinese
 
 
@@ -119,7 +119,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 def test_every_page_is_in_both_languages() -> None:
-    """And README links to each, or to one that does."""
+    """And README links to each of them, directly or through one other page."""
     assert {page.name for page in (DOCS / "zh").glob("*.md")} == {pair[0].name for pair in PAIRS[1:]}
     linked = {path for page in PAGES for _, path, _ in links(page)}
     assert [page.name for page in DOCS.glob("*.md") if page not in linked] == []
@@ -130,8 +130,8 @@ def test_readme_is_two_screens(page: Path) -> None:
     assert len(page.read_text().splitlines()) <= SCREENS
 
 
-def test_what_differs_is_seen() -> None:
-    """Words of comments and of labels may differ, commands may not."""
+def test_differences_are_detected() -> None:
+    """Comments and labels may differ, commands may not."""
     page = "```\nrun a  # one\n```\n\n```mermaid\nA[one] -->|two| B[(three)]\n```\n"
     assert commands(page) == commands(page.replace("one", "一").replace("two", "二").replace("three", "三"))
     assert commands(page) != commands(page.replace("run a", "run b"))
@@ -156,7 +156,7 @@ def citations() -> Iterator[tuple[str, str]]:
                     yield path.relative_to(ROOT).as_posix(), found
 
 
-def test_every_erratum_that_is_cited_is_there() -> None:
+def test_every_cited_erratum_exists() -> None:
     cited, known = list(citations()), errata()
     assert [f"{path}: {each}" for path, each in cited if each not in known] == []
     for path in ("deploy_steps/glance.py", "inventories/guide/site.yaml", "tests/unit/data/deliberate.yaml"):
@@ -164,8 +164,8 @@ def test_every_erratum_that_is_cited_is_there() -> None:
     assert {each for _, each in cited} >= {"E01", "E26", "E142"}
 
 
-def test_errata_are_whole() -> None:
-    """Numbered without a gap; each says what the guide says and where, what is wrong, and what stackspec does."""
+def test_errata_are_complete() -> None:
+    """Numbered without gaps; each says what the guide says and where, what is wrong, and what stackspec does."""
     entries = errata()
     assert list(entries) == [f"E{number:02}" for number in range(1, len(entries) + 1)]
     for name, entry in entries.items():
@@ -174,7 +174,7 @@ def test_errata_are_whole() -> None:
         assert re.search(r"\(lines? [\d ,/-]+; (bug|unsafe|missing|note)\)", entry), name
 
 
-def test_index_of_facts_is_of_these_facts() -> None:
+def test_index_of_facts_is_current() -> None:
     facts = conformity.load_facts()
     assert facts_index.PAGE.read_text() == facts_index.index(facts), "run .venv/bin/python tests/unit/facts_index.py"
     assert len(facts) == 1001

@@ -1,4 +1,4 @@
-"""The engine's schedule, its pool of packages, its look after the work, and its ledger, on made-up nodes in memory."""
+"""The engine's schedule, its package pool, its check after the work, and its ledger, on simulated nodes in memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Prepared(FakeConnections):
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A made-up site of one controller and two compute nodes, all in memory, and no step."""
+    """A simulated site of one controller and two compute nodes, all in memory, without steps."""
     Prepared.prepared = {}
     monkeypatch.setattr(engine_module, "Connections", Prepared)
     STEPS.clear()
@@ -50,7 +50,7 @@ def declare(name: str, *resources: Resource, needs: tuple[str, ...] = (), role: 
 
 
 def deploy(site: Site, *names: str, listen: Callable[[Event], None] = lambda event: None) -> Engine:
-    """Deploy steps, all by default, to the end."""
+    """Deploy steps (all by default) and wait for the end."""
     engine = Engine(site, plan_of(site), names or STEPS, listen)
     engine.check_nodes()
     engine.start()
@@ -67,14 +67,14 @@ def log(engine: Engine, node: str = "one") -> list[str]:
 
 
 def command(word: str) -> Command:
-    """A command that the made-up node knows to have run."""
+    """A command whose effect the simulated node knows."""
     return Command(("do", word), unless=("look", word))
 
 
 # ---- the schedule
 
 
-def test_a_step_begins_when_what_it_needs_is_done_on_all_nodes(site: Site) -> None:
+def test_step_starts_when_its_needs_are_done_on_all_nodes(site: Site) -> None:
     declare("base", command("base"), role="compute")
     declare("next", command("next"), needs=("base",))
     Prepared.prepared = {"three": {"seconds": {"command do base": 0.3}}}
@@ -86,8 +86,8 @@ def test_a_step_begins_when_what_it_needs_is_done_on_all_nodes(site: Site) -> No
     assert events[-1] == {"event": "deployed", "changes": 3, "states": ["done"] * 3}
 
 
-def test_steps_that_do_not_need_each_other_overlap(site: Site, tmp_path: Path) -> None:
-    """Each waits for the other's beginning: one after the other they could not end."""
+def test_independent_steps_overlap(site: Site, tmp_path: Path) -> None:
+    """Each waits for the other's start: in sequence they could not finish."""
     left, right = (str(tmp_path / name) for name in ("left", "right"))
     declare("base", command("base"))
     declare("left", Command(("await", right), unless=("look", right)), needs=("base",))
@@ -100,7 +100,7 @@ def test_steps_that_do_not_need_each_other_overlap(site: Site, tmp_path: Path) -
     assert set(states(deploy(site, listen=touch)).values()) == {"done"}
 
 
-def test_nodes_work_at_once(site: Site) -> None:
+def test_nodes_work_in_parallel(site: Site) -> None:
     declare("base", command("base"), role="all")
     Prepared.prepared = {name: {"seconds": {"command do base": 0.8}} for name in site.nodes}
     said: list[Event] = []
@@ -109,13 +109,13 @@ def test_nodes_work_at_once(site: Site) -> None:
     assert states == ["running"] * len(site.nodes) + ["done"] * len(site.nodes)
 
 
-def test_only_what_was_asked_for_and_what_it_needs(site: Site) -> None:
+def test_only_selected_steps_and_their_needs_run(site: Site) -> None:
     for name, needs in {"a": (), "b": ("a",), "c": ("b",), "d": ("a",)}.items():
         declare(name, command(name), needs=needs)
     assert list(states(deploy(site, "c"))) == ["a on one", "b on one", "c on one"]
 
 
-def test_what_a_step_is_given_for_another_one_is_that_step(site: Site) -> None:
+def test_step_argument_is_the_needed_step(site: Site) -> None:
     declare("base")
 
     @step(role="controller")
@@ -125,14 +125,14 @@ def test_what_a_step_is_given_for_another_one_is_that_step(site: Site) -> None:
     assert STEPS["more"].resources(site, site.controller) == [command("after base")]
 
 
-def test_steps_that_need_each_other_are_refused() -> None:
+def test_cyclic_needs_are_refused() -> None:
     declare("a", needs=("b",))
     declare("b", needs=("a",))
     with pytest.raises(ValueError, match="a -> b -> a"):
         closure(["a"])
 
 
-def test_a_failure_blocks_what_needs_it_and_names_the_cause(site: Site) -> None:
+def test_failure_blocks_dependents_and_names_the_cause(site: Site) -> None:
     declare("a", command("a"))
     declare("b", command("b"), needs=("a",))
     declare("c", command("c"), needs=("b",))
@@ -146,8 +146,8 @@ def test_a_failure_blocks_what_needs_it_and_names_the_cause(site: Site) -> None:
     assert engine.failure("d") is None
 
 
-def test_a_broken_resource_is_a_failure_of_its_step(site: Site) -> None:
-    """Nobody waits for ever for a step whose code has an error."""
+def test_exception_in_a_resource_fails_its_step(site: Site) -> None:
+    """A step whose code has an error does not block the run forever."""
 
     class Broken(File):
         def changes(self, context: Any) -> Any:
@@ -160,7 +160,7 @@ def test_a_broken_resource_is_a_failure_of_its_step(site: Site) -> None:
     assert engine.tasks[0].error == "RuntimeError: not thought of"
 
 
-def test_a_node_that_is_lost_fails_its_own_steps_only(site: Site) -> None:
+def test_lost_node_fails_only_its_own_steps(site: Site) -> None:
     declare("base", command("base"), role="all")
     declare("server", Packages("server"), needs=("base",))
     declare("agent", Packages("agent"), needs=("base",), role="compute")
@@ -184,8 +184,8 @@ def test_a_node_that_is_lost_fails_its_own_steps_only(site: Site) -> None:
 # ---- packages
 
 
-def test_packages_of_all_steps_are_one_transaction_after_the_root_steps(site: Site) -> None:
-    """Root steps make repositories and names; they bring their own packages, if any."""
+def test_packages_of_all_steps_are_one_transaction(site: Site) -> None:
+    """After the root steps, which set up repositories and names, and install their own packages, if any."""
     declare("base", command("base"), Packages("curl"), role="all")
     declare("a", Packages("a", "common"), Service("a"), needs=("base",))
     declare("b", Packages("b", "common"), Service("b"), needs=("a",))
@@ -196,7 +196,7 @@ def test_packages_of_all_steps_are_one_transaction_after_the_root_steps(site: Si
     assert log(engine).index("command do base") < log(engine).index("apt a common b")
 
 
-def test_a_failed_pool_is_left_to_the_step_that_wants_the_package(site: Site) -> None:
+def test_failed_pool_fails_only_the_step_that_needs_the_package(site: Site) -> None:
     declare("base", command("base"))
     declare("a", Packages("a"), needs=("base",))
     declare("b", Packages("b"), needs=("base",))
@@ -213,17 +213,17 @@ def test_a_failed_pool_is_left_to_the_step_that_wants_the_package(site: Site) ->
     assert pools == [("running", 2), ("failed", 2)]
 
 
-def test_a_node_that_has_its_packages_gets_no_transaction(site: Site) -> None:
+def test_node_with_its_packages_gets_no_transaction(site: Site) -> None:
     declare("base", command("base"))
     declare("a", Packages("a"), needs=("base",))
     Prepared.prepared = {"one": {"packages": {"a": "1.0"}}}
     assert log(deploy(site)) == ["command do base"]
 
 
-# ---- looking
+# ---- survey
 
 
-def test_what_is_as_declared_is_read_once_and_not_touched(site: Site) -> None:
+def test_state_as_declared_is_read_once_and_not_changed(site: Site) -> None:
     declare("base", File("/etc/a", "text"))
     declare("next", command("next"), needs=("base",))
     Prepared.prepared = {"one": {"files": {"/etc/a": {"content": "text"}}, "effects": ["next"]}}
@@ -234,8 +234,8 @@ def test_what_is_as_declared_is_read_once_and_not_touched(site: Site) -> None:
     assert not (site.state / "ledger.jsonl").exists()
 
 
-def test_units_that_a_killed_run_left_held_are_put_in_service(site: Site) -> None:
-    """Their step is done, and nothing of it is made again: without this the next boot would leave them off."""
+def test_units_held_by_a_killed_run_are_released(site: Site) -> None:
+    """Their step is done and does nothing again: otherwise they would stay off at the next boot."""
     declare("base", Service("a"))
     files = BARE["files"] | {node_agent.HELD: {"content": "a\n"}}
     unit = {"load": "loaded", "active": "active", "enabled": "enabled"}
@@ -243,15 +243,15 @@ def test_units_that_a_killed_run_left_held_are_put_in_service(site: Site) -> Non
     assert fake(deploy(site), "one").batches == [["in_service"]]
 
 
-def test_what_a_change_marks_is_noted_before_it_is_made(site: Site) -> None:
-    """Even a run that is killed in between leaves units to start again; files tell that by their content."""
+def test_restart_mark_is_written_before_the_change(site: Site) -> None:
+    """A run killed in between still leaves units marked for a restart; for files, their content shows it."""
     declare("base", Command(("do", "it"), unless=("look", "it"), restarts=True), File("/etc/a", "1"))
     made, *_ = fake(deploy(site), "one").batches
     assert made == ["outdate do it", "command do it", "write /etc/a"]
 
 
-def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> None:
-    """Something on the node sets it back: the same run finds out."""
+def test_difference_after_apply_is_a_failure(site: Site) -> None:
+    """Something on the node reverts the change: the same run detects it."""
     declare("base", File("/etc/a", "wanted"))
     Prepared.prepared = {"one": {"ignored": ["write /etc/a"]}}
     engine = deploy(site)
@@ -263,7 +263,7 @@ def test_what_still_differs_after_it_was_applied_is_a_failure(site: Site) -> Non
     assert "next: something else on the node sets it back" in cause.error
 
 
-def test_a_service_restarts_once_when_its_files_change(site: Site) -> None:
+def test_service_restarts_once_when_its_files_change(site: Site) -> None:
     declare("a", File("/etc/a", "1"), File("/etc/b", "2"), Service("a"))
     engine = deploy(site)
     assert log(engine).count("systemctl restart a") == 1
@@ -273,8 +273,8 @@ def test_a_service_restarts_once_when_its_files_change(site: Site) -> None:
     assert log(deploy(site)) == []
 
 
-def test_a_service_that_started_before_its_file_was_written_restarts(site: Site) -> None:
-    """A run that was killed between the two leaves this, and the next one sees it."""
+def test_service_started_before_its_file_was_written_restarts(site: Site) -> None:
+    """A run killed between writing and restarting leaves this state; the next one detects it."""
     declare("a", File("/etc/a", "1"), Service("a"))
     state = fake(deploy(site), "one").state
     state["units"]["a"]["started"] -= 100
@@ -282,8 +282,8 @@ def test_a_service_that_started_before_its_file_was_written_restarts(site: Site)
     assert log(deploy(site)) == ["systemctl restart a", "await_active a"]
 
 
-def test_a_file_of_several_steps_is_written_once(site: Site) -> None:
-    """By the first, so that no later one restarts its service; what is known only later waits, with its whole file."""
+def test_file_of_several_steps_is_written_once(site: Site) -> None:
+    """By the first one, so that no later one restarts its service; a file with values known only later waits."""
 
     class Later(Reference):
         def resolve(self, context: Context) -> str | None:
@@ -301,17 +301,17 @@ def test_a_file_of_several_steps_is_written_once(site: Site) -> None:
     ]
 
 
-def test_a_survey_reads_each_node_once(site: Site) -> None:
+def test_survey_reads_each_node_once(site: Site) -> None:
     declare("base", command("base"), File("/etc/a", ""), role="all")
     declare("next", File("/etc/b", ""), needs=("base",), role="all")
     engine = Engine(site, plan_of(site), ["next"])
     engine.survey()
     engine.survey()
-    assert [fake(engine, name).asked for name in site.nodes] == [1, 1, 1]
+    assert [fake(engine, name).queries_sent for name in site.nodes] == [1, 1, 1]
     assert [len(finding.changes) for task in engine.tasks for finding in task.findings] == [1] * 9
 
 
-def test_a_node_of_another_release_is_refused_before_anything_is_touched(site: Site) -> None:
+def test_node_of_another_release_is_refused_before_any_change(site: Site) -> None:
     declare("base", command("base"), role="all")
     Prepared.prepared = {"two": {"files": {}}, "three": {"unreachable": "not reachable by ssh"}}
     with pytest.raises(InputError, match="node three: not reachable by ssh"):
@@ -322,10 +322,10 @@ def test_a_node_of_another_release_is_refused_before_anything_is_touched(site: S
     assert "has no interface eth0, configured in nodes.two.management" in str(caught.value)
 
 
-# ---- ending
+# ---- the end of a run
 
 
-def test_halting_begins_nothing_more(site: Site) -> None:
+def test_halted_run_starts_nothing_more(site: Site) -> None:
     declare("a", command("a"))
     declare("b", command("b"), needs=("a",))
     engines: list[Engine] = []
@@ -342,13 +342,13 @@ def test_halting_begins_nothing_more(site: Site) -> None:
 
 
 def full(event: Event) -> None:
-    """A disk that has no room when the second step begins."""
+    """The disk is full when the second step starts."""
     if event.get("step") == "b":
         raise OSError(28, "No space left on device", "/state/events.jsonl")
 
 
-def test_what_cannot_be_told_ends_the_run_and_leaves_nobody_waiting(site: Site) -> None:
-    """A full disk, or a terminal that is gone: what runs comes to its end, nothing begins, and the error says why."""
+def test_unwritable_event_ends_the_run(site: Site) -> None:
+    """Full disk or closed terminal: running tasks finish, nothing new starts, nobody waits, and the error says why."""
     declare("a", command("a"), role="all")
     declare("b", command("b"), needs=("a",))
     declare("c", command("c"), needs=("b",))
@@ -361,7 +361,7 @@ def test_what_cannot_be_told_ends_the_run_and_leaves_nobody_waiting(site: Site) 
     assert log(engine) == ["command do a"]
 
 
-def test_a_step_that_cannot_be_put_on_record_is_not_begun(site: Site) -> None:
+def test_step_that_cannot_be_recorded_is_not_started(site: Site) -> None:
     assert site.state is not None
     site.state.parent.joinpath("state").write_text("a file where the ledger's folder should be")
     declare("a", command("a"))
@@ -375,7 +375,7 @@ def test_a_step_that_cannot_be_put_on_record_is_not_begun(site: Site) -> None:
 
 
 def seconds_of(nodes: int, tmp_path: Path) -> float:
-    """Processor time of a run on `nodes` in which each step does one thing, and of what tests ask of the engine."""
+    """CPU time of a run on `nodes` nodes where each step does one thing, with the queries that tests make."""
     described = YAML(typ="safe").load(SITE)
     pattern = described["nodes"].pop("two")
     for number in range(nodes):
@@ -398,8 +398,8 @@ def seconds_of(nodes: int, tmp_path: Path) -> float:
     return spent
 
 
-def test_a_node_costs_the_same_among_many(site: Site, tmp_path: Path) -> None:
-    """Passes over all tasks for each task, or each node, would make it cost ten times as much."""
+def test_cost_per_node_does_not_grow(site: Site, tmp_path: Path) -> None:
+    """Iterating over all tasks for each task or node would make it ten times as expensive."""
     before: tuple[str, ...] = ()
     for number in range(8):
         declare(f"s{number}", command(f"s{number}"), Service(f"s{number}"), needs=before, role="compute")
@@ -411,7 +411,7 @@ def test_a_node_costs_the_same_among_many(site: Site, tmp_path: Path) -> None:
 # ---- secrets and ledger
 
 
-def test_errors_events_and_ledger_hold_no_secret(site: Site) -> None:
+def test_errors_events_and_ledger_contain_no_secret(site: Site) -> None:
     secret = site.password("nova")
     declare("a", File("/etc/a", f"password = {secret}\n"), command("a"))
     broken = {"what": "do a", "output": f"access denied for nova with {secret}"}
@@ -426,7 +426,7 @@ def test_errors_events_and_ledger_hold_no_secret(site: Site) -> None:
     assert secret not in repr(events) + (site.state / "ledger.jsonl").read_text()
 
 
-def test_the_ledger_keeps_the_newest_of_each_task_and_bears_a_torn_line(tmp_path: Path) -> None:
+def test_ledger_keeps_the_latest_entry_and_tolerates_a_partial_line(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "state")
     assert ledger.last() == {}
     event = {"step": "a", "node": "one", "time": 1.0, "seconds": 0.5, "error": "", "changes": [{}]}
@@ -448,7 +448,7 @@ def test_no_ledger_without_a_state_directory(tmp_path: Path) -> None:
     assert ledger.last() == {}
 
 
-def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
+def test_digest_changes_with_the_declaration(site: Site) -> None:
     declare("a", File("/etc/a", "1"))
     first = plan_of(site)[0].digest
     assert plan_of(site)[0].digest == first
@@ -456,9 +456,7 @@ def test_the_digest_tells_when_a_declaration_changes(site: Site) -> None:
     assert plan_of(site)[0].digest != first
 
 
-def test_node_that_is_lost_fails_the_survey_before_slower_ones_answer(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_node_fails_the_survey_before_slower_nodes_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Units may take a minute to start; meanwhile the wait is reported."""
     declare("base", command("base"), role="all")
     engine, slow = Engine(site, plan_of(site), STEPS, lambda event: said.append(event)), threading.Event()

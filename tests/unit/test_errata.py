@@ -1,4 +1,4 @@
-"""docs/errata.md: each entry that says "does not work" says where that was tried, or why it was not."""
+"""docs/errata.md: each entry that says "does not work" says where it was tried, or why it was not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAULTS = {each.name: each.erratum for each in catalogue().values() if each.errat
 
 
 @pytest.mark.parametrize("number", ENTRIES)
-def test_bug_is_tried_or_says_why_not(number: str) -> None:
+def test_bug_was_tried_or_has_a_reason(number: str) -> None:
     tried, untried = TRIED.findall(ENTRIES[number]), NOT_TRIED.findall(ENTRIES[number])
     if re.search(r"^- \*\*Guide\*\* \([^)]*; bug\)", ENTRIES[number], re.MULTILINE):
         assert len(tried) + len(untried) == 1, f"{number}: tried {tried}, not tried {untried}"
@@ -37,7 +37,7 @@ def test_bug_is_tried_or_says_why_not(number: str) -> None:
             assert FAULTS.get(name) == number, f"{name} is no fault of {number}"
 
 
-def test_what_tries_an_entry_is_named_there() -> None:
+def test_entry_names_its_test() -> None:
     for name, number in FAULTS.items():
         assert f"`{name}`" in ENTRIES[number], f"{number} does not name the fault {name}"
     for number in re.findall(r"\bE\d+\b", COMMANDS.read_text()):

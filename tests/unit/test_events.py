@@ -1,4 +1,4 @@
-"""The record of a run: whole lines, no secret, found again."""
+"""The record of a run: complete lines, no secrets, and lookup of runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_nothing_exists_before_the_first_event(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_event_comes_back_with_the_time_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+def test_event_has_a_time_and_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     log.write({"event": "step", "step": "nova", "changes": [{"title": "a", "diff": "ä\n+b"}]})
     (event,) = log.read()
@@ -38,7 +38,7 @@ def test_an_event_comes_back_with_the_time_and_only_its_owner_can_read_it(tmp_pa
     assert log.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_given_time_is_kept(tmp_path: Path) -> None:
+def test_given_time_is_kept(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     log.write({"event": "step", "time": 5.0})
     assert log.read()[0]["time"] == 5.0
@@ -73,7 +73,7 @@ def test_numbers_stay_when_the_guides_password_is_a_number(tmp_path: Path, monke
     assert log.read()[0]["text"] == "password ******"
 
 
-def test_lines_of_many_threads_are_whole(tmp_path: Path) -> None:
+def test_lines_of_many_threads_are_complete(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
 
     def write(thread: int) -> None:
@@ -89,7 +89,7 @@ def test_lines_of_many_threads_are_whole(tmp_path: Path) -> None:
     assert len(found) == 320
 
 
-def test_a_torn_line_loses_only_itself(tmp_path: Path) -> None:
+def test_partial_line_loses_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = EventLog(path)
     log.write({"event": "step", "step": "one"})
@@ -100,13 +100,13 @@ def test_a_torn_line_loses_only_itself(tmp_path: Path) -> None:
     assert [event["step"] for event in read(path)] == ["one", "two"]
 
 
-def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
+def test_lines_that_are_not_events_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'[1]\nnull\n{"time": 1}\n\xff\xfe\n{"event": "end"}\n')
     assert read(path) == [{"event": "end"}]
 
 
-def test_runs_are_found_by_id_by_path_and_as_the_latest(tmp_path: Path) -> None:
+def test_run_is_found_by_id_by_path_and_as_the_latest(tmp_path: Path) -> None:
     state = tmp_path / "state"
     first, second = state / "runs/r1" / FILE, state / "sites/lab/runs/r2" / FILE
     for age, path in enumerate((first, second)):
@@ -116,14 +116,14 @@ def test_runs_are_found_by_id_by_path_and_as_the_latest(tmp_path: Path) -> None:
     assert find_run("r1") == find_run(str(first)) == find_run(str(first.parent)) == first
 
 
-def test_a_run_that_is_not_there_is_an_input_error() -> None:
+def test_unknown_run_is_an_input_error() -> None:
     with pytest.raises(InputError, match="no run has left events"):
         find_run(None)
     with pytest.raises(InputError, match="no run r9"):
         find_run("r9")
 
 
-def test_old_runs_are_forgotten_but_not_those_at_work(tmp_path: Path) -> None:
+def test_old_runs_are_deleted_unless_active(tmp_path: Path) -> None:
     now = time.time()
     for name, age in (("old", 31), ("old-at-work", 31), ("young", 29)):
         EventLog(tmp_path / name / FILE).write({"event": "run"})

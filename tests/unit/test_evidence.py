@@ -1,4 +1,4 @@
-"""What is gathered from nodes: of which, and how often each is asked."""
+"""Evidence from nodes: which nodes are queried, and how often."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from stackspec.site import Site
 REQUEST = "req-0a1b2c3d-1111-2222-3333-444455556666"
 
 
-class Asked(dict[str, Any]):
-    """Connections to nodes that log a line; how often each was asked, and which questions."""
+class Recorder(dict[str, Any]):
+    """Connections to nodes that return a log line and record the number and kind of queries."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__({name: self._node(name) for name in names})
@@ -25,9 +25,9 @@ class Asked(dict[str, Any]):
 
     def _node(self, name: str) -> Any:
         def facts(queries: Any) -> dict[Query, Any]:
-            asked = list(queries)
-            self.questions.setdefault(name, []).append(" ".join(str(each.args[0]) for each in asked))
-            return {each: "1.0" if each.op == "package" else {"out": f"{name}\n6.1\n"} for each in asked}
+            requested = list(queries)
+            self.questions.setdefault(name, []).append(" ".join(str(each.args[0]) for each in requested))
+            return {each: "1.0" if each.op == "package" else {"out": f"{name}\n6.1\n"} for each in requested}
 
         return SimpleNamespace(facts=facts)
 
@@ -41,8 +41,8 @@ def many(number: int) -> list[str]:
 
 
 def gathered(site: Site, names: list[str], text: str, nodeid: str = "tests/a.py::test_a") -> tuple[set[str], set[str]]:
-    """Nodes whose journals were asked for, and those whose logs were searched for a request."""
-    connections = Asked(names)
+    """Nodes whose journals were read, and nodes whose logs were searched for a request."""
+    connections = Recorder(names)
     report: Any = SimpleNamespace(nodeid=nodeid, longreprtext=text, start=1000.5)
     tails = evidence.gather(connections, report, site)  # type: ignore[arg-type]
     assert {tail["node"] for tail in tails} == set(connections.questions)
@@ -52,29 +52,29 @@ def gathered(site: Site, names: list[str], text: str, nodeid: str = "tests/a.py:
 
 
 @pytest.mark.parametrize("text", ["http://compute007:6080 refused", "compute007", "no host: 'compute007'."])
-def test_nodes_that_a_failure_names(site: Site, text: str) -> None:
-    """With the controllers, on which the APIs are; a name that is part of another is none."""
+def test_nodes_named_by_a_failure(site: Site, text: str) -> None:
+    """Plus the controllers, which run the APIs; a name inside a longer name does not count."""
     assert gathered(site, many(200), f"{text}\ncompute0070 my.compute008") == ({"controller", "compute007"}, set())
 
 
 def test_node_of_a_drift_test(site: Site) -> None:
-    """Its id begins with it."""
+    """Its test id begins with the node."""
     nodeid = "tests/infra/test_drift.py::test_as_declared[compute012-nova_compute-service_nova-compute]"
     assert gathered(site, many(200), "", nodeid)[0] == {"controller", "compute012"}
 
 
-def test_a_failure_that_names_no_node(site: Site) -> None:
-    """All nodes of a small site; of a large one those that ran the API."""
+def test_failure_that_names_no_node(site: Site) -> None:
+    """All nodes of a small site; only the API nodes of a large one."""
     assert gathered(site, many(3), "ERROR")[0] == set(many(3))
     assert gathered(site, many(200), "ERROR")[0] == {"controller"}
 
 
-def test_a_request_may_have_gone_anywhere(site: Site) -> None:
+def test_request_is_searched_on_all_nodes(site: Site) -> None:
     assert gathered(site, many(20), f"compute007: {REQUEST}") == ({"controller", "compute007"}, set(many(20)))
 
 
-def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) -> None:
-    """Not at those of all nodes for each."""
+def test_versions_query_each_node_once_for_its_own_tasks(site: Site) -> None:
+    """Not for the tasks of all nodes."""
     looks: list[str] = []
 
     def task(name: str) -> Any:
@@ -87,7 +87,7 @@ def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) 
         return SimpleNamespace(packages=packages, state="waiting")
 
     names = many(50)
-    connections, events = Asked(names), list[dict[str, Any]]()
+    connections, events = Recorder(names), list[dict[str, Any]]()
     engine: Any = SimpleNamespace(site=site, connections=connections, on_node={n: {"s": task(n)} for n in names})
     log: Any = SimpleNamespace(write=events.append)
     evidence.write_versions(engine, log)
@@ -97,8 +97,8 @@ def test_versions_ask_each_node_once_and_look_at_its_own_tasks_only(site: Site) 
     assert all(len(questions) == 1 for questions in connections.questions.values())
 
 
-def test_requests_of_an_exception_and_of_what_it_came_from() -> None:
-    """Clients keep the id of the request that failed, and none of them writes it into the text of every exception."""
+def test_request_ids_of_an_exception_and_its_causes() -> None:
+    """Clients keep the id of the failed request, but do not include it in the text of every exception."""
     cause = HttpException("500", response=None)
     cause.request_id = REQUEST
     failure = AssertionError("no stack")
@@ -121,16 +121,16 @@ def test_error_of_a_request_is_found_in_the_logs() -> None:
     assert evidence.error_in(tails[:1]) == ""
 
 
-def test_error_that_a_service_logged_for_the_test_when_its_requests_say_nothing() -> None:
-    """A server that goes to ERROR fails no request: its worker says why, under the id of the test."""
+def test_error_logged_for_the_test_without_a_failed_request() -> None:
+    """A server in ERROR fails no request: its worker logs the reason under the id of the test."""
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([of_test]) == "compute01 logs: Unexpected error: no table later"
     tails = [{"title": "log lines of req-1", "node": "controller", "text": LOG}, of_test]
     assert evidence.error_in(tails) == "controller logs: Unexpected error: no table heat.event"
 
 
-def test_error_of_a_service_that_failed_before_it_read_whose_request_it_was(site: Site) -> None:
-    """Keystone's check of a token: neither its answer nor its log names the request. It may be another test's error."""
+def test_error_logged_before_the_request_id_was_read(site: Site) -> None:
+    """Keystone's token check: neither the answer nor the log has the request id. It may be another test's error."""
     meanwhile = {"title": evidence.MEANWHILE, "node": "controller", "text": LOG}
     assert (
         evidence.error_in([meanwhile]) == "heat on controller logged meanwhile: Unexpected error: no table heat.event"
@@ -142,16 +142,16 @@ def test_error_of_a_service_that_failed_before_it_read_whose_request_it_was(site
     assert "RuntimeError: no table heat.event" in evidence.error_in([asking, raised])
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([meanwhile, of_test]) == "compute01 logs: Unexpected error: no table later"
-    for text, asked in (("HttpException: 500: Server Error for url: http://x", True), ("assert 0", False)):
-        connections = Asked(many(1))
+    for text, searched in (("HttpException: 500: Server Error for url: http://x", True), ("assert 0", False)):
+        connections = Recorder(many(1))
         report: Any = SimpleNamespace(nodeid="a", longreprtext=text, start=1.0)
         titles = {tail["title"] for tail in evidence.gather(connections, report, site)}  # type: ignore[arg-type]
-        assert (evidence.MEANWHILE in titles) == asked
+        assert (evidence.MEANWHILE in titles) == searched
 
 
-def test_what_services_complained_of_for_a_test_is_asked_of_all_nodes(site: Site) -> None:
-    """Whoever of them worked for it."""
-    connections = Asked(many(3))
+def test_errors_of_a_test_are_searched_on_all_nodes(site: Site) -> None:
+    """Any of them may have worked for it."""
+    connections = Recorder(many(3))
     report: Any = SimpleNamespace(nodeid="a", longreprtext="controller", start=1.0, stackspec_test_request=REQUEST)
     tails = evidence.gather(connections, report, site)  # type: ignore[arg-type]
     complaints = {tail["node"] for tail in tails if tail["title"] == f"{evidence.COMPLAINTS} ({REQUEST})"}
@@ -159,8 +159,8 @@ def test_what_services_complained_of_for_a_test_is_asked_of_all_nodes(site: Site
     assert all(f".*{REQUEST}'" in question for (question,) in connections.questions.values())
 
 
-def test_of_several_services_that_complain_the_first_knows_why() -> None:
-    """The conductor passes on what the last of its hosts said, in a line that is longer than anyone reads."""
+def test_first_of_several_errors_is_the_cause() -> None:
+    """The conductor repeats the last host's error in a very long line."""
     line = f"2026-01-01 10:00:0{{}}.100 1 ERROR nova.x [{REQUEST} req-2 admin] [instance: {'0' * 36}] {{}}\n"
     tails = [
         {"title": evidence.COMPLAINTS, "node": node, "text": line.format(second, text)}
@@ -175,8 +175,8 @@ def test_of_several_services_that_complain_the_first_knows_why() -> None:
     assert evidence.error_in(tails) == "compute01 logs: no disk"
 
 
-def test_of_a_traceback_that_nova_logs_as_a_list_its_end_is_told() -> None:
-    """The conductor says so what the compute nodes told it, and nobody reads so far."""
+def test_last_line_of_a_logged_traceback_is_shown() -> None:
+    """The conductor logs the compute nodes' errors like this, and nobody reads the whole line."""
     lines = ["Traceback (most recent call last):\n", '  File "x.py", line 1, in a\n', "NotEnough: of 'it', 1\n"]
     text = f"2026-01-01 10:00:00.100 1 ERROR nova.x [{REQUEST} req-2 admin] Error from last host: c (node c): {lines}\n"
     found = evidence.error_in([{"title": evidence.COMPLAINTS, "node": "controller", "text": text}])

@@ -1,4 +1,4 @@
-"""The worked examples of docs/extending.md do what the page says: each block is taken from the page and run."""
+"""The worked examples of docs/extending.md do what the page says: each block is extracted from the page and run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def node_host(site):
         return SimpleNamespace(check_output=lambda command: said[command.split()[0]])
     return answer
 """
-"""Fixtures of made-up nodes that answer the commands of the page's tests."""
+"""Fixtures for simulated nodes that answer the commands of the page's tests."""
 
 
 def block(name: str, page: Path = PAGE) -> str:
@@ -59,7 +59,7 @@ def block(name: str, page: Path = PAGE) -> str:
 
 @pytest.fixture
 def exporter(runs: Runs) -> Runs:
-    """Made-up nodes with the page's step and its test."""
+    """Simulated nodes with the page's step and its test."""
     runs.pytester.syspathinsert()
     (runs.path / "node_exporter.py").write_text(block("deploy_steps/node_exporter.py"))
     runs.tests(block("tests/infra/test_node_exporter.py"), "test_node_exporter.py")
@@ -68,7 +68,7 @@ def exporter(runs: Runs) -> Runs:
 
 
 def answers(runs: Runs, address: str = "ADDRESS", *, there: bool = True, metrics: str = "") -> None:
-    """The nodes as the tests see them: who listens on the port, and what it tells."""
+    """The nodes as the tests see them: what listens on the port, and its metrics."""
     runs.steps(NODES.format(address=address, there=there, metrics=metrics))
 
 
@@ -84,28 +84,28 @@ def test_service_is_deployed_and_tested(exporter: Runs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         pytest.param({"address": "0.0.0.0"}, "one: port 9100 listens on {'0.0.0.0'}", id="everywhere"),
         pytest.param({"there": False}, "one: port 9100 listens on nothing", id="not at all"),
     ],
 )
-def test_service_s_test_fails(exporter: Runs, given: dict[str, Any], told: str) -> None:
+def test_service_test_fails(exporter: Runs, given: dict[str, Any], message: str) -> None:
     answers(exporter, **given)
     result = exporter.pytest("--deploy", "test_node_exporter.py")
     result.assert_outcomes(failed=1)
-    assert told in result.stdout.str()
+    assert message in result.stdout.str()
 
 
 @pytest.mark.parametrize(("name", "least"), [("placement", 10), ("nova", 3)])
-def test_shortened_step_is_the_step(name: str, least: int) -> None:
+def test_shortened_step_matches_the_real_one(name: str, least: int) -> None:
     lines = block(f"deploy_steps/{name}.py, shortened").splitlines()[1:]
     real = (ROOT / f"deploy_steps/{name}.py").read_text().splitlines()
     assert len(lines) >= least
     assert [line.strip() for line in lines if line not in real] == ["..."]
 
 
-def test_release_loads_and_makes_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_loads_and_creates_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "epoxy-noble.yaml").write_text(block("releases/epoxy-noble.yaml"))
     with monkeypatch.context() as patched:
         patched.setattr("importlib.resources.files", lambda package: tmp_path)
@@ -123,7 +123,7 @@ def test_release_loads_and_makes_a_plan(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def symlink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Resource]:
-    """The page's resource, as a module."""
+    """The page's resource, loaded as a module."""
     name = "stackspec.resources.symlink"
     file = tmp_path / "symlink.py"
     file.write_text(block("stackspec/resources/symlink.py"))
@@ -144,10 +144,10 @@ def test_resource_passes_its_own_test(symlink: type[Resource], change: Callable[
 
 
 @pytest.mark.parametrize("before", ["", "elsewhere", "target"])
-def test_resource_is_made_on_a_node(
+def test_resource_is_created_on_a_node(
     symlink: Callable[..., Resource], change: Callable[..., Any], site: Site, tmp_path: Path, before: str
 ) -> None:
-    """By the real agent, in a folder of the test."""
+    """By the real agent, in a temporary folder."""
     link = tmp_path / "link"
     if before:
         link.symlink_to(before)
@@ -174,7 +174,7 @@ def test_evidence_is_in_the_report(exporter: Runs) -> None:
     assert "metrics on three</summary><pre>node_load1 0.42" in page.read_text()
 
 
-def test_evidence_that_is_not_there(exporter: Runs) -> None:
+def test_missing_evidence(exporter: Runs) -> None:
     answers(exporter)
     exporter.tests(block("tests/infra/test_load.py"), "test_load.py")
     result = exporter.pytest("--deploy", "test_load.py")
@@ -182,7 +182,7 @@ def test_evidence_that_is_not_there(exporter: Runs) -> None:
     assert "one: the exporter tells no load" in result.stdout.str()
 
 
-def test_fault_is_read_and_its_tests_see_it(
+def test_fault_loads_and_its_tests_detect_it(
     exporter: Runs, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path_factory.mktemp("faults")
@@ -193,7 +193,7 @@ def test_fault_is_read_and_its_tests_see_it(
     assert entry.kind == "units"
     answers(exporter)
     exporter.pytest("--deploy", "test_node_exporter.py").assert_outcomes(passed=1)
-    # What the fault does to a machine, done to a made-up one.
+    # The fault's effect on a machine, applied to a simulated one.
     (unit,) = (each["stop"] for each in entry.do)
     site = load_site(exporter.path / "site.yaml")
     name = entry.node_of(site)

@@ -1,4 +1,4 @@
-"""Where services listen that only other services ask: on the management network."""
+"""Services that only other services use listen on the management network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def declared(site: Site, step: str) -> list[Resource]:
 
 
 def written(site: Site, step: str) -> dict[str, str]:
-    """What a step writes on a bare controller, by path."""
+    """The files that a step writes on a bare controller, by path."""
     here = context(site, site.controller)
     changes = [change for each in declared(site, step) if not each.on_runner for change in each.changes(here)]
     return {
@@ -47,10 +47,10 @@ def test_queue_and_its_port_mapper(site: Site) -> None:
     ]
 
 
-def test_a_look_starts_no_port_mapper(site: Site) -> None:
-    """As rabbitmqctl does where there is none, say after a run that was killed: the socket could not start then."""
+def test_facts_start_no_port_mapper(site: Site) -> None:
+    """rabbitmqctl starts one if none runs, for example after a killed run: the socket could not start then."""
     load_steps()
-    asked = [
+    commands = [
         query.args[0][-1]
         for step in STEPS.values()
         for node in step.nodes(site)
@@ -59,14 +59,14 @@ def test_a_look_starts_no_port_mapper(site: Site) -> None:
         for query in each.queries(site, node)
         if query.op == "run" and "rabbitmqctl" in query.args[0][-1]
     ]
-    assert len(asked) >= 3
-    assert [words for words in asked if words.count("rabbitmqctl") != words.count(ASK)] == []
-    # And what somebody else has started so, the socket ends.
+    assert len(commands) >= 3
+    assert [words for words in commands if words.count("rabbitmqctl") != words.count(ASK)] == []
+    # And the socket stops one that somebody else has started.
     assert "ExecStartPre=-/usr/bin/epmd -kill" in written(site, "rabbitmq")[EPMD].splitlines()
 
 
-def test_node_of_before_is_changed_once(site: Site) -> None:
-    """The socket, and then the server, start again after what they read was written; then nothing is to do."""
+def test_older_deployment_is_changed_once(site: Site) -> None:
+    """The socket and then the server restart after their files were written; then nothing is left to do."""
     resources = [each for each in declared(site, "rabbitmq") if "user" not in each.title]
     conf = "/etc/rabbitmq/rabbitmq.conf"
     units = {unit("epmd.socket"): RUNNING, unit("rabbitmq-server"): RUNNING}
@@ -84,7 +84,7 @@ def test_node_of_before_is_changed_once(site: Site) -> None:
 
 
 def test_metadata_of_nova(site: Site) -> None:
-    """By its own option, and where it runs under uWSGI by what starts that."""
+    """By its own option; under uWSGI by the option of the unit that starts it."""
     (unit_file,) = [each for each in declared(site, "nova") if isinstance(each, File)]
     assert unit_file.path == "/etc/systemd/system/nova-api-metadata.service.d/stackspec.conf"
     assert '"BIND_PARAMS=--freebind --http-socket 10.0.0.10:8775"' in unit_file.content
@@ -95,8 +95,8 @@ def test_metadata_of_nova(site: Site) -> None:
 
 
 @pytest.mark.parametrize("inventory", ["lab", "guide"])
-def test_no_secret_is_on_a_command_line_of_a_node(inventory: str, no_traces: None) -> None:
-    """Command lines, which are visible to everybody on the node: of actions and of queries."""
+def test_command_lines_of_a_node_contain_no_secret(inventory: str, no_traces: None) -> None:
+    """Command lines of actions and queries are visible to everybody on the node."""
     load_steps()
     site = load_site(ROOT / "inventories" / inventory)
     words = []

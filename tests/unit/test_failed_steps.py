@@ -25,7 +25,7 @@ BROKEN = {
 }
 
 
-def test_one_failure_says_all_and_the_others_are_blocked(runs: Runs) -> None:
+def test_failed_step_is_one_failure_and_the_others_are_blocked(runs: Runs) -> None:
     """Trap 1: pytest would raise a session fixture's cached error again, with its traceback, in every dependent."""
     runs.prepare("one", broken=BROKEN)
     result = runs.pytest("--deploy")
@@ -44,22 +44,22 @@ def test_one_failure_says_all_and_the_others_are_blocked(runs: Runs) -> None:
             "*the next --deploy goes on here",
         ]
     )
-    # Once as it happens, once as the error of the test that needed it.
+    # Once when it happens, once as the error of the test that needed it.
     assert text.count("no such database") == 2
     assert "Traceback" not in text
     blocked = [line for line in text.splitlines() if "blocked by identity on one: restart identity" in line]
     assert blocked
 
 
-def test_steps_that_do_not_need_it_go_on(runs: Runs) -> None:
+def test_independent_steps_continue(runs: Runs) -> None:
     runs.prepare("one", broken={"systemctl restart image": {"what": "restart image"}})
     result = runs.pytest("--deploy")
     result.assert_outcomes(passed=5, errors=1)
     assert runs.node("two")["units"]["agent"]["active"] == "active"
 
 
-def test_a_failed_step_that_no_test_asks_for_still_fails_the_run(runs: Runs) -> None:
-    """Its tests were all deselected or blocked by something else: the run must not be green."""
+def test_failed_step_without_tests_fails_the_run(runs: Runs) -> None:
+    """All its tests were deselected or blocked by something else: the run must not be green."""
     runs.tests(
         """
         import pytest
@@ -74,14 +74,14 @@ def test_a_failed_step_that_no_test_asks_for_still_fails_the_run(runs: Runs) -> 
     result.stdout.fnmatch_lines(["FAILED identity on one"])
 
 
-def test_one_node_of_several(runs: Runs) -> None:
-    """A step on two nodes that fails on one has failed, and the other node has it done."""
+def test_step_that_fails_on_one_node_of_several(runs: Runs) -> None:
+    """A step fails if it fails on one of two nodes, although the other node is done."""
     runs.prepare("three", broken={"systemctl restart agent": {"what": "restart agent"}})
     runs.pytest("--deploy").assert_outcomes(passed=5, errors=1)
     assert runs.node("two")["units"]["agent"]["active"] == "active"
 
 
-def test_the_next_run_goes_on_where_the_last_one_stopped(runs: Runs) -> None:
+def test_next_run_resumes_where_the_last_one_stopped(runs: Runs) -> None:
     runs.prepare("one", broken=BROKEN)
     runs.pytest("--deploy").assert_outcomes(passed=1, errors=1, skipped=4)
     runs.log()
@@ -92,8 +92,8 @@ def test_the_next_run_goes_on_where_the_last_one_stopped(runs: Runs) -> None:
     assert not [entry for entry in log if "database" in entry or "identity-sync" in entry or "/etc/" in entry]
 
 
-def test_the_ledger_tells_what_happened(runs: Runs) -> None:
-    """On this machine each task's beginning and end, on the node what was changed there."""
+def test_ledger_records_tasks_and_changes(runs: Runs) -> None:
+    """On this machine each task's start and end, on the node what was changed there."""
     runs.prepare("one", broken=BROKEN)
     runs.pytest("--deploy")
     ledger = (runs.path / "state/sites/made-up/ledger.jsonl").read_text()
@@ -104,7 +104,7 @@ def test_the_ledger_tells_what_happened(runs: Runs) -> None:
     assert [json.loads(line)["step"] for line in on_node.splitlines()] == ["base", "database"]
 
 
-def test_last_failed_runs_blocked_tests_again(runs: Runs) -> None:
+def test_last_failed_reruns_blocked_tests(runs: Runs) -> None:
     """Trap 4: --lf forgets skipped tests, so the plugin puts blocked ones back."""
     runs.prepare("one", broken=BROKEN)
     runs.pytest("--deploy")
@@ -113,7 +113,7 @@ def test_last_failed_runs_blocked_tests_again(runs: Runs) -> None:
     runs.pytest("--deploy", "--lf").assert_outcomes(passed=6)
 
 
-def test_last_failed_forgets_tests_that_were_skipped_for_another_reason(runs: Runs) -> None:
+def test_last_failed_omits_tests_skipped_for_other_reasons(runs: Runs) -> None:
     runs.tests(
         """
         import pytest
@@ -127,8 +127,8 @@ def test_last_failed_forgets_tests_that_were_skipped_for_another_reason(runs: Ru
     runs.pytest("--deploy", "--lf").assert_outcomes(failed=1)
 
 
-def test_exit_first_undoes_nothing(runs: Runs) -> None:
-    """Trap 11: -x runs all finalizers; steps have none. What runs on a node comes to its end, nothing new begins."""
+def test_exit_first_reverts_nothing(runs: Runs) -> None:
+    """Trap 11: -x runs all finalizers; steps have none. Running operations finish, and nothing new starts."""
     go_on = runs.path / "go-on"
     runs.steps(
         f"""
@@ -165,11 +165,11 @@ def test_exit_first_undoes_nothing(runs: Runs) -> None:
     assert "step failed" not in result.stdout.str()
 
 
-def test_ctrl_c_ends_at_once_and_undoes_nothing(runs: Runs) -> None:
-    """Trap 11: the step that runs is not waited for, and what was done stays."""
+def test_ctrl_c_ends_at_once_and_reverts_nothing(runs: Runs) -> None:
+    """Trap 11: the running step is not waited for, and finished work is kept."""
     runs.prepare("one", seconds={"command identity-manage identity-sync": 600})
     command = [sys.executable, "-m", "pytest", "--deploy", "-p", "no:cacheprovider"]
-    # Where this suite itself was started in the background, its children would ignore the signal.
+    # If this suite itself was started in the background, its children would ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         begun = subprocess.Popen(command, cwd=runs.path, stdout=subprocess.PIPE, text=True, start_new_session=True)

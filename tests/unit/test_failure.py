@@ -32,7 +32,7 @@ from .plugin_runs import Runs
         (KeyError("id"), "tests/infra/test_nodes.py::test_a", "suite"),
     ],
 )
-def test_kind_says_where_to_look(error: BaseException, nodeid: str, kind: str) -> None:
+def test_kind_of_failure_says_where_to_look(error: BaseException, nodeid: str, kind: str) -> None:
     assert kind_of(error, nodeid) == kind
 
 
@@ -41,7 +41,7 @@ def options(**given: str) -> SimpleNamespace:
     return SimpleNamespace(**{**none, "guest_user": "cirros", **given})
 
 
-def test_command_runs_the_one_test_with_the_same_cloud_and_guest() -> None:
+def test_command_reruns_the_test_with_the_same_options() -> None:
     test = "tests/api/test_image.py::test_a[x y]"
     assert command_for(test, options(), "", False) == f"./run '{test}'"
     assert command_for(test, options(), "", True) == f"./run '{test}' --deploy -n0"
@@ -51,7 +51,7 @@ def test_command_runs_the_one_test_with_the_same_cloud_and_guest() -> None:
 
 
 @pytest.mark.parametrize("each", OPTIONS, ids=lambda each: each.name)
-def test_command_repeats_what_tests_were_told_of_the_cloud(each: Option, pytestconfig: pytest.Config) -> None:
+def test_command_repeats_the_cloud_options(each: Option, pytestconfig: pytest.Config) -> None:
     key = each.name.replace("-", "_")
     assert pytestconfig.getoption(key) == each.default, "an option of the command line"
     assert command_for("a.py::b", options(**{key: "x"}), "", False).endswith(f" a.py::b --{each.name} x")
@@ -77,7 +77,7 @@ def test_own_words():
 '''
 
 
-def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs: Runs) -> None:
+def test_first_line_is_a_sentence_even_without_a_message(runs: Runs) -> None:
     runs.tests(SENTENCES, "test_sentences.py")
     runs.pytest("test_sentences.py")
     (record,) = runs.path.rglob("events.jsonl")
@@ -89,7 +89,7 @@ def test_first_line_is_a_sentence_also_where_a_test_has_only_code(runs: Runs) ->
     }
 
 
-def test_sentence_of_a_test_without_words() -> None:
+def test_sentence_for_a_test_without_a_docstring() -> None:
     assert sentence("assert 1 == 2", "", "") == "assert 1 == 2"
     assert sentence("AssertionError: timed out", "Doc.", "") == "AssertionError: timed out"
 
@@ -100,7 +100,7 @@ def test_bad(): raise KeyError("id")
 """
 
 
-def test_kind_and_command_are_in_record_page_terminal_and_junit(runs: Runs) -> None:
+def test_kind_and_command_are_in_every_report(runs: Runs) -> None:
     runs.tests(TESTS, "test_kinds.py")
     result = runs.pytest("--junitxml=junit.xml", "test_kinds.py")
     result.stdout.fnmatch_lines(["*to run it again*", "./run test_kinds.py::test_bad"])

@@ -1,4 +1,4 @@
-"""Faults: the catalogue is whole, and what a fault does to a node is taken back."""
+"""Faults: the catalogue is valid, and a fault's changes on a node are undone."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Machine:
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
-    def asked(self) -> list[str]:
+    def systemctl_calls(self) -> list[str]:
         return self.log.read_text().splitlines()
 
 
@@ -69,8 +69,8 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_catalogue_is_whole() -> None:
-    """Every fault shows in tests that there are, and a word of its cause is wanted."""
+def test_catalogue_is_valid() -> None:
+    """Every fault names existing tests that detect it, and a word of the cause to look for."""
     faults = catalogue()
     assert len(faults) >= 100
     assert {each.kind for each in faults.values()} == {
@@ -83,7 +83,7 @@ def test_catalogue_is_whole() -> None:
             assert (ROOT / path).is_file(), f"{each.name}: {path}"
 
 
-def test_names_of_the_site_are_filled_in() -> None:
+def test_placeholders_of_the_site_are_filled_in() -> None:
     site = load_site(ROOT / "inventories" / "lab")
     for each in catalogue().values():
         node = each.node_of(site)
@@ -104,7 +104,7 @@ def test_names_of_the_site_are_filled_in() -> None:
         pytest.param("{what: x, do: [], says: [x], colour: red}", "colour", id="unknown key"),
     ],
 )
-def test_bad_entry_is_refused_with_its_line(
+def test_invalid_entry_is_refused_with_its_line(
     entry: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "units.yaml").write_text(f"# a comment\nbad: {entry}\n")
@@ -123,7 +123,7 @@ def test_faults_are_chosen_by_name_and_kind() -> None:
         chosen(faults, ["nonsense"])
 
 
-def test_some_of_them_are_others_each_day_and_all_in_time() -> None:
+def test_daily_sample_covers_all_faults_over_time() -> None:
     faults = list(catalogue().values())
     seen: set[str] = set()
     for day in range(len(faults)):
@@ -133,7 +133,7 @@ def test_some_of_them_are_others_each_day_and_all_in_time() -> None:
     assert seen == {each.name for each in faults}
 
 
-def test_option_is_set_and_comes_back(machine: Machine) -> None:
+def test_option_is_set_and_restored(machine: Machine) -> None:
     text = "# ours\n[a]\nx = 1\n\n[b]\n#x = 0\nx=2\ny = 3\n"
     file = machine.file("some.conf", text)
     file.chmod(0o640)
@@ -142,7 +142,7 @@ def test_option_is_set_and_comes_back(machine: Machine) -> None:
     assert file.read_text() == "# ours\n[a]\nx = 1\n\n[b]\n#x = 0\nx = 9\ny = 3\n"
     machine.undone()
     assert (file.read_text(), file.stat().st_mode & 0o777) == (text, 0o640)
-    did = [line for line in machine.asked() if not line.startswith("show ")]
+    did = [line for line in machine.systemctl_calls() if not line.startswith("show ")]
     assert did == ["restart --no-block some", "is-active some", "reset-failed some", "restart some"]
 
 
@@ -162,11 +162,11 @@ def test_option_is_dropped_or_added_in_its_section(
     assert file.read_text() == wanted
 
 
-def test_section_that_is_not_there_is_made() -> None:
+def test_missing_section_is_created() -> None:
     assert agent.set_option("[a]\nx = 1\n", "b", "y", "2") == "[a]\nx = 1\n[b]\ny = 2\n"
 
 
-def test_folder_is_removed_and_comes_back(machine: Machine) -> None:
+def test_folder_is_removed_and_restored(machine: Machine) -> None:
     folder = machine.folder / "keys"
     folder.mkdir(mode=0o700)
     (folder / "0").write_text("secret")
@@ -176,7 +176,7 @@ def test_folder_is_removed_and_comes_back(machine: Machine) -> None:
     assert ((folder / "0").read_text(), folder.stat().st_mode & 0o777) == ("secret", 0o700)
 
 
-def test_file_that_was_not_there_goes_again(machine: Machine) -> None:
+def test_new_file_is_removed_again(machine: Machine) -> None:
     path = machine.folder / "policy.yaml"
     assert machine.broken({"write": {"file": str(path), "text": "no", "mode": "0600"}}).returncode == 0
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("no", 0o600)
@@ -184,7 +184,7 @@ def test_file_that_was_not_there_goes_again(machine: Machine) -> None:
     assert not path.exists()
 
 
-def test_function_begins_with_what_it_does_not_have(machine: Machine) -> None:
+def test_statement_is_inserted_at_the_start_of_a_function(machine: Machine) -> None:
     code = 'class Manager:\n    def look(self):\n        """Doc."""\n        return 1\n\n'
     code += "    def other(self):\n        return 2\n"
     file = machine.file("module.py", code)
@@ -209,8 +209,8 @@ def test_function_begins_with_what_it_does_not_have(machine: Machine) -> None:
         ({"stop": "absent"}, "absent is not running"),
     ],
 )
-def test_what_does_not_fit_is_an_error(operation: dict[str, Any], complaint: str, machine: Machine) -> None:
-    """Else a fault that broke nothing would be one that nobody catches."""
+def test_operation_that_does_not_apply_is_an_error(operation: dict[str, Any], complaint: str, machine: Machine) -> None:
+    """Otherwise a fault that broke nothing would count as undetected."""
     file = machine.file("module.py", "x = 1\n")
     done = machine.broken(json.loads(json.dumps(operation).replace("{file}", str(file))))
     assert done.returncode == 1
@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_an_error(operation: dict[str, Any], complaint: str
     assert file.read_text() == "x = 1\n"
 
 
-def test_what_was_done_until_an_error_is_undone(machine: Machine) -> None:
+def test_operations_before_an_error_are_undone(machine: Machine) -> None:
     file = machine.file("some.conf", "one\n")
     first = {"replace": {"file": str(file), "old": "one", "new": "two"}}
     assert machine.broken(first, {"run": {"do": "false", "undo": f"echo back >{file}.undone"}}).returncode == 1
@@ -228,13 +228,13 @@ def test_what_was_done_until_an_error_is_undone(machine: Machine) -> None:
     assert Path(f"{file}.undone").exists()
 
 
-def test_undoing_of_what_failed_may_fail(machine: Machine) -> None:
-    """A rule that the node cannot have is none that could be taken away; the fault is gone all the same."""
+def test_undo_of_a_failed_operation_may_fail(machine: Machine) -> None:
+    """A rule that could not be added cannot be removed; the fault is undone all the same."""
     assert machine.broken({"run": {"do": "false", "undo": "false"}}).returncode == 1
     assert machine.undone() == ["seeded"]
 
 
-def test_fault_that_cannot_be_undone_does_not_keep_others(machine: Machine) -> None:
+def test_failed_undo_does_not_stop_others(machine: Machine) -> None:
     file = machine.file("some.conf", "one\n")
     assert machine.broken({"run": {"do": "true", "undo": "false"}}, name="a").returncode == 0
     change = {"replace": {"file": str(file), "old": "one", "new": "two"}}
@@ -245,7 +245,7 @@ def test_fault_that_cannot_be_undone_does_not_keep_others(machine: Machine) -> N
     assert file.read_text() == "one\n"
 
 
-def test_file_that_two_operations_change_is_as_it_was_first(machine: Machine) -> None:
+def test_file_changed_twice_is_restored_to_its_first_content(machine: Machine) -> None:
     file = machine.file("some.conf", "one\n")
     change = {"file": str(file), "old": "o", "new": "0"}
     assert machine.broken({"replace": change}, {"append": {"file": str(file), "text": "two\n"}}).returncode == 0
@@ -254,7 +254,7 @@ def test_file_that_two_operations_change_is_as_it_was_first(machine: Machine) ->
     assert file.read_text() == "one\n"
 
 
-def test_units_are_started_after_what_they_read_is_back(machine: Machine) -> None:
+def test_units_start_after_their_files_are_restored(machine: Machine) -> None:
     file = machine.file("some.conf", "one\n")
     script = f"echo undone >>{machine.log}"
     operations: list[dict[str, Any]] = [
@@ -266,7 +266,7 @@ def test_units_are_started_after_what_they_read_is_back(machine: Machine) -> Non
     assert machine.broken(*operations, {"replace": {"file": str(file), "old": "one", "new": "two"}}).returncode == 0
     machine.log.write_text("")
     machine.undone()
-    assert machine.asked() == [
+    assert machine.systemctl_calls() == [
         "undone",
         "kill --signal=SIGCONT second",
         "unmask third",
@@ -275,7 +275,7 @@ def test_units_are_started_after_what_they_read_is_back(machine: Machine) -> Non
     ]
 
 
-def test_all_that_is_left_is_undone(machine: Machine) -> None:
+def test_all_remaining_faults_are_undone(machine: Machine) -> None:
     files = [machine.file(name, "one\n") for name in ("a", "b")]
     for file in files:
         change = {"file": str(file), "old": "one", "new": "two"}
@@ -314,14 +314,14 @@ def test_record_keeps_the_latest_verdict(tmp_path: Path) -> None:
     assert "caught, after 3 s by t" in str(good)
 
 
-def test_verdict_says_what_is_wrong() -> None:
+def test_verdict_names_the_problem() -> None:
     assert "NOT CAUGHT" in str(Verdict("a", "1", clean=True))
     assert "CAUSE NOT NAMED" in str(Verdict("a", "1", ("t",), "assert 1", clean=True))
     assert "NOT CLEAN" in str(Verdict("a", "1", ("t",), "a line", True))
     assert "could not be tried: no such node" in str(Verdict("a", "1", trouble="no such node"))
 
 
-def test_changed_fault_is_another() -> None:
+def test_changed_fault_has_another_digest() -> None:
     one = Fault(name="a", kind="units", what="x", do=[{"stop": "a"}], says=["a"], only="a")
     two = one.model_copy(update={"what": "y"})
     assert len({digest(one, False), digest(two, False), digest(one, True)}) == 3

@@ -1,4 +1,4 @@
-"""The recipes of the lab's images: key, cache, failures, and the scripts that run in guest and amphora."""
+"""The recipes of the lab's images: cache key, cache, failures, and the scripts that run in guest and amphora."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def no_build(*_: object) -> None:
 
 
 @every_recipe
-def test_the_key_follows_the_recipe(recipe: Recipe, tmp_path: Path) -> None:
+def test_cache_key_depends_on_the_recipe(recipe: Recipe, tmp_path: Path) -> None:
     folder = tmp_path / "recipe"
     shutil.copytree(recipe.folder, folder, ignore=shutil.ignore_patterns("__pycache__"))
     copy = Recipe(recipe.name, folder)
@@ -50,7 +50,7 @@ def test_the_key_follows_the_recipe(recipe: Recipe, tmp_path: Path) -> None:
 
 
 @every_recipe
-def test_a_cached_image_is_not_built_again(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_image_is_not_rebuilt(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recipe, "_build", no_build)
     monkeypatch.setattr(Recipe, "_check_host", no_build)
     image = tmp_path / f"{recipe.name}-{recipe.key}.qcow2"
@@ -59,7 +59,7 @@ def test_a_cached_image_is_not_built_again(recipe: Recipe, tmp_path: Path, monke
 
 
 @every_recipe
-def test_a_failed_build_says_why_and_leaves_nothing(
+def test_failed_build_says_why_and_leaves_no_files(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(argv: list[str], what: str, **_: object) -> str:
@@ -80,8 +80,8 @@ def test_the_mirror_ends_up_in_the_command() -> None:
     assert build.unpack_command("extract", ("dash",), Path("/t"), None)[-2:] == ["trixie", "/t"]
 
 
-def test_a_system_is_installed_beside_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipe finds its system where build.sh looks for it; a recipe without one installs nothing."""
+def test_system_is_installed_next_to_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe's system is where build.sh expects it; a recipe without one installs nothing."""
     seen: list[str] = []
 
     def run(argv: list[str], what: str, **_: object) -> str:
@@ -101,7 +101,7 @@ def test_a_system_is_installed_beside_the_tools(tmp_path: Path, monkeypatch: pyt
     assert seen == ["--variant=extract", "root: False", "--variant=extract", "--variant=minbase", "root: True"]
 
 
-def test_without_root_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_without_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ImageError, match="needs root"):
         TEST_GUEST.build(tmp_path)
@@ -123,8 +123,8 @@ META_DATA = {
 }
 
 
-def test_the_amphora_finds_its_files(tmp_path: Path) -> None:
-    """Whatever the order of the keys is in which nova writes them."""
+def test_amphora_finds_its_files(tmp_path: Path) -> None:
+    """Independent of the order of keys in nova's file."""
     script = (TEST_AMPHORA.folder / "files/usr/sbin/amphora-config").read_text()
     loop = script[script.index("tr -d '\\n' <$meta | tr ") : script.index("user=/run/cd")]
     loop = (
@@ -144,7 +144,7 @@ def test_the_amphora_finds_its_files(tmp_path: Path) -> None:
 
 @pytest.fixture
 def meta_data(tmp_path: Path) -> Path:
-    """A meta_data.json as nova writes it, with a user property that carries the name of another field."""
+    """A meta_data.json like nova's, with a user property that has the name of another field."""
     path = tmp_path / "meta_data.json"
     content = {
         "uuid": "0f3c0a6e-1111-4222-8333-444455556666",
@@ -162,7 +162,7 @@ def meta_data(tmp_path: Path) -> Path:
 
 
 def call(function: str, *arguments: str | Path) -> list[str]:
-    """Run a function of the guest's library and return the lines that it prints."""
+    """Run a function of the guest's library and return the lines it prints."""
     library = TEST_GUEST.folder / "files/lib/guest.sh"
     script = f'. "{library}"; {function} "$@"'
     done = subprocess.run(["sh", "-c", script, "guest", *arguments], capture_output=True, text=True, check=True)

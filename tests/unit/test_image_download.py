@@ -1,4 +1,4 @@
-"""Images that are downloaded: what is short, or not what the inventory says, is refused and not kept."""
+"""Downloaded images: truncated ones, and ones that differ from the inventory, are refused and deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RIGHT = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves an image, and sends only the given part of it."""
+    """Serves an image, truncated to the given length."""
 
     sent = len(CONTENT)
     requests = 0
@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """On this machine; downloads go to a cache of the test's own."""
+    """A server on this machine; downloads go to the test's own cache."""
     monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server(("127.0.0.1", 0), Handler) as made:
@@ -56,8 +56,8 @@ def download(server: Server, site: Site, checksum: str | None = None) -> Path:
     return image_file(site, "guest", inventory.Image(source=source, checksum=checksum))
 
 
-def test_whole_image_is_kept(server: Server, site: Site) -> None:
-    """It is asked for once."""
+def test_complete_image_is_kept(server: Server, site: Site) -> None:
+    """It is downloaded once."""
     path = download(server, site, RIGHT)
     assert path.read_bytes() == CONTENT
     assert download(server, site) == path
@@ -66,7 +66,7 @@ def test_whole_image_is_kept(server: Server, site: Site) -> None:
 
 @pytest.mark.parametrize("checksum", [None, RIGHT])
 def test_server_that_closes_early(server: Server, site: Site, checksum: str | None) -> None:
-    """The beginning of an image looks like one; the next run asks again."""
+    """A truncated image looks like a valid one; the next run downloads it again."""
     server.sent = 1000
     with pytest.raises(ActionError, match="download image guest") as failure:
         download(server, site, checksum)
@@ -75,8 +75,8 @@ def test_server_that_closes_early(server: Server, site: Site, checksum: str | No
     assert download(server, site, checksum).read_bytes() == CONTENT
 
 
-def test_another_checksum(server: Server, site: Site, tmp_path: Path) -> None:
-    """Wanted and found are named, and nothing is left that a later run could take."""
+def test_wrong_checksum(server: Server, site: Site, tmp_path: Path) -> None:
+    """Expected and actual checksum are named, and no file is left for a later run."""
     wrong = f"sha256:{'0' * 64}"
     with pytest.raises(ActionError, match="check image guest") as failure:
         download(server, site, wrong)

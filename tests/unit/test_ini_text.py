@@ -1,4 +1,4 @@
-"""Ini files are edited in place: what is wanted is in force afterwards, and nothing else has changed."""
+"""Ini files are edited in place: the wanted options are in force afterwards, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ auth_url = http://127.0.0.1:5000
 
 
 def test_set_option_keeps_its_place() -> None:
-    """The line is changed where it stands; its neighbours and their comments stay."""
+    """The line is changed in place; its neighbours and their comments stay."""
     found = edit(SHIPPED, {"DEFAULT": {"log_dir": "/tmp"}})
     assert found == SHIPPED.replace("log_dir = /var/log/nova", "log_dir = /tmp")
 
 
-def test_right_option_keeps_its_spelling() -> None:
-    """`a=1` and `a : 1` say the same as `a = 1`: no change."""
+def test_correct_option_keeps_its_spelling() -> None:
+    """`a=1` and `a : 1` mean the same as `a = 1`: no change."""
     text = "[a]\nx=1\ny : 2\nz   =   3\n"
     assert edit(text, {"a": {"x": "1", "y": "2", "z": "3"}}) == text
 
 
 def test_new_option_goes_below_its_commented_default() -> None:
-    """A new option goes next to its explanation."""
+    """It is added next to its explanation."""
     found = edit(SHIPPED, {"DEFAULT": {"my_ip": "10.0.0.10"}, "api": {"auth_strategy": "keystone"}})
     assert "#my_ip = <host_ipv4>\nmy_ip = 10.0.0.10\nlog_dir" in found
     assert "#auth_strategy = keystone\nauth_strategy = keystone\n" in found
 
 
-def test_hint_of_another_section_does_not_count() -> None:
+def test_commented_default_of_another_section_is_ignored() -> None:
     """The comment shows another section's option."""
     found = edit(SHIPPED, {"api": {"my_ip": "1"}})
     assert found == SHIPPED.replace("[api]\n", "[api]\nmy_ip = 1\n")
 
 
 def test_other_new_options_go_to_the_top_of_the_section() -> None:
-    """In the order in which they are declared."""
+    """In the order of declaration."""
     assert "[api]\nb = 1\na = 2\n# How" in edit(SHIPPED, {"api": {"b": "1", "a": "2"}})
 
 
@@ -63,44 +63,44 @@ def test_new_section_goes_to_the_end() -> None:
 
 
 def test_new_file() -> None:
-    """From nothing."""
+    """Created from nothing."""
     assert edit("", {"a": {"x": "1"}, "b": {"y": "2"}}) == "[a]\nx = 1\n\n[b]\ny = 2\n"
 
 
 def test_none_comments_out() -> None:
-    """The line is still there to be read, and does not count."""
+    """The line stays readable, but is not in force."""
     found = edit(SHIPPED, {"DEFAULT": {"log_dir": None}})
     assert "\n#log_dir = /var/log/nova\n" in found
     assert "log_dir" not in read(found)["DEFAULT"]
 
 
-def test_none_of_what_is_not_there_changes_nothing() -> None:
-    """Neither an option nor a section appears."""
+def test_none_for_an_absent_option_changes_nothing() -> None:
+    """Neither an option nor a section is added."""
     assert edit(SHIPPED, {"DEFAULT": {"x": None}, "nothing": {"y": None}}) == SHIPPED
 
 
-def test_own_section_holds_nothing_else() -> None:
-    """The guide: comment out any other option in the section. Other sections keep theirs."""
+def test_owned_section_contains_nothing_else() -> None:
+    """As the guide says: comment out any other option in the section. Other sections keep theirs."""
     found = edit(SHIPPED, {"neutron": {"auth_url": "http://controller:5000"}}, own=["neutron"])
     assert "\n#region_name = regionOne\nauth_url = http://controller:5000\n" in found
     assert read(found)["DEFAULT"] == {"log_dir": "/var/log/nova"}
 
 
-def test_commented_option_comes_back_to_its_place() -> None:
-    """Set, taken out, set again."""
+def test_commented_option_is_restored_in_place() -> None:
+    """Set, commented out, set again."""
     without = edit(SHIPPED, {"DEFAULT": {"log_dir": None}})
     assert "#log_dir = /var/log/nova\nlog_dir = /tmp\n#debug" in edit(without, {"DEFAULT": {"log_dir": "/tmp"}})
 
 
-def test_repeated_option_stands_once() -> None:
-    """The last would win, so the first alone would not do."""
+def test_repeated_option_is_written_once() -> None:
+    """The last one wins, so changing only the first is not enough."""
     text = "[a]\nx = 1\ny = 0\nx = 2\n\n[b]\n\n[a]\nx = 3\n"
     assert read(text)["a"]["x"] == "3"
     assert edit(text, {"a": {"x": "9"}}) == "[a]\nx = 9\ny = 0\n\n[b]\n\n[a]\n"
 
 
-def test_repeated_option_that_is_not_wanted_stays() -> None:
-    """Some options of oslo.config are lists of lines."""
+def test_undeclared_repeated_option_is_kept() -> None:
+    """Some options of oslo.config are given on several lines."""
     text = "[a]\nx = 1\nx = 2\n"
     assert edit(text, {"a": {"y": "1"}}) == "[a]\ny = 1\nx = 1\nx = 2\n"
 
@@ -109,12 +109,12 @@ CONTINUED = "[a]\nx = 1,\n    2,\n    [3]\n# about y\ny = 4\n"
 
 
 def test_continuation_is_part_of_the_value() -> None:
-    """Even where it looks like a section."""
+    """Even if it looks like a section."""
     assert read(CONTINUED) == {"a": {"x": "1,\n2,\n[3]", "y": "4"}}
 
 
-def test_continuation_goes_with_its_option() -> None:
-    """A value of one line replaces all of them, and all of them are commented out."""
+def test_continuation_is_replaced_with_its_option() -> None:
+    """A one-line value replaces all its lines, and all of them are commented out."""
     assert edit(CONTINUED, {"a": {"x": "9"}}) == "[a]\nx = 9\n# about y\ny = 4\n"
     assert edit(CONTINUED, {"a": {"x": "1,"}}) == "[a]\nx = 1,\n# about y\ny = 4\n"
     assert edit(CONTINUED, {"a": {"x": None}}) == "[a]\n#x = 1,\n#    2,\n#    [3]\n# about y\ny = 4\n"
@@ -132,19 +132,19 @@ SHELL = '# Options of a daemon.\n#DAEMON_OPTS="-F 1"\nOTHER="a=b: c"\n'
 
 
 def test_shell_file() -> None:
-    """A file without sections is read by a shell: no blanks around the sign."""
+    """A file without sections is read by a shell: no blanks around the equals sign."""
     found = edit(SHELL, {"": {"DAEMON_OPTS": '"-x"', "NEW": "1", "OTHER": '"d"'}})
     assert found == '# Options of a daemon.\n#DAEMON_OPTS="-F 1"\nDAEMON_OPTS="-x"\nOTHER="d"\nNEW=1\n'
     assert read(found) == {"": {"DAEMON_OPTS": '"-x"', "OTHER": '"d"', "NEW": "1"}}
 
 
-def test_option_of_no_section_stands_before_the_first() -> None:
-    """Below it would belong to the last one."""
+def test_option_without_a_section_is_before_the_first_section() -> None:
+    """Below the last section it would belong to that section."""
     assert edit("# top\n[a]\nx = 1\n", {"b": {"z": "1"}, "": {"y": "2"}}) == "# top\ny=2\n[a]\nx = 1\n\n[b]\nz = 1\n"
 
 
 def test_option_without_a_value() -> None:
-    """As MariaDB has them; and an empty value."""
+    """As in MariaDB's files; and an empty value."""
     text = "[mysqld]\nskip-name-resolve\nempty =\n"
     assert read(text) == {"mysqld": {"skip-name-resolve": "", "empty": ""}}
     assert edit(text, {"mysqld": {"skip-name-resolve": "", "empty": ""}}) == text
@@ -152,8 +152,8 @@ def test_option_without_a_value() -> None:
 
 
 @pytest.mark.parametrize("text", ["[a]\nx = 1", "[a]\r\nx = 1\r\n", "[a]\nx = 1\n\n\n", "[a] ; first\nx = 1\n; [b]\n"])
-def test_ends_of_lines_and_file(text: str) -> None:
-    """No newline at the end, two of them, those of another system, a section with a comment."""
+def test_line_endings_and_end_of_file(text: str) -> None:
+    """No newline at the end, two of them, Windows newlines, a section with a comment."""
     assert read(text) == {"a": {"x": "1"}}
     assert read(edit(text, {"a": {"x": "2", "y": "3"}})) == {"a": {"x": "2", "y": "3"}}
 
@@ -166,22 +166,22 @@ PIECES = (
 
 @pytest.mark.parametrize("start", range(0, 4000, 400))
 def test_any_file(start: int) -> None:
-    """Whatever a file looks like: what is wanted is in force, the rest is as it was, and once is enough."""
+    """For any file: the wanted options are in force, the rest is unchanged, and a second edit changes nothing."""
     for seed in range(start, start + 400):
         check_any_file(random.Random(seed))
 
 
-def check_any_file(chance: random.Random) -> None:
-    """One file and one edit, made by chance."""
-    text = "\n".join(chance.choices(PIECES, k=chance.randint(0, 14))) + chance.choice(["", "\n"])
+def check_any_file(generator: random.Random) -> None:
+    """One random file and one random edit."""
+    text = "\n".join(generator.choices(PIECES, k=generator.randint(0, 14))) + generator.choice(["", "\n"])
     wanted = {
         section: {
-            name: chance.choice([None, "1", "", "new", "two\nlines" if section else "1"])
-            for name in chance.sample(["x", "y", "z", "w"], chance.randint(0, 3))
+            name: generator.choice([None, "1", "", "new", "two\nlines" if section else "1"])
+            for name in generator.sample(["x", "y", "z", "w"], generator.randint(0, 3))
         }
-        for section in chance.sample(["", "a", "b", "c"], chance.randint(0, 3))
+        for section in generator.sample(["", "a", "b", "c"], generator.randint(0, 3))
     }
-    own = chance.sample(["a", "b", "c"], chance.randint(0, 2))
+    own = generator.sample(["a", "b", "c"], generator.randint(0, 2))
     once = edit(text, wanted, own)
     expected: dict[str, dict[str, str | None]] = {
         section: {**options} for section, options in read(text).items() if section not in own

@@ -1,4 +1,4 @@
-"""`stackspec init` writes an inventory of machines that answer over ssh; here a script called ssh answers for them."""
+"""`stackspec init` writes an inventory of machines that answer over ssh; a script named ssh simulates them here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stackspec.site import Site
 
 SSH = """\
 #!/bin/sh
-# Called as ssh [-o OPTION] ... HOST COMMAND; what it was told is kept, the answer of a host is a file.
+# Called as ssh [-o OPTION] ... HOST COMMAND; its arguments are recorded, a host's answer is a file.
 for host do [ "$host" = "sh -s" ] || last=$host; done
 cat >"$0.script"
 echo "$*" >>"$0.called"
@@ -30,7 +30,7 @@ PARTITION = {"name": "sda1", "type": "part", "size": 1 << 30, "fstype": "ext4", 
 
 
 def card(name: str, address: str = "", kind: str | None = None) -> dict[str, Any]:
-    """An interface as `ip -details -json address` shows it."""
+    """An interface as in the output of `ip -details -json address`."""
     local, _, length = address.partition("/")
     inet = [{"family": "inet", "local": local, "prefixlen": int(length)}] if address else []
     six = {"family": "inet6", "local": "fe80::1", "prefixlen": 64}
@@ -38,13 +38,13 @@ def card(name: str, address: str = "", kind: str | None = None) -> dict[str, Any
 
 
 def disk(name: str, **known: Any) -> dict[str, Any]:
-    """A disk as lsblk shows it."""
+    """A disk as in the output of lsblk."""
     blank = {"type": "disk", "size": 100 << 30, "fstype": None, "mountpoint": None, "model": "QEMU  HARDDISK"}
     return {"name": name, **blank, "ro": False, "rm": False, **known}
 
 
 class Machines:
-    """Machines that answer, and the command."""
+    """Simulated machines, and the command."""
 
     def __init__(self, folder: Path) -> None:
         self.ssh = folder / "bin/ssh"
@@ -67,7 +67,7 @@ class Machines:
         processors: str = "vmx",
         python: str = "/usr/bin/python3",
     ) -> None:
-        """Let a machine answer at `host`, which ssh reaches at the address `came`."""
+        """Simulate a machine at `host`; ssh connects to the address `came`."""
         routes = [{"dst": "default", "dev": way_out[0], "gateway": way_out[1]}] if way_out else []
         parts = {
             "name": name or host,
@@ -96,7 +96,7 @@ class Machines:
         return main(["init", "--output", str(self.file), *arguments])
 
     def inventory(self) -> CloudInventory:
-        """What was written, as it is read."""
+        """The written inventory, loaded."""
         return load_inventory(self.file, CloudInventory)
 
 
@@ -109,7 +109,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
 
 
 def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first is the controller; what was told is in the file, what was not is asked for with its line."""
+    """The first is the controller; known values are in the file, unknown ones are reported with their line."""
     machines.pair()
     assert machines.init("alpha", "beta") == 0
     site: Site = load_site(machines.file)
@@ -129,24 +129,24 @@ def test_machines_become_nodes(machines: Machines, capsys: pytest.CaptureFixture
     assert str(site.networks["management"].cidr) == "10.0.0.0/24"
     assert [str(each) for each in site.networks["provider"].dns] == ["10.0.0.53"]
     assert inventory_of(site).nodes["beta"].volumes is True
-    lines, told = machines.file.read_text().splitlines(), capsys.readouterr().out.splitlines()
-    asked = [
+    lines, output = machines.file.read_text().splitlines(), capsys.readouterr().out.splitlines()
+    expected = [
         f"{machines.file}:{number}: {line.split('# EDIT: ')[1]}"
         for number, line in enumerate(lines, 1)
         if "# EDIT" in line
     ]
-    assert told[:-1] == asked
-    assert [line.split(": ", 1)[1].split(",")[0].split(";")[0] for line in asked] == [
+    assert output[:-1] == expected
+    assert [line.split(": ", 1)[1].split(",")[0].split(";")[0] for line in expected] == [
         "no machine has an address on a second interface",
         "first and last floating IP",
         "its address there",
         "its address there",
     ]
-    assert told[-1].endswith(f"./run --plan --inventory {machines.file}")
+    assert output[-1].endswith(f"./run --plan --inventory {machines.file}")
 
 
-def test_provider_network_is_found_where_machines_have_addresses_on_it(machines: Machines) -> None:
-    """The default route uses it here: this is declared, and its router becomes the network's gateway."""
+def test_provider_network_is_detected_by_its_addresses(machines: Machines) -> None:
+    """The default route uses it: this is declared, and its router becomes the network's gateway."""
     for number, host in enumerate(("alpha", "beta", "gamma"), 1):
         cards = (card("eno1", f"10.0.0.{number}0/24"), card("eno2", f"192.168.35.{number}0/24"))
         machines.add(host, f"10.0.0.{number}0", *cards, way_out=("eno2", "192.168.35.2"))
@@ -160,7 +160,7 @@ def test_provider_network_is_found_where_machines_have_addresses_on_it(machines:
     assert provider.pool[0] < provider.pool[1]
 
 
-def test_what_a_machine_lacks_is_written_down(machines: Machines) -> None:
+def test_missing_requirements_are_written_as_comments(machines: Machines) -> None:
     machines.pair(modules="", processors="", python="", system=JAMMY)
     assert machines.init("alpha", "beta") == 0
     found, text = machines.inventory(), machines.file.read_text()
@@ -170,13 +170,13 @@ def test_what_a_machine_lacks_is_written_down(machines: Machines) -> None:
     assert "# EDIT: beta runs Ubuntu 22.04.5 LTS; all nodes need the release's distribution" in text
 
 
-def test_disks_are_shown_and_not_taken(machines: Machines) -> None:
-    """Only whole ones that nothing is on; to give one to a service is for its owner to say."""
+def test_disks_are_listed_but_not_assigned(machines: Machines) -> None:
+    """Only blank whole disks; the owner decides which one a service gets."""
     disks = (
         *(disk("sda", children=[PARTITION]), disk("sdb"), disk("vdc", size=str(50 << 30), ro="0", rm="0")),
         *(disk("sdd", fstype="xfs"), disk("sde", mountpoint="/srv"), disk("sdf", rm=True), disk("sdg", size=0)),
         *(disk("sr0", type="rom"), disk("loop0", type="loop"), disk("zram0"), disk("sdh", ro="1")),
-        disk("sdx"),  # its host's: there is no /dev/sdx here
+        disk("sdx"),  # a disk of the host: /dev/sdx does not exist here
     )
     machines.pair(disks=disks)
     assert machines.init("alpha", "beta") == 0
@@ -185,14 +185,14 @@ def test_disks_are_shown_and_not_taken(machines: Machines) -> None:
     assert "    #   /dev/sdb: 100 GiB QEMU HARDDISK\n    #   /dev/vdc: 50 GiB QEMU HARDDISK\n" in text
     assert "    # disks: {swift: {devices: [/dev/sdb, /dev/vdc]}}\n" in text
     assert text.count("/dev/") == 4
-    # As its owner would say it.
+    # As the owner would write it.
     edited = text.replace("    # disks:", "    disks:").replace("roles: [compute]", "roles: [compute, storage]")
     machines.file.write_text(edited)
     assert machines.inventory().nodes["beta"].devices("swift") == ("/dev/sdb", "/dev/vdc")
 
 
 def test_one_machine_is_the_whole_cloud(machines: Machines) -> None:
-    """Without a second interface it cannot be one: the file loads, and a deployment refuses the interface."""
+    """It has no second interface: the file loads, and a deployment refuses the interface."""
     machines.add("10.0.0.10", "10.0.0.10", card("ens3", "10.0.0.10/24"), name="CLOUD.example.org")
     assert machines.init("10.0.0.10") == 0
     (node,) = machines.inventory().nodes.values()
@@ -200,7 +200,7 @@ def test_one_machine_is_the_whole_cloud(machines: Machines) -> None:
     assert node.provider.interface == "NOT-FOUND"
 
 
-def test_names_that_cannot_be_nodes_are_replaced(machines: Machines) -> None:
+def test_invalid_node_names_are_replaced(machines: Machines) -> None:
     for number, name in enumerate(("localhost", "Debian_13", "debian", "debian"), 1):
         machines.add(
             f"10.0.0.{number}", f"10.0.0.{number}", card("eth0", f"10.0.0.{number}/24"), card("eth1"), name=name
@@ -209,8 +209,8 @@ def test_names_that_cannot_be_nodes_are_replaced(machines: Machines) -> None:
     assert list(machines.inventory().nodes) == ["controller", "compute01", "debian", "compute03"]
 
 
-def test_bridges_and_tunnels_are_no_interfaces_of_a_network(machines: Machines) -> None:
-    """On a node that is deployed the bridge has the address, and the interface in it has none."""
+def test_bridges_and_tunnels_are_not_network_interfaces(machines: Machines) -> None:
+    """On a deployed node the bridge has the address, and the interface in it has none."""
     more = [card("br-int", kind="openvswitch"), card("tap1", kind="tun"), card("docker0", "172.17.0.1/16", "bridge")]
     bridge = card("br-provider", "192.168.35.10/24", "openvswitch")
     cards = (*more, card("eth0", "10.0.0.10/24", "veth"), card("eth1", kind="veth"), bridge)
@@ -221,8 +221,8 @@ def test_bridges_and_tunnels_are_no_interfaces_of_a_network(machines: Machines) 
     assert node.provider.default_route
 
 
-def test_ssh_is_asked_as_the_command_says(machines: Machines, tmp_path: Path) -> None:
-    """And the inventory reaches the nodes in the same way, from wherever it is used."""
+def test_ssh_options_are_used(machines: Machines, tmp_path: Path) -> None:
+    """And the inventory reaches the nodes in the same way, from any directory."""
     machines.pair()
     (tmp_path / "my key").write_text("")
     options = ["--user", "admin", "--port", "2222", "--key", str(tmp_path / "my key")]
@@ -237,13 +237,13 @@ def test_ssh_is_asked_as_the_command_says(machines: Machines, tmp_path: Path) ->
     assert (ssh.user, ssh.port, ssh.key) == ("admin", 2222, tmp_path / "my key")
 
 
-def test_the_question_runs_in_a_plain_shell(machines: Machines, tmp_path: Path) -> None:
-    """What is asked there is read by any POSIX shell, writes nothing, and comes to its end where tools are missing."""
+def test_query_script_runs_in_a_plain_shell(machines: Machines, tmp_path: Path) -> None:
+    """The script works in any POSIX shell, writes nothing, and finishes when tools are missing."""
     machines.pair()
     assert machines.init("alpha", "beta") == 0
     (tmp_path / "there").mkdir()
-    asked = f"env -i PATH=/nothing /bin/sh -s <{machines.ssh}.script >{tmp_path}/said 2>{tmp_path}/missed"
-    done = os.system(f"cd {tmp_path}/there && {asked}")
+    command = f"env -i PATH=/nothing /bin/sh -s <{machines.ssh}.script >{tmp_path}/said 2>{tmp_path}/missed"
+    done = os.system(f"cd {tmp_path}/there && {command}")
     assert done == 0
     assert (tmp_path / "said").read_text().rstrip().endswith("== end")
     assert list((tmp_path / "there").iterdir()) == []
@@ -266,7 +266,7 @@ def test_the_question_runs_in_a_plain_shell(machines: Machines, tmp_path: Path) 
         ),
     ],
 )
-def test_refusals_write_nothing(
+def test_refused_command_writes_nothing(
     machines: Machines, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     machines.pair()
@@ -278,8 +278,8 @@ def test_refusals_write_nothing(
     assert not machines.file.exists()
 
 
-def test_what_does_not_fit_together_is_written_and_said(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both interfaces in one network: that is for the owner to sort out, in the file."""
+def test_conflicts_are_written_and_reported(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both interfaces in one network: the owner has to resolve that in the file."""
     machines.add("alpha", "10.0.0.10", card("eth0", "10.0.0.10/24"), card("eth1", "10.0.0.11/24"))
     assert machines.init("alpha") == 4
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Interrupted work on a node: dpkg is repaired first, an operator's policy comes back, and files keep their bytes."""
+"""Interrupted work on a node: dpkg is repaired first, an operator's policy is restored, and files keep their bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ esac
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for a node: made-up apt-get, dpkg and systemctl, which write down how they are called."""
+    """A folder that simulates a node: fake apt-get, dpkg and systemctl, which record their calls."""
     text = TOOL
     for word in ("LOG", "AUDIT", "STATES", "POLICY"):
         text = text.replace(word, str(tmp_path / word))
@@ -68,7 +68,7 @@ def _executing(environment: dict[str, str]) -> Callable[..., dict[str, object]]:
 
 
 def calls(here: Path) -> list[str]:
-    """What was called, apt's options left out."""
+    """The recorded calls, without apt's options."""
     return [" ".join(w for w in line.split() if w[0] != "-" or w[:3] in ("--c", "--f", "--a")) for line in lines(here)]
 
 
@@ -77,7 +77,7 @@ def lines(here: Path) -> list[str]:
 
 
 def test_interrupted_dpkg_is_repaired_first(here: Path) -> None:
-    """Before apt, which refuses everything else; what dpkg alone cannot repair is repaired by apt."""
+    """Before apt, which refuses everything else; what dpkg alone cannot repair, apt repairs."""
     (here / "AUDIT").write_text("The following packages are only half configured\n")
     node_agent.apt(["etcd-server"], update=True)
     names = [line.split()[:2] for line in lines(here) if not line.startswith(("systemctl", "policy"))]
@@ -86,8 +86,8 @@ def test_interrupted_dpkg_is_repaired_first(here: Path) -> None:
     assert [line.endswith("etcd-server") for line in lines(here) if "apt-get install" in line] == [False, True]
 
 
-def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here: Path) -> None:
-    """apt's --fix-broken says 0 and leaves such a package as it is; each installation after it fails then."""
+def test_partly_unpacked_package_is_reinstalled(here: Path) -> None:
+    """apt's --fix-broken exits with 0 and leaves such a package as it is; every later installation would fail."""
     (here / "AUDIT").write_text("The following packages are in a mess due to serious problems\n")
     (here / "STATES").write_text("ii |bash\niHR|python3-os-ken\niUR|etcd\nrc |old\niF |half-configured\n")
     node_agent.finish_apt()
@@ -97,16 +97,16 @@ def test_what_was_killed_while_it_was_unpacked_is_installed_anew(here: Path) -> 
     assert lines(here)[-3:] == FOLLOWS
 
 
-def test_journal_of_dpkg_is_an_interruption_too(here: Path) -> None:
-    """dpkg was killed before it merged what it did into its status."""
+def test_journal_of_dpkg_is_an_interruption(here: Path) -> None:
+    """dpkg was killed before it merged its updates into the status file."""
     assert not node_agent.interrupted()
     (here / "updates").mkdir()
     (here / "updates/0003").touch()
     assert node_agent.interrupted()
 
 
-def test_sound_dpkg_is_left_alone(here: Path) -> None:
-    """Nothing is configured that nobody asked for."""
+def test_intact_dpkg_is_left_alone(here: Path) -> None:
+    """Nothing is configured without need."""
     node_agent.apt(["etcd-server"])
     assert not [line for line in lines(here) if "--configure" in line or "--fix-broken" in line]
     assert "policy 101" in lines(here)
@@ -114,20 +114,18 @@ def test_sound_dpkg_is_left_alone(here: Path) -> None:
 
 
 FOLLOWS = ["systemctl daemon-reload", "systemctl reload dbus", "systemctl try-restart polkit"]
-"""What is done once the packages are there."""
+"""The commands after an installation."""
 
 
 def due(site: Site) -> list[str]:
-    """What a look at the node finds of an installation."""
+    """What a check of the node finds about an installation."""
     (answer,) = node_agent.facts([("unfinished", ())])
     (finding,) = look(site, [NothingHalfInstalled()], {unfinished(): answer})
     return [action.op for each in finding.changes for action in actions(each)]
 
 
-def test_what_follows_an_installation_is_done_by_the_next_run(
-    here: Path, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The packages are there, and nothing else would tell that systemd, the bus and polkit were not told."""
+def test_next_run_finishes_an_interrupted_installation(here: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages are installed; only the mark shows that systemd, the bus and polkit were not reloaded."""
     assert due(site) == []
 
     def kill() -> NoReturn:
@@ -144,8 +142,8 @@ def test_what_follows_an_installation_is_done_by_the_next_run(
     assert due(site) == []
 
 
-def test_an_installation_leaves_nothing_to_do(here: Path, site: Site) -> None:
-    """Nor does one that is at work look as if it had been killed."""
+def test_installation_leaves_nothing_to_do(here: Path, site: Site) -> None:
+    """An installation in progress does not look like a killed one either."""
     with node_agent.APT_LOCK:
         (here / "installing").touch()
         assert due(site) == []
@@ -155,8 +153,8 @@ def test_an_installation_leaves_nothing_to_do(here: Path, site: Site) -> None:
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_policy_of_the_operator_comes_back(here: Path, link: bool) -> None:
-    """Starts are held back by ours meanwhile; a link stays a link."""
+def test_operator_policy_is_restored(here: Path, link: bool) -> None:
+    """Meanwhile ours prevents starts; a link stays a link."""
     own = here / ("own" if link else "POLICY")
     own.write_text("#!/bin/sh\nexit 104\n")
     own.chmod(0o755)
@@ -169,8 +167,8 @@ def test_policy_of_the_operator_comes_back(here: Path, link: bool) -> None:
     assert not (here / "POLICY.kept").exists()
 
 
-def test_policy_of_the_operator_comes_back_after_a_kill(here: Path) -> None:
-    """The run died with ours in place: the next call restores the operator's file and uses it."""
+def test_operator_policy_is_restored_after_a_kill(here: Path) -> None:
+    """The run was killed with our policy in place: the next call restores the operator's file and uses it."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     ours, kept = here / "POLICY", here / "POLICY.kept"
@@ -184,8 +182,8 @@ def test_policy_of_the_operator_comes_back_after_a_kill(here: Path) -> None:
     assert not kept.exists()
 
 
-def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
-    """Read and written over the connection, as a line is added to it."""
+def test_file_that_is_not_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
+    """Read and written over the connection while a line is added."""
     path = tmp_path / "file"
     path.write_bytes(b"# gr\xfc\xdfe\n")
     provider = ProviderAttachment(address=IPv4Address("192.0.2.1"), interface="eth0")
@@ -199,8 +197,8 @@ def test_file_that_is_no_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
     assert path.read_bytes() == b"# gr\xfc\xdfe\nx\n"
 
 
-def test_written_whole_and_for_the_owner_only(tmp_path: Path) -> None:
-    """Also over a file that others could read; nothing else is left in the folder."""
+def test_file_is_written_atomically_and_readable_only_by_its_owner(tmp_path: Path) -> None:
+    """Even over a file that others could read; nothing else is left in the folder."""
     path = tmp_path / "a" / "report.html"
     path.parent.mkdir()
     path.write_text("old")
@@ -210,7 +208,7 @@ def test_written_whole_and_for_the_owner_only(tmp_path: Path) -> None:
 
 
 def test_tokens_are_masked() -> None:
-    """Keystone's, and a console's."""
+    """Those of keystone and of a console."""
     token = "gAAAAA" + "aB3_-" * 30 + "=="
     text = redact(f"X-Auth-Token: {token} http://c:6080/vnc?path=%3F&token=0a1b2c3d-1111-2222-3333-444455556666")
     assert token not in text
@@ -218,25 +216,25 @@ def test_tokens_are_masked() -> None:
 
 
 class TestFirstSync:
-    """A schema whose first sync never finished."""
+    """A schema whose first sync did not finish."""
 
     resource = DbSync(("nova-manage", "db", "sync"), "nova", "nova-api", "nova", "1", ("nova_cell0",))
 
     def actions(self, change: ChangeOf, stamp: str, tables: str) -> Any:
-        """What is done with an empty version table, with this stamp, and with that many tables."""
+        """The actions for an empty version table, with this stamp and this number of tables."""
         site = lab_site()
         version, kept, count = self.resource.queries(site, site.controller)
         answers = {version: {"status": 0, "out": "", "err": ""}, count: {"status": 0, "out": tables, "err": ""}}
         known = {**answers, kept: text_file(stamp)} if stamp else answers
         return change(self.resource, known).actions
 
-    def test_begun_in_an_empty_database(self, change: ChangeOf) -> None:
-        """The stamp tells the next run that nothing can be lost; nothing is emptied in this one."""
+    def test_first_sync_in_an_empty_database(self, change: ChangeOf) -> None:
+        """The stamp tells the next run that no data can be lost; this run drops nothing."""
         begin, sync, end = self.actions(change, "", "0\n")
         assert (begin.content, end.content) == ("first sync unfinished\n", "1\n")
         assert sync.repair == ()
 
-    def test_begun_again(self, change: ChangeOf) -> None:
+    def test_first_sync_is_restarted(self, change: ChangeOf) -> None:
         """It resumes if possible; otherwise its tables and those of the other database are recreated."""
         begin, sync, _ = self.actions(change, "first sync unfinished\n", "7\n")
         assert begin.content == "first sync unfinished\n"
@@ -245,15 +243,15 @@ class TestFirstSync:
             assert f"DROP DATABASE `{name}`; CREATE DATABASE `{name}`;" in repair.stdin
 
     @pytest.mark.parametrize("stamp", ["", "unfinished\n", "0.9\n"])
-    def test_tables_that_may_hold_something_are_never_dropped(self, change: ChangeOf, stamp: str) -> None:
-        """An upgrade that was stopped, or tables of somebody else."""
+    def test_tables_that_may_contain_data_are_never_dropped(self, change: ChangeOf, stamp: str) -> None:
+        """An interrupted upgrade, or somebody else's tables."""
         begin, sync, _ = self.actions(change, stamp, "7\n")
         assert begin.content == "unfinished\n"
         assert sync.repair == ()
 
 
-def test_command_is_mended_and_run_once_more(tmp_path: Path) -> None:
-    """Not repaired where it succeeds; a failure after that is a failure."""
+def test_failed_command_is_repaired_and_run_once_more(tmp_path: Path) -> None:
+    """Not repaired if it succeeds; a second failure is a failure."""
     made = str(tmp_path / "made")
     repair = ({"op": "command", "argv": ("touch", made)},)
     node_agent.command(("true",), repair=repair)
@@ -263,16 +261,16 @@ def test_command_is_mended_and_run_once_more(tmp_path: Path) -> None:
         node_agent.command(("false",), repair=repair)
 
 
-def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File and folder: after a power cut there is the old content or the new, and neither is empty."""
+def test_written_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File and folder: after a power cut either the old or the new content exists, never an empty file."""
     synced: list[str] = []
     sync = os.fsync
 
-    def noted(descriptor: int) -> None:
+    def record(descriptor: int) -> None:
         synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
         sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "fsync", record)
     write_whole(tmp_path / "secrets.json", "{}")
     assert len(synced) == 2
     assert synced[1] == str(tmp_path)
@@ -299,15 +297,15 @@ def masked(here: Path) -> list[str]:
     return sorted(link.name for link in (here / "early").iterdir())
 
 
-def test_what_is_not_configured_stays_off_after_a_power_loss(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packages enable it; at a boot it would take ports of others, or start over and over."""
+def test_unconfigured_services_stay_off_after_a_power_loss(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages enable them; at boot they would take other services' ports, or restart in a loop."""
     loaded = {"ssh": "loaded", "nginx": "not-found", "swift-proxy": "not-found", "a.socket": "not-found"}
     monkeypatch.setattr(node_agent, "read_units", lambda names: {name: {"load": loaded[name]} for name in names})
     assert masked(here) == [], "a node that nobody deploys"
     node_agent.apt(["all"], off=list(loaded))
     assert (here / "generator").stat().st_mode & 0o777 == 0o755
     assert masked(here) == [], "the deployment is at work"
-    (here / "deploying").unlink()  # as /run is emptied
+    (here / "deploying").unlink()  # as at boot, when /run is empty
     assert masked(here) == ["a.socket", "nginx.service", "swift-proxy.service"]
     node_agent.in_service(["nginx", "other"])
     assert masked(here) == ["a.socket", "swift-proxy.service"], "a step that is done is started at each boot"
@@ -321,8 +319,8 @@ def test_what_is_not_configured_stays_off_after_a_power_loss(here: Path, monkeyp
     assert not (here / "generator").exists()
 
 
-def test_a_node_that_nothing_is_held_on_is_left_alone(here: Path) -> None:
-    """Also by those who look at it only."""
+def test_node_without_held_units_is_left_alone(here: Path) -> None:
+    """Also by runs that only check it."""
     (here / "LOG").touch()
     node_agent.let_start()
     assert lines(here) == []

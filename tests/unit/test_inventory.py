@@ -44,7 +44,7 @@ images:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write an inventory, with its image next to it; state stays in the test's folder."""
+    """Write an inventory, with its image next to it; state goes to the test's folder."""
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
     (tmp_path / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
 
@@ -57,13 +57,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 
 def line_of(text: str, part: str) -> int:
-    """The only line of `text` that holds `part`."""
+    """The only line of `text` that contains `part`."""
     (line,) = [number for number, line in enumerate(text.splitlines(), 1) if part in line]
     return line
 
 
-def test_good_inventory(write: Callable[..., Path], tmp_path: Path) -> None:
-    """The inventory that the other tests spoil is right, by its path and by its folder; nothing is written for it."""
+def test_valid_inventory(write: Callable[..., Path], tmp_path: Path) -> None:
+    """The inventory that the other tests break is valid, by file and by folder; loading writes nothing."""
     site = load_site(write())
     assert [node.address for node in site.nodes.values()] == ["10.0.0.10", "10.0.0.20"]
     assert site.controller.name == "controller"
@@ -73,7 +73,7 @@ def test_good_inventory(write: Callable[..., Path], tmp_path: Path) -> None:
 
 
 def test_zones(write: Callable[..., Path]) -> None:
-    """Zones have the compute nodes that name them; a node that names none is in none, and may have volumes."""
+    """A zone has the compute nodes that name it; other nodes are in no zone, and may have volumes."""
     assert inventory_of(load_site(write())).zones() == {}
     site = inventory_of(load_site(write(TEXT.replace("[compute]", "[compute]\n    availability_zone: rack1"))))
     assert site.zones() == {"rack1": ["compute01"]}
@@ -284,8 +284,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_value(case: str, write: Callable[..., Path]) -> None:
-    """The line is that of the value, and the message says what is wrong and what would be right."""
+def test_invalid_value(case: str, write: Callable[..., Path]) -> None:
+    """The message has the line of the value, the problem and a correct value."""
     before, after, message = BAD[case]
     assert TEXT.count(before) == 1, "the test itself"
     text = TEXT.replace(before, after)
@@ -326,7 +326,7 @@ FORMATS = {
 def test_image_of_another_format(
     section: str, wanted: str, found: str, message: str, write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Refused before anything is uploaded, where the image is named."""
+    """Refused before any upload, at the line of the image."""
     (tmp_path / "it.img").write_bytes(FORMATS[found])
     image = f"{{source: it.img, disk_format: {wanted}}}"
     entry = f"images:\n  it: {image}\n" if section == "images" else f"octavia:\n  image: {image}\n"
@@ -340,7 +340,7 @@ def test_image_of_another_format(
 
 @pytest.mark.parametrize("name", ["qcow2", "vmdk", "iso", "raw"])
 def test_image_of_its_format(name: str, write: Callable[..., Path], tmp_path: Path) -> None:
-    """Each format is known by its first bytes; a disk that starts with a CD is raw as well."""
+    """Each format is detected by its first bytes; a disk that starts with a CD image counts as raw, too."""
     (tmp_path / "it.img").write_bytes(FORMATS[name])
     load_site(write(TEXT.replace("{source: guest.img}", f"{{source: it.img, disk_format: {name}}}")))
     if name == "iso":
@@ -361,8 +361,8 @@ class TestOctavia:
             ("nework: 172.16.0.0/24", "octavia: unknown key 'nework'; did you mean 'network'?"),
         ],
     )
-    def test_bad(self, line: str, message: str, write: Callable[..., Path]) -> None:
-        """Said where it stands."""
+    def test_invalid_option(self, line: str, message: str, write: Callable[..., Path]) -> None:
+        """Reported at its line."""
         path = write(TEXT + f"octavia:\n  image: {{source: guest.img}}\n  {line}\n")
         with pytest.raises(InputError) as raised:
             load_site(path)
@@ -370,13 +370,13 @@ class TestOctavia:
         assert message in str(raised.value)
 
     def test_without_an_image(self, write: Callable[..., Path]) -> None:
-        """No default could be right."""
+        """There is no sensible default."""
         path = write(TEXT + "octavia:\n  network: 172.16.0.0/22\n")
         with pytest.raises(InputError, match="octavia: 'image' is missing"):
             load_site(path)
 
     def test_default_network_overlaps(self, write: Callable[..., Path]) -> None:
-        """A site in the guide's network has to name another."""
+        """A site that uses this network itself has to choose another one."""
         text = TEXT.replace("10.0.0.", "172.20.0.") + "octavia:\n  image: {source: guest.img}\n"
         path = write(text)
         with pytest.raises(InputError) as raised:
@@ -386,7 +386,7 @@ class TestOctavia:
         )
 
     def test_image_is_private(self, write: Callable[..., Path]) -> None:
-        """Nobody else boots it; other images are public by default."""
+        """Nobody else can boot it; other images are public by default."""
         inventory = inventory_of(load_site(write(TEXT + "octavia:\n  image: {source: guest.img}\n")))
         assert inventory.octavia is not None
         assert (inventory.octavia.image.visibility, inventory.images["cirros"].visibility) == ("private", "public")
@@ -408,8 +408,8 @@ class TestOctavia:
         ),
     ],
 )
-def test_missing(gone: str, line: str, message: str, write: Callable[..., Path]) -> None:
-    """Missing keys are reported at their place."""
+def test_missing_key(gone: str, line: str, message: str, write: Callable[..., Path]) -> None:
+    """Missing keys are reported where they belong."""
     text = TEXT.replace(gone, "")
     path = write(text)
     with pytest.raises(InputError) as raised:
@@ -420,7 +420,7 @@ def test_missing(gone: str, line: str, message: str, write: Callable[..., Path])
 
 @pytest.mark.parametrize("text", ["", "- a\n", "hello\n"], ids=["empty", "list", "word"])
 def test_not_a_mapping(text: str, write: Callable[..., Path]) -> None:
-    """A file that is something else points to the example."""
+    """The message points to the example."""
     path = write(text)
     with pytest.raises(
         InputError, match=rf"{re.escape(str(path))}:1: expected a mapping .*`stackspec init` writes an example"
@@ -430,7 +430,7 @@ def test_not_a_mapping(text: str, write: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"site: \x00\n"], ids=["not UTF-8", "control characters"])
 def test_not_text(content: bytes, write: Callable[..., Path]) -> None:
-    """An image, say, given as inventory by mistake."""
+    """For example an image passed as inventory by mistake."""
     path = write()
     path.write_bytes(content)
     with pytest.raises(InputError, match=r":1: not a YAML file"):
@@ -444,8 +444,8 @@ def test_no_file(tmp_path: Path) -> None:
             load_site(path)
 
 
-def test_first_line_is_the_file_s_only(write: Callable[..., Path]) -> None:
-    """Comments and blank lines count."""
+def test_comments_and_blank_lines_count_as_lines(write: Callable[..., Path]) -> None:
+    """Line numbers include comments and blank lines."""
     path = write("# a\n\n" + TEXT.replace("10.0.0.20,", "10.0.0.300,"))
     with pytest.raises(InputError) as raised:
         load_site(path)
@@ -453,25 +453,25 @@ def test_first_line_is_the_file_s_only(write: Callable[..., Path]) -> None:
 
 
 class TestSecretsFile:
-    """Secrets that the user gives."""
+    """Secrets given by the user."""
 
     @pytest.fixture
     def given(self, write: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
-        """An inventory that names a file of secrets, and that file."""
+        """An inventory that refers to a file of secrets, and that file."""
         path = tmp_path / "mine.yaml"
         path.write_text('glance: "mine-0"\n')
         path.chmod(0o600)
         return write(TEXT.replace("secrets: generated", "secrets: mine.yaml")), path
 
     def test_used(self, given: tuple[Path, Path]) -> None:
-        """What it names is used; what it does not name is generated."""
+        """Given secrets are used; others are generated."""
         site = load_site(given[0])
         assert site.password("glance") == "mine-0"
         assert len(site.password("nova")) == 24
 
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
-    def test_readable_by_others(self, given: tuple[Path, Path], mode: int) -> None:
-        """Refused, with the command that repairs it."""
+    def test_secrets_file_readable_by_others(self, given: tuple[Path, Path], mode: int) -> None:
+        """Refused, with the command that fixes it."""
         inventory, path = given
         path.chmod(mode)
         with pytest.raises(InputError) as raised:
@@ -480,14 +480,14 @@ class TestSecretsFile:
         assert str(raised.value) == f"{where}: this secrets file is readable by others (mode {mode:04o}); chmod 600 it"
 
     def test_number(self, given: tuple[Path, Path]) -> None:
-        """000000 is a number in YAML, and not the one that was meant."""
+        """000000 is a number in YAML, so its zeros would be lost."""
         given[1].write_text('nova: "a"\nglance: 000000\n')
         with pytest.raises(InputError, match=r"mine.yaml:2: glance: expected a quoted text"):
             load_secrets(given[1])
 
     @pytest.mark.parametrize("value", ["a\\nb", "it's", "a@b", "a/b", ""])
-    def test_value_that_would_have_to_be_quoted(self, given: tuple[Path, Path], value: str) -> None:
-        """It goes into URLs, SQL and files as it is; the message does not show it."""
+    def test_secret_that_needs_quoting(self, given: tuple[Path, Path], value: str) -> None:
+        """It is used in URLs, SQL and files unquoted; the message does not show it."""
         given[1].write_text(f'nova: "a"\nglance: "{value}"\n')
         with pytest.raises(
             InputError, match=r"mine.yaml:2: glance: only letters, digits and _ . ~ = - are allowed"
@@ -495,8 +495,8 @@ class TestSecretsFile:
             load_secrets(given[1])
         assert not value or value not in str(raised.value)
 
-    def test_no_secret_in_a_message(self, given: tuple[Path, Path]) -> None:
-        """A key that stands twice is named, its values are not."""
+    def test_message_contains_no_secret(self, given: tuple[Path, Path]) -> None:
+        """A duplicate key is named, its values are not."""
         given[1].write_text('nova: "hidden-1"\nnova: "hidden-2"\n')
         with pytest.raises(InputError) as raised:
             load_site(given[0])
@@ -504,7 +504,7 @@ class TestSecretsFile:
         assert "hidden" not in str(raised.value)
 
 
-def test_ssh_files_start_at_the_inventory(
+def test_ssh_paths_are_relative_to_the_inventory(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative key is found from any working directory."""
@@ -516,17 +516,17 @@ def test_ssh_files_start_at_the_inventory(
 
 @pytest.mark.parametrize("name", ["lab", "guide", "example"])
 def test_shipped_inventories(name: str) -> None:
-    """The inventories of the repository are right."""
+    """The inventories of the repository are valid."""
     assert load_inventory(INVENTORIES / name, CloudInventory).site == name
 
 
 def test_guide_has_generated_secrets() -> None:
-    """The guide's one password for all has to be asked for."""
+    """The guide's single password is only used on request."""
     assert load_inventory(INVENTORIES / "guide", CloudInventory).secrets == "generated"
 
 
 def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
-    """`model` and the models in its fields."""
+    """`model` and all models in its fields."""
     for inner in get_args(model):
         models(inner, seen)
     if isinstance(model, type) and issubclass(model, BaseModel) and model not in seen:
@@ -537,7 +537,7 @@ def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
 
 
 def test_example_has_every_key() -> None:
-    """A key that the example does not show is one that nobody finds; each is explained by a comment above it."""
+    """A key missing from the example would never be found; each is explained by a comment above it."""
     lines = (INVENTORIES / "example/site.yaml").read_text().splitlines()
     keys = {(model, name) for model in models(CloudInventory, []) for name in model.model_fields}
     # A node's name is its key; the lab's details are explained in its own inventory.
@@ -547,8 +547,8 @@ def test_example_has_every_key() -> None:
         assert shown, f"{model.__name__}.{name} is not in the example"
 
 
-def test_example_shows_defaults_that_are_so() -> None:
-    """Where the example names a default, it is the model's."""
+def test_example_shows_the_real_defaults() -> None:
+    """A default in the example equals the model's."""
     text = (INVENTORIES / "example/site.yaml").read_text()
     named = re.findall(r"Default: (\S+?)\.\n(?:#.*\n)*(?! )(\w+):", text)
     assert len(named) >= 5
@@ -559,7 +559,7 @@ def test_example_shows_defaults_that_are_so() -> None:
 
 
 class Zone(Strict):
-    """A section of a service that the suite does not have."""
+    """A section of a made-up service."""
 
     mail: Annotated[str, matches(r"[^@]+@[^@]+", "an address such as a@b.org")]
 
@@ -582,8 +582,8 @@ class WithZones(Inventory):
         ("org: {}", "zones.org: 'mail' is missing; `stackspec init` writes an example"),
     ],
 )
-def test_reader_knows_what_a_model_declares(line: str, message: str, write: Callable[..., Path]) -> None:
-    """Keys, check and message of a service are its own; the reader adds the line, and what was meant."""
+def test_reader_uses_the_model_of_a_service(line: str, message: str, write: Callable[..., Path]) -> None:
+    """The service defines keys, checks and messages; the reader adds the line and a suggestion."""
     path = write(TEXT + f"zones:\n  {line}\n")
     with pytest.raises(InputError) as raised:
         load_inventory(path, WithZones)
@@ -599,7 +599,7 @@ def test_reader_knows_no_service(write: Callable[..., Path]) -> None:
 
 
 def test_options_of_an_unknown_step(write: Callable[..., Path]) -> None:
-    """Else they would be ignored."""
+    """Otherwise they would be ignored."""
     path = write(TEXT + "config:\n  nova: {}\n  glace: {}\n")
     with pytest.raises(InputError) as raised:
         check_config(load_site(path), ["nova", "glance"])
@@ -608,14 +608,14 @@ def test_options_of_an_unknown_step(write: Callable[..., Path]) -> None:
 
 
 def test_default_route_needs_a_gateway(write: Callable[..., Path]) -> None:
-    """It moves to the bridge, as the network has it."""
+    """The bridge takes over the route, with the network's gateway."""
     text = TEXT.replace("35.20, interface: eth1", "35.20, interface: eth1, default_route: true")
     assert load_inventory(write(text), CloudInventory).nodes["compute01"].provider.default_route
     with pytest.raises(InputError, match="default_route: requires networks"):
         load_inventory(write(text.replace("    gateway: 192.168.35.2\n", "")), CloudInventory)
 
 
-def test_nested_without_end(write: Callable[..., Path]) -> None:
+def test_endless_nesting(write: Callable[..., Path]) -> None:
     """An inventory must not exhaust the stack."""
     with pytest.raises(InputError, match=r"site.yaml:1: nested too deeply"):
         load_site(write("site: " + "[" * 5000 + "]" * 5000))

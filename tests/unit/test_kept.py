@@ -1,4 +1,4 @@
-"""Keys that lock data: another one on a node is refused, and never overwritten."""
+"""Encryption keys of stored data: another key on a node is refused, and never overwritten."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHERE = {
 
 
 def obstacles(site: Site, step: str, value: str, ledger: list[str] | None) -> list[str]:
-    """What the step's keys object to on a node with this value, and these steps in its ledger (None: no ledger)."""
+    """The obstacles of a step's keys on a node with this value and these steps in its ledger (None: no ledger)."""
     load_steps()
     node = STEPS[step].nodes(site)[0]
     path, section, option = WHERE[step]
@@ -33,8 +33,8 @@ def obstacles(site: Site, step: str, value: str, ledger: list[str] | None) -> li
 
 @pytest.mark.parametrize("step", WHERE)
 @pytest.mark.parametrize("ledger", ["own", "none"])
-def test_another_key(site: Site, step: str, ledger: str, no_traces: None) -> None:
-    """Of another state of the site, or of somebody else's cloud: said with what to do, and no key is shown."""
+def test_different_key_is_refused(site: Site, step: str, ledger: str, no_traces: None) -> None:
+    """A key of another state of the site or of another cloud: the message says what to do and shows no key."""
     (text,) = obstacles(site, step, "other-1", ["base", step] if ledger == "own" else None)
     assert WHERE[step][2] in text
     assert "copy the site's state folder" in text
@@ -46,6 +46,6 @@ def test_another_key(site: Site, step: str, ledger: str, no_traces: None) -> Non
 @pytest.mark.parametrize(
     ("value", "ledger"), [("pass-1", ["base"]), ("pass-1", None), ("", None), ("shipped", ["base"])]
 )
-def test_own_key(site: Site, step: str, value: str, ledger: list[str] | None, no_traces: None) -> None:
-    """The site's own, none, and what a package brought before the step was done are no obstacle."""
+def test_own_key_is_accepted(site: Site, step: str, value: str, ledger: list[str] | None, no_traces: None) -> None:
+    """The site's own key, no key, or a package's key before the step was done."""
     assert obstacles(site, step, value, ledger) == []

@@ -1,4 +1,4 @@
-"""The parts of the lab that are pure: no root, no network."""
+"""The parts of the lab that need neither root nor a network."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def load(tmp_path: Path, text: str, name: str | None = None) -> LabSpec:
 
 
 class TestSpec:
-    def test_reads_what_the_lab_needs(self, site: LabSpec) -> None:
+    def test_reads_the_keys_of_the_lab(self, site: LabSpec) -> None:
         assert [str(net.address) for net in site.networks] == ["10.0.0.1/24", "192.0.2.2/24"]
         assert site.node("controller").management.address == IPv4Address("10.0.0.10")
         assert site.prefix == "ss-lab"
         assert [[disk.device for disk in node.disks] for node in site.nodes] == [[], ["sdb", "sdc", "sdd"]]
 
-    def test_node_with_a_kernel_of_its_own(self, tmp_path: Path) -> None:
-        """It names its disks otherwise, and its memory is bounded; the other nodes are containers."""
+    def test_node_with_its_own_kernel(self, tmp_path: Path) -> None:
+        """It uses other disk names, and its memory is limited; the other nodes are containers."""
         text = SITE.replace("/dev/sd", "/dev/ubd").replace(
             "{name: lab}", "{name: lab, nodes: {compute01: {kind: uml}}}"
         )
@@ -127,7 +127,7 @@ class TestNetwork:
         assert "address add 10.0.0.1/24 dev br0" in text
         assert "route" not in text
 
-    def test_firewall_counts_what_would_leave(self, site: LabSpec) -> None:
+    def test_firewall_counts_outgoing_packets(self, site: LabSpec) -> None:
         text = network.render_firewall(site)
         assert "elements = { 10.0.0.0/24, 192.0.2.0/24 }" in text
         assert "ip daddr != @networks counter name left goto refuse" in text
@@ -140,7 +140,7 @@ class TestOwnKernel:
         made = load(tmp_path, OWN_KERNEL)
         return UserModeLinux(made, made.node("compute01"), tmp_path / "compute01", tmp_path / "cache")
 
-    def test_is_told_of_its_machine(self, process: UserModeLinux) -> None:
+    def test_kernel_gets_the_machine_on_its_command_line(self, process: UserModeLinux) -> None:
         assert process.arguments(["n1-eth0"]) == [
             "umid=compute01",
             "mem=3072M",
@@ -149,7 +149,7 @@ class TestOwnKernel:
             "vec0:transport=tap,ifname=n1-eth0,depth=128,gro=1,mac=52:54:0a:00:00:14",
         ]
 
-    def test_its_interfaces_get_the_names_of_the_inventory(self, process: UserModeLinux) -> None:
+    def test_interfaces_are_named_as_in_the_inventory(self, process: UserModeLinux) -> None:
         files = process.files()
         link = files["etc/systemd/network/10-eth0.link"]
         assert link == "[Match]\nMACAddress=52:54:0a:00:00:14\n\n[Link]\nName=eth0\n"
@@ -160,7 +160,7 @@ class TestOwnKernel:
         with pytest.raises(LabError, match="snapshot old has no disk of compute01, which was no UML node"):
             process.boot([tmp_path / "old/compute01", tmp_path / "rootfs"])
 
-    def test_kernel_that_is_gone_is_named(self, process: UserModeLinux, tmp_path: Path) -> None:
+    def test_missing_kernel_is_named(self, process: UserModeLinux, tmp_path: Path) -> None:
         upper = tmp_path / "compute01/upper"
         upper.mkdir(parents=True)
         (upper / "root.img").touch()
@@ -185,7 +185,7 @@ class TestMirror:
             mirror.Source(("http://a/debian",), ("s", "s-updates"), ("main",))
         ]
 
-    def test_machine_is_read_and_third_parties_are_not(self, tmp_path: Path) -> None:
+    def test_third_party_sources_of_the_machine_are_ignored(self, tmp_path: Path) -> None:
         apt = tmp_path / "etc/apt/sources.list.d"
         apt.mkdir(parents=True)
         (tmp_path / "etc/os-release").write_text('ID=debian\nVERSION_CODENAME="s"\n')
@@ -198,7 +198,7 @@ class TestMirror:
         (tmp_path / "etc/os-release").write_text("ID=ubuntu\n")
         assert mirror.of_machine(tmp_path) is None
 
-    def test_order_of_choice(self, site: LabSpec, tmp_path: Path) -> None:
+    def test_precedence_of_mirrors(self, site: LabSpec, tmp_path: Path) -> None:
         named = replace(site, mirror="https://inv.test/debian")
         environ = {"STACKSPEC_MIRROR": "http://env.test/debian/"}
         assert mirror.choose(named, environ, tmp_path) == Mirror(
@@ -209,7 +209,7 @@ class TestMirror:
         assert chosen.archive == "http://env.test/debian"
         assert mirror.choose(site, {}, tmp_path) is None
 
-    def test_nodes_ask_plainly_and_the_proxy_as_configured(self) -> None:
+    def test_nodes_use_http_and_the_proxy_the_configured_url(self) -> None:
         found = Mirror("https://M.test/debian")
         assert found.lines(plain=True)[0].startswith("deb http://M.test/debian ")
         assert found.hosts() == {"m.test": "https"}
@@ -222,7 +222,7 @@ class TestIdentity:
         assert "Address=" not in files["etc/systemd/network/50-eth1.network"]
         assert '"http://10.0.0.1:3142"' in files["etc/apt/apt.conf.d/90lab"]
 
-    def test_a_way_out_over_the_provider_network(self, site: LabSpec) -> None:
+    def test_default_route_over_the_provider_network(self, site: LabSpec) -> None:
         first, second = site.nodes[0].ports
         node = replace(site.nodes[0], ports=(first, replace(second, default_route=True)))
         files = identity.render_files(site, node, Mirror("http://m.test/debian"))
@@ -231,7 +231,7 @@ class TestIdentity:
         text = files["etc/systemd/network/50-eth1.network"]
         assert f"Address={second.address}/24\nGateway={site.network(second.network).address.ip}\n" in text
 
-    def test_ssh_config_leaves_the_users_files_alone(self, site: LabSpec) -> None:
+    def test_ssh_config_does_not_use_the_user_files(self, site: LabSpec) -> None:
         text = identity.render_ssh_config(site, Path("/state/ssh"))
         assert "Host controller 10.0.0.10\n  HostName 10.0.0.10\n" in text
         assert "UserKnownHostsFile /state/ssh/known_hosts" in text
@@ -279,11 +279,11 @@ class TestLayers:
             assert snapshots.finish(folder, site, begun, lambda: None) == State("old", ("one",))
         assert not list(folder.upper("controller").iterdir())
 
-    def test_nothing_under_way_stops_no_node(self, tmp_path: Path, site: LabSpec) -> None:
+    def test_nodes_keep_running_without_interrupted_work(self, tmp_path: Path, site: LabSpec) -> None:
         state = State("r", ("one",))
         assert snapshots.finish(Folder(tmp_path), site, state, lambda: pytest.fail("stopped")) == state
 
-    def test_disks_are_put_away_and_brought_back(self, tmp_path: Path, site: LabSpec) -> None:
+    def test_disks_are_saved_and_restored(self, tmp_path: Path, site: LabSpec) -> None:
         """Writes since a snapshot are lost, the snapshot stays, and leftovers of a killed copy are not disks."""
         folder, node = self.folder(tmp_path, site), site.node("compute01")
         disks.make(site, node, folder.disks("compute01"))
@@ -299,15 +299,15 @@ class TestLayers:
         assert not folder.disks("compute01").with_name("disks.new").exists()
 
     def test_snapshot_of_nodes_without_disks_leaves_none(self, tmp_path: Path, site: LabSpec) -> None:
-        """Disks that the inventory names since then are blank ones."""
+        """Disks added to the inventory since then are blank."""
         folder, node = self.folder(tmp_path, site), site.node("compute01")
         snapshots.finish(folder, site, State("r", saving="one"), lambda: None)
         disks.make(site, node, folder.disks("compute01"))
         snapshots.finish(folder, site, State("r", ("one",), restoring="one"), lambda: None)
         assert not folder.disks("compute01").exists()
 
-    def test_disks_are_holes_and_stay_as_they_are(self, tmp_path: Path, site: LabSpec) -> None:
-        """A disk takes no room until it is written to, and is made once."""
+    def test_disks_are_sparse_and_created_once(self, tmp_path: Path, site: LabSpec) -> None:
+        """A disk takes no space until it is written to."""
         disks.make(site, site.node("compute01"), tmp_path / "disks")
         files = sorted((tmp_path / "disks").iterdir())
         assert [file.name for file in files] == [f"ss-lab-compute01.{name}" for name in ("sdb", "sdc", "sdd")]
@@ -335,7 +335,7 @@ class TestLayers:
 
 
 class TestMadeOnce:
-    def test_is_made_once_and_said_before_and_after(self, tmp_path: Path) -> None:
+    def test_created_once_and_announced_before_and_after(self, tmp_path: Path) -> None:
         said: list[str] = []
         final = tmp_path / "trees/a"
         assert made_once(final, "tree", "making a", lambda tree: tree.mkdir(), said.append) == final

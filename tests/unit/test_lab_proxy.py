@@ -1,4 +1,4 @@
-"""The lab's package proxy, before an archive on the loopback."""
+"""The lab's package proxy, in front of an archive on the loopback interface."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Archive(BaseHTTPRequestHandler):
     """An archive that counts requests; `short` files end before their announced size."""
 
     protocol_version = "HTTP/1.1"
-    asked: list[str]
+    requests: list[str]
 
     def do_GET(self) -> None:
-        type(self).asked.append(self.path)
+        type(self).requests.append(self.path)
         if self.headers.get("If-Modified-Since"):
             self.send_response(304)
             self.end_headers()
@@ -39,7 +39,7 @@ class Archive(BaseHTTPRequestHandler):
 
 
 class Proxy:
-    """A proxy before an archive, and a client of it."""
+    """A proxy in front of an archive, and a client of it."""
 
     def __init__(self, port: int, archive: str, server: proxy.Server) -> None:
         self.port, self.archive, self.server = port, archive, server
@@ -57,7 +57,7 @@ class Proxy:
 
 @pytest.fixture
 def through(tmp_path: Path) -> Iterator[Proxy]:
-    Archive.asked = []
+    Archive.requests = []
     archive = ThreadingHTTPServer(("127.0.0.1", 0), Archive)
     threading.Thread(target=archive.serve_forever, args=(0.02,), daemon=True).start()
     name = f"127.0.0.1:{archive.server_port}"
@@ -69,13 +69,13 @@ def through(tmp_path: Path) -> Iterator[Proxy]:
 
 
 class TestProxy:
-    def test_refuses_every_other_host(self, through: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_refuses_other_hosts(self, through: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
         status, body = through.get("/x", host="other.test")
         assert status == 403
         assert b"other.test" in body
         assert through.server.refused == 1
         assert "refused 0 other.test" in capsys.readouterr().out
-        assert Archive.asked == []
+        assert Archive.requests == []
 
     def test_refuses_tunnels(self, through: Proxy) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", through.port, timeout=120)
@@ -83,7 +83,7 @@ class TestProxy:
         assert connection.getresponse().status == 403
         connection.close()
 
-    def test_package_is_fetched_once(self, through: Proxy) -> None:
+    def test_package_is_downloaded_once(self, through: Proxy) -> None:
         path = "/debian/pool/main/a/a_1%2b2_all.deb"
         answers: list[tuple[int, bytes]] = []
         threads = [threading.Thread(target=lambda: answers.append(through.get(path))) for _ in range(5)]
@@ -92,32 +92,32 @@ class TestProxy:
         for thread in threads:
             thread.join()
         assert answers == [(200, path.encode() * 1000)] * 5
-        assert Archive.asked == [path]
+        assert Archive.requests == [path]
 
-    def test_index_is_not_kept_and_its_conditions_pass(self, through: Proxy) -> None:
+    def test_index_is_not_cached_and_conditional_headers_pass(self, through: Proxy) -> None:
         path = "/debian/dists/s/InRelease"
         assert through.get(path)[0] == 200
         assert through.get(path, If_Modified_Since="Thu, 01 Jan 2026 00:00:00 GMT") == (304, b"")
         assert through.get(path, Range="bytes=5-")[0] == 206
-        assert len(Archive.asked) == 3
+        assert len(Archive.requests) == 3
 
-    def test_part_of_a_package_is_never_kept(self, through: Proxy) -> None:
+    def test_partial_package_is_never_cached(self, through: Proxy) -> None:
         path = "/debian/pool/main/s/short_1_all.deb"
         for _ in range(2):
             with pytest.raises((http.client.IncompleteRead, ConnectionError)):
                 through.get(path)
-        assert len(Archive.asked) == 2
+        assert len(Archive.requests) == 2
         assert not list(Path(through.server.settings.cache).rglob("*short*"))
         assert not list(Path(through.server.settings.cache).rglob(".part*"))
 
-    def test_names_cannot_leave_the_store(self, through: Proxy) -> None:
+    def test_names_cannot_escape_the_cache(self, through: Proxy) -> None:
         keeps = through.server.store.keeps
         assert keeps("http://a/debian/pool/x.deb")
         assert keeps(f"http://a/dists/s/by-hash/SHA256/{'0' * 64}")
         assert not keeps("http://a/debian/pool/%2e%2e/%2e%2e/x.deb")
         assert not keeps("http://a/debian/pool/x.deb?y")
 
-    def test_requests_may_be_sent_ahead(self, through: Proxy) -> None:
+    def test_pipelined_requests(self, through: Proxy) -> None:
         paths = [f"/debian/pool/{number}.deb" for number in range(3)]
         ahead = "".join(f"GET http://{through.archive}{path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
         with socket.create_connection(("127.0.0.1", through.port), timeout=120) as connection:
@@ -127,4 +127,4 @@ class TestProxy:
                 chunk = connection.recv(65536)
                 assert chunk
                 received += chunk
-        assert Archive.asked == paths
+        assert Archive.requests == paths

@@ -1,4 +1,4 @@
-"""Lanes: workers test while one process deploys; they learn from it, and take turns on what a file disturbs."""
+"""Lanes: workers test while one process deploys; they follow its events, and take turns when a file disturbs steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def events(path: Path, *entries: Mapping[str, object]) -> None:
 
 
 def test_one_process_deploys_and_workers_test(runs: Runs) -> None:
-    """A second run, whose lanes are those of the ini file, has nothing to do."""
+    """A second run, with the lanes of the ini file, has nothing to do."""
     runs.tests("def test_more(image): pass\n", "test_more.py")
     result = runs.pytest("--deploy", "-n2", spawn=True)
     result.assert_outcomes(passed=7)
@@ -42,13 +42,13 @@ def test_one_process_deploys_and_workers_test(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--deploy", "-n0"], ["--deploy", "-s"], []])
-def test_lanes_of_the_ini_file_are_for_deployments(runs: Runs, arguments: list[str]) -> None:
-    """Of many tests at once, which nobody looks at one by one."""
+def test_lanes_of_the_ini_file_apply_to_deployments(runs: Runs, arguments: list[str]) -> None:
+    """Deployments run many tests at once, which nobody watches one by one."""
     (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 2\n")
     runs.pytest(*arguments).stdout.no_fnmatch_line("*workers*")
 
 
-def test_a_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
+def test_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
     runs.prepare("one", broken=BROKEN)
     runs.tests("def test_more(identity): pass\ndef test_most(image): pass\n", "test_more.py")
     result = runs.pytest("--deploy", "-n2", spawn=True)
@@ -60,8 +60,8 @@ def test_a_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
     runs.pytest("--deploy", "--lf", "-n2", spawn=True).assert_outcomes(passed=7)
 
 
-def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
-    """Seeded faults are repaired by then; content that a later step overwrites was right after its own step."""
+def test_worker_checks_drift_after_the_last_step(runs: Runs) -> None:
+    """Injected faults are repaired by then; content that a later step overwrites was correct after its own step."""
     shutil.copy(DRIFT, runs.path)
     runs.pytest("--deploy", "test_cloud.py")
     seed(runs, "one", "/etc/database.conf", "4096", "151")
@@ -80,8 +80,8 @@ def test_a_worker_looks_for_drift_after_the_last_step(runs: Runs) -> None:
     result.stdout.fnmatch_lines(["*test_as_declared*base*"])
 
 
-def test_workers_look_with_the_secrets_of_a_first_deployment(runs: Runs) -> None:
-    """Both with those that steps declare, which nobody has kept when a worker declares them, and with later ones."""
+def test_workers_use_the_secrets_of_a_first_deployment(runs: Runs) -> None:
+    """Both secrets that steps declare, not stored yet when a worker declares them, and later ones."""
     shutil.copy(DRIFT, runs.path)
     runs.steps(
         """
@@ -107,7 +107,7 @@ def test_workers_look_with_the_secrets_of_a_first_deployment(runs: Runs) -> None
     assert len(passwords) == 1
 
 
-def test_what_cannot_be_used_ends_the_run_before_anything_is_touched(runs: Runs) -> None:
+def test_unreachable_node_ends_the_run_before_any_change(runs: Runs) -> None:
     runs.prepare("two", unreachable="not reachable by ssh")
     result = runs.pytest("--deploy", "-n2", spawn=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -115,7 +115,7 @@ def test_what_cannot_be_used_ends_the_run_before_anything_is_touched(runs: Runs)
     assert runs.log() == []
 
 
-def test_a_file_that_cannot_be_imported_ends_the_run_before_anything_is_touched(runs: Runs) -> None:
+def test_file_that_cannot_be_imported_ends_the_run_before_any_change(runs: Runs) -> None:
     runs.tests("import nosuch\n", "test_broken.py")
     result = runs.pytest("--deploy", "-n2", spawn=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -124,14 +124,14 @@ def test_a_file_that_cannot_be_imported_ends_the_run_before_anything_is_touched(
     assert runs.log() == []
 
 
-def test_the_first_failure_ends_the_run_when_asked(runs: Runs) -> None:
+def test_maxfail_ends_the_run(runs: Runs) -> None:
     runs.tests("def test_early(base): assert 0\n", "test_a.py")
     result = runs.pytest("--deploy", "-n2", "-x", spawn=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert result.parseoutcomes()["failed"] == 1
 
 
-def test_a_file_that_disturbs_a_step_has_it_for_itself(runs: Runs) -> None:
+def test_file_that_disturbs_a_step_has_it_exclusively(runs: Runs) -> None:
     runs.tests(
         """
         import pytest, time
@@ -188,8 +188,8 @@ BREAKER = Needs(frozenset({"image"}), frozenset({"image"}))
         pytest.param([], False, "la", "a", id="several files that wait for a step"),
     ],
 )
-def test_a_free_worker_takes_what_need_not_wait(running: list[str], done: bool, waiting: str, taken: str) -> None:
-    """A lane that would wait comes later, unless nothing else is left; of the others a long one comes first."""
+def test_free_worker_takes_a_lane_that_need_not_wait(running: list[str], done: bool, waiting: str, taken: str) -> None:
+    """A lane that would wait comes later, unless nothing else is left; of the others the longest comes first."""
     needs = {"a::plain": PLAIN, "b::use": USER, "c::use": USER, "d::break": BREAKER, "e::break": BREAKER}
     lanes = {test[0]: [test] for test in needs}
     lanes["l"] = ["one::use", "two::use"]
@@ -197,8 +197,8 @@ def test_a_free_worker_takes_what_need_not_wait(running: list[str], done: bool, 
     assert next_lane({lane: lanes[lane] for lane in waiting}, running, needs, lambda _step: done) == taken
 
 
-def test_lanes_that_wait_for_no_turn_come_first(runs: Runs) -> None:
-    """One worker uses what the next file breaks: the other one tests the file after that, and nobody waits."""
+def test_lanes_that_need_not_wait_come_first(runs: Runs) -> None:
+    """One worker uses what the next file disturbs: the other one tests the file after that, and nobody waits."""
     runs.tests(
         """
         import time
@@ -222,8 +222,8 @@ def test_lanes_that_wait_for_no_turn_come_first(runs: Runs) -> None:
     assert [line for line in log if line in ("long", "b", "c")] == ["c", "long", "b"]
 
 
-def test_what_disturbs_comes_last_in_its_lane(runs: Runs) -> None:
-    """Its step is done before the others' ones, yet the lane does not wait there for all who use that step."""
+def test_disturbing_tests_run_last_in_their_lane(runs: Runs) -> None:
+    """Its step is done before others, but the lane does not wait there for all users of that step."""
     lane = "import pytest\npytestmark = [pytest.mark.lane('long')"
     test = "\ndef test_it({step}):\n    open('log', 'a').write('{word}\\n')\n"
     runs.tests(f"{lane}, pytest.mark.disturbs('base')]" + test.format(step="base", word="break"), "test_a.py")
@@ -233,14 +233,14 @@ def test_what_disturbs_comes_last_in_its_lane(runs: Runs) -> None:
     assert [line for line in log if line in ("break", "use")] == ["use", "break"]
 
 
-def test_a_test_that_disturbs_no_step_is_refused(runs: Runs) -> None:
+def test_disturbing_test_without_a_step_is_refused(runs: Runs) -> None:
     runs.tests("import pytest\n@pytest.mark.disturbs('imege')\ndef test_it(image): pass\n")
     result = runs.pytest("--deploy")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*test_cloud.py::test_it: mark disturbs: no step imege"])
 
 
-def test_turns_are_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_turns_are_taken_completely_or_not_at_all(tmp_path: Path) -> None:
     one, two, three = (Turns(tmp_path) for _ in range(3))
     one.take("a", Needs(frozenset({"nova", "cinder"}), frozenset()))
     assert not two._try({"cinder": 2, "glance": 2})
@@ -254,7 +254,7 @@ def follow(path: Path, nodes: dict[str, list[str]]) -> Followed:
     return Followed(path, nodes, lambda step: [step])
 
 
-def test_who_follows_knows_what_the_events_say(tmp_path: Path) -> None:
+def test_follower_knows_the_events(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     followed = follow(path, {"identity": ["one"], "image": ["one", "two"]})
     failed = {**STEP, "step": "identity", "state": "failed", "error": "no database\nmore", "failed_at": "service"}
@@ -269,7 +269,7 @@ def test_who_follows_knows_what_the_events_say(tmp_path: Path) -> None:
     assert cause.text.startswith("step identity on one failed at service\nno database\nmore")
 
 
-def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_partial_line_is_read_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     followed = follow(path, {"image": ["one"]})
     text = json.dumps(STEP) + "\n"
@@ -281,8 +281,8 @@ def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     assert followed.done("image")
 
 
-def test_who_follows_a_process_that_is_gone_does_not_wait_for_ever(tmp_path: Path) -> None:
-    """What it wrote last still counts, and before it begins nobody knows."""
+def test_follower_of_an_ended_process_does_not_wait_forever(tmp_path: Path) -> None:
+    """Its last events still count; before it starts, nothing is known."""
     path = tmp_path / "events.jsonl"
     leads = Lock(tmp_path / LEADS)
     leads.take("ann", "this run")
@@ -301,7 +301,7 @@ def test_who_follows_a_process_that_is_gone_does_not_wait_for_ever(tmp_path: Pat
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_claim_is_somebodys(tmp_path: Path, shared: bool) -> None:
+def test_claim_has_one_owner(tmp_path: Path, shared: bool) -> None:
     first = Claims(tmp_path / "told" if shared else None)
     second = Claims(tmp_path / "told") if shared else first
     assert first.claim("nova on one")
@@ -310,8 +310,8 @@ def test_a_claim_is_somebodys(tmp_path: Path, shared: bool) -> None:
     assert "nova on two" not in second
 
 
-def test_connections_outlive_the_look_for_drift(runs: Runs) -> None:
-    """What other tests of a worker hold goes on."""
+def test_connections_stay_open_after_the_drift_check(runs: Runs) -> None:
+    """Other tests of a worker that use them continue."""
     runs.tests(
         """
         from stackspec.plugin.session import RUN

@@ -1,4 +1,4 @@
-"""LVM, kernel modules and initiator names: what is refused, what is seen through the filter, what is left alone."""
+"""LVM, kernel modules and initiator names: what is refused, what LVM's filter lets through, what is left alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MEMBER = {**BLANK, "content": {"TYPE": "LVM2_member"}}
 
 
 def answer(out: object) -> dict[str, object]:
-    """What a command says in JSON."""
+    """The JSON output of a command."""
     return {"status": 0, "out": json.dumps(out), "err": ""}
 
 
@@ -89,13 +89,13 @@ def lvm_node(*devices: object, conf: str = SHIPPED) -> dict[Query, Any]:
 
 
 def test_filter_of_the_guide_s_disk() -> None:
-    """Anchored, the disk that is named and no other."""
+    """Anchored: exactly the named disk."""
     assert filter_of(["/dev/sdb"]) == '[ "a|^/dev/sdb$|", "r|.*|" ]'
     assert filter_of([]) == '[ "r|.*|" ]'
 
 
 def test_system_stays_visible(change: ChangeOf) -> None:
-    """The system's own physical volumes are in it, on a node without disks for cinder as well, and tried first."""
+    """The system's own physical volumes are accepted, first, also on a node without disks for cinder."""
     made = change(LvmFilter(CONF), lvm_node(SYSTEM, OURS))
     trial, write = made.actions
     assert trial.argv[-2:] == ("/dev/sda3", "/dev/sdd")
@@ -106,7 +106,7 @@ def test_system_stays_visible(change: ChangeOf) -> None:
 
 
 class TestFilter:
-    """What LVM looks at."""
+    """The devices that LVM scans."""
 
     @pytest.mark.parametrize(
         ("devices", "found"),
@@ -123,8 +123,8 @@ class TestFilter:
         """Physical volumes of the node itself, not those of servers."""
         assert local_volumes(answer({"blockdevices": devices})) == found
 
-    def test_written_once(self, change: ChangeOf) -> None:
-        """Both settings stand in the section, the rest of the file is as it was, and the second look finds nothing."""
+    def test_filter_is_written_once(self, change: ChangeOf) -> None:
+        """Both settings are in the section, the rest of the file is unchanged, and a second check finds nothing."""
         resource = LvmFilter(CONF, ("/dev/sdd",))
         made = change(resource, lvm_node())
         (write,) = made.actions
@@ -134,7 +134,7 @@ class TestFilter:
         assert text.replace("\n".join(lines) + "\n", "") == SHIPPED
         assert text.index("devices {") < text.index(lines[0]) < text.index("activation {")
         assert change(resource, lvm_node(conf=text)) is None
-        # The volume group is there by then, and a name of the disk that the machine made.
+        # By then the volume group exists, and so does a device name that the machine assigned.
         assert change(resource, lvm_node(OURS, conf=text)) is None
         other = LvmFilter(CONF, ("/dev/disk/by-id/d",))
         named = {disk("/dev/disk/by-id/d"): {**MEMBER, "path": "/dev/sdd"}}
@@ -151,20 +151,20 @@ class TestFilter:
         ],
         ids=["the guide's", "several lines", "without a section", "empty"],
     )
-    def test_replaces_what_is_there(self, before: str) -> None:
-        """One value of each, and a section that holds them."""
+    def test_existing_settings_are_replaced(self, before: str) -> None:
+        """One value for each, and a section around them."""
         text = with_filter(before, filter_of(["/dev/sdd"]))
         assert text == (
             'devices {\n\tfilter = [ "a|^/dev/sdd$|", "r|.*|" ]\n\tglobal_filter = [ "a|^/dev/sdd$|", "r|.*|" ]\n}\n'
         )
 
-    def test_no_lvm(self, change: ChangeOf) -> None:
-        """A compute node without LVM has nothing to hide."""
+    def test_node_without_lvm_is_unchanged(self, change: ChangeOf) -> None:
+        """A compute node without LVM needs no filter."""
         assert change(LvmFilter(CONF)) is None
 
 
-def test_lsblk_that_fails_hides_nothing(site: Site, change: ChangeOf) -> None:
-    """A filter that lets no device through would be written: refused before anything is touched, and again then."""
+def test_failed_lsblk_is_an_obstacle(site: Site, change: ChangeOf) -> None:
+    """The filter would hide every device: refused before any change, and again when applied."""
     known = {**lvm_node(), TREE: {"status": 1, "out": "", "err": "lsblk: failed to access sysfs"}}
     (said,) = LvmFilter(CONF).obstacles(context(site, site.controller, known))
     assert said.endswith("failed with status 1: lsblk: failed to access sysfs")
@@ -173,8 +173,8 @@ def test_lsblk_that_fails_hides_nothing(site: Site, change: ChangeOf) -> None:
     assert LvmFilter(CONF).obstacles(context(site, site.controller, lvm_node(SYSTEM))) == []
 
 
-def test_volume_group_is_not_made_anew_when_pvs_fails(site: Site) -> None:
-    """Its volumes would be taken for data of somebody else, which `wipe` gives away."""
+def test_volume_group_is_not_recreated_when_pvs_fails(site: Site) -> None:
+    """Its volumes would look like foreign data, which `wipe` erases."""
     known = {disk("/dev/sdd"): MEMBER, PHYSICAL: {"status": 5, "out": "", "err": "locked"}}
     resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", WIPE)
     here = context(site, site.controller, known)
@@ -184,13 +184,13 @@ def test_volume_group_is_not_made_anew_when_pvs_fails(site: Site) -> None:
 
 
 def physical(**groups: str) -> dict[Query, Any]:
-    """What pvs says: a name below /dev and its group."""
+    """Output of pvs: a name below /dev and its group."""
     rows = [{"pv_name": f"/dev/{name}", "vg_name": group} for name, group in groups.items()]
     return {PHYSICAL: answer({"report": [{"pv": rows}]})}
 
 
 class TestVolumeGroup:
-    """A group on whole disks."""
+    """A volume group on whole disks."""
 
     resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "nodes.compute01.disks.cinder")
 
@@ -213,8 +213,8 @@ class TestVolumeGroup:
         ],
         ids=["blank", "ours", "half made"],
     )
-    def test_nothing_in_the_way(self, site: Site, known: Known, wipe: tuple[str, ...]) -> None:
-        """A blank disk, or what was made there before, also by a run that was killed."""
+    def test_usable_disk_is_accepted(self, site: Site, known: Known, wipe: tuple[str, ...]) -> None:
+        """A blank disk, or one that an earlier run prepared, even if it was killed."""
         assert self.obstacles(site, known, wipe=wipe) == []
 
     @pytest.mark.parametrize(
@@ -233,22 +233,22 @@ class TestVolumeGroup:
         ],
         ids=["missing", "mounted", "another group's", "another disk in the group"],
     )
-    def test_refused_in_any_case(self, site: Site, known: Known, message: str) -> None:
-        """Also where what is on it may be lost."""
+    def test_unusable_disk_is_refused_even_with_wipe(self, site: Site, known: Known, message: str) -> None:
+        """Even if its data may be erased."""
         for wipe in ((), WIPE):
             (said,) = self.obstacles(site, known, wipe=wipe)
             assert said.startswith(message)
 
-    def test_data_is_refused_unless_it_may_be_lost(self, site: Site, change: ChangeOf) -> None:
-        """Only with the inventory's word for it is the disk wiped."""
+    def test_disk_with_data_needs_wipe(self, site: Site, change: ChangeOf) -> None:
+        """Only if the inventory allows it is the disk wiped."""
         known = {disk("/dev/sdd"): {**BLANK, "content": {"TYPE": "ext4"}}}
         (said,) = self.obstacles(site, known)
         assert "/dev/sdd contains data (ext4), which is not overwritten" in said
         assert self.obstacles(site, known, wipe=WIPE) == []
         assert self.argvs(site, known, wipe=WIPE)[0] == ("wipefs", "--all", "/dev/sdd")
 
-    def test_made_once(self, site: Site, change: ChangeOf) -> None:
-        """As in the guide; then left alone, also after a run that was killed half way, and where it may be wiped."""
+    def test_group_is_created_once(self, site: Site, change: ChangeOf) -> None:
+        """As in the guide; then left alone, also after a killed run or with `wipe`."""
         create = ("vgcreate", "cinder-volumes", "/dev/sdd")
         assert self.argvs(site, {disk("/dev/sdd"): BLANK}) == [("pvcreate", "/dev/sdd"), create]
         assert self.argvs(site, {disk("/dev/sdd"): MEMBER, **physical(sdd="")}, wipe=WIPE) == [create]
@@ -257,7 +257,7 @@ class TestVolumeGroup:
         by_name = {disk("/dev/disk/d"): {**MEMBER, "path": "/dev/sdd"}, **physical(sdd="cinder-volumes")}
         assert change(VolumeGroup("cinder-volumes", ("/dev/disk/d",), "there"), by_name) is None
 
-    def test_another_disk(self, change: ChangeOf) -> None:
+    def test_additional_disk(self, change: ChangeOf) -> None:
         """The group grows."""
         resource = VolumeGroup("cinder-volumes", ("/dev/sdd", "/dev/sde"), "there")
         made = change(resource, {disk("/dev/sdd"): MEMBER, **physical(sdd="cinder-volumes")})
@@ -268,15 +268,15 @@ class TestVolumeGroup:
 
 
 class TestKernelModule:
-    """A part of the kernel."""
+    """A kernel module."""
 
     resource = KernelModule("iscsi_tcp", "no volume can be attached", "set volumes: false")
     loaded = {file("/sys/module/iscsi_tcp"): text_file("")}  # noqa: RUF012
     module = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "/lib/iscsi_tcp.ko", "err": ""}}  # noqa: RUF012
     builtin = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "(builtin)", "err": ""}}  # noqa: RUF012
 
-    def test_none(self, site: Site) -> None:
-        """Neither built in nor there to be loaded: said before anything is touched, with what to write."""
+    def test_missing_module(self, site: Site) -> None:
+        """Neither built in nor loadable: reported before any change, with what to write."""
         here = context(site, site.nodes["compute01"])
         assert self.resource.obstacles(here) == [
             "the kernel has no iscsi_tcp, without which no volume can be attached; set volumes: false"
@@ -284,8 +284,8 @@ class TestKernelModule:
         for known in (self.loaded, self.module, self.builtin):
             assert self.resource.obstacles(context(site, site.nodes["compute01"], known)) == []
 
-    def test_loaded_now_and_at_boot(self, change: ChangeOf) -> None:
-        """A module that is there."""
+    def test_module_is_loaded_now_and_at_boot(self, change: ChangeOf) -> None:
+        """An available module."""
         made = change(self.resource, self.module)
         write, load = made.actions
         assert (write.path, write.content) == ("/etc/modules-load.d/iscsi_tcp.conf", "iscsi_tcp\n")
@@ -299,7 +299,7 @@ class TestKernelModule:
 
 
 class TestInitiatorName:
-    """The name by which targets know a node."""
+    """The name that identifies a node to iSCSI targets."""
 
     good = {file(PATH): text_file("## A comment\nInitiatorName=iqn.1993-08.org.debian:01:abc\n")}  # noqa: RUF012
 
@@ -308,12 +308,12 @@ class TestInitiatorName:
         here.shared.ask = lambda node, query: (others or {}).get(node)  # type: ignore[method-assign]
         return InitiatorName(("compute01", "compute02")).changes(here)
 
-    def test_own_name_stays(self, site: Site) -> None:
-        """Whatever it is, as long as no node before has it."""
+    def test_unique_name_is_kept(self, site: Site) -> None:
+        """Any name is fine if no earlier node has it."""
         assert self.made(site, self.good) == []
         assert self.made(site, self.good, {"compute01": text_file("InitiatorName=iqn.other\n")}) == []
 
-    def test_copied_name(self, site: Site) -> None:
+    def test_duplicate_name(self, site: Site) -> None:
         """It gets a unique name; the daemon is stopped first, so that the next call restarts it."""
         (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
         stop, write = actions(found)
@@ -323,8 +323,8 @@ class TestInitiatorName:
         assert self.made(site, {file(PATH): text_file(write.content)}, {"compute01": self.good[file(PATH)]}) == []
 
     @pytest.mark.parametrize("text", ["", "GenerateName=yes\n", "InitiatorName=\n"])
-    def test_no_name(self, site: Site, text: str) -> None:
-        """None yet, or one that is to be made at the first start."""
+    def test_missing_name(self, site: Site, text: str) -> None:
+        """No name yet, or a marker to generate one at the first start."""
         (found,) = self.made(site, {file(PATH): text_file(text)} if text else {})
         name = actions(found)[1].content
         assert name.startswith("InitiatorName=iqn.1993-08.org.debian:01:")
@@ -334,25 +334,25 @@ class TestInitiatorName:
 
 @pytest.fixture
 def guide() -> Site:
-    """The guide's machines, of which three compute and two of those store volumes."""
+    """The guide's machines: three are compute nodes, two of which are also storage nodes."""
     inventory = load_inventory(ROOT / "inventories/guide", CloudInventory)
     return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
 
 
 def steps_of(site: Site, step: str, node: str) -> list[Resource]:
-    """What a step does on a node, which is nothing where it is not in the plan."""
+    """What a step declares on a node; nothing if it is not in the plan."""
     load_steps()
     return [each for task in plan_of(site) if task.name == f"{step} on {node}" for each in task.resources]
 
 
 def without_volumes(site: Site, name: str) -> Site:
-    """The site with a compute node that says `volumes: false`."""
+    """The site with `volumes: false` on a compute node."""
     nodes = {**site.nodes, name: site.nodes[name].model_copy(update={"volumes": False})}
     return Site(site.inventory.model_copy(update={"nodes": nodes}), site.release, FixedSecrets("pass-1"))
 
 
 def test_node_without_volumes_is_left_alone(guide: Site) -> None:
-    """Nothing of the chapter is declared there, nor does nova's own configuration say anything of volumes."""
+    """Nothing of the chapter is declared there, and nova's configuration does not mention volumes."""
     site = without_volumes(guide, "compute03")
     assert steps_of(site, "volume_attachment", "compute03") == []
     assert not [
@@ -362,7 +362,7 @@ def test_node_without_volumes_is_left_alone(guide: Site) -> None:
 
 
 def test_backups_need_both_chapters(guide: Site) -> None:
-    """Without disks for swift no node backs up, and cinder says nothing of it."""
+    """Without disks for swift no node runs backups, and cinder is not configured for them."""
     load_steps()
     assert [node.name for node in STEPS["cinder_backup"].nodes(guide)] == ["compute01", "compute02"]
     nodes = {
@@ -378,7 +378,7 @@ def test_backups_need_both_chapters(guide: Site) -> None:
 
 
 def test_advice_fits_the_node(guide: Site) -> None:
-    """Where no volume can be attached, either servers do without or the disks go elsewhere."""
+    """If no volume can be attached, either servers do without them or the disks move to other nodes."""
     for site, step, advice in (
         (guide, "volume_attachment", "set volumes: false there, at nodes.compute01 of"),
         (without_volumes(guide, "compute01"), "cinder_backup", "remove its disks.cinder, at nodes.compute01 of"),
@@ -387,12 +387,12 @@ def test_advice_fits_the_node(guide: Site) -> None:
         assert advice in module.advice
 
 
-def test_of_initiators_with_one_name_the_first_keeps_it(guide: Site) -> None:
-    """So its volumes stay attached. Each node is asked once, however many there are."""
-    shared, asked = BareShared(guide), list[str]()
+def test_first_node_keeps_a_duplicate_initiator_name(guide: Site) -> None:
+    """So its volumes stay attached. Each node is queried once, however many there are."""
+    shared, queried = BareShared(guide), list[str]()
 
     def ask(node: str, query: Query) -> Any:
-        asked.append(node)
+        queried.append(node)
         return TestInitiatorName.good[query]
 
     shared.ask = ask  # type: ignore[method-assign]
@@ -402,4 +402,4 @@ def test_of_initiators_with_one_name_the_first_keeps_it(guide: Site) -> None:
         here = Context(guide, guide.nodes[name], BareNode(TestInitiatorName.good), shared)
         changed[name] = bool(found.changes(here))
     assert changed == {"compute01": False, "compute02": True, "compute03": True}
-    assert sorted(asked) == sorted(found.nodes)
+    assert sorted(queried) == sorted(found.nodes)

@@ -1,4 +1,4 @@
-"""Secrets in whatever form they stand in a text."""
+"""Secrets are masked in every form in which they appear in a text."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def test_escaped_forms(secret: str) -> None:
         assert masked.replace("******", "").strip("ab \"{}[]\\:,'&quot;#39") == "", text
 
 
-def test_colours_inside_a_secret_do_not_save_it() -> None:
+def test_secret_with_colours_inside_is_masked() -> None:
     assert mask(f"\x1b[31m{PLAIN[:9]}\x1b[0m\x1b[32m{PLAIN[9:]}\x1b[0m") == "******"
     assert mask(f"\x1b[31mred\x1b[0m {PLAIN}") == "\x1b[31mred\x1b[0m ******"
 
 
 @pytest.mark.parametrize("size", range(6, 24))
-def test_a_piece_at_a_cut_is_a_secret_too(size: int) -> None:
+def test_partial_secret_at_a_cut_is_masked(size: int) -> None:
     assert mask(f"key = {PLAIN[:size]}... and") == "key = ******... and"
     assert mask(f"key = ...{PLAIN[-size:]} and") == "key = ...****** and"
 
 
 @pytest.mark.parametrize("name", ["X-Auth-Token", "x-subject-token", "X-Service-Token", "X-Storage-Token"])
 @pytest.mark.parametrize("token", ["5f2c0a917b0c4f5d8e6a", "AUTH_tk0123456789", "eyJhbGciOi.eyJzdWIi.sig-_"])
-def test_what_a_header_with_a_token_holds_is_a_secret(name: str, token: str) -> None:
-    """Nobody has registered it; not all tokens are keystone's."""
+def test_value_of_a_token_header_is_masked(name: str, token: str) -> None:
+    """It is not registered; not all tokens are keystone's."""
     headers = {"Accept": "application/json", name: token, "User-Agent": "x"}
     raw = f"send: b'GET /v3 HTTP/1.1\\r\\n{name}: {token}\\r\\nAccept: */*'"
     texts = [f"{name}: {token}", f'curl -g -i -H "{name}: {token}" http://c', raw, f"{name}={token} next"]
@@ -61,7 +61,7 @@ def test_what_a_header_with_a_token_holds_is_a_secret(name: str, token: str) -> 
     assert mask_tree({"headers": headers}) == {"headers": {**headers, name: "******"}}
 
 
-def test_what_only_names_a_header_stays() -> None:
+def test_mention_of_a_header_stays() -> None:
     for text in (
         "Vary: X-Auth-Token, Accept",
         "{'Vary': 'X-Auth-Token', 'x-openstack-request-id': 'req-1'}",
@@ -77,25 +77,25 @@ def test_ordinary_ellipses_stay() -> None:
     assert mask("waiting ... done...\n...and") == "waiting ... done...\n...and"
 
 
-def test_lines_of_a_key_are_masked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_a_key_are_masked_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
     monkeypatch.setattr(redact, "_values", {key})
     assert mask("E   MIIEvQIBADANBgkq\nE   hkiG9w0BAQEFAASC") == "E   ******\nE   ******"
     assert mask("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
 
 
-def test_a_secret_that_comes_later_is_known() -> None:
+def test_later_secret_is_masked() -> None:
     assert mask("fresh-secret-1") == "fresh-secret-1"
     redact.add("fresh-secret-1")
     assert mask("fresh-secret-1") == "******"
 
 
-def test_trees_keep_their_shape() -> None:
+def test_nested_data_keeps_its_structure() -> None:
     tree = {"a": [1, 2.5, None, True, PLAIN], PLAIN: ("x", {"y": PLAIN})}
     assert mask_tree(tree) == {"a": [1, 2.5, None, True, "******"], "******": ("x", {"y": "******"})}
 
 
-def test_a_finished_html_file_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_html_file_stays_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", {NASTY, "table"})
     file = tmp_path / "a.html"
     blob = html.escape(json.dumps({"log": html.escape(NASTY)}))
@@ -107,7 +107,7 @@ def test_a_finished_html_file_stays_whole(tmp_path: Path, monkeypatch: pytest.Mo
     assert "%{y}" not in text
 
 
-def test_a_finished_xml_file_stays_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_xml_file_stays_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_values", {NASTY, "testcase"})
     file = tmp_path / "a.xml"
     root = ElementTree.Element("testsuites")

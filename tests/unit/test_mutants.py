@@ -1,4 +1,4 @@
-"""Steps that are wrong on purpose fail the comparison with the guide, each of them, or are listed with the reason."""
+"""Each deliberately wrong step fails the comparison with the guide, or is listed with the reason."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LISTED = listed()
 
 
 @pytest.mark.parametrize("mutant", CHOSEN, ids=str)
-def test_wrong_step_is_seen(mutant: Mutant) -> None:
-    """Killed, or listed as a survivor, and not both."""
+def test_wrong_step_is_detected(mutant: Mutant) -> None:
+    """Either killed or listed as a survivor."""
     found = complaint(mutant)
     reasons = [why for name, why in LISTED.items() if fnmatchcase(str(mutant), name)]
     if found and reasons:
@@ -25,8 +25,8 @@ def test_wrong_step_is_seen(mutant: Mutant) -> None:
         pytest.fail(f"{mutant}: nothing is said of it; strengthen the comparison, or list it with why", pytrace=False)
 
 
-def test_enough_of_each_kind() -> None:
-    """Each kind has mutants with each release, and each step has some."""
+def test_every_kind_and_step_has_mutants() -> None:
+    """Each kind has mutants for each release, and so does each step."""
     for release in RELEASES:
         every = list(mutants(release))
         kinds = Counter(each.kind for each in every)
@@ -37,7 +37,7 @@ def test_enough_of_each_kind() -> None:
     assert len(CHOSEN) >= 60
 
 
-def test_each_reason_is_about_a_mutant() -> None:
-    """A reason for nothing would hide the next mutant of that name."""
+def test_each_reason_matches_a_mutant() -> None:
+    """An unused reason would hide the next mutant of that name."""
     names = [str(each) for release in RELEASES for each in mutants(release)]
     assert [name for name in LISTED if not any(fnmatchcase(each, name) for each in names)] == []

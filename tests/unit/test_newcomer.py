@@ -1,4 +1,4 @@
-"""Who adds a service writes its step and its tests; what else has to know of it is named, with the place."""
+"""Adding a service means writing its step and tests; everything else that must know it is reported with its place."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TABLES: dict[str, tuple[Any, Any, Any, str]] = {
         "step designate declares a schema: SCHEMAS in tests/unit/guide_node.py has no designate-manage: add it",
     ),
 }
-"""Tables of the comparison with the guide: key and value, and what is told without them."""
+"""Tables of the comparison with the guide: key and value, and the message without them."""
 ENTRIES = {
     **{
         page: (
@@ -147,7 +147,7 @@ ENTRIES = {
         "step designate: releases/gazpacho-bookworm.yaml has no wheel of designate: add one, or the step to without",
     ),
 }
-"""What a service is entered in: the file, a text there (none: at its end), what that becomes, and what is told else."""
+"""Places for a new service: the file, a text in it (none: append), its replacement, and the message without it."""
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None) ->
     (tmp_path / KINDS).parent.mkdir(parents=True)
     shutil.copy(ROOT / KINDS, tmp_path / KINDS)
     monkeypatch.setattr(release, "_folder", lambda: tmp_path / "releases")
-    # The guide's own table of the dashboard has a name for each service that there is.
+    # The guide's table of the dashboard has a name for each existing service.
     dashboard = tmp_path / "deploy_steps/skyline.py"
     dashboard.write_text(dashboard.read_text().replace('                "dns": "designate",\n', ""))
     (tmp_path / "deploy_steps/designate.py").write_text(STEP)
@@ -168,7 +168,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None) ->
     return tmp_path
 
 
-def forgotten(project: Path, *forget: str) -> list[str]:
+def report_without(project: Path, *forget: str) -> list[str]:
     """The report if the service is registered everywhere except there."""
     for path, old, new, _ in (entry for name, entry in ENTRIES.items() if name not in forget):
         file = project / path
@@ -183,44 +183,44 @@ def forgotten(project: Path, *forget: str) -> list[str]:
     return missing(project)
 
 
-def test_nothing_is_forgotten() -> None:
+def test_real_services_are_complete() -> None:
     load_steps()
     assert missing(ROOT) == []
 
 
-def test_a_service_that_is_entered_everywhere(project: Path) -> None:
-    assert forgotten(project) == []
+def test_complete_service_has_no_report(project: Path) -> None:
+    assert report_without(project) == []
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_one_thing_that_is_forgotten(project: Path, name: str) -> None:
-    assert forgotten(project, name) == [ENTRIES[name][-1]]
+def test_one_missing_place_is_reported(project: Path, name: str) -> None:
+    assert report_without(project, name) == [ENTRIES[name][-1]]
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_one_table_that_is_forgotten(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    table, key, _, told = TABLES[name]
+def test_one_missing_table_is_reported(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    table, key, _, message = TABLES[name]
     monkeypatch.delitem(table, key)
-    assert forgotten(project) == [told]
+    assert report_without(project) == [message]
 
 
-def test_all_that_is_forgotten_is_told_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_missing_is_reported_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for table, key, *_ in TABLES.values():
         monkeypatch.delitem(table, key)
-    told = {entry[-1] for entry in (*ENTRIES.values(), *TABLES.values())}
-    assert set(forgotten(project, *ENTRIES)) == told
+    messages = {entry[-1] for entry in (*ENTRIES.values(), *TABLES.values())}
+    assert set(report_without(project, *ENTRIES)) == messages
 
 
-def test_a_secret_that_everybody_reads(project: Path) -> None:
+def test_world_readable_secret_is_reported(project: Path) -> None:
     file = project / "deploy_steps/designate.py"
     file.write_text(STEP.replace("        },\n    )\n", "        },\n        mode=0o644,\n    )\n"))
-    assert forgotten(project) == [
+    assert report_without(project) == [
         "step designate writes a secret into /etc/designate/designate.conf, which is world-readable: mode 0644"
     ]
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "message"),
     [
         (
             "dns",
@@ -233,13 +233,13 @@ def test_a_secret_that_everybody_reads(project: Path) -> None:
         ),
     ],
 )
-def test_a_section_that_the_lab_has_not_got(project: Path, section: str, told: str) -> None:
-    """Of a step that is in no site, nothing else could be seen."""
+def test_section_missing_in_the_lab_is_reported(project: Path, section: str, message: str) -> None:
+    """For a step that no site has, nothing else could be checked."""
     file = project / "deploy_steps/designate.py"
     file.write_text(STEP.replace('provides="dns"', f'provides="dns", section="{section}"'))
-    assert forgotten(project, "wheels") == [told]
+    assert report_without(project, "wheels") == [message]
 
 
-def test_the_page_tells_a_message_that_there_is() -> None:
-    (told,) = re.findall(r"^step designate .*$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
-    assert told == ENTRIES["api"][-1]
+def test_message_in_the_docs_is_real() -> None:
+    (message,) = re.findall(r"^step designate .*$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
+    assert message == ENTRIES["api"][-1]

@@ -1,4 +1,4 @@
-"""What octavia brought: certificates, an interface of the switch, groups and ports of a service, what a worker left."""
+"""What octavia needs: certificates, an interface of the switch, a service's groups and ports, stuck load balancers."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ from stackspec.secrets import Redactor, Secrets, redact
 from stackspec.site import ImageBuilder, Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import RUNNING, FoundCloud, context, differences, found_in, noted, project
+from .bare import RUNNING, FoundCloud, context, differences, found_in, project, recorded
 from .guide_plan import ROOT
 
 SERVICE = [project("service", "p")]
 
 
 def octavia_of(site: Site) -> Octavia:
-    """The inventory's section."""
+    """The inventory's section octavia."""
     found = inventory_of(site).octavia
     assert found is not None
     return found
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
-    """What a command gives."""
+    """Output and status of a command."""
     return {"status": status, "out": out, "err": ""}
 
 
 class TestCertificates:
-    """Authorities, and clients that they sign."""
+    """Certificate authorities, and client certificates that they sign."""
 
     passphrase = "open sesame"
 
     @pytest.fixture
     def authority(self) -> str:
-        """An authority."""
+        """A certificate authority."""
         return certificates.make_authority("authority", self.passphrase)
 
     def test_client_verifies(self, authority: str) -> None:
-        """As strictly as a library does that knows the web's rules; not with another authority."""
+        """With strict X.509 checks; not with another authority."""
         client = certificates.certificate_of(certificates.make_client("node", authority, self.passphrase))
         signer = certificates.certificate_of(authority)
         client.verify_directly_issued_by(signer)
@@ -73,8 +73,8 @@ class TestCertificates:
             names = {extension.oid._name for extension in certificate.extensions}
             assert {"keyUsage", "subjectKeyIdentifier", "authorityKeyIdentifier", "basicConstraints"} <= names
 
-    def test_usable(self, authority: str) -> None:
-        """With its pass phrase and its authority only."""
+    def test_certificate_is_usable(self, authority: str) -> None:
+        """Only with its pass phrase and its authority."""
         client = certificates.make_client("node", authority, self.passphrase)
         assert certificates.is_usable(authority, self.passphrase)
         assert certificates.is_usable(client, authority=authority)
@@ -85,20 +85,20 @@ class TestCertificates:
         assert not certificates.is_usable(mixed, self.passphrase)
         assert not certificates.is_usable("000000", self.passphrase)
 
-    def test_not_at_its_end(self, authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_certificate_is_renewed_before_it_expires(self, authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Renewed while the old one is still valid."""
         monkeypatch.setattr(certificates, "RENEWED", certificates.LIFETIME)
         assert not certificates.is_usable(authority, self.passphrase)
 
     def test_key_is_encrypted(self, authority: str) -> None:
-        """Its file alone is worth nothing."""
+        """Its file alone is useless."""
         assert "ENCRYPTED" in certificates.key_part(authority)
 
 
 class TestDocuments:
-    """Secrets of several lines."""
+    """Multi-line secrets."""
 
-    def test_made_once(self, tmp_path: Path) -> None:
+    def test_document_is_created_once(self, tmp_path: Path) -> None:
         """Kept as long as it is usable, also by the next process."""
         count = iter(range(9))
         secrets = Secrets(tmp_path / "secrets.json")
@@ -111,7 +111,7 @@ class TestDocuments:
         assert Secrets(tmp_path / "secrets.json").document("d", str, bool) == "document 1\nwith lines\n"
 
     def test_lines_are_masked(self) -> None:
-        """A diff puts a mark before each line; the lines that frame a key are no secret."""
+        """A diff puts a mark before each line; the first and last lines of a key are not secret."""
         body = ["c2VjcmV0c2VjcmV0c2VjcmV0" + str(number) for number in range(3)]
         key = "\n".join(["-----BEGIN PRIVATE KEY-----", *body, "short", "-----END PRIVATE KEY-----"])
         redactor = Redactor()
@@ -123,7 +123,7 @@ class TestDocuments:
 
 
 class TestInterface:
-    """An interface that is neutron's port."""
+    """An interface that is a neutron port."""
 
     port = OvsNeutronPort("br-int", "o-hm0", "listen", "net")
     kept = (
@@ -134,7 +134,7 @@ class TestInterface:
     )
 
     def change(self, site: Site, *, row: list[Any] | None, ports: str = "o-hm0\n") -> Any:
-        """What changes when the switch has that interface."""
+        """The change if the switch has that interface."""
         interfaces, listed = self.port.queries(site, site.controller)
         known = {interfaces: answer(json.dumps({"data": [row] if row else []})), listed: answer(ports)}
         here = context(site, site.controller, known)
@@ -146,7 +146,7 @@ class TestInterface:
         return next(iter(self.port.changes(here)), None)
 
     def row(self, **changed: str) -> list[Any]:
-        """The interface as it should be, but for `changed`."""
+        """The correct interface, except for `changed`."""
         values = {"type": "internal", "mac": "fa:16:3e:00:00:01", "mtu_request": 1450} | changed
         return [
             "o-hm0",
@@ -156,33 +156,33 @@ class TestInterface:
             ["map", [list(each) for each in self.kept]],
         ]
 
-    def test_right(self, site: Site) -> None:
+    def test_correct_interface(self, site: Site) -> None:
         """Nothing to do."""
         assert self.change(site, row=self.row()) is None
 
-    def test_missing(self, site: Site) -> None:
-        """One call makes all of it, with the cloud's own values."""
+    def test_missing_interface(self, site: Site) -> None:
+        """One call creates all of it, with the cloud's own values."""
         argv = self.change(site, row=None, ports="").actions[0].argv
         assert argv[2:7] == ("--may-exist", "add-port", "br-int", "o-hm0", "--")
         assert {'mac="fa:16:3e:00:00:01"', "mtu_request=1450", 'external-ids:iface-id="id of listen"'} <= set(argv)
 
     @pytest.mark.parametrize("changed", [{"mac": "fa:16:3e:00:00:02"}, {"mtu_request": 1500}, {"type": ""}])
-    def test_differs(self, site: Site, changed: Any) -> None:
+    def test_different_interface(self, site: Site, changed: Any) -> None:
         """A recreated port has a different MAC."""
         assert len(differences(self.change(site, row=self.row(**changed)))) == 1
 
-    def test_in_no_bridge(self, site: Site) -> None:
-        """A record alone carries nothing."""
+    def test_interface_outside_of_any_bridge(self, site: Site) -> None:
+        """A database record alone is no interface."""
         assert len(differences(self.change(site, row=self.row(), ports="other\n"))) == 7
 
 
 class TestStuck:
-    """Load balancers that a worker left."""
+    """Load balancers that a dead worker left pending."""
 
     worker, manager = 10_000.0, 8_000.0
 
     def change(self, site: Site, *rows: tuple[str, str, float, float], only: tuple[str, ...] = ()) -> Any:
-        """What changes with these pending ones: id, status, time of the last change, and what time it is."""
+        """The change with these pending load balancers: id, status, time of the last change, and the current time."""
         resource = NoStuckLoadBalancer(only=only)
         pending, worker, manager = resource.queries(site, site.controller)
         out = "".join(f"{key}\t{status}\t{changed}\t{now - changed}\n" for key, status, changed, now in rows)
@@ -193,7 +193,7 @@ class TestStuck:
         }
         return next(iter(resource.changes(context(site, site.controller, known))), None)
 
-    def test_none(self, site: Site, change: Any) -> None:
+    def test_no_pending_load_balancers(self, site: Site, change: Any) -> None:
         """None, or no database yet."""
         assert self.change(site) is None
         assert change(NoStuckLoadBalancer(), {unit("octavia-worker"): RUNNING}) is None
@@ -206,12 +206,12 @@ class TestStuck:
             pytest.param("PENDING_UPDATE", worker - 1, worker + 899, id="the manager may be at it"),
         ],
     )
-    def test_worked_on(self, site: Site, status: str, changed: float, now: float) -> None:
-        """Not before its worker has ended, and another one has been up for a while."""
+    def test_load_balancer_in_progress_is_left_alone(self, site: Site, status: str, changed: float, now: float) -> None:
+        """Until its worker has ended and another one has been up for a while."""
         assert self.change(site, ("lb-1", status, changed, now)) is None
 
     @pytest.mark.parametrize("status", PATIENCE)
-    def test_left(self, site: Site, status: str) -> None:
+    def test_stuck_load_balancer(self, site: Site, status: str) -> None:
         """It is set to ERROR, and no other one."""
         late = self.worker + PATIENCE[status]
         other = ("lb-2", "PENDING_UPDATE", self.worker + 1, late)
@@ -224,12 +224,12 @@ class TestStuck:
         assert "lb-2" not in sql
         assert "provisioning_status LIKE 'PENDING%'" in sql, "it may have come to its end meanwhile"
 
-    def test_too_long(self, site: Site) -> None:
-        """Whatever was restarted, nothing takes an hour."""
+    def test_pending_for_too_long(self, site: Site) -> None:
+        """Nothing takes an hour, whatever was restarted."""
         assert self.change(site, ("lb-1", "PENDING_DELETE", self.worker + 1, self.worker + 3_601)) is not None
 
-    def test_only_those_of_a_run(self, site: Site) -> None:
-        """What others have is not touched by a cleanup."""
+    def test_only_load_balancers_of_the_run(self, site: Site) -> None:
+        """A cleanup does not change other users' load balancers."""
         row = ("lb-1", "PENDING_CREATE", self.worker - 1, self.worker + 300)
         assert self.change(site, row, only=("lb-2",)) is None
         assert self.change(site, row, only=("lb-1",)) is not None
@@ -239,7 +239,7 @@ class TestObjects:
     """Objects that services have in the cloud."""
 
     def test_group_lacks_a_rule(self, site: Site) -> None:
-        """Rules that are there stay; a rule from everywhere is not the one from the network."""
+        """Existing rules stay; a rule from everywhere does not replace the one from the network."""
         group = SecurityGroup("g", (("icmp", None), ("tcp", 22), ("udp", 5555)), "172.16.0.0/22")
         there = {"direction": "ingress", "protocol": "tcp", "port_range_min": 22, "remote_ip_prefix": "172.16.0.0/22"}
         anywhere = {**there, "protocol": "udp", "port_range_min": 5555, "remote_ip_prefix": None}
@@ -249,8 +249,8 @@ class TestObjects:
             "rule of security group g: wanted udp 5555 from 172.16.0.0/22, found absent",
         ]
 
-    def test_network_leads_nowhere(self, site: Site) -> None:
-        """No gateway: the node that is in it would get a second default route (erratum E118)."""
+    def test_network_has_no_gateway(self, site: Site) -> None:
+        """A gateway would give the connected node a second default route (erratum E118)."""
         network = ServiceNetwork("n", "s", "172.16.0.0/22", ("172.16.0.100", "172.16.3.254"))
         pool = [{"start": "172.16.0.100", "end": "172.16.3.254"}]
         common = {"id": "s", "name": "s", "cidr": "172.16.0.0/22", "allocation_pools": pool, "project_id": "p"}
@@ -260,7 +260,7 @@ class TestObjects:
             "subnet s gateway_ip: wanted None, found '172.16.0.1'"
         ]
 
-    def test_port_elsewhere(self, site: Site) -> None:
+    def test_port_on_another_node(self, site: Site) -> None:
         """Another node, another address."""
         port = ServicePort("p", "n", "s", "172.16.0.2", "g", "Octavia:health-mgr", host="controller")
         there = {"device_owner": "Octavia:health-mgr", "binding_host_id": "controller"}
@@ -269,29 +269,29 @@ class TestObjects:
         right.binding_host_id, right.fixed_ips = "other", [{"ip_address": "172.16.0.7"}]
         assert len(found_in(site, port, ports=[right], projects=SERVICE)) == 2
 
-    def test_flavor_of_its_own_id(self, site: Site) -> None:
-        """The id is compared, and so is who may use it."""
+    def test_flavor_with_a_fixed_id(self, site: Site) -> None:
+        """Id and access are compared."""
         flavor = Flavor("amphora", 1, 512, 2, id="200", public=False)
         there = SimpleNamespace(name="amphora", vcpus=1, ram=512, disk=2, id="200", is_public=True)
         assert found_in(site, flavor, flavors=[there]) == ["flavor amphora is_public: wanted False, found True"]
 
-    def test_key_pair_is_made_by_its_user(self, site: Site) -> None:
-        """With the public half only; the private one is a secret of the site."""
+    def test_key_pair_is_created_by_its_user(self, site: Site) -> None:
+        """Only with the public key; the private key is a secret of the site."""
         site = replace(site, secrets=Secrets())
         here = context(site, site.controller)
         Keypair("k", user="octavia").make(here.shared.get(Cloud), here)
-        made = [kwargs for name, _, kwargs in noted(here).calls if name == "create_keypair"]
+        made = [kwargs for name, _, kwargs in recorded(here).calls if name == "create_keypair"]
         assert [each["public_key"].split()[0] for each in made] == ["ssh-ed25519"]
         private = site.secrets.document("k private key", str, bool)
         assert "OPENSSH PRIVATE KEY" in private
         assert private.splitlines()[1] in redact.values()
 
-    def test_quotas_of_no_project(self, site: Site) -> None:
+    def test_quotas_without_a_project(self, site: Site) -> None:
         """Keystone is not up."""
         assert found_in(site, NoQuota("service")) == ["quotas of project service: wanted present, found absent"]
 
     def test_image_with_a_tag(self, site: Site) -> None:
-        """What a service finds by its tag; a tenant's image of the name is not looked at."""
+        """A service finds it by its tag; a tenant's image with the same name is ignored."""
         wanted = octavia_of(site).image
         image = Image("amphora", wanted, tags=("amphora",), project="service")
         common = {"id": "i", "name": "amphora", "visibility": "private", "status": "active", "properties": {}}
@@ -302,7 +302,7 @@ class TestObjects:
         ]
 
     def test_image_is_not_waited_for(self, site: Site) -> None:
-        """Looking asks the builder for the name only; the image may still be being built."""
+        """A check asks the builder only for the name; the image may still be in the making."""
 
         def build() -> NoReturn:
             pytest.fail("waited for the image")
@@ -316,8 +316,8 @@ class TestObjects:
         ]
 
 
-def test_no_section_no_step() -> None:
-    """A site without the section has no such step on any node; the others are as they are."""
+def test_no_step_without_the_section() -> None:
+    """Without the section, no node has the step; the other steps are unchanged."""
     load_steps()
     inventory = load_inventory(ROOT / "inventories/lab", CloudInventory)
     for section, nodes in ((inventory.octavia, ["controller"]), (None, [])):

@@ -1,4 +1,4 @@
-"""Databases, schemas, the switch and the queue: what is read of them, and what is changed."""
+"""Databases, schemas, the switch and the queue: what is read and what is changed."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ from .bare import (
     found_in,
     look,
     made,
-    noted,
     project,
+    recorded,
     text_file,
 )
 
 
 def answer(out: str = "", status: int = 0) -> dict[str, object]:
-    """What a command gives."""
+    """Output and status of a command."""
     return {"status": status, "out": out, "err": ""}
 
 
 def stand_in(**services: SimpleNamespace) -> Any:
-    """A connection that has these services."""
+    """A connection with these services."""
     return SimpleNamespace(**services)
 
 
@@ -76,21 +76,21 @@ class TestDatabase:
     )
 
     def known(self, site: Site, rows: Iterable[str]) -> dict[Query, Any]:
-        """A server that has these rows."""
+        """A server with these rows."""
         (survey,) = Database("glance").queries(site, site.controller)
         return {survey: answer("".join(f"{row}\n" for row in rows))}
 
-    def test_hash_is_the_server_s(self) -> None:
-        """As `SELECT PASSWORD('password')` gives it: two rounds of SHA-1."""
+    def test_hash_matches_the_server(self) -> None:
+        """As `SELECT PASSWORD('password')` returns it: two rounds of SHA-1."""
         assert native_hash("password") == "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"
 
-    def test_right(self, site: Site, change: ChangeOf) -> None:
-        """All rows are there; those of other services do not matter."""
+    def test_correct_state(self, site: Site, change: ChangeOf) -> None:
+        """All rows exist; those of other services do not matter."""
         rows = ("user\tnova\t%\t*0", *self.right, "database\tnova\t\t")
         assert change(Database("glance"), self.known(site, rows)) is None
 
-    def test_nothing(self, site: Site, change: ChangeOf) -> None:
-        """No server, no rows: everything is made, in one call."""
+    def test_bare_server(self, site: Site, change: ChangeOf) -> None:
+        """No server, no rows: everything is created in one call."""
         sql = change(Database("glance")).actions[0].stdin
         assert "CREATE DATABASE IF NOT EXISTS `glance`;" in sql
         for host in ("localhost", "10.0.0.0/255.255.255.0"):
@@ -98,12 +98,12 @@ class TestDatabase:
 
     @pytest.mark.parametrize("gone", range(len(right)))
     def test_one_row_is_missing(self, site: Site, change: ChangeOf, gone: int) -> None:
-        """One difference, about that."""
+        """One difference, which names it."""
         rows = [row for place, row in enumerate(self.right) if place != gone]
         assert len(differences(change(Database("glance"), self.known(site, rows)))) == 1
 
-    def test_other_password(self, site: Site, change: ChangeOf) -> None:
-        """It is set to the site's, and neither of them is shown or put on the command line."""
+    def test_wrong_password(self, site: Site, change: ChangeOf) -> None:
+        """It is set to the site's; neither is shown or put on the command line."""
         rows = [row.replace(native_hash("pass-1"), native_hash("other")) for row in self.right]
         found = change(Database("glance"), self.known(site, rows))
         assert differences(found) == [
@@ -118,13 +118,13 @@ class TestDatabase:
         rows = [row.replace("10.0.0.0/255.255.255.0", "%") for row in self.right]
         assert len(differences(change(Database("glance"), self.known(site, rows)))) == 2
 
-    def test_user_of_another_name(self, site: Site, change: ChangeOf) -> None:
+    def test_user_with_another_name(self, site: Site, change: ChangeOf) -> None:
         """Nova has three databases and one user."""
         assert "ON `nova_api`.* TO 'nova'@'localhost'" in change(Database("nova_api", user="nova")).actions[0].stdin
 
 
 class TestDbSync:
-    """A schema: due when it is empty, unfinished, or made for another version of the package."""
+    """A schema: due if it is empty, unfinished, or was created by another version of the package."""
 
     resource = DbSync(("glance-manage", "db_sync"), database="glance", package="glance", user="glance")
     stamp = file("/var/lib/stackspec/db/glance")
@@ -132,7 +132,7 @@ class TestDbSync:
     def known(
         self, site: Site, *, version: str = "", made_for: str = "", installed: str = "2:29.0"
     ) -> dict[Query, Any]:
-        """A node whose database has the schema `version`, made for a package of `made_for`."""
+        """A node whose database has the schema `version`, created by a package of `made_for`."""
         schema, installed_query, *_ = self.resource.queries(site, site.controller)
         assert installed_query == package("glance-api")
         return {
@@ -153,25 +153,25 @@ class TestDbSync:
         ],
     )
     def test_due(self, site: Site, change: ChangeOf, state: dict[str, Any], due: bool) -> None:
-        """The tool itself takes seconds to say it."""
+        """The tool itself takes seconds to report it."""
         assert (change(self.resource, self.known(site, **state)) is not None) == due
 
-    def test_version_that_no_package_has(self, site: Site, change: ChangeOf) -> None:
-        """An application that is not of the distribution says its version itself."""
+    def test_version_from_the_application(self, site: Site, change: ChangeOf) -> None:
+        """An application that is not a distribution package provides its own version."""
         resource = DbSync(("app", "sync"), database="glance", package="", user="app", version="app==2")
         schema, *_ = resource.queries(site, site.controller)
         for made_for, due in (("app==2", False), ("app==1", True)):
             known = {schema: answer("1\n"), self.stamp: text_file(f"{made_for}\n")}
             assert (change(resource, known) is not None) == due
 
-    def test_empty_table_is_no_schema(self, site: Site, change: ChangeOf) -> None:
-        """A tool that was killed after its first statement."""
+    def test_empty_version_table_is_not_a_schema(self, site: Site, change: ChangeOf) -> None:
+        """The tool was killed after its first statement."""
         known = self.known(site, version="x")
         schema, *_ = self.resource.queries(site, site.controller)
         assert change(self.resource, {**known, schema: answer("\n")}) is not None
 
-    def test_order(self, site: Site, change: ChangeOf) -> None:
-        """Marked as unfinished first, as finished last: a kill in between is seen by the next run."""
+    def test_schema_is_marked_before_and_after(self, site: Site, change: ChangeOf) -> None:
+        """First marked as unfinished, last as finished: the next run detects a kill in between."""
         known = self.known(site)
         found = change(self.resource, known)
         begin, sync, end = found.actions
@@ -180,7 +180,7 @@ class TestDbSync:
         after = made(known, found) | {next(iter(known)): answer("glance_1\n")}
         assert change(self.resource, after) is None
 
-    def test_services_start_again(self, site: Site) -> None:
+    def test_services_restart(self, site: Site) -> None:
         """They have read the old schema."""
         _, service = look(site, [self.resource, Service("etcd")], {**self.known(site), unit("etcd"): RUNNING})
         assert len(service.changes) == 1
@@ -200,17 +200,17 @@ class TestOvsSetting:
         ],
     )
     def test_due(self, site: Site, change: ChangeOf, config: list[list[str]], due: bool) -> None:
-        """By the switch's own table."""
+        """According to the switch's own table."""
         (table,) = self.resource.queries(site, site.controller)
         out = json.dumps({"data": [[["map", config]]], "headings": ["other_config"]})
         assert (change(self.resource, {table: answer(out)}) is not None) == due
 
-    def test_not_running(self, change: ChangeOf) -> None:
+    def test_switch_is_not_running(self, change: ChangeOf) -> None:
         """Set without waiting for the switch, which reads it when it starts."""
         assert "--no-wait" in change(self.resource).actions[0].argv
 
     def test_switch_restarts(self, site: Site) -> None:
-        """It reads the key at its start only; the service names the setting."""
+        """It reads the key only at its start; the service refers to the setting."""
         service = Service("etcd", reads=(self.resource.title,))
         assert len(look(site, [self.resource, service], {unit("etcd"): RUNNING})[1].changes) == 1
 
@@ -237,7 +237,7 @@ class TestOvsBridge:
             shown: answer(json.dumps(addresses)),
         }
 
-    def test_right(self, site: Site, change: ChangeOf) -> None:
+    def test_correct_state(self, site: Site, change: ChangeOf) -> None:
         """Other bridges and ports do not matter."""
         known = self.known(site, bridges=(("br-int", "system"), ("br-provider", "netdev")), ports="eth1\nphy-br\n")
         assert change(self.resource, known) is None
@@ -253,7 +253,7 @@ class TestOvsBridge:
         ],
     )
     def test_one_thing_is_wrong(self, site: Site, change: ChangeOf, state: dict[str, Any], message: str) -> None:
-        """It is named, and one call that may be repeated repairs it (erratum E42)."""
+        """It is named, and one repeatable call repairs it (erratum E42)."""
         found = change(self.resource, self.known(site, **state))
         assert differences(found) == [message]
         up, make = (action.argv for action in found.actions[:2])
@@ -262,17 +262,17 @@ class TestOvsBridge:
         assert "datapath_type=netdev" in make
 
     def test_kernel_datapath_has_no_name(self, site: Site, change: ChangeOf) -> None:
-        """The switch's table says nothing for it."""
+        """The switch's table has an empty value for it."""
         resource = OvsBridge("br-provider", "eth1", "system", "192.168.35.10/24")
         assert change(resource, self.known(site, bridges=(("br-provider", ""),))) is None
 
     def test_no_switch(self, change: ChangeOf) -> None:
-        """Not installed yet: everything is to be made."""
+        """Not installed yet: everything has to be created."""
         assert len(differences(change(self.resource))) == 3
 
 
 class TestRabbitUser:
-    """A user of the queue, by the broker's definitions."""
+    """A RabbitMQ user, according to the broker's definitions."""
 
     resource = RabbitUser("openstack")
     permissions = {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}  # noqa: RUF012
@@ -280,7 +280,7 @@ class TestRabbitUser:
     def known(
         self, site: Site, *, password: str | None = "pass-1", permissions: dict[str, str] | None = None
     ) -> dict[Query, Any]:
-        """A broker with the user guest and, unless its password is None, this one."""
+        """A broker with the user guest and, unless its password is None, this user."""
         exported, _ = self.resource.queries(site, site.controller)
         users = [{"name": "guest", "password_hash": password_hash("guest", b"salt")}]
         if password is not None:
@@ -288,13 +288,13 @@ class TestRabbitUser:
         given = self.permissions if permissions is None else permissions
         return {exported: answer(json.dumps({"users": users, "permissions": [given]}))}
 
-    def test_hash_is_the_broker_s(self) -> None:
-        """The example of RabbitMQ's documentation: password test12, salt 908D C60A."""
+    def test_hash_matches_the_broker(self) -> None:
+        """The example from RabbitMQ's documentation: password test12, salt 908D C60A."""
         salt = bytes.fromhex("908DC60A")
         assert password_hash("test12", salt) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
-    def test_right(self, site: Site, change: ChangeOf) -> None:
-        """Whatever the salt is; other users do not matter."""
+    def test_correct_state(self, site: Site, change: ChangeOf) -> None:
+        """With any salt; other users do not matter."""
         assert change(self.resource, self.known(site)) is None
 
     @pytest.mark.parametrize(
@@ -306,15 +306,17 @@ class TestRabbitUser:
             pytest.param({"permissions": {**permissions, "vhost": "/other"}}, 1, id="elsewhere"),
         ],
     )
-    def test_wrong(self, site: Site, change: ChangeOf, state: dict[str, Any], count: int) -> None:
-        """What is imported is what is looked for."""
+    def test_wrong_user_is_imported_again(
+        self, site: Site, change: ChangeOf, state: dict[str, Any], count: int
+    ) -> None:
+        """The imported definitions match what is checked."""
         found = change(self.resource, self.known(site, **state))
         assert len(differences(found)) == count
         exported, _ = self.resource.queries(site, site.controller)
         assert change(self.resource, {exported: answer(found.actions[0].content)}) is None
 
-    def test_file_left_by_a_run_that_was_killed(self, site: Site, change: ChangeOf) -> None:
-        """The password's hash is in it."""
+    def test_file_left_by_a_killed_run(self, site: Site, change: ChangeOf) -> None:
+        """It contains the password's hash."""
         _, left = self.resource.queries(site, site.controller)
         found = change(self.resource, {**self.known(site), left: text_file("{}")})
         assert found.actions[-1] == Remove(left.args[0])
@@ -323,8 +325,8 @@ class TestRabbitUser:
         """Not installed yet."""
         assert len(differences(change(self.resource))) == 2
 
-    def test_password_is_nowhere(self, site: Site, change: ChangeOf) -> None:
-        """Only its hash goes to the node, in a file that is the broker's alone and gone afterwards."""
+    def test_password_is_never_written(self, site: Site, change: ChangeOf) -> None:
+        """Only its hash goes to the node, in a file that only the broker can read and that is deleted afterwards."""
         write, load, remove = change(self.resource).actions
         assert "pass-1" not in repr([each.message() for each in (write, load, remove)])
         assert (write.mode, write.owner, write.path) == (0o600, "rabbitmq", remove.path)
@@ -333,7 +335,7 @@ class TestRabbitUser:
 
 
 class TestNoRabbitUser:
-    """The user guest, whose password everybody knows."""
+    """The user guest with its well-known password."""
 
     resource = NoRabbitUser("guest")
 
@@ -342,12 +344,12 @@ class TestNoRabbitUser:
         (exported,) = self.resource.queries(site, site.controller)
         return {exported: answer(json.dumps({"users": [{"name": name} for name in users]}))}
 
-    def test_gone(self, site: Site, change: ChangeOf) -> None:
-        """Others stay."""
+    def test_user_is_absent(self, site: Site, change: ChangeOf) -> None:
+        """Other users stay."""
         assert change(self.resource, self.known(site, ["openstack"])) is None
 
-    def test_there(self, site: Site, change: ChangeOf) -> None:
-        """Only this user is deleted; if it is already gone, this is not an error."""
+    def test_user_is_deleted(self, site: Site, change: ChangeOf) -> None:
+        """Only this user is deleted; it is no error if it is already gone."""
         found = change(self.resource, self.known(site, ["guest", "openstack"]))
         assert differences(found) == ["RabbitMQ user guest: wanted absent, found present"]
         (action,) = found.actions
@@ -355,21 +357,21 @@ class TestNoRabbitUser:
         assert 67 in action.expect
 
     def test_broker_does_not_run(self, change: ChangeOf) -> None:
-        """Its first start makes the user: that nobody is listed says nothing."""
+        """The user is created at the first start, so an empty list proves nothing."""
         assert differences(change(self.resource)) == ["RabbitMQ user guest: wanted absent, found unknown"]
 
 
 class TestApiObjects:
-    """Objects of an empty cloud: all of it is made, in the site's region and with its secrets."""
+    """Objects of an empty cloud: everything is created, in the site's region and with its secrets."""
 
     def calls(self, site: Site, resource: Any) -> list[Any]:
-        """The calls that making it sends."""
+        """The calls that create it."""
         here = context(site, site.controller)
         resource.make(here.shared.get(Cloud), here)
-        return noted(here).calls
+        return recorded(here).calls
 
     def test_missing(self, site: Site, change: ChangeOf) -> None:
-        """Said in words; the plan's title is the change's."""
+        """Described in words; the plan uses the change's title."""
         found = change(Project("service", "Service Project"))
         assert (found.title, differences(found)) == (
             "create project service",
@@ -396,10 +398,10 @@ class TestApiObjects:
             ([], "none", ["create_endpoint"]),
         ],
     )
-    def test_endpoint_that_is_there(
+    def test_existing_endpoint(
         self, site: Site, endpoints: list[tuple[str, bool]], found: str | None, asked: list[str]
     ) -> None:
-        """Another URL, a disabled one and one too many are differences, and are repaired."""
+        """A wrong URL, a disabled endpoint and an extra one are differences, and are repaired."""
         service = SimpleNamespace(
             id="s", type="image", name="glance", description="OpenStack Image", is_enabled=True, region_id="RegionOne"
         )
@@ -421,7 +423,7 @@ class TestApiObjects:
         assert calls == asked
 
     def test_disabled_user_is_enabled(self, site: Site) -> None:
-        """His password opens nothing meanwhile, which is not the password's fault."""
+        """Its password fails while the user is disabled, although the password is correct."""
         user = SimpleNamespace(id="u", name="glance", domain_id="default", is_enabled=False)
         role = SimpleNamespace(id="r", name="admin")
         project = SimpleNamespace(id="p", name="service", domain_id="default")
@@ -440,8 +442,8 @@ class TestApiObjects:
         resource.make(cloud, here)
         assert calls == [{"password": "pass-1", "is_enabled": True}]
 
-    def test_public_endpoints_have_a_host_of_their_own(self, site: Site) -> None:
-        """Where the inventory names one, users and their servers are sent there, and services are not (E137)."""
+    def test_public_endpoints_have_their_own_host(self, site: Site) -> None:
+        """If the inventory names one, users and their servers use it, and services do not (E137)."""
         site = replace(site, inventory=site.inventory.model_copy(update={"public_host": "cloud.example.org"}))
         made_calls = self.calls(site, Endpoint("image", "glance", "OpenStack Image", "http://controller:9292"))
         urls = {kwargs["interface"]: kwargs["url"] for _, _, kwargs in made_calls[1:]}
@@ -452,7 +454,7 @@ class TestApiObjects:
         assert argv[argv.index("--bootstrap-internal-url") + 1] == "http://controller:5000/v3/"
 
     def test_service_user(self, site: Site) -> None:
-        """Role admin as in the guide, and service, which it forgets (erratum E14)."""
+        """Role admin as in the guide, and service, which the guide forgets (erratum E14)."""
         made_calls = self.calls(site, ServiceUser("glance", system_roles=("reader",)))
         roles = [
             (name, args[-1] if args[-1] != "all" else args[1].name) for name, args, _ in made_calls if "assign" in name
@@ -464,7 +466,7 @@ class TestApiObjects:
         ]
 
     def test_role_assignment(self, site: Site, change: ChangeOf) -> None:
-        """The role goes to that user on that project; it is missing until the cloud lists it."""
+        """The user gets the role on the project; it is missing until the cloud lists it."""
         resource = RoleAssignment("creator", user="demo", project="work")
         assert differences(change(resource)) == ["role creator of demo on project work: wanted given, found not given"]
         name, args, _ = self.calls(site, resource)[-1]
@@ -472,7 +474,7 @@ class TestApiObjects:
         assert (name, found) == ("assign_project_role_to_user", ["work", "demo", "creator"])
 
     def test_domain_and_its_administrator(self, site: Site) -> None:
-        """The role is on the domain that the user is in, and nowhere else."""
+        """The role is on the user's own domain, and nowhere else."""
         ((name, _, given),) = self.calls(site, Domain("heat", "Stack projects and users"))
         assert (name, given) == ("create_domain", {"name": "heat", "description": "Stack projects and users"})
         made_calls = self.calls(site, DomainAdmin("heat_domain_admin", domain="heat"))
@@ -481,8 +483,8 @@ class TestApiObjects:
         name, args, _ = made_calls[-1]
         assert (name, args[0].name, args[1].name) == ("assign_domain_role_to_user", "heat", "heat_domain_admin")
 
-    def test_domain_s_administrator_is_of_that_domain(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Another domain's user of the name is another one; without the role the password is not even tried."""
+    def test_domain_administrator_belongs_to_the_domain(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A user of the same name in another domain does not count; without the role the password is not even tried."""
         monkeypatch.setattr(Cloud, "admits", lambda *_, domain: domain == "magnum")
         resource = DomainAdmin("a", domain="heat")
         domains = [SimpleNamespace(id="h", name="heat")]
@@ -521,7 +523,7 @@ def aggregate(name: str, *hosts: str, zone: str | None = None) -> SimpleNamespac
 
 
 class TestAvailabilityZone:
-    """A zone with just the nodes that the inventory has in it."""
+    """A zone with exactly the nodes that the inventory assigns to it."""
 
     zone = AvailabilityZone("rack1", ("compute01", "compute02"))
 
@@ -542,11 +544,11 @@ class TestAvailabilityZone:
         ids=["none", "right", "other nodes", "aggregate of another zone"],
     )
     def test_differences(self, site: Site, aggregates: list[SimpleNamespace], found: list[str]) -> None:
-        """By the list of aggregates."""
+        """According to the list of aggregates."""
         assert found_in(site, self.zone, aggregates=aggregates) == found
 
     def calls(self, site: Site, *aggregates: SimpleNamespace) -> list[Any]:
-        """What nova is asked to do."""
+        """The requests to nova."""
         cloud = FoundCloud(site, aggregates=[*aggregates])
         asked = []
 
@@ -567,22 +569,22 @@ class TestAvailabilityZone:
         self.zone.make(cloud, context(site, site.controller))
         return asked
 
-    def test_made(self, site: Site) -> None:
-        """Its nodes enter it, and leave another zone first, since a node can be in one only."""
+    def test_zone_is_created(self, site: Site) -> None:
+        """Its nodes leave any other zone first, because a node can only be in one."""
         both = [("add", "rack1", "compute01"), ("add", "rack1", "compute02")]
         assert self.calls(site) == [("create_aggregate",), *both]
         old = [aggregate("old", "compute02"), SimpleNamespace(name="ssd", availability_zone=None, hosts=["compute02"])]
         moved = [("remove", "old", "compute02"), both[1]]
         assert self.calls(site, aggregate("rack1", "compute01"), *old) == moved
 
-    def test_nodes_that_are_not_named_leave(self, site: Site) -> None:
-        """The inventory says all of it."""
+    def test_unlisted_nodes_leave_the_zone(self, site: Site) -> None:
+        """The inventory is complete."""
         found = aggregate("rack1", "compute01", "compute02", "compute03")
         assert self.calls(site, found) == [("remove", "rack1", "compute03")]
 
 
 def test_volume_type(site: Site) -> None:
-    """For every project, on the backend that is named; other keys of it are the operator's."""
+    """For every project, on the given backend; its other keys belong to the operator."""
     kind = VolumeType("lvm", {"volume_backend_name": "lvm"})
 
     def found(**changed: Any) -> list[str]:
@@ -606,7 +608,7 @@ class TestVolumeService:
         state: str = "up",
         pools: Sequence[str] = ("compute01@lvm#lvm",),
     ) -> list[Change]:
-        """What is to be done; nobody waits."""
+        """The changes, without waiting."""
         cloud = FoundCloud(site)
         host = "compute01@lvm" if binary == "cinder-volume" else "compute01"
         services = [SimpleNamespace(binary=binary, host=host, state=state)] if state else []
@@ -623,8 +625,8 @@ class TestVolumeService:
         return VolumeService(binary, host, seconds=0.0).changes(here)
 
     @pytest.mark.parametrize("binary", ["cinder-volume", "cinder-backup"])
-    def test_up(self, site: Site, monkeypatch: pytest.MonkeyPatch, binary: str) -> None:
-        """Nothing to do; a service of backups has no pool."""
+    def test_service_is_up(self, site: Site, monkeypatch: pytest.MonkeyPatch, binary: str) -> None:
+        """Nothing to do; a backup service has no pool."""
         assert self.changes(site, monkeypatch, binary, pools=["compute01@lvm#lvm"] * (binary == "cinder-volume")) == []
 
     @pytest.mark.parametrize(
@@ -637,10 +639,10 @@ class TestVolumeService:
         ],
         ids=["not there", "down", "the scheduler has not heard of it", "another's pool"],
     )
-    def test_waited_for(
+    def test_service_is_waited_for(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, state: str, pools: Sequence[str], found: str
     ) -> None:
-        """And when it does not come, the error says what the API says of it."""
+        """If it does not come up, the error says what the API reports."""
         (change,) = self.changes(site, monkeypatch, state=state, pools=pools)
         assert differences(change) == [f"cinder-volume at compute01@lvm: wanted up, found {found}"]
         with pytest.raises(ActionError) as raised:

@@ -1,6 +1,6 @@
-"""Every option that the plan for Caracal writes is one of Caracal's own code, which takes the value.
+"""Every option in the plan for Caracal exists in Caracal's own code, which accepts the value.
 
-The code is on PyPI. It is fetched when asked for (about two minutes, 900 MB):
+The code is on PyPI. It is downloaded on request (about two minutes, 900 MB):
 `STACKSPEC_CARACAL=/some/folder ./run tests/unit/test_options.py`.
 """
 
@@ -34,21 +34,21 @@ CODE = {
     "magnum": "magnum==18.0.1",
     "barbican": "barbican==18.0.0",
 }
-"""Service -> what its code of 2024.1 is called on PyPI."""
+"""Service -> name of its 2024.1 code on PyPI."""
 MEANT = {
     "octavia": {
-        # The guide has it, and it does nothing.
+        # The guide sets it, and it has no effect.
         "[service_auth] memcached_servers: no option of octavia",
-        # What this plan is made with instead of a secret. A site's own key is generated, and fits.
+        # This plan uses a placeholder instead of a secret. A site's generated key is valid.
         "[certificates] server_certs_key_passphrase: octavia refuses the value",
     },
 }
-"""Service -> what its code says of the plan, and why that stays."""
+"""Service -> what its code reports about the plan, and why that is accepted."""
 
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """The interpreter of an environment with Caracal's code, made when it is not there."""
+    """The interpreter of an environment with Caracal's code, created if it does not exist."""
     folder = os.environ.get("STACKSPEC_CARACAL")
     if not folder:
         pytest.skip("set STACKSPEC_CARACAL to a folder for Caracal's code from PyPI (900 MB)")
@@ -64,7 +64,7 @@ def python() -> Path:
 
 
 def planned(service: str) -> list[tuple[str, str, str]]:
-    """Section, option and value of all that the plan writes into the files of a service."""
+    """Section, option and value of everything that the plan writes to the files of a service."""
     found: dict[tuple[str, str], str] = {}
     site = guide_site()
     for node in site.nodes.values():
@@ -85,7 +85,7 @@ def planned(service: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("service", CODE)
-def test_plan_is_what_caracal_s_code_knows(service: str, python: Path) -> None:
+def test_plan_matches_the_code_of_caracal(service: str, python: Path) -> None:
     options = planned(service)
     assert options
     message = json.dumps({"service": service, "options": options})

@@ -1,4 +1,4 @@
-"""What a run made: how it is recognised, in which order it goes, and what is reported."""
+"""Objects of a run: how they are recognised, in which order they are deleted, and what is reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_run_of_a_label(label: str | None, run: str | None) -> None:
     assert run_of(label) == run
 
 
-def test_label_belongs_to_its_run_to_a_beginning_and_to_every_run() -> None:
+def test_label_matches_its_run_its_prefix_and_every_run() -> None:
     assert belongs(f"{RUN}-web", RUN)
     assert belongs(f"{RUN}-web", "ss-20261125")
     assert belongs(f"{RUN}-web")
@@ -44,7 +44,7 @@ def test_label_belongs_to_its_run_to_a_beginning_and_to_every_run() -> None:
     assert not belongs("ss-something")
 
 
-def test_custom_name_is_read_back() -> None:
+def test_custom_name_is_recognised() -> None:
     assert custom_name(f"{RUN}-gold.2") == "CUSTOM_SS_20261125_001500_3F2A_GOLD_2"
     assert belongs(custom_name(f"{RUN}-gold.2"), RUN)
 
@@ -74,7 +74,7 @@ def test_custom_name_is_read_back() -> None:
         ("project", "domain"),
     ],
 )
-def test_what_uses_stands_before_what_is_used(user: str, used: str) -> None:
+def test_users_are_deleted_before_what_they_use(user: str, used: str) -> None:
     assert RANK[user] < RANK[used]
 
 
@@ -88,13 +88,13 @@ def found(name: str, log: list[str], *, fails: Exception | None = None, connecti
     return Found(connection, kind, f"id-of-{name}", f"{RUN}-{name}")
 
 
-def test_destroy_goes_in_order_whatever_the_order_given() -> None:
+def test_destroy_uses_the_right_order() -> None:
     log: list[str] = []
     assert destroy([found("network", log), found("router", log), found("image", log), found("port", log)]) == []
     assert log == ["router id-of-router", "port id-of-port", "network id-of-network", "image id-of-image"]
 
 
-def test_destroy_takes_what_is_gone_for_deleted_and_goes_on_after_a_failure() -> None:
+def test_destroy_accepts_missing_objects_and_continues_after_a_failure() -> None:
     log: list[str] = []
     gone = found("router", log, fails=exceptions.NotFoundException("gone"))
     refused = found("port", log, fails=exceptions.ForbiddenException("not yours"))
@@ -119,7 +119,7 @@ def test_destroy_waits_for_all_servers_before_anything_else(monkeypatch: pytest.
     assert log == ["server id-of-server", "get id-of-server", "get id-of-server", "port id-of-port"]
 
 
-def test_destroy_tries_a_conflict_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_destroy_retries_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     outcomes = iter([exceptions.ConflictException("in use"), None])
 
@@ -159,7 +159,7 @@ def thing(name: str | None, **more: Any) -> Any:
     return SimpleNamespace(id=f"id-{name}", name=name, **more)
 
 
-def test_leftovers_are_what_carries_the_run_or_is_in_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_have_the_run_id_or_are_in_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
     project = thing(f"{RUN}-member")
     objects = {
         "project": [project, thing("customer")],
@@ -179,7 +179,7 @@ def test_leftovers_are_what_carries_the_run_or_is_in_its_project(monkeypatch: py
     assert left[2].project == project.id
 
 
-def test_leftovers_of_some_projects_are_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_given_projects(monkeypatch: pytest.MonkeyPatch) -> None:
     objects = {"server": [thing(f"{RUN}-web", project_id="a"), thing("nameless", project_id="b")]}
     left = leftovers(cloud(monkeypatch, objects, admin=True), RUN, projects=["b"])
     assert [each.label for each in left] == ["nameless"]
@@ -191,11 +191,11 @@ def test_leftovers_of_an_ordinary_user_need_no_admin_rights(monkeypatch: pytest.
     assert [each.label for each in left] == [f"{RUN}-web"]
 
 
-def test_connection_to_another_project_forgets_the_endpoint_of_this_one() -> None:
-    """openstacksdk notes the endpoint of the object storage that it has used, and would use it for another project."""
-    noted = {"object_store_endpoint_override": "http://c/v1/AUTH_mine", "region_name": "r"}
+def test_connection_to_another_project_has_no_cached_endpoint() -> None:
+    """openstacksdk caches the endpoint of the object storage, and would use it for another project."""
+    cached = {"object_store_endpoint_override": "http://c/v1/AUTH_mine", "region_name": "r"}
     admin = MagicMock(current_user_id="admin")
-    admin.connect_as.return_value = SimpleNamespace(config=SimpleNamespace(config=noted))
+    admin.connect_as.return_value = SimpleNamespace(config=SimpleNamespace(config=cached))
     scoped = within(admin, "theirs")
     assert scoped.config.config == {"region_name": "r"}
     admin.connect_as.assert_called_once_with(project_id="theirs")

@@ -1,4 +1,4 @@
-"""The wheel alone, in an environment that has only what it depends on, does in an empty folder what a clone does."""
+"""The wheel, installed with its dependencies only, does the same in an empty folder as a clone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = {
     "faults": "faults",
     "tests": "tests",
 }
-"""Folder of the clone -> where it is in the package."""
+"""Folder of the clone -> its place in the package."""
 BUILD = "from setuptools import build_meta; build_meta.build_wheel('..')"
 REAL_STEPS = """\
 from pathlib import Path
@@ -38,7 +38,7 @@ class Nodes(fake_nodes.FakeConnections):
 
 engine.Connections = session.Connections = Nodes
 """
-"""A conftest for the steps of the package on made-up nodes."""
+"""A conftest for the package's steps on simulated nodes."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Installed:
 
     @property
     def package(self) -> Path:
-        """Where the package is in it."""
+        """The package's folder in it."""
         (found,) = self.environment.glob("lib/python*/site-packages/stackspec")
         return found
 
     def run(self, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment in the folder, knowing nothing of this machine's clouds and sites."""
+        """Run a program of the environment in the folder, isolated from this machine's clouds and sites."""
         hidden = ("OS_", "STACKSPEC_", "PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
         known = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         return subprocess.run(
@@ -69,7 +69,7 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and nothing else of this clone; what it depends on is linked from this one."""
+    """An environment with the wheel but nothing else of this clone; its dependencies are linked from this one."""
     base = tmp_path_factory.mktemp("wheel")
     source = base / "source"
     for name in (*PARTS, "pyproject.toml", "README.md", "LICENSE"):
@@ -104,8 +104,8 @@ def ids(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in result.stdout.splitlines() if "::" in line]
 
 
-def wanted_files() -> dict[str, Path]:
-    """What the package has to hold: place in it -> the clone's file."""
+def expected_files() -> dict[str, Path]:
+    """The files that the package must contain: place in it -> the clone's file."""
     found = {}
     for name, place in PARTS.items():
         for path in (ROOT / name).rglob("*"):
@@ -116,9 +116,9 @@ def wanted_files() -> dict[str, Path]:
     return found
 
 
-def test_package_holds_every_file_as_it_is_and_nothing_else(installed: Installed) -> None:
-    """Recipes of images count files and copy their modes: what an installer changes would be another image."""
-    wanted, package = wanted_files(), installed.package
+def test_package_contains_exactly_the_files_of_the_clone(installed: Installed) -> None:
+    """Image recipes hash files with their modes: a file changed by an installer would mean another image."""
+    wanted, package = expected_files(), installed.package
     assert len(wanted) > 250
     for place, path in wanted.items():
         assert (package / place).read_bytes() == path.read_bytes(), place
@@ -140,16 +140,16 @@ for name in ("init", "test", "lab", "report", "compare", "cleanup", "faults"):
 
 
 def test_commands_explain_themselves(installed: Installed) -> None:
-    told = installed.run("python", "-c", HELP).stdout
+    output = installed.run("python", "-c", HELP).stdout
     for name in ("init", "test", "lab", "report", "compare", "cleanup", "faults"):
-        assert f"usage: stackspec {name} " in told or f"usage: -c {name} " in told, told
-        assert f"\n{name} ended with 0\n" in told
+        assert f"usage: stackspec {name} " in output or f"usage: -c {name} " in output, output
+        assert f"\n{name} ended with 0\n" in output
 
 
-def test_tests_are_those_of_the_clone_by_the_same_names(installed: Installed) -> None:
-    """One folder stands for all: `test_package_holds_every_file_as_it_is_and_nothing_else` sees the files of each.
+def test_tests_have_the_same_names_as_in_the_clone(installed: Installed) -> None:
+    """One folder is enough: `test_package_contains_exactly_the_files_of_the_clone` checks the files of all.
 
-    With a file of the same name from another folder: pytest calls both the same where nobody tells it better.
+    Includes a file of the same name from another folder: by default pytest would give both the same name.
     """
     options = ("--collect-only", "-q")
     modules = ("stackspec.tests.api.test_horizon", "stackspec.tests.e2e")
@@ -166,7 +166,7 @@ def test_example_inventory_is_written_once_and_loads(installed: Installed) -> No
     assert installed.run("stackspec", "init").returncode == 0
     written = installed.folder / "site.yaml"
     assert written.read_bytes() == (ROOT / "inventories/example/site.yaml").read_bytes()
-    # A test by the short way, as reports name it.
+    # A test by its short name, as in reports.
     name = "tests/infra/test_node_network.py::test_every_node_knows_every_name"
     loaded = installed.run("stackspec", "test", name, "--inventory", "site.yaml", "--collect-only", "-q")
     assert ids(loaded) == [name]
@@ -176,8 +176,8 @@ def test_example_inventory_is_written_once_and_loads(installed: Installed) -> No
     assert result.stderr.startswith("stackspec: site.yaml: ")
 
 
-def test_plan_of_the_steps(installed: Installed) -> None:
-    """The steps, the release and the inventory of the package make a plan for bare nodes."""
+def test_steps_create_a_plan(installed: Installed) -> None:
+    """The package's steps, release and inventory create a plan for bare nodes."""
     prepare(installed.folder, REAL_STEPS)
     result = installed.run(
         "stackspec", "test", "infra", "-k", "memcached or etcd", "--plan", "--inventory", "site.yaml"
@@ -187,8 +187,8 @@ def test_plan_of_the_steps(installed: Installed) -> None:
         assert wanted in result.stdout
 
 
-def test_validation_names_what_is_wrong(installed: Installed) -> None:
-    """A site is found as declared; then a difference is one failure, with the command that shows it again."""
+def test_validation_names_the_problem(installed: Installed) -> None:
+    """A site without drift passes; then a drift is one failure, with the command that shows it again."""
     prepare(installed.folder, STEPS)
     drift = ("test", "infra/test_drift.py", "--inventory", "site.yaml")
     result = installed.run("stackspec", *drift, "--deploy", "-n0")
@@ -206,7 +206,7 @@ def test_validation_names_what_is_wrong(installed: Installed) -> None:
 
 
 def prepare(folder: Path, conftest: str) -> None:
-    """Three made-up bare nodes and their inventory."""
+    """Three simulated bare nodes and their inventory."""
     shutil.copy(fake_nodes.__file__, folder)
     (folder / "site.yaml").write_text(fake_nodes.SITE)
     fake_nodes.write_release(folder / "nodes")

@@ -1,4 +1,4 @@
-"""The programs that tests run on nodes, run here: what they print, and that a node's older Python reads them."""
+"""The programs that tests run on nodes, run here: their output, and their compatibility with a node's older Python."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(f"{self.command} {self.path} {body}".encode())
-        self.server.asked.append((self.command, self.path, body))  # type: ignore[attr-defined]
+        self.server.requests.append((self.command, self.path, body))  # type: ignore[attr-defined]
 
     do_PUT = do_GET
 
@@ -37,14 +37,14 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[http.server.HTTPServer]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as made:
-        made.asked = []  # type: ignore[attr-defined]
+        made.requests = []  # type: ignore[attr-defined]
         threading.Thread(target=made.serve_forever, daemon=True).start()
         yield made
         made.shutdown()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_python_of_a_node_reads_it(name: str) -> None:
+def test_program_is_valid_for_the_python_of_a_node(name: str) -> None:
     tree = ast.parse(programs.text(name), feature_version=(3, 9))
     assert ast.get_docstring(tree), f"{name} does not say what it prints"
 
@@ -56,7 +56,7 @@ def test_requests(server: http.server.HTTPServer) -> None:
     assert programs.output(HOST, "http_status", url) == "200"
     assert programs.output(HOST, "http_body", url, 5) == "GET /a "
     programs.output(HOST, "http_form", "PUT", url)
-    assert server.asked[-1] == ("PUT", "/a", "value=1")  # type: ignore[attr-defined]
+    assert server.requests[-1] == ("PUT", "/a", "value=1")  # type: ignore[attr-defined]
 
 
 def test_connections(server: http.server.HTTPServer) -> None:
@@ -74,7 +74,7 @@ def test_option_of_a_file(tmp_path: Path) -> None:
     assert programs.output(HOST, "ini_value", file, "one", "kek") == "'x=y'"
 
 
-def test_database_is_entered_with_the_password_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_login_uses_the_password_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, client = tmp_path / "a.conf", tmp_path / "mariadb"
     file.write_text("[database]\nconnection = mysql+pymysql://nova:secret@controller/nova_api?charset=utf8\n")
     client.write_text('#!/bin/sh\necho "$MYSQL_PWD" "$@"\n')

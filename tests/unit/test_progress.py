@@ -1,4 +1,4 @@
-"""Engine events on the terminal: readable, under capture, from a thread, without secrets."""
+"""Engine events on the terminal: readable, despite output capture, from any thread, without secrets."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ PACKAGES = {"event": "packages", "node": "compute01", "count": 312, "state": "ru
 
 @pytest.fixture
 def show(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.LineMatcher]:
-    """Run a test that shows events in its middle, and return the output."""
-    # Nobody else's plugin is needed, and each takes its time to be imported.
+    """Run a test that emits events, and return the output."""
+    # Other plugins are not needed, and take time to import.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def show(*events: dict[str, Any], words: tuple[str, ...] = ()) -> pytest.LineMatcher:
@@ -51,7 +51,7 @@ def show(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 @pytest.mark.parametrize("words", [(), ("--capture=sys",), ("-v",)])
-def test_lines_stand_on_their_own(show: Callable[..., pytest.LineMatcher], words: tuple[str, ...]) -> None:
+def test_each_event_is_on_its_own_line(show: Callable[..., pytest.LineMatcher], words: tuple[str, ...]) -> None:
     out = show(STEP, {**PACKAGES, "state": "done", "seconds": 88.04}, words=words)
     out.re_match_lines(
         [
@@ -61,7 +61,7 @@ def test_lines_stand_on_their_own(show: Callable[..., pytest.LineMatcher], words
     )
 
 
-def test_a_failure_is_shown_with_its_whole_error(show: Callable[..., pytest.LineMatcher]) -> None:
+def test_failure_is_shown_with_its_whole_error(show: Callable[..., pytest.LineMatcher]) -> None:
     error = "restart nova-compute\nexit status: 1\nuses c0ffee-is-secret"
     failed = {**STEP, "state": "failed", "error": error, "failed_at": "service nova-compute"}
     for words in ((), ("-q",)):
@@ -75,14 +75,14 @@ def test_a_failure_is_shown_with_its_whole_error(show: Callable[..., pytest.Line
         ]
 
 
-def test_what_apt_says_is_throttled(show: Callable[..., pytest.LineMatcher]) -> None:
+def test_apt_output_is_throttled(show: Callable[..., pytest.LineMatcher]) -> None:
     says = [{"event": "says", "node": "compute01", "text": f"Unpacking {number}"} for number in range(50)]
     text = str(show(*says))
     assert text.count("Unpacking") == 1
     assert "Unpacking" not in str(show(PACKAGES, *says))
 
 
-def test_the_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
+def test_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
     show({"event": "deployed", "changes": 0, "states": ["done", "done"]}).fnmatch_lines(["0 changes"])
     show({"event": "deployed", "changes": 212, "states": ["done"]}).re_match_lines(
         [r"^deployed: 212 changes in \d+\.\d s$"]
@@ -92,7 +92,7 @@ def test_the_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
     assert "0 changes" not in str(bad)
 
 
-def test_steps_without_changes_never_read_like_the_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
+def test_steps_without_changes_differ_from_the_last_line(show: Callable[..., pytest.LineMatcher]) -> None:
     text = str(show({**STEP, "changes": []}, words=("-v",)))
     assert "no change" in text
     assert "0 changes" not in text
@@ -106,6 +106,6 @@ def test_quiet(show: Callable[..., pytest.LineMatcher]) -> None:
     assert "deployed" not in str(show({"event": "deployed", "changes": 3, "states": []}, words=("-qq",)))
 
 
-def test_colours_only_when_asked(show: Callable[..., pytest.LineMatcher]) -> None:
+def test_colours_only_on_request(show: Callable[..., pytest.LineMatcher]) -> None:
     assert "\x1b[32m" in str(show(STEP, words=("--color=yes",)))
     assert not re.search("\x1b", str(show(STEP)))

@@ -32,17 +32,17 @@ PORT = ReleaseValue("port", "53")
 def designate(site, base):
     yield File("/etc/zone", site.release.value(ZONE) + ":" + site.release.value(PORT))
 """
-"""A step that reads two values, one of which every table has to say."""
+"""A step that reads two values, one of which is required."""
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_table_is_right(name: str) -> None:
+def test_each_table_is_valid(name: str) -> None:
     load_steps()
     check_release(name, STEPS)
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "told"),
+    ("name", "old", "new", "message"),
     [
         (
             "epoxy-trixie",
@@ -70,8 +70,8 @@ def test_each_table_is_right(name: str) -> None:
         ),
     ],
 )
-def test_a_typo_is_told(
-    name: str, old: str, new: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_typo_is_reported(
+    name: str, old: str, new: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_steps()
     text = (ROOT / f"releases/{name}.yaml").read_text()
@@ -82,34 +82,34 @@ def test_a_typo_is_told(
     with pytest.raises(InputError) as raised:
         check_release(name, STEPS)
     path, line, rest = str(raised.value).split(":", 2)
-    assert rest.strip().startswith(told)
+    assert rest.strip().startswith(message)
     key = re.split(r"\W", new.strip())[0]
-    where = "values:" if "is missing" in told else new.splitlines()[0] if "owner" in told else f"{key}:"
+    where = "values:" if "is missing" in message else new.splitlines()[0] if "owner" in message else f"{key}:"
     assert path == str(file)
     assert where in file.read_text().splitlines()[int(line) - 1]
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ("{zone_flie: /etc/zones}", "5: values.zone_flie: no step reads it; did you mean 'zone_file'?"),
         ("{port: '54'}", "5: values.zone_file is missing: the step designate requires it"),
     ],
 )
-def test_a_run_ends_with_status_4_and_touches_nothing(runs: Runs, values: str, told: str) -> None:
+def test_run_ends_with_status_4_and_changes_nothing(runs: Runs, values: str, message: str) -> None:
     runs.steps(STEP)
     runs.release(f"{fake_nodes.RELEASE}values: {values}\n")
     runs.tests("def test_zone(designate): pass\n", "test_zone.py")
     result = runs.pytest("--deploy", "test_zone.py")
     assert result.ret == 4
-    said = [line for line in (*result.outlines, *result.errlines) if told in line]
+    said = [line for line in (*result.outlines, *result.errlines) if message in line]
     assert len(said) == 1
     assert f"{runs.path}/releases/epoxy-trixie.yaml:" in said[0]
     assert runs.log() == []
     assert not (runs.path / "state").exists()
 
 
-def test_what_a_table_does_not_say_is_the_default(runs: Runs) -> None:
+def test_missing_value_is_the_default(runs: Runs) -> None:
     runs.steps(STEP)
     runs.release(f"{fake_nodes.RELEASE}values: {{zone_file: /etc/zones}}\n")
     runs.tests("def test_zone(designate): pass\n", "test_zone.py")
@@ -117,21 +117,21 @@ def test_what_a_table_does_not_say_is_the_default(runs: Runs) -> None:
     assert runs.node("one")["files"]["/etc/zone"]["content"] == "/etc/zones:53"
 
 
-def test_a_step_that_the_release_has_not_got_needs_no_value(runs: Runs) -> None:
+def test_excluded_step_needs_no_value(runs: Runs) -> None:
     runs.steps(STEP)
     runs.release(f"{fake_nodes.RELEASE}without: {{designate: it was not tried}}\n")
     runs.tests("def test_zone(designate): pass\n", "test_zone.py")
     runs.pytest("--deploy", "test_zone.py").assert_outcomes(skipped=1)
 
 
-def test_steps_read_values_by_what_they_declare() -> None:
-    """By a text, a typo in a step would be seen by nobody."""
+def test_steps_read_values_through_declarations() -> None:
+    """If a step used a string, nobody would notice a typo."""
     found = [path.name for path in (ROOT / "deploy_steps").glob("*.py") if "release.values" in path.read_text()]
     assert found == []
 
 
-def test_each_value_is_read_where_the_check_looks() -> None:
-    """In a step's own function, not in one that it calls."""
+def test_each_value_is_read_in_the_step_function() -> None:
+    """In the step function itself, not in a function that it calls."""
     load_steps()
     read = {value for step in STEPS.values() for value in step.values}
     files = {step.declare.__module__: sys.modules[step.declare.__module__] for step in STEPS.values()}
@@ -142,23 +142,23 @@ def test_each_value_is_read_where_the_check_looks() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_translated_name_is_one_that_a_step_asks_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the guide's own name would be installed, started or written, and nobody would be told of the typo."""
-    asked: dict[str, set[str]] = {"package": set(), "unit": set(), "path": set()}
+def test_each_translated_name_is_used_by_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the guide's own name would be used, and nobody would notice the typo."""
+    used: dict[str, set[str]] = {"package": set(), "unit": set(), "path": set()}
 
-    def noted(method: str) -> Callable[[Release, str], object]:
+    def recorder(method: str) -> Callable[[Release, str], object]:
         real: Callable[[Release, str], object] = getattr(Release, method)
 
         def note(self: Release, what: str) -> object:
-            asked[method].add(what)
+            used[method].add(what)
             return real(self, what)
 
         return note
 
-    for method in asked:
-        monkeypatch.setattr(Release, method, noted(method))
+    for method in used:
+        monkeypatch.setattr(Release, method, recorder(method))
     load_steps()
-    # Steps that the release has not got yet may have their names in its table already; without values they say none.
+    # Steps that the release excludes may already have names in its table; without values they cannot be run.
     written = load_release(name)
     unsaid = {
         step: reason
@@ -175,10 +175,12 @@ def test_each_translated_name_is_one_that_a_step_asks_for(name: str, monkeypatch
                     list(each.queries(site, node))
                     each.changes(here)
     unused = {
-        "packages": table.packages.keys() - asked["package"],
-        "units": table.units.keys() - asked["unit"],
-        "paths": table.paths.keys() - asked["path"],
-        "wheels.packages": (table.wheels.packages if table.wheels else {}).keys() - asked["package"],
+        "packages": table.packages.keys() - used["package"],
+        "units": table.units.keys() - used["unit"],
+        "paths": table.paths.keys() - used["path"],
+        "wheels.packages": (table.wheels.packages if table.wheels else {}).keys() - used["package"],
     }
-    told = [f"releases/{name}.yaml: {part}.{key}: no step asks for it" for part, keys in unused.items() for key in keys]
-    assert told == []
+    problems = [
+        f"releases/{name}.yaml: {part}.{key}: no step asks for it" for part, keys in unused.items() for key in keys
+    ]
+    assert problems == []

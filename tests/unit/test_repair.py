@@ -1,4 +1,4 @@
-"""What hangs is repaired by the run's own end, as by `stackspec cleanup`, before it is deleted."""
+"""Stuck objects are repaired at the end of a run, as by `stackspec cleanup`, before they are deleted."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from .test_block_storage import RUN, BlockStorage, cloud, thing
 
 
 def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin: bool) -> list[str]:
-    """What the end of a run says that has left a volume."""
+    """The messages at the end of a run that has left a volume."""
     monkeypatch.setattr(ownership, "leftovers", lambda *_: [thing()])
     monkeypatch.setattr(ownership, "is_admin", lambda _: admin)
     monkeypatch.setattr(ownership, "destroy", lambda objects: [] if storage.log or not admin else ["it hangs"])
     return ownership.check_leftovers(cloud(storage), RUN, None)
 
 
-def test_end_of_a_run_mends_what_hangs_before_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_of_a_run_repairs_stuck_objects_before_deleting(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = BlockStorage("creating", LONGEST + 1)
     left, repaired = end_of_run(monkeypatch, storage, admin=True)
     assert left.startswith("left by a test: volume")
     assert repaired.startswith("set to error: volume")
 
 
-def test_what_was_too_young_to_be_called_stuck_is_mended_when_it_could_not_be_deleted(
+def test_recent_object_is_repaired_after_its_deletion_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While the deletion was waited for, time has passed in which somebody could have been at work on it."""
+    """While the deletion was waited for, the object became old enough to count as stuck."""
     looks, deletions = iter([[], ["set to ERROR: it"]]), iter([["it hangs"], []])
     monkeypatch.setattr(ownership, "is_admin", lambda _: True)
     monkeypatch.setattr(ownership, "repair", lambda *_, **__: next(looks))
@@ -40,13 +40,13 @@ def test_what_was_too_young_to_be_called_stuck_is_mended_when_it_could_not_be_de
     assert ownership.remove(None, [thing()], None) == (["set to ERROR: it"], [])
 
 
-def test_end_of_an_ordinary_users_run_mends_no_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_of_an_ordinary_users_run_repairs_no_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = BlockStorage("creating", LONGEST + 1)
     assert len(end_of_run(monkeypatch, storage, admin=False)) == 1
     assert storage.log == []
 
 
-def test_cloud_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_of_the_cloud_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = BlockStorage("creating", LONGEST + 1)
 
     def services() -> Any:

@@ -1,4 +1,4 @@
-"""The page: verdict and cause first, whole after a crash, small, without links and secrets."""
+"""The report page: verdict and cause first, complete after a crash, small, without links and secrets."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def verdict(*events: dict[str, Any]) -> str:
 
 
 class Balanced(HTMLParser):
-    """Fails where a tag is not closed, and collects what would be fetched."""
+    """Fails if a tag is not closed, and collects URLs that a browser would load."""
 
     VOID = frozenset({"meta", "img", "br", "rect", "line"})
 
@@ -105,7 +105,7 @@ def parse(page: str) -> Balanced:
     return parser
 
 
-def test_a_failed_step_is_named_once_with_what_it_blocked() -> None:
+def test_failed_step_is_named_once_with_the_tests_it_blocked() -> None:
     events = [
         begin(),
         step("nova", "compute01", "failed", error="restart nova-compute\nexit status: 1"),
@@ -154,7 +154,7 @@ def test_verdicts(events: list[dict[str, Any]], expected: str) -> None:
     assert verdict(*events).startswith(expected)
 
 
-def test_after_a_kill_the_page_says_what_was_running() -> None:
+def test_page_of_a_killed_run_says_what_was_running() -> None:
     events = [
         begin(),
         step("base", changes=1),
@@ -201,7 +201,7 @@ def test_events_of_another_version_do_not_break_the_page() -> None:
     parse(render(odd))
 
 
-def test_every_text_is_escaped_and_the_page_asks_for_nothing() -> None:
+def test_every_text_is_escaped_and_the_page_loads_nothing() -> None:
     evil = '<script>alert("x")</script><img src="http://example.com/x">&\''
     texts = {"title": evil, "node": evil, "text": evil}
     events = [
@@ -224,7 +224,7 @@ def test_every_text_is_escaped_and_the_page_asks_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("secret", ["0f1e2d3c4b5a69788796a5b4", "a<b>&\"c'd\\e", "Pass wörd & more"])
-def test_no_secret_is_on_the_page(secret: str) -> None:
+def test_page_contains_no_secret(secret: str) -> None:
     redact.add(secret)
     text = f"password={secret} {secret!r}"
     events = [
@@ -240,7 +240,7 @@ def test_no_secret_is_on_the_page(secret: str) -> None:
         assert "password=******" in page
 
 
-def test_evidence_of_what_failed_is_with_its_cause_and_the_other_below() -> None:
+def test_evidence_of_a_failure_is_with_its_cause() -> None:
     events = [
         begin(),
         check("bad", "failed", reason="no"),
@@ -257,10 +257,10 @@ def test_evidence_of_what_failed_is_with_its_cause_and_the_other_below() -> None
     assert page.index("QUJD") < page.index("<h2>Tests") < page.index("<h2>Evidence") < page.index("WFla")
     assert page.index("WFla") < page.index("routes on compute01") < page.index("default via")
     assert page.count("data:image/") == page.count("data:image/png") == 2
-    assert "QUJD" not in "".join(sections(events))  # there they are in the row of the test
+    assert "QUJD" not in "".join(sections(events))  # it is in the row of the test
 
 
-def test_the_page_stays_small_and_says_what_was_cut() -> None:
+def test_page_stays_small_and_says_what_was_cut() -> None:
     text = '<"&ä>' * 30_000
     events = [begin()]
     events += [step(f"s{n}", f"node{n % 9}", at=n, changes=20, diff="+" + text) for n in range(200)]
@@ -278,13 +278,13 @@ def test_the_page_stays_small_and_says_what_was_cut() -> None:
     parse(page)
 
 
-def test_a_diff_shows_what_came_and_went() -> None:
+def test_diff_shows_added_and_removed_lines() -> None:
     page = render([step("nova", changes=1, diff="@@ -1 +1 @@\n-old\n+new\n same\n"), end()])
     assert '<span class="del">-old</span><span class="add">+new</span> same' in page
 
 
-def test_what_a_test_notes_stands_beside_it() -> None:
-    """Of a test that passed, too: which of two ways it took, what it measured."""
+def test_properties_of_a_test_are_shown_with_it() -> None:
+    """Also for a test that passed: which of two ways it took, what it measured."""
     page = render([{**check("test_cluster.py::test_a"), "notes": ["cluster: test guest", "nodes: <2>"]}, end()])
     assert "<td>cluster: test guest; nodes: &lt;2&gt;</td>" in page
 
@@ -296,7 +296,7 @@ def test_packages_say_where_versions_differ() -> None:
     assert '1 <span class="dim">compute01</span><br>2 <span class="dim">compute02</span>' in page
 
 
-def test_the_timeline_keeps_overlapping_bars_apart() -> None:
+def test_overlapping_bars_are_in_separate_rows() -> None:
     page = render(
         [begin(), step("a", at=0, seconds=10), step("b", at=5, seconds=10), step("c", at=11, seconds=3), end()]
     )
@@ -311,7 +311,7 @@ def test_many_short_tests_share_a_row() -> None:
     tests = [top for kind, top in bars if kind in ("passed", "failed")]
     assert len(tests) == 100
     assert len(set(tests)) == 1
-    assert bars[-1][0] == "failed"  # drawn last, so that none of the others hides it
+    assert bars[-1][0] == "failed"  # drawn last, so that no other bar hides it
 
 
 def run_command(*words: str) -> int:
@@ -321,7 +321,7 @@ def run_command(*words: str) -> int:
     return int(arguments.func(arguments))
 
 
-def test_the_command_writes_the_page_of_the_latest_run(
+def test_command_writes_the_page_of_the_latest_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path))
@@ -329,7 +329,7 @@ def test_the_command_writes_the_page_of_the_latest_run(
     log = EventLog(site / "runs/r1" / FILE)
     log.write(begin())
     log.write(step("nova", state="failed", error="it said tardy-secret-77"))
-    # A secret that became known after the event was written is kept from the page all the same.
+    # A secret registered after the event was written is masked on the page as well.
     (site / "secrets.json").write_text('{"late": "tardy-secret-77"}')
     assert run_command() == 0
     said = capsys.readouterr().out
@@ -344,8 +344,8 @@ def test_the_command_writes_the_page_of_the_latest_run(
     assert capsys.readouterr().out == page
 
 
-def test_flaky_tests_are_counted_and_called_so() -> None:
-    """A test that reports success only at the second attempt has passed, but is counted as flaky."""
+def test_flaky_tests_are_counted_and_marked() -> None:
+    """A test that passes only at the second attempt has passed, but is counted as flaky."""
     events: list[Event] = [
         {"event": "run", "time": 1.0, "run": "ss"},
         {"event": "test", "nodeid": "t::a", "outcome": "passed", "notes": ["flaky: boot: at the second attempt"]},

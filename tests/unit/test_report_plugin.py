@@ -1,4 +1,4 @@
-"""Runs with the report's hooks: what is recorded, what pytest-html and JUnit hold, and that no secret is there."""
+"""Runs with the report's hooks: the record, the pytest-html and JUnit files, and no secret in any of them."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_outcomes_times_and_reasons_are_recorded(pytester: pytest.Pytester, make
     assert set(found) == {("nova.log", "tail of ******"), ("of ******", "attached ******")}
 
 
-def test_junit_says_what_the_steps_did(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
+def test_junit_contains_the_steps(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     make("def test_a(): pass")
     run(pytester).assert_outcomes(passed=1)
     suite = ElementTree.parse("out.xml").getroot()[0]
@@ -227,7 +227,7 @@ def test_junit_says_what_the_steps_did(pytester: pytest.Pytester, make: Callable
     assert found == {f"stackspec.{name}": value for name, value in wanted.items()}
 
 
-def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(
+def test_html_is_one_file_with_our_sections_and_attachments(
     pytester: pytest.Pytester, make: Callable[..., Path]
 ) -> None:
     make(
@@ -248,7 +248,7 @@ def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(
     (data,) = re.findall('data-jsonblob="([^"]*)"', page)
     blob = json.loads(html.unescape(data))
     bad, good = (
-        blob["tests"][f"test_html_is_one_file_with_our_sections_and_what_failed_tests_attached.py::{name}"]
+        blob["tests"][f"test_html_is_one_file_with_our_sections_and_attachments.py::{name}"]
         for name in ("test_page", "test_good")
     )
     (extra,) = bad[0]["extras"]
@@ -259,7 +259,7 @@ def test_html_is_one_file_with_our_sections_and_what_failed_tests_attached(
     assert len(page) < 400_000
 
 
-def test_without_html_and_junit_the_record_is_kept(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
+def test_record_is_kept_without_html_and_junit(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("def test_a(): assert 0")
     result = pytester.runpytest_subprocess("-p", "no:stackspec", "-p", "no:html", "-p", "no:metadata")
     result.assert_outcomes(failed=1)
@@ -268,7 +268,7 @@ def test_without_html_and_junit_the_record_is_kept(pytester: pytest.Pytester, ma
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])
-def test_a_look_leaves_no_trace(pytester: pytest.Pytester, make: Callable[..., Path], option: str) -> None:
+def test_collection_leaves_no_files(pytester: pytest.Pytester, make: Callable[..., Path], option: str) -> None:
     folder = make("def test_a(): pass")
     pytester.runpytest_subprocess("-p", "no:stackspec", option)
     assert not (folder / "report.html").exists()
@@ -276,9 +276,7 @@ def test_a_look_leaves_no_trace(pytester: pytest.Pytester, make: Callable[..., P
     assert [event["event"] for event in events] == ["step"]
 
 
-def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(
-    pytester: pytest.Pytester, make: Callable[..., Path]
-) -> None:
+def test_collection_error_contains_no_secrets(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make(f"raise RuntimeError('it is {PLAIN}')", PLAIN)
     result = run(pytester)
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -290,10 +288,10 @@ def test_a_file_that_cannot_be_collected_is_an_error_without_secrets(
 
 
 @pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
-def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(
+def test_attachments_are_in_the_record_and_on_both_pages(
     pytester: pytest.Pytester, make: Callable[..., Path], words: tuple[str, ...]
 ) -> None:
-    """By a test or by what it uses, before, within and after it; whether it fails or not."""
+    """Attached by a test or a fixture, before, during and after the test, whether it fails or not."""
     folder = make(
         """
         import pytest
@@ -328,10 +326,10 @@ def test_what_is_attached_is_in_the_record_and_on_both_pages_beside_its_test(
 
 
 @pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
-def test_what_tests_measure_is_in_the_record_and_on_the_page(
+def test_measurements_are_in_the_record_and_on_the_page(
     pytester: pytest.Pytester, make: Callable[..., Path], words: tuple[str, ...]
 ) -> None:
-    """A sample is written when it is taken, also by a worker; what fails is none."""
+    """A sample is written when it is taken, also by a worker; a failed sampler adds none."""
     folder = make(
         """
         import pytest
@@ -351,7 +349,7 @@ def test_what_tests_measure_is_in_the_record_and_on_the_page(
     events = [event for event in read(folder / "events.jsonl") if event["event"] == "measured"]
     assert sorted(event["seconds"] for event in events if event["what"] == "volume attach") == [1.0, 2.0, 9.25]
     assert [event["what"] for event in events if event["seconds"] < 1] == ["volume create"]
-    # It has ended when it is written: the run lasts no longer for it.
+    # Samples are written when they end, so they do not make the run longer.
     assert all(event["start"] + event["seconds"] <= event["time"] + 0.01 for event in events)
     row = '<td>volume attach</td><td class="n">3</td><td class="n">2.0</td><td class="n">9.2</td>'
     for page in ((folder / "report.html").read_text(), Path("out.html").read_text()):
@@ -359,7 +357,7 @@ def test_what_tests_measure_is_in_the_record_and_on_the_page(
         assert page.index("<h2>Numbers") < page.index("<h2>Steps")
 
 
-def test_a_killed_run_leaves_what_it_did(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
+def test_killed_run_leaves_its_record(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("import os\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), 9)")
     run(pytester)
     events = read(folder / "events.jsonl")
@@ -367,7 +365,7 @@ def test_a_killed_run_leaves_what_it_did(pytester: pytest.Pytester, make: Callab
     assert events[-1]["nodeid"].endswith("::test_b")
 
 
-def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
+def test_failed_evidence_does_not_hide_the_failure(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("def test_a(): assert 0")
     conftest = Path("conftest.py")
     conftest.write_text(
@@ -378,7 +376,7 @@ def test_a_gatherer_that_fails_does_not_hide_the_failure(pytester: pytest.Pytest
     assert found["text"] == "cannot be read: OSError: node is gone"
 
 
-def test_what_a_service_logged_is_in_the_first_line(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
+def test_service_log_is_in_the_first_line(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     folder = make("def test_a(): assert 0, 'the API answers 500'")
     logged = "2026-01-01 1 ERROR heat [req-0a1b2c3d-1111-2222-3333-444455556666] no table heat.event"
     tail = {"title": "log", "node": "one", "text": logged}
@@ -390,7 +388,7 @@ def test_what_a_service_logged_is_in_the_first_line(pytester: pytest.Pytester, m
     assert "one logs: no table heat.event" in Path("junit.xml").read_text()
 
 
-def test_of_a_repeated_test_the_last_attempt_counts(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
+def test_last_attempt_of_a_rerun_test_counts(pytester: pytest.Pytester, make: Callable[..., Path]) -> None:
     pytest.importorskip("pytest_rerunfailures")
     folder = make("tries = []\ndef test_a():\n    tries.append(1)\n    assert len(tries) > 1")
     run(pytester, "--reruns=1").assert_outcomes(passed=1)

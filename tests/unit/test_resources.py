@@ -1,4 +1,4 @@
-"""Files, packages and commands: what is found, what is changed, and that nothing is left to change after that."""
+"""Files, packages and commands: what is detected, what is changed, and that nothing is left to change afterwards."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TestFile:
 
     resource = File("/etc/a", "one\ntwo\n", mode=0o600)
 
-    def test_absent(self, change: ChangeOf) -> None:
-        """It is written whole, with mode and owner, and services that read it will start again."""
+    def test_missing_file(self, change: ChangeOf) -> None:
+        """It is written as a whole, with mode and owner, and services that read it restart."""
         found = change(self.resource)
         assert found.actions[0].content == "one\ntwo\n"
         assert (found.actions[0].mode, found.actions[0].owner) == (0o600, "root")
         assert found.touches == ("/etc/a",)
         assert change(self.resource, made({}, found)) is None
 
-    def test_other_content(self, change: ChangeOf) -> None:
+    def test_different_content(self, change: ChangeOf) -> None:
         """The diff shows both."""
         known = {file("/etc/a"): text_file("one\n2\n", mode=0o600)}
         found = change(self.resource, known)
@@ -45,8 +45,8 @@ class TestFile:
             ({"group": "nova"}, "group: wanted root, found nova"),
         ],
     )
-    def test_other_attribute(self, change: ChangeOf, attribute: dict[str, Any], message: str) -> None:
-        """Only that differs."""
+    def test_different_attribute(self, change: ChangeOf, attribute: dict[str, Any], message: str) -> None:
+        """Only that attribute is a difference."""
         known = {file("/etc/a"): text_file(self.resource.content, **{"mode": 0o600, **attribute})}
         found = change(self.resource, known)
         assert differences(found) == [message]
@@ -54,7 +54,7 @@ class TestFile:
         assert change(self.resource, made(known, found)) is None
 
     def test_path_of_the_release(self, site: Site) -> None:
-        """The guide's path is another one in some release."""
+        """The guide's path is different in some release."""
         site = replace(site, release=site.release.model_copy(update={"paths": {"/etc/a": "/etc/b"}}))
         assert actions(change_of(self.resource, site))[0].path == "/etc/b"
 
@@ -62,14 +62,14 @@ class TestFile:
 class TestDirectory:
     """A directory with mode and owner."""
 
-    def test_absent_then_there(self, change: ChangeOf) -> None:
-        """Made, and found."""
+    def test_missing_directory_is_created(self, change: ChangeOf) -> None:
+        """Created, then found."""
         found = change(Directory("/srv/a", 0o750, "nova", "nova"))
         assert found.actions == (MakeDirectory("/srv/a", 0o750, "nova", "nova"),)
         assert change(Directory("/srv/a", 0o750, "nova", "nova"), made({}, found)) is None
 
     def test_mode(self, change: ChangeOf) -> None:
-        """A directory that others can read."""
+        """Other users can read the directory."""
         known = {file("/srv/a"): text_file("", kind="directory", mode=0o755)}
         assert differences(change(Directory("/srv/a", 0o700), known)) == ["mode: wanted 0700, found 0755"]
 
@@ -77,7 +77,7 @@ class TestDirectory:
 class TestLines:
     """Lines that must be in a file."""
 
-    def test_replaced_where_the_old_one_was(self, change: ChangeOf) -> None:
+    def test_line_is_replaced_in_place(self, change: ChangeOf) -> None:
         """Comments around it stay."""
         known = {file("/etc/m"): text_file("# a\n-l 127.0.0.1\n# b\n")}
         resource = Lines("/etc/m", ("-l 10.0.0.10",), replaces=r"^-l\s")
@@ -90,17 +90,17 @@ class TestLines:
         assert change(resource, made(known, found)) is None
 
     def test_appended(self, change: ChangeOf) -> None:
-        """Where nothing is replaced."""
+        """If nothing is replaced."""
         known = {file("/etc/m"): text_file("# a\n")}
         assert change(Lines("/etc/m", ("x", "y")), known).actions[0].content == "# a\nx\ny\n"
 
-    def test_mode_of_the_file_stays(self, change: ChangeOf) -> None:
+    def test_mode_of_the_file_is_kept(self, change: ChangeOf) -> None:
         """The package's file keeps its mode and owner."""
         known = {file("/etc/m"): text_file("", mode=0o640, group="nova")}
         assert change(Lines("/etc/m", ("x",)), known).actions == (Write("/etc/m", "x\n"),)
 
     def test_any_file(self, change: ChangeOf) -> None:
-        """All lines are there, no other that is replaced, everything else in its order; and once is enough."""
+        """Declared lines are in it, replaced ones are gone, the rest is unchanged, and a second run changes nothing."""
         for seed in range(500):
             chance = random.Random(seed)
             text = "".join(
@@ -126,7 +126,7 @@ class TestIniFile:
     text = "[DEFAULT]\nlog_dir = /var/log\n\n[auth]\nregion = regionOne\n"
 
     def test_options(self, change: ChangeOf) -> None:
-        """Each difference names the option; the rest of the file stays; the mode stays, too."""
+        """Each difference names the option; the rest of the file and its mode stay."""
         known = {file("/etc/c"): text_file(self.text, mode=0o640)}
         resource = IniFile("/etc/c", {"DEFAULT": {"log_dir": None, "n": 3}, "auth": {"url": "http://c"}}, own=("auth",))
         found = change(resource, known)
@@ -139,18 +139,18 @@ class TestIniFile:
         assert found.actions[0].mode is None
         assert change(resource, made(known, found)) is None
 
-    def test_true_is_written_as_oslo_has_it(self, change: ChangeOf) -> None:
-        """Python's True is not what a file says."""
+    def test_true_is_written_in_the_style_of_oslo(self, change: ChangeOf) -> None:
+        """Not as Python's True."""
         assert change(IniFile("/etc/c", {"a": {"x": True}})).actions[0].content == "[a]\nx = true\n"
 
     def test_new_file(self, change: ChangeOf) -> None:
-        """Not for everybody: it may hold passwords."""
+        """Not readable by everybody: it may contain passwords."""
         found = change(IniFile("/etc/c", {"a": {"x": 1}}))
         assert found.actions[0].mode == 0o640
         assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
 
     def test_reference(self, change: ChangeOf) -> None:
-        """Unknown references are shown as such, and no wrong value is written for them."""
+        """Unknown references are shown as unknown, and no wrong value is written for them."""
         found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
         assert "[a] id: wanted (known after apply), found not set" in differences(found)
         assert found.actions[0].content == "[a]\nx = 1\n"
@@ -159,43 +159,43 @@ class TestIniFile:
 class TestPackages:
     """Packages of the release."""
 
-    def test_missing_ones(self, change: ChangeOf) -> None:
-        """Under the release's names, and only those that are not there."""
+    def test_missing_packages(self, change: ChangeOf) -> None:
+        """Under the release's names, and only the missing ones."""
         resource = Packages("glance", "neutron-server")
         known = {package("neutron-api"): "1.0"}
         found = change(resource, known)
         assert found.actions == (Apt(("glance-api", "neutron-rpc-server")),)
         assert change(resource, made(known, found)) is None
 
-    def test_what_follows_is_read_again(self) -> None:
-        """Files that a package brings are not there before."""
+    def test_later_resources_are_read_again(self) -> None:
+        """Files that a package installs do not exist before."""
         assert Packages.read_again
 
 
 class TestCommand:
-    """A command that runs until its effect is there."""
+    """A command that runs until its effect exists."""
 
     def test_creates(self, change: ChangeOf) -> None:
-        """Due while the file is not there."""
+        """Due if the file does not exist."""
         resource = Command(("make", "keys"), creates="/etc/keys/0", user="keystone")
         found = change(resource)
         assert (found.actions[0].argv, found.actions[0].user) == (("make", "keys"), "keystone")
         assert change(resource, {file("/etc/keys/0"): text_file("")}) is None
 
     def test_unless(self, change: ChangeOf, site: Site) -> None:
-        """Due while the look does not end with 0."""
+        """Due if the guard does not exit with 0."""
         resource = Command(("hostname", "a"), unless=("test", "a"), unless_stdin="x")
         (query,) = resource.queries(site, site.controller)
         assert change(resource, {query: {"status": 1, "out": "", "err": ""}}) is not None
         assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
 
-    def test_without_an_effect(self) -> None:
+    def test_command_without_a_guard_is_refused(self) -> None:
         """It would run at every deployment."""
         with pytest.raises(ValueError, match="creates= or unless="):
             Command(("date",))
 
     def test_secrets_are_not_shown(self, change: ChangeOf) -> None:
-        """Neither input nor environment is in what is printed of it."""
+        """Neither input nor environment is in its printed form."""
         resource = Command(("a",), creates="/b", stdin="hidden", env={"PASSWORD": "hidden"})
         found = change(resource)
         assert "hidden" not in repr(resource) + found.title + repr(found.differences)
@@ -203,7 +203,7 @@ class TestCommand:
 
     @pytest.mark.parametrize(("restarts", "expected"), [(True, 1), (False, 0)])
     def test_restarts(self, site: Site, restarts: bool, expected: int) -> None:
-        """Services of the step start again after it, when it says so."""
+        """Services of the step restart after it, if it says so."""
         resource = Command(("a",), creates="/b", restarts=restarts)
         _, service = look(site, [resource, Service("etcd")], {unit("etcd"): RUNNING})
         assert len(service.changes) == expected

@@ -1,4 +1,4 @@
-"""Which part of the suite may import which: the rooms of docs/architecture.md, each with what it may know."""
+"""Which part of the suite may import which: the rooms of docs/architecture.md, each with its allowed imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"stackspec": "stackspec", "deploy_steps": "stackspec.steps"}
-"""Folders of the clone and the packages that they are."""
+"""Folders of the clone, and their package names."""
 CLIENTS = ("openstack", "keystoneauth1", "swiftclient")
 PYTEST = ("pytest", "_pytest", "xdist", "testinfra")
 
@@ -22,9 +22,9 @@ PYTEST = ("pytest", "_pytest", "xdist", "testinfra")
 class Room:
     """Modules that belong together.
 
-    :param modules: their names without `stackspec.`, as a pattern
-    :param knows: the other rooms that they may import
-    :param libraries: of CLIENTS and PYTEST those that they may import
+    :param modules: patterns of their names without `stackspec.`
+    :param knows: other rooms that they may import
+    :param libraries: members of CLIENTS and PYTEST that they may import
     """
 
     modules: str
@@ -63,19 +63,19 @@ ROOMS = {
 }
 SERVICES = "keystone|glance|nova|neutron|horizon|cinder|swift|heat|skyline|barbican|octavia|magnum"
 KNOWN: dict[tuple[str, str], str] = {}
-"""Imports that the table forbids and that are there, with the reason."""
+"""Existing imports that the table forbids, with the reason."""
 CIRCLES: dict[frozenset[str], str] = {}
 """Modules that import each other, with the reason."""
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the suite but its tests, by its name; a package's ends with `.__init__`."""
+    """Every module of the suite except for its tests, by name; a package's name ends with `.__init__`."""
     found = {}
     for folder, package in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             if "files" in path.parts:
-                continue  # what the lab puts into an image
+                continue  # installed into an image by the lab
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             found[".".join((package, *parts))] = ast.parse(path.read_text())
     return found
@@ -83,12 +83,12 @@ def modules() -> dict[str, ast.Module]:
 
 @cache
 def names() -> frozenset[str]:
-    """Names of modules as imports say them."""
+    """Names of modules as in imports."""
     return frozenset(module.removesuffix(".__init__") for module in modules())
 
 
 def imports(module: str) -> Iterator[str]:
-    """What `module` imports, also inside of functions and for types only."""
+    """What `module` imports, also inside functions and for types only."""
     for node in ast.walk(modules()[module]):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
@@ -101,7 +101,7 @@ def imports(module: str) -> Iterator[str]:
 
 
 def rooms_of(module: str) -> list[str]:
-    """The rooms that name a module: one, as `test_every_module_is_in_one_room` proves."""
+    """The rooms that contain a module: exactly one, as `test_every_module_is_in_one_room` proves."""
     name = module.removesuffix(".__init__").removeprefix("stackspec").removeprefix(".")
     return [room for room, each in ROOMS.items() if re.fullmatch(each.modules, name)]
 
@@ -112,7 +112,7 @@ def room_of(module: str) -> str:
 
 
 def forbidden(module: str) -> set[str]:
-    """What `module` imports against the table."""
+    """The imports of `module` that the table forbids."""
     room = room_of(module)
     allowed = {room, *ROOMS[room].knows.split()}
     found = set()
@@ -127,7 +127,7 @@ def forbidden(module: str) -> set[str]:
     return found
 
 
-def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     """Groups of nodes that reach each other."""
     reached = {}
     for start in graph:
@@ -152,7 +152,7 @@ def test_every_module_is_in_one_room() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_imports_are_those_of_the_table(room: str) -> None:
+def test_imports_match_the_table(room: str) -> None:
     found = {(each, name) for each in modules() if room_of(each) == room for name in forbidden(each)}
     known = {(each, name) for each, name in KNOWN if room_of(each) == room}
     assert found - known == set(), f"the room {room} may import {ROOMS[room].knows} and {ROOMS[room].libraries}"
@@ -165,22 +165,22 @@ def test_core_and_command_line_name_no_service(module: str) -> None:
     assert found == [], "what only OpenStack has belongs to the room openstack"
 
 
-def test_rooms_make_no_circle() -> None:
-    assert circles({room: set(each.knows.split()) for room, each in ROOMS.items()}) == set()
+def test_rooms_have_no_import_cycle() -> None:
+    assert cycles({room: set(each.knows.split()) for room, each in ROOMS.items()}) == set()
 
 
-def test_modules_make_no_circle() -> None:
-    """Also not inside of functions and for types only: who reads one module need not have read the other."""
+def test_modules_have_no_import_cycle() -> None:
+    """Not even inside functions or for types only: each module can be read without the other."""
     graph = {each.removesuffix(".__init__"): {name for name in imports(each) if name in names()} for each in modules()}
-    assert {tuple(sorted(each)) for each in circles(graph)} == {tuple(sorted(each)) for each in CIRCLES}
+    assert {tuple(sorted(each)) for each in cycles(graph)} == {tuple(sorted(each)) for each in CIRCLES}
 
 
-def test_imports_are_found_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_imports_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "def f():\n    import openstack.config\n    from .lab import Lab\n    from . import step\n"
     monkeypatch.setitem(modules(), "stackspec.engine", ast.parse(text))
     assert set(imports("stackspec.engine")) == {"openstack.config", "stackspec.lab", "stackspec.step"}
     assert forbidden("stackspec.engine") == {"openstack.config", "stackspec.lab"}
 
 
-def test_circles_are_found() -> None:
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {frozenset({"b", "c"})}
+def test_cycles_are_found() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {frozenset({"b", "c"})}

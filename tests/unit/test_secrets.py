@@ -1,4 +1,4 @@
-"""Secrets are made once, kept in a file of their owner's, and masked wherever text goes out."""
+"""Secrets are generated once, kept in a file that only the owner can read, and masked in all output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stackspec.secrets import MASK, Redactor, Secrets, redact
 pytestmark = pytest.mark.usefixtures("no_traces")
 
 
-def test_a_secret_is_made_once(tmp_path: Path) -> None:
+def test_secret_is_generated_once(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "secrets.json")
     first = secrets.password("nova")
     assert secrets.password("nova") == first
@@ -25,8 +25,8 @@ def test_a_secret_is_made_once(tmp_path: Path) -> None:
     assert len(base64.urlsafe_b64decode(secrets.key("fernet"))) == 32
 
 
-def test_nothing_is_written_until_it_is_to_be_kept(tmp_path: Path) -> None:
-    """Collecting tests and planning need values, and must touch nothing."""
+def test_nothing_is_written_until_secrets_are_saved(tmp_path: Path) -> None:
+    """Collecting and planning need values, but must not write files."""
     file = tmp_path / "site" / "secrets.json"
     secrets = Secrets(file)
     before = secrets.password("nova")
@@ -39,7 +39,7 @@ def test_nothing_is_written_until_it_is_to_be_kept(tmp_path: Path) -> None:
     assert Secrets(file).password("nova") == before
 
 
-def test_the_file_is_only_its_owner_s_also_when_an_older_one_was_not(tmp_path: Path) -> None:
+def test_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     file = tmp_path / "secrets.json"
     for name in ("secrets.json", "secrets.new"):
         (tmp_path / name).write_text("{}")
@@ -50,7 +50,7 @@ def test_the_file_is_only_its_owner_s_also_when_an_older_one_was_not(tmp_path: P
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_the_guide_s_value_and_given_ones(tmp_path: Path) -> None:
+def test_guide_password_and_given_secrets(tmp_path: Path) -> None:
     """000000 is used for every password, even for those generated before, but not for keys."""
     file = tmp_path / "secrets.json"
     file.write_text(json.dumps({"glance": "generated"}))
@@ -63,7 +63,7 @@ def test_the_guide_s_value_and_given_ones(tmp_path: Path) -> None:
     assert Secrets(file, fixed="000000").key("fernet") == key
 
 
-def test_what_the_user_gives_wins_over_what_was_generated(tmp_path: Path) -> None:
+def test_given_secret_overrides_a_generated_one(tmp_path: Path) -> None:
     first = Secrets(tmp_path / "secrets.json")
     first.keep()
     first.password("nova")
@@ -78,8 +78,8 @@ def test_every_secret_is_masked(tmp_path: Path) -> None:
     assert redact(f"mysql://nova:{made}@one kept-before chosen") == f"mysql://nova:{MASK}@one {MASK} {MASK}"
 
 
-def test_the_longest_secret_is_masked_first() -> None:
-    """Else the rest of a secret that begins with another would be shown."""
+def test_longest_secret_is_masked_first() -> None:
+    """Otherwise the rest of a secret that starts with another one would be shown."""
     redactor = Redactor()
     for value in ("abc", "abcdef", "def", ""):
         redactor.add(value)
@@ -97,12 +97,12 @@ def test_the_longest_secret_is_masked_first() -> None:
         ("'no secret'", "'db'", "'db'"),
     ],
 )
-def test_value_found_in_a_secret_s_place_is_a_secret(wanted: str, found: str, shown: str) -> None:
+def test_value_in_place_of_a_secret_is_masked(wanted: str, found: str, shown: str) -> None:
     redact.add("kept-inside")
     assert Difference("option", wanted, found).found == shown
 
 
-def test_diff_hides_what_a_secret_takes_the_place_of() -> None:
+def test_diff_masks_the_value_that_a_secret_replaces() -> None:
     redact.add("kept-inside")
     before = "[a]\npassword = by-hand\nconnection = db://nova:by-hand@host\nport = 1\n"
     after = "[a]\npassword = kept-inside\nconnection = db://nova:kept-inside@host\nport = 2\n"
@@ -113,8 +113,8 @@ def test_diff_hides_what_a_secret_takes_the_place_of() -> None:
     assert "-port = 1\n" in diff
 
 
-def test_secrets_that_another_run_has_made_meanwhile_are_seen(tmp_path: Path) -> None:
-    """Whoever read the file before would write it as it was, without a key that something is encrypted with."""
+def test_secrets_of_a_concurrent_run_are_kept(tmp_path: Path) -> None:
+    """A process with an older copy would overwrite the file, and lose a key that data is encrypted with."""
     file = tmp_path / "secrets.json"
     early, late = Secrets(file), Secrets(file)
     assert not late.is_stale()

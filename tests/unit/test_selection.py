@@ -1,4 +1,4 @@
-"""What is selected decides what is installed; tests run as early as they can, and none waits on its own time."""
+"""The selected tests decide what is installed; tests run as early as possible, and none is charged for waiting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .plugin_runs import Runs
         (["test_cloud.py::test_nothing"], set()),
     ],
 )
-def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[str], steps: set[str]) -> None:
+def test_only_needed_steps_are_installed(runs: Runs, arguments: list[str], steps: set[str]) -> None:
     runs.tests("import pytest\n@pytest.mark.early\ndef test_base(base): pass\n", "test_first.py")
     (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 0\nmarkers = early\n")
     runs.pytest("--deploy", *arguments)
@@ -49,7 +49,7 @@ def test_only_what_the_selection_needs_is_installed(runs: Runs, arguments: list[
 def test_some_tests_run_only_when_named(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: list[str], tests: set[str]
 ) -> None:
-    """`./run --deploy tests/` proves the cloud: the suite's own tests would take processors, an outage the site."""
+    """`./run --deploy tests/` proves the cloud: the suite's own tests would cost CPU time, an outage the site."""
     monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
     for folder in ("infra", "unit", "outage", "errata"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_some_tests_run_only_when_named(
         result.stdout.fnmatch_lines([f"*test_{name} PASSED*"])
 
 
-def test_steps_of_a_mark_are_needed_too(runs: Runs) -> None:
+def test_steps_of_a_mark_are_installed(runs: Runs) -> None:
     runs.tests(
         """
         import pytest
@@ -78,8 +78,8 @@ def test_steps_of_a_mark_are_needed_too(runs: Runs) -> None:
     runs.pytest("--deploy").assert_outcomes(passed=1)
 
 
-def test_a_step_that_is_no_part_of_the_site(runs: Runs) -> None:
-    """Tests of it are skipped, by their own wish or a fixture's; those of a step that comes after it are not."""
+def test_step_that_is_not_part_of_the_site(runs: Runs) -> None:
+    """Tests that use it, directly or through a fixture, are skipped; those of steps that run after it are not."""
     runs.steps(
         """
         import pytest
@@ -116,8 +116,8 @@ def test_a_step_that_is_no_part_of_the_site(runs: Runs) -> None:
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])
 @pytest.mark.parametrize("mode", [[], ["--deploy"], ["--plan"]], ids=["check", "deploy", "plan"])
-def test_looking_at_what_would_run_touches_nothing(runs: Runs, option: str, mode: list[str]) -> None:
-    """Trap 17: no connection, no file, no secret, whatever the mode."""
+def test_collection_options_change_nothing(runs: Runs, option: str, mode: list[str]) -> None:
+    """Trap 17: no connection, no file, no secret, in any mode."""
     runs.tests("def test_as_declared(declared): pass\n", "test_drift.py")
     before = runs.files()
     result = runs.pytest(option, *mode)
@@ -125,7 +125,7 @@ def test_looking_at_what_would_run_touches_nothing(runs: Runs, option: str, mode
     assert runs.files() == before
 
 
-def test_items_stay_in_order_and_steps_are_set_up_once(runs: Runs) -> None:
+def test_tests_stay_in_order_and_steps_are_set_up_once(runs: Runs) -> None:
     """Trap 3: a parametrized session fixture reorders tests and may be set up twice. Nodes are data here."""
     runs.tests(
         """
@@ -150,8 +150,8 @@ def test_items_stay_in_order_and_steps_are_set_up_once(runs: Runs) -> None:
         assert sum(line.split()[:3] == ["SETUP", "S", name] for line in result.stdout.lines) == 1
 
 
-def test_a_test_runs_while_later_steps_install(runs: Runs) -> None:
-    """The step `late` ends only after the test of an earlier step has run, which the file has behind it."""
+def test_tests_run_while_later_steps_install(runs: Runs) -> None:
+    """The step `late` ends only after the test of an earlier step has run, which is after it in the file."""
     go_on = runs.path / "go-on"
     runs.steps(
         f"""
@@ -177,7 +177,7 @@ def test_a_test_runs_while_later_steps_install(runs: Runs) -> None:
 
 
 def test_files_stay_together_within_a_rank(runs: Runs) -> None:
-    """Tests of the same step run in the order of their files, so that module fixtures are made once."""
+    """Tests of the same step run in file order, so that module fixtures are created once."""
     for name in ("test_b.py", "test_a.py"):
         runs.tests("def test_image(image): pass\ndef test_plain(): pass\ndef test_base(base): pass\n", name)
     result = runs.pytest("--deploy", "-v", "test_b.py", "test_a.py")
@@ -186,8 +186,8 @@ def test_files_stay_together_within_a_rank(runs: Runs) -> None:
     assert names == order
 
 
-def test_no_test_is_billed_for_waiting(runs: Runs) -> None:
-    """Trap 2: pytest would add a session fixture's time to the first test that asks for it."""
+def test_no_test_is_charged_for_waiting(runs: Runs) -> None:
+    """Trap 2: pytest would add a session fixture's time to the first test that requests it."""
     runs.prepare("one", seconds={"systemctl restart identity": 1.0})
     result = runs.pytest("--deploy", "-k", "identity", "--durations=0", "-vv")
     result.assert_outcomes(passed=1, deselected=5)
@@ -197,7 +197,7 @@ def test_no_test_is_billed_for_waiting(runs: Runs) -> None:
     assert result.duration > 1.0
 
 
-def test_a_plan_prints_every_change_and_makes_none(runs: Runs) -> None:
+def test_plan_prints_every_change_and_makes_none(runs: Runs) -> None:
     runs.prepare("one", files={**bare_files(), "/etc/database.conf": {"content": "[server]\nbind = 127.0.0.1\n"}})
     result = runs.pytest("--plan", "-k", "identity or agents")
     assert result.ret == 0
@@ -227,7 +227,7 @@ def test_a_plan_prints_every_change_and_makes_none(runs: Runs) -> None:
     assert not {name for name in runs.files() if "secrets" in name or "ledger" in name}
 
 
-def test_a_second_deployment_changes_nothing(runs: Runs) -> None:
+def test_second_deployment_changes_nothing(runs: Runs) -> None:
     runs.pytest("--deploy").assert_outcomes(passed=6)
     assert runs.log()
     result = runs.pytest("--deploy")
@@ -238,8 +238,8 @@ def test_a_second_deployment_changes_nothing(runs: Runs) -> None:
     result.stdout.fnmatch_lines(["plan: 0 changes on 3 nodes; nothing was touched"])
 
 
-def test_nothing_is_installed_when_a_file_cannot_be_collected(runs: Runs) -> None:
-    """Half of a selection is not what was asked for."""
+def test_collection_error_installs_nothing(runs: Runs) -> None:
+    """Part of a selection is not what the user requested."""
     runs.tests("import no_such_module\n", "test_broken.py")
     result = runs.pytest("--deploy")
     assert result.ret == pytest.ExitCode.INTERRUPTED

@@ -1,4 +1,4 @@
-"""Services, and what is waited for: which state is a difference, and what a change of a file means for them."""
+"""Services and waits: which state is a difference, and what a changed file means for them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .bare import NO_UNIT, RUNNING, ChangeOf, differences, look, made, text_file
 
 
 class TestService:
-    """Units that run, start at boot, and have read their files."""
+    """Units that run, start at boot, and use their current files."""
 
     conf = IniFile("/etc/c", {"a": {"x": 1}})
     right = text_file("[a]\nx = 1\n", mtime=50.0)
 
-    def test_right(self, change: ChangeOf) -> None:
+    def test_correct_state(self, change: ChangeOf) -> None:
         """Running, enabled, started."""
         assert change(Service("etcd"), {unit("etcd"): RUNNING}) is None
 
-    def test_not_there(self, change: ChangeOf) -> None:
+    def test_missing_unit(self, change: ChangeOf) -> None:
         """Enabled and started, under the release's names."""
         found = change(Service("neutron-server"))
         both = ("neutron-api", "neutron-rpc-server")
@@ -45,13 +45,13 @@ class TestService:
         ],
     )
     def test_state(self, change: ChangeOf, state: dict[str, Any], verbs: list[str]) -> None:
-        """Only what is wrong is repaired: a unit that runs is not restarted to be enabled."""
+        """Only what is wrong is repaired: a running unit is not restarted to enable it."""
         known = {unit("etcd"): {**RUNNING, **state}}
         found = change(Service("etcd"), known)
         assert [a.verb for a in (found.actions if found else ()) if isinstance(a, Systemctl)] == verbs
         assert found is None or change(Service("etcd"), made(known, found)) is None
 
-    def test_file_that_changes_restarts(self, site: Site) -> None:
+    def test_changed_file_restarts(self, site: Site) -> None:
         """The file is about to be written."""
         known = {file("/etc/c"): text_file("", mtime=50.0), unit("etcd"): RUNNING}
         _, service = look(site, [self.conf, Service("etcd")], known)
@@ -59,8 +59,8 @@ class TestService:
             "etcd: wanted started after /etc/c was written, found started before"
         ]
 
-    def test_file_that_was_written_after_the_start_restarts(self, site: Site) -> None:
-        """A run was killed between the file and the restart; the next one sees it."""
+    def test_file_written_after_the_start_restarts(self, site: Site) -> None:
+        """A run was killed between writing and restarting; the next one detects it."""
         known = {file("/etc/c"): {**self.right, "mtime": 150.0}, unit("etcd"): RUNNING}
         conf, service = look(site, [self.conf, Service("etcd")], known)
         assert conf.changes == []
@@ -68,19 +68,19 @@ class TestService:
         after = made(known, service.changes[0])
         assert [each.changes for each in look(site, [self.conf, Service("etcd")], after)] == [[], []]
 
-    def test_file_of_before_the_start_does_not_restart(self, site: Site) -> None:
+    def test_file_written_before_the_start_does_not_restart(self, site: Site) -> None:
         """Nothing to do."""
         known = {file("/etc/c"): self.right, unit("etcd"): RUNNING}
         assert [each.changes for each in look(site, [self.conf, Service("etcd")], known)] == [[], []]
 
-    def test_file_below_the_service_does_not_restart(self, site: Site) -> None:
+    def test_file_declared_after_the_service_does_not_restart(self, site: Site) -> None:
         """A service reads what the step wrote before it."""
         known = {file("/etc/c"): text_file(""), unit("etcd"): RUNNING}
         service, conf = look(site, [Service("etcd"), self.conf], known)
         assert (service.changes, len(conf.changes)) == ([], 1)
 
-    def test_reads(self, site: Site) -> None:
-        """Only what it says that it reads: a switch must not be restarted for its agent's file."""
+    def test_only_declared_files_restart(self, site: Site) -> None:
+        """A switch must not restart for its agent's file."""
         known = {
             file("/etc/c"): text_file("", mtime=150.0),
             file("/etc/links"): text_file("", mtime=150.0),
@@ -93,7 +93,7 @@ class TestService:
 
 
 class TestUnwanted:
-    """Units that a package brings and nobody wants."""
+    """Units that a package installs and nobody wants."""
 
     @pytest.mark.parametrize(
         ("state", "due"),
@@ -106,7 +106,7 @@ class TestUnwanted:
         ],
     )
     def test_state(self, change: ChangeOf, state: dict[str, Any], due: bool) -> None:
-        """Stopped and masked where it runs or would run."""
+        """Stopped and masked if it runs or would start."""
         known = {unit("haproxy"): state}
         found = change(Unwanted(("haproxy",)), known)
         assert (found is not None) == due
@@ -116,10 +116,10 @@ class TestUnwanted:
 
 
 class TestAwait:
-    """A state that comes by itself."""
+    """A state that is reached without action."""
 
     def test_waits(self, change: ChangeOf, site: Site) -> None:
-        """Until the look ends with 0; the journal shown is that of the release's units."""
+        """Until the check exits with 0; the error shows the journal of the release's units."""
         resource = Await(("test", "x"), what="all there", service="nova-api", timeout=5.0)
         found = change(resource)
         (action,) = found.actions
@@ -137,18 +137,18 @@ class TestAnswers:
 
     @pytest.mark.parametrize(("found", "due"), [(200, False), (300, False), (503, True), ("connection refused", True)])
     def test_status(self, change: ChangeOf, found: int | str, due: bool) -> None:
-        """One of those that count."""
+        """With one of the accepted statuses."""
         known = {http(self.url): found}
         assert (change(Answers(self.url, (200, 300)), known) is not None) == due
 
     def test_message(self, change: ChangeOf) -> None:
-        """Wanted and found."""
+        """Expected and actual status."""
         assert differences(change(Answers(self.url, (200, 300)), {http(self.url): 503})) == [
             f"{self.url}: wanted HTTP 200 or 300, found HTTP 503"
         ]
 
-    def test_asked_again_after_a_restart(self, site: Site) -> None:
-        """An answer from before the change says nothing about after it."""
+    def test_checked_again_after_a_restart(self, site: Site) -> None:
+        """An answer from before the change does not count after it."""
         known = {http(self.url): 200, unit("etcd"): RUNNING}
         resources = [IniFile("/etc/c", {"a": {"x": 1}}), Service("etcd"), Answers(self.url)]
         assert [len(each.changes) for each in look(site, resources, known)] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""`-m smoke` proves each service once."""
+"""`-m smoke` tests each service once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pytest_collection_finish(session):
 """
 
 
-def test_every_service_of_the_steps_has_its_smoke_test(tmp_path: Path) -> None:
+def test_every_service_has_a_smoke_test(tmp_path: Path) -> None:
     (tmp_path / "show_services.py").write_text(SHOW_SERVICES)
     command = [sys.executable, "-m", "pytest", "-p", "show_services", "--collect-only", "-q", "-m", "smoke"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "STACKSPEC_STATE": str(tmp_path / "state")}

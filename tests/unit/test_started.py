@@ -1,4 +1,4 @@
-"""Services run with what they read as it is now: told by content, whatever the times say, also after a kill."""
+"""Services run with the current content of their files: detected by content, whatever the times, also after a kill."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ HOUR = 3600.0
 class Machine:
     """A node with one service that reads two files, simulated by the node agent in this process and a fake systemctl.
 
-    :param folder: what it is made of
-    :param site: the site that it is looked at for
+    :param folder: holds its files
+    :param site: the site that it belongs to
     """
 
     def __init__(self, folder: Path, site: Site) -> None:
@@ -49,34 +49,34 @@ class Machine:
         (folder / "more.conf").write_text("more\n")
 
     def write(self, text: str, path: str = "") -> None:
-        """As the suite does it."""
+        """Write like the suite does."""
         node_agent.write(path or self.conf, text)
 
     def edit(self, text: str) -> None:
-        """As an operator does it."""
+        """Edit like an operator does."""
         Path(self.conf).write_text(text)
 
     def restart(self) -> None:
-        """As the suite does it."""
+        """Restart like the suite does."""
         node_agent.systemctl("restart", ["app"], reads=self.service.reads or ())
 
     def restart_by_hand(self) -> None:
-        """Or by systemd itself; a node that boots does the same."""
+        """Restart without the suite: by hand, by systemd or at boot."""
         subprocess.run(["systemctl", "restart", "app"], check=True, env=node_agent.ENVIRONMENT)
 
     def look(self) -> list[Change]:
-        """What a run finds to do."""
+        """The changes that a run finds."""
         queries = [*self.service.queries(self.site, self.site.controller)]
         facts = node_agent.facts([(query.op, query.args) for query in queries])
         (finding,) = look(self.site, [self.service], dict(zip(queries, facts, strict=True)))
         return finding.changes
 
     def late(self) -> str:
-        """The difference that a look finds, or ""."""
+        """The difference that a check finds, or ""."""
         return "; ".join(str(each) for change in self.look() for each in change.differences)
 
     def deploy(self) -> list[str]:
-        """What a run calls for what the look finds."""
+        """The systemctl calls of a run for these changes."""
         changes = self.look()
         (self.folder / "log").write_text("")
         for change in changes:
@@ -90,7 +90,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> Machine:
-    """It was deployed: the file was written, and the service started after that."""
+    """After a deployment: the file was written, and the service started after that."""
     (tmp_path / "bin").mkdir()
     tool = tmp_path / "bin/systemctl"
     tool.write_text(SYSTEMCTL.replace("HERE", str(tmp_path)))
@@ -104,7 +104,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> Mach
 
 
 def at(path: str, seconds: float) -> None:
-    """Give a file a time of change, in seconds from now."""
+    """Set a file's modification time, in seconds from now."""
     os.utime(path, (time.time() + seconds, time.time() + seconds))
 
 
@@ -113,7 +113,7 @@ def test_nothing_to_do(machine: Machine) -> None:
     assert machine.deploy() == []
 
 
-def test_a_file_that_was_touched_or_put_back_restarts_nothing(machine: Machine) -> None:
+def test_touched_or_restored_file_restarts_nothing(machine: Machine) -> None:
     """The content is what the service has read."""
     at(machine.conf, HOUR)
     assert machine.late() == ""
@@ -123,8 +123,8 @@ def test_a_file_that_was_touched_or_put_back_restarts_nothing(machine: Machine) 
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, 0.0, HOUR])
-def test_a_file_with_another_content_restarts(machine: Machine, seconds: float) -> None:
-    """Also where it is older than the start: a backup was put back, or the clock was set."""
+def test_changed_content_restarts(machine: Machine, seconds: float) -> None:
+    """Even if the file is older than the start: a backup was restored, or the clock was set."""
     machine.edit("two\n")
     at(machine.conf, seconds)
     assert f"started after {machine.conf} was written" in machine.late()
@@ -132,14 +132,14 @@ def test_a_file_with_another_content_restarts(machine: Machine, seconds: float) 
     assert machine.late() == ""
 
 
-def test_a_file_that_is_gone_restarts(machine: Machine) -> None:
+def test_deleted_file_restarts(machine: Machine) -> None:
     os.unlink(machine.more)
     assert machine.more in machine.late()
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_a_kill_between_writing_and_restarting(machine: Machine, seconds: float) -> None:
-    """The next run restarts, whatever the clock says; a service that was started in between has read the file."""
+def test_kill_between_writing_and_restarting(machine: Machine, seconds: float) -> None:
+    """The next run restarts, whatever the clock says; a service started in between has read the file."""
     machine.write("two\n")
     at(machine.conf, seconds)
     assert machine.conf in machine.late()
@@ -148,16 +148,16 @@ def test_a_kill_between_writing_and_restarting(machine: Machine, seconds: float)
     assert machine.late() == ""
 
 
-def test_a_kill_between_anything_else_and_restarting(machine: Machine) -> None:
-    """What leaves no file is noted before it is done."""
+def test_kill_between_another_change_and_restarting(machine: Machine) -> None:
+    """Changes that leave no file are recorded before they are made."""
     node_agent.outdate(["a change", "another"])
     assert "a change" in machine.late()
     assert machine.deploy()[-1] == "restart -- app"
     assert machine.late() == ""
 
 
-def test_who_reads_a_file_is_kept_over_restarts_for_another(machine: Machine) -> None:
-    """Two steps say what one service reads; a restart for the one has read the other's, too."""
+def test_readers_are_kept_across_restarts_for_another_file(machine: Machine) -> None:
+    """Two steps declare files of one service; a restart for one of them also loads the other's."""
     node_agent.systemctl("restart", ["app"], reads=[machine.more])
     machine.edit("two\n")
     at(machine.conf, -HOUR)
@@ -170,18 +170,18 @@ def test_started_by_somebody_else(machine: Machine) -> None:
     machine.restart_by_hand()
     assert machine.late() == ""
     machine.edit("three\n")
-    at(machine.conf, -HOUR)  # its inode has changed now
+    at(machine.conf, -HOUR)  # now its inode has changed
     assert machine.conf in machine.late()
 
 
-def test_a_boot_and_a_touch(machine: Machine) -> None:
+def test_boot_and_touch(machine: Machine) -> None:
     machine.restart_by_hand()
     at(machine.conf, HOUR)
     assert machine.late() == ""
 
 
-def test_what_an_operator_had_it_read_in_between(machine: Machine) -> None:
-    """The content is as at our own start again, written by a run that was killed; the service has the operator's."""
+def test_operator_change_between_two_of_ours(machine: Machine) -> None:
+    """The content equals that of our own start, written again by a killed run; the service has the operator's."""
     machine.edit("two\n")
     machine.restart_by_hand()
     machine.write("one\n")
@@ -189,8 +189,8 @@ def test_what_an_operator_had_it_read_in_between(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "due"), [(-HOUR, False), (HOUR, True)])
-def test_deployed_by_a_version_that_kept_nothing(machine: Machine, seconds: float, due: bool) -> None:
-    """By times, as that version did it; what is right stays untouched, and is written nothing about."""
+def test_deployment_of_a_version_without_records(machine: Machine, seconds: float, due: bool) -> None:
+    """By times, as that version did; a correct state is not changed or recorded."""
     for each in (machine.folder / "started").iterdir():
         each.unlink()
     at(machine.more, -HOUR)
@@ -205,15 +205,15 @@ def test_deployed_by_a_version_that_kept_nothing(machine: Machine, seconds: floa
 class TestUnitFiles:
     """Unit files, which systemd reads on daemon-reload."""
 
-    def test_systemd_has_not_read_them(self, machine: Machine) -> None:
+    def test_systemd_is_reloaded(self, machine: Machine) -> None:
         """Changed by a package or an operator: systemd is reloaded, the service keeps running."""
         (machine.folder / "changed").touch()
         assert machine.late() == "app as loaded by systemd: wanted current unit files, found outdated"
         assert machine.deploy() == ["daemon-reload"]
         assert machine.late() == ""
 
-    def test_of_the_step(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It was started since they were written, but as it was before."""
+    def test_unit_file_of_the_step_restarts(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It started after they were written, but with the old unit."""
         monkeypatch.setattr(service, "UNITS", f"{machine.folder}/")
         machine.write("two\n")
         machine.restart_by_hand()
@@ -222,8 +222,8 @@ class TestUnitFiles:
         assert machine.late() == ""
 
 
-def test_no_content_is_kept(machine: Machine) -> None:
-    """Files hold passwords; only their owner can read even the digests."""
+def test_no_content_is_stored(machine: Machine) -> None:
+    """Files contain passwords; only the owner can read even the digests."""
     machine.write("password = hunter2\n")
     machine.restart()
     (kept,) = (machine.folder / "started").iterdir()
@@ -231,7 +231,7 @@ def test_no_content_is_kept(machine: Machine) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_reload_by_somebody_else_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reload_by_another_process_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """During a daemon-reload a unit may briefly look outdated; it is reported only if it stays so."""
     looks = iter([True, True, False])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)

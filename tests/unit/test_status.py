@@ -1,4 +1,4 @@
-"""The line that tells what is done, what runs and what is left."""
+"""The status line: what is done, what runs and what is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def step(state: str, node: str = "controller") -> dict[str, Any]:
     return {"event": "step", "step": "keystone", "node": node, "state": state}
 
 
-def test_tests_and_tasks_that_run_and_are_left() -> None:
+def test_running_and_remaining_tests_and_tasks() -> None:
     now = [0.0]
     status = Status(lambda line: None, lambda: now[0])
     assert status.line() == ""
@@ -37,7 +37,7 @@ def test_tests_and_tasks_that_run_and_are_left() -> None:
     assert status.line() == "1 of 3 tests done, 1 failed"
 
 
-def test_many_are_counted() -> None:
+def test_many_items_are_counted() -> None:
     status = Status(lambda line: None, lambda: 0.0)
     for node in range(6):
         status.hear(step("running", f"n{node}"))
@@ -46,7 +46,7 @@ def test_many_are_counted() -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("-n", "2")])
-def test_a_run_tells_it_again_and_again(runs: Runs, words: tuple[str, ...]) -> None:
+def test_run_prints_the_status_regularly(runs: Runs, words: tuple[str, ...]) -> None:
     runs.steps("from stackspec.plugin import status\nstatus.TOLD_EVERY = 0.1\n")
     runs.tests("import time\ndef test_long(): time.sleep(1)\ndef test_other(): pass\n")
     out = runs.pytest(*words, spawn=True).stdout.str()

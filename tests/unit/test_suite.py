@@ -1,4 +1,4 @@
-"""Tests are named in short, and as reports name them, for `stackspec test`."""
+"""`stackspec test` accepts short test names and the names used in reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stackspec.fault_injection.run import selection
         ("--plan -m smoke", "stackspec.tests.infra stackspec.tests.api stackspec.tests.e2e --plan -m smoke"),
     ],
 )
-def test_words_become_modules_up_to_the_first_option(words: str, arguments: str) -> None:
+def test_names_before_the_first_option_become_modules(words: str, arguments: str) -> None:
     assert suite.arguments(words.split()) == ["--pyargs", *arguments.split()]
 
 
@@ -48,7 +48,7 @@ def test_unknown_tests_are_refused(word: str, hint: str, capsys: pytest.CaptureF
     assert hint in error
 
 
-def test_every_fault_names_tests_that_are_there() -> None:
+def test_every_fault_names_existing_tests() -> None:
     for fault in catalogue().values():
         for everything in (False, True):
             suite.arguments(selection(fault, everything))
@@ -56,7 +56,7 @@ def test_every_fault_names_tests_that_are_there() -> None:
         suite.arguments(["tests/infra/test_gone.py"])
 
 
-def test_names_are_as_in_the_clone_from_every_other_folder(tmp_path: Path) -> None:
+def test_names_are_the_same_from_any_folder(tmp_path: Path) -> None:
     file = suite.home() / "tests/api/test_image.py"
     assert suite.name_of(file, suite.home()) is None, "pytest finds the name by itself"
     assert suite.name_of(file, tmp_path) == "tests/api/test_image.py"
@@ -74,7 +74,7 @@ def test_names_are_as_in_the_clone_from_every_other_folder(tmp_path: Path) -> No
         (False, "mine/test_a.py::test_a", "pytest"),
     ],
 )
-def test_messages_name_the_command_that_is_there(
+def test_messages_name_the_available_command(
     clone: bool, nodeid: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "is_clone", lambda: clone)

@@ -1,4 +1,4 @@
-"""The node agent in a separate interpreter on this machine, over the nodes' connection, but without ssh."""
+"""The node agent in a separate interpreter on this machine, over the usual connection, but without ssh."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def ask(connection: Connection, query: Query) -> Any:
     return connection.facts([query])[query]
 
 
-def test_the_agent_reads_as_python_3_9() -> None:
+def test_agent_is_valid_python_3_9() -> None:
     """Nodes may have an older Python than the controlling machine."""
     ast.parse(Path(node_agent.__file__).read_text(), feature_version=(3, 9))
 
@@ -95,7 +95,7 @@ def test_package(connection: Connection) -> None:
 
 
 def test_unit(connection: Connection) -> None:
-    """Also where no systemd runs: every key is there, and nothing is active."""
+    """Even without systemd every key exists, and nothing is active."""
     for state in connection.facts([unit("no-such-unit"), unit("neither-this.socket")]).values():
         assert state["active"] in ("", "inactive")
         assert state["load"] in ("", "not-found", "unknown")
@@ -135,7 +135,7 @@ def test_http(connection: Connection) -> None:
     assert "refused" in str(ask(connection, answer_of(url)))
 
 
-def test_equal_questions_are_asked_once(connection: Connection, tmp_path: Path) -> None:
+def test_equal_queries_are_sent_once(connection: Connection, tmp_path: Path) -> None:
     count = run("sh", "-c", f"echo >> {tmp_path}/count")
     assert len(connection.facts([count, count, file("/")])) == 2
     assert (tmp_path / "count").read_text() == "\n"
@@ -145,7 +145,7 @@ def test_equal_questions_are_asked_once(connection: Connection, tmp_path: Path) 
 # ---- operations
 
 
-def test_operations_are_carried_out_in_order(connection: Connection, tmp_path: Path) -> None:
+def test_operations_run_in_order(connection: Connection, tmp_path: Path) -> None:
     def echo(text: str) -> Execute:
         return Execute(("sh", "-c", f"echo {text} >> {tmp_path}/log"))
 
@@ -155,7 +155,7 @@ def test_operations_are_carried_out_in_order(connection: Connection, tmp_path: P
     assert seen == [("applied", 0), ("applied", 1), ("applied", 2)]
 
 
-def test_a_failure_ends_the_rest_and_says_all(connection: Connection, tmp_path: Path) -> None:
+def test_failure_stops_the_rest_and_reports_everything(connection: Connection, tmp_path: Path) -> None:
     actions = [
         Execute(("true",)),
         Execute(("sh", "-c", "echo out; echo err >&2; exit 7"), "secret", what="try it"),
@@ -180,12 +180,12 @@ def test_only_the_end_of_a_long_output_is_sent(connection: Connection) -> None:
 
 
 class Nonsense(NodeAction):
-    """What no agent does."""
+    """An operation that no agent has."""
 
     op = "nonsense"
 
 
-def test_an_error_of_the_agent_itself_is_told(connection: Connection, tmp_path: Path) -> None:
+def test_exception_in_the_agent_is_reported(connection: Connection, tmp_path: Path) -> None:
     (tmp_path / "no folder").touch()
     with pytest.raises(ActionError, match="FileExistsError"):
         connection.apply([Write(str(tmp_path / "no folder/file"), "", **USER)])
@@ -194,7 +194,7 @@ def test_an_error_of_the_agent_itself_is_told(connection: Connection, tmp_path: 
     assert ask(connection, run("true"))["status"] == 0
 
 
-def test_write_makes_a_file_and_its_folder(connection: Connection, tmp_path: Path) -> None:
+def test_write_creates_a_file_and_its_folder(connection: Connection, tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     connection.apply([Write(str(path), "text\n", 0o600, **USER)])
     assert path.read_text() == "text\n"
@@ -202,8 +202,8 @@ def test_write_makes_a_file_and_its_folder(connection: Connection, tmp_path: Pat
     assert os.listdir(path.parent) == ["file"]
 
 
-def test_write_keeps_the_mode_and_never_shows_half_a_file(connection: Connection, tmp_path: Path) -> None:
-    """The file is replaced atomically: processes that have it open keep the old one."""
+def test_write_is_atomic_and_keeps_the_mode(connection: Connection, tmp_path: Path) -> None:
+    """The file is replaced: processes that have it open keep the old content."""
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o604)
@@ -227,7 +227,7 @@ def test_write_keeps_the_owner(connection: Connection, tmp_path: Path) -> None:
 
 
 def test_write_follows_a_link(connection: Connection, tmp_path: Path) -> None:
-    """An administrator who put the file elsewhere keeps it there."""
+    """The administrator moved the file and left a link."""
     path = tmp_path / "file"
     path.write_text("old")
     (tmp_path / "link").symlink_to(path)
@@ -247,7 +247,7 @@ def test_directory_remove_and_record(connection: Connection, tmp_path: Path) -> 
 
 
 def test_ledger_keeps_the_last_line_of_each_step(connection: Connection, tmp_path: Path) -> None:
-    """However old: a key of a step that was done is never replaced."""
+    """Even if it is old: a key of a step that was done is never replaced."""
     log = tmp_path / "log"
     lines = [f'{{"step": "{step}", "number": {number}}}' for number, step in enumerate(["barbican", *"aaaaab"])]
     log.write_text("\n".join(lines) + "\n")
@@ -255,7 +255,7 @@ def test_ledger_keeps_the_last_line_of_each_step(connection: Connection, tmp_pat
     assert log.read_text().splitlines() == [lines[0], lines[5], lines[6], "{}"]
 
 
-def test_waiting_ends_with_what_was_waited_for(connection: Connection, tmp_path: Path) -> None:
+def test_waiting_ends_when_the_condition_holds(connection: Connection, tmp_path: Path) -> None:
     look = AwaitCommand(("test", "-e", str(tmp_path / "file")), timeout=20.0, what="a file")
     threading.Timer(0.3, (tmp_path / "file").touch).start()
     connection.apply([look])
@@ -266,7 +266,7 @@ def test_waiting_ends_with_what_was_waited_for(connection: Connection, tmp_path:
         connection.apply([AwaitHttp("http://127.0.0.1:1/", (200,), 0.1)])
 
 
-def test_a_command_has_a_deadline(connection: Connection) -> None:
+def test_command_has_a_deadline(connection: Connection) -> None:
     with pytest.raises(ActionError) as caught:
         connection.apply([Execute(("sleep", "20"), timeout=0.2)])
     assert caught.value.exit_status == 124
@@ -276,7 +276,7 @@ def test_a_command_has_a_deadline(connection: Connection) -> None:
 
 
 def test_requests_overlap(connection: Connection) -> None:
-    """Twenty threads wait for the node at the same time, and a question is answered meanwhile."""
+    """Twenty threads wait for the node at the same time, and a query is answered meanwhile."""
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
         slow = [pool.submit(ask, connection, run("sh", "-c", f"sleep 1; echo {number}")) for number in range(20)]
@@ -285,7 +285,7 @@ def test_requests_overlap(connection: Connection) -> None:
     assert time.monotonic() - began < 15
 
 
-def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connection) -> None:
+def test_lost_connection_fails_pending_and_later_requests(connection: Connection) -> None:
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(connection.apply, [Execute(("sleep", "5"))])
@@ -297,7 +297,7 @@ def test_a_lost_connection_fails_what_waits_and_what_comes(connection: Connectio
         connection.facts([run("true")])
 
 
-def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_names_the_silent_node_and_the_command(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     monkeypatch.setattr(transport, "SILENCE", 1.0)
     os.kill(agent, signal.SIGSTOP)
@@ -313,9 +313,7 @@ def test_a_silent_node_is_given_up_by_name_and_command(connection: Connection, m
         os.kill(agent, signal.SIGKILL)
 
 
-def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_node_times_out_while_data_is_sent(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data that a node does not read blocks its writer, and all later writers."""
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     monkeypatch.setattr(transport, "SILENCE", 1.0)
@@ -338,7 +336,7 @@ def test_a_silent_node_is_given_up_also_while_much_is_sent_to_it(
             os.kill(agent, signal.SIGKILL)
 
 
-def test_a_node_that_works_for_long_and_lives_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_node_with_a_long_operation_does_not_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "BEAT", 0.1)
     monkeypatch.setattr(transport, "SILENCE", 1.0)
     made = Connection(make_node(), Ssh(), spec="popen")
@@ -351,7 +349,7 @@ def test_a_node_that_works_for_long_and_lives_is_not_given_up(monkeypatch: pytes
         made.close()
 
 
-def test_apt_that_writes_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_apt_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     log.write_text("")
     monkeypatch.setattr(node_agent, "APT_LOG", str(log))
@@ -368,15 +366,15 @@ def test_apt_that_writes_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def fake_ssh(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ssh that does what `script` says."""
+    """A fake ssh that runs `script`."""
     ssh = folder / "ssh"
     ssh.write_text(f"#!/bin/sh\n{script}\n")
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def test_a_login_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the shell there answers, and after, when the interpreter is to start."""
+def test_hanging_login_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both before the remote shell answers, and when the interpreter should start."""
     monkeypatch.setattr(transport, "OPEN_TIMEOUT", 1)
     fake_ssh(tmp_path, "exec sleep 30", monkeypatch)
     with pytest.raises(InputError, match=r"node here \(192.0.2.1\): ssh or the login shell did not respond within 1 s"):
@@ -386,8 +384,8 @@ def test_a_login_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
         Connection(make_node(), Ssh())
 
 
-def test_a_login_that_was_broken_off_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """sshd drops logins when too many come at once; a refused key is not tried again."""
+def test_dropped_login_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sshd drops logins when too many arrive at once; a refused key is not retried."""
     count = f"echo >> {tmp_path}/count; "
     dropped = "echo kex_exchange_identification: Connection closed by remote host >&2; exit 255"
     fake_ssh(tmp_path, f"{count}test $(wc -l < {tmp_path}/count) -gt 1 || {{ {dropped}; }}; echo root", monkeypatch)
@@ -420,8 +418,8 @@ def test_connections_are_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
     assert 1 < most <= transport.OPENED_AT_ONCE
 
 
-def test_a_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another one learns who works there; what a dead one left is waited for; tests have connections of their own."""
+def test_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one learns who holds the node, and waits for a dead one's operations; tests connect separately."""
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     other = Connection(make_node(), Ssh(), spec="popen")
     third = Connection(make_node(), Ssh(), spec="popen")
@@ -450,8 +448,8 @@ def test_a_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeyp
         third.close()
 
 
-def test_node_that_is_lost_is_said_while_others_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another deployment left on a node may be waited for a quarter of an hour."""
+def test_lost_node_is_reported_while_waiting_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations of another deployment on a node may be waited for up to a quarter of an hour."""
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(transport, "ANSWERS_TOGETHER", 0.1)
     busy = Connection(make_node(), Ssh(), spec="popen")
@@ -472,11 +470,11 @@ def test_node_that_is_lost_is_said_while_others_are_waited_for(tmp_path: Path, m
         busy.close()
 
 
-def test_node_of_which_nothing_is_asked_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported at once, and waits for other nodes' locks end; a clean close is not a loss."""
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+def test_lost_node_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even when idle; waits for other nodes' locks end; a clean close is not a loss."""
+    lost_nodes: queue.SimpleQueue[str] = queue.SimpleQueue()
     connections = Connections(Ssh(), [make_node("waits"), make_node("gone")])
-    connections.when_lost = told.put
+    connections.when_lost = lost_nodes.put
     monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     busy = Connection(make_node(), Ssh(), spec="popen")
@@ -490,15 +488,15 @@ def test_node_of_which_nothing_is_asked_is_lost(tmp_path: Path, monkeypatch: pyt
             held = pool.submit(connections.hold, "bob", lambda node, text: None)
             time.sleep(0.5)
             os.kill(agent, signal.SIGKILL)
-            assert told.get(timeout=120) == "gone"
+            assert lost_nodes.get(timeout=120) == "gone"
             with pytest.raises(InputError, match="node gone: the connection to gone was lost"):
                 held.result(timeout=120)
-        assert told.empty()
+        assert lost_nodes.empty()
     finally:
         busy.close()
 
 
-def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection) -> None:
+def test_connection_to_a_node_that_was_off_is_reopened(connection: Connection) -> None:
     agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(connection.apply, [Execute(("sleep", "5"))])
@@ -511,12 +509,12 @@ def test_connection_to_a_node_that_was_off_is_opened_anew(connection: Connection
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(agent, signal.SIGKILL)
-    time.sleep(0.5)  # for the end of the old one, which must not be taken for the new one's
+    time.sleep(0.5)  # until the old one has ended, which must not count as the end of the new one
     assert ask(connection, run("echo", "again"))["out"] == "again\n"
 
 
-def test_node_that_was_lost_is_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker holds its connections for the whole run, and a test of another one cuts a node's power."""
+def test_lost_node_is_reconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker keeps its connections for the whole run, and another worker's test cuts a node's power."""
     monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
     lost: queue.SimpleQueue[str] = queue.SimpleQueue()
     connections = Connections(Ssh(), [make_node("stays"), make_node("returns")])
@@ -534,8 +532,8 @@ def test_node_that_was_lost_is_connected_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("seen", [True, False])
-def test_test_reaches_a_node_that_was_off_meanwhile(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
-    """Another worker's test cut its power. Whether the end was seen or not: the next command is run, and once."""
+def test_command_runs_once_on_a_node_that_was_off(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    """Another worker's test cut its power. Whether that was noticed or not, the next command runs, and only once."""
     monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
     lost: queue.SimpleQueue[None] = queue.SimpleQueue()
     connection = Connection(make_node(), Ssh(), when_lost=lambda: lost.put(None))
@@ -559,10 +557,10 @@ def test_test_reaches_a_node_that_was_off_meanwhile(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("by", ["this process", "another one of the run"])
-def test_connection_that_is_opened_anew_has_the_node_for_itself_again(
+def test_reopened_connection_locks_the_node_again(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    """Also where the interpreter of the old one is still there and has the lock."""
+    """Even if the interpreter of the old one still runs and holds the lock."""
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     holder = "ann on desk (pid 1)"
     other = Connection(make_node(), Ssh(), spec="popen")
@@ -583,13 +581,13 @@ def test_connection_that_is_opened_anew_has_the_node_for_itself_again(
             os.kill(agent, signal.SIGKILL)
 
 
-def test_after_closing_nothing_is_asked(connection: Connection) -> None:
+def test_closed_connection_refuses_requests(connection: Connection) -> None:
     connection.close()
     with pytest.raises(NodeError):
         connection.facts([run("true")])
 
 
-def test_ssh_gets_what_the_inventory_says_and_no_more(tmp_path: Path) -> None:
+def test_ssh_gets_exactly_the_options_of_the_inventory(tmp_path: Path) -> None:
     node = make_node()
     assert ssh_arguments(Ssh(), node)[-1] == "192.0.2.1"
     assert not {"-F", "-i", "-p"} & set(ssh_arguments(Ssh(), node))
@@ -609,7 +607,7 @@ def test_ssh_gets_what_the_inventory_says_and_no_more(tmp_path: Path) -> None:
         ("echo root", "no python3 on the node; install it"),
     ],
 )
-def test_every_node_that_cannot_be_used_is_named(
+def test_every_unusable_node_is_named(
     script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ssh = tmp_path / "ssh"
@@ -625,7 +623,7 @@ def test_every_node_that_cannot_be_used_is_named(
     assert message in first
 
 
-def test_a_key_with_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_key_with_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of ssh gets the path as one argument."""
     seen, ssh = tmp_path / "seen", tmp_path / "ssh"
     ssh.write_text(

@@ -1,4 +1,4 @@
-"""A full disk, or a terminal that is gone: the run ends in order and says why; nobody waits for what never comes."""
+"""Full disk or closed terminal: the run ends cleanly and says why; nothing waits forever."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def slow(site, base):
 def late(site, slow):
     yield Command(("make", "late"), unless=("look", "late"))
 """
-"""A disk of the controlling process that a test fills while a step is at work."""
+"""A disk of the controlling process that a test fills while a step runs."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def filled(runs: Runs) -> Runs:
 
 
 @pytest.mark.parametrize("words", [("-n2",), ("-n0",)])
-def test_a_full_disk_ends_the_run(filled: Runs, words: tuple[str, ...]) -> None:
+def test_full_disk_ends_the_run(filled: Runs, words: tuple[str, ...]) -> None:
     result = filled.pytest("--deploy", *words, "test_fill.py", "test_cloud.py", spawn=True)
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     text = result.stdout.str() + result.stderr.str()
@@ -61,7 +61,7 @@ def test_a_full_disk_ends_the_run(filled: Runs, words: tuple[str, ...]) -> None:
     filled.tests("def test_fill(base): pass\n", "test_fill.py")
 
 
-def test_a_disk_that_is_full_before_is_found_before_anything_is_touched(filled: Runs) -> None:
+def test_full_disk_is_detected_before_any_change(filled: Runs) -> None:
     (filled.path / "full").touch()
     result = filled.pytest("--deploy", "test_cloud.py")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -77,8 +77,8 @@ def test_a_disk_that_is_full_before_is_found_before_anything_is_touched(filled: 
         (("--deploy", "-n2"), "full disk"),
     ],
 )
-def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...], terminal: str) -> None:
-    """Without a traceback; what is on record stays so."""
+def test_closed_terminal_ends_the_run(runs: Runs, words: tuple[str, ...], terminal: str) -> None:
+    """Without a traceback; recorded events are kept."""
     command = [sys.executable, "-m", "pytest", "--junitxml=junit.xml", *words]
     if terminal == "full disk":
         with open("/dev/full", "w") as full:
@@ -92,7 +92,7 @@ def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...]
             said = process.stderr.read()
             status, why = process.wait(timeout=240), "Broken pipe; start again with a writable location"
     assert f": cannot write to the terminal: {why}" in said
-    if "-n2" not in words:  # a worker that is ended may say so
+    if "-n2" not in words:  # a worker that is stopped may say so
         assert len(said.strip().splitlines()) == 1, said
     assert status in (1, 2, 4)
     if "--deploy" in words:
@@ -101,7 +101,7 @@ def test_a_terminal_that_is_gone_ends_the_run(runs: Runs, words: tuple[str, ...]
         assert record.with_name("report.html").exists()
 
 
-def test_what_cannot_be_written_at_the_end_is_told(runs: Runs) -> None:
+def test_unwritable_report_is_an_error(runs: Runs) -> None:
     result = runs.pytest("--deploy", "--junitxml=/dev/full", spawn=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_at_the_end_is_told(runs: Runs) -> None:
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
-def test_the_command_bears_a_closed_pipe(runs: Runs) -> None:
+def test_command_tolerates_a_closed_pipe(runs: Runs) -> None:
     runs.pytest("--deploy", "-n0")
     command = [sys.executable, "-m", "stackspec.commands.cli", "report", "--output", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -121,6 +121,6 @@ def test_the_command_bears_a_closed_pipe(runs: Runs) -> None:
         assert process.wait(timeout=240) == 1
 
 
-def test_a_file_that_cannot_be_written_is_named() -> None:
+def test_unwritable_file_is_named() -> None:
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
         append_line(Path("/dev/full"), "{}")

@@ -1,4 +1,4 @@
-"""A wait is patient while something moves, ends when nothing does, and says what it waits for meanwhile."""
+"""A wait continues while something progresses, ends when nothing does, and reports what it waits for."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stackspec.waiting import LONGEST, NotInTime
 from .plugin_runs import Runs
 
 wait_for = partial(waiting.wait_for, every=1)
-"""Looks each second, so that times are known to the second."""
+"""Polls once a second, so that times are known to the second."""
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """Simulated time that passes only while somebody sleeps."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -37,12 +37,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_returns_what_became_true() -> None:
+def test_returns_the_value_of_the_condition() -> None:
     answers = iter([None, 0, "here"])
     assert wait_for("an answer", lambda: next(answers), 5, every=0) == "here"
 
 
-def test_says_what_it_waited_for_and_what_it_saw_last(clock: Clock) -> None:
+def test_timeout_names_the_condition_and_the_last_state(clock: Clock) -> None:
     def attempt() -> None:
         raise ConnectionError("refused")
 
@@ -54,7 +54,7 @@ def test_says_what_it_waited_for_and_what_it_saw_last(clock: Clock) -> None:
     assert message.endswith("it is locked")
 
 
-def test_lets_other_errors_out() -> None:
+def test_other_exceptions_pass() -> None:
     def attempt() -> None:
         raise KeyError("broken")
 
@@ -63,31 +63,31 @@ def test_lets_other_errors_out() -> None:
 
 
 @pytest.mark.parametrize("detail", [None, lambda: "the same"])
-def test_ends_at_its_limit_when_nothing_moves(clock: Clock, detail: Callable[[], str] | None) -> None:
+def test_ends_at_its_limit_without_progress(clock: Clock, detail: Callable[[], str] | None) -> None:
     with pytest.raises(NotInTime):
         wait_for("the door", lambda: False, 100, detail=detail)
     assert clock.now == 100
 
 
-def test_goes_on_after_its_limit_while_something_moves(clock: Clock) -> None:
-    """A guest that boots on a slow machine has new lines on its console."""
+def test_continues_after_its_limit_during_progress(clock: Clock) -> None:
+    """A guest that boots on a slow machine adds lines to its console."""
     assert wait_for("the guest", lambda: clock.now >= 250, 100, detail=lambda: f"booted up to {clock.now}")
 
 
-def test_ends_when_what_moved_has_come_to_a_stop(clock: Clock) -> None:
+def test_ends_when_progress_stops(clock: Clock) -> None:
     with pytest.raises(NotInTime, match="timed out after 200 s waiting for: the guest"):
         wait_for("the guest", lambda: False, 100, detail=lambda: f"booted up to {min(clock.now, 90)}")
     assert clock.now == 200
 
 
-def test_ends_although_something_moves_for_ever(clock: Clock) -> None:
+def test_ends_despite_endless_progress(clock: Clock) -> None:
     with pytest.raises(NotInTime):
         wait_for("the guest", lambda: False, 100, detail=lambda: f"restarted {clock.now} times")
     assert clock.now == LONGEST * 100
 
 
-def test_limits_grow_with_what_was_slow(clock: Clock) -> None:
-    """On a slow machine the first guest that boots tells how patient later waits have to be."""
+def test_limits_grow_on_a_slow_machine(clock: Clock) -> None:
+    """The first guest that boots on a slow machine shows how long later waits may take."""
     wait_for("the first guest", lambda: clock.now >= 80, 160)
     assert pace.times == 2
     began = clock.now
@@ -96,7 +96,7 @@ def test_limits_grow_with_what_was_slow(clock: Clock) -> None:
     assert clock.now - began == 200
 
 
-def test_a_wait_learns_meanwhile_that_all_is_slow(clock: Clock) -> None:
+def test_running_wait_uses_a_new_pace(clock: Clock) -> None:
     """A slower pace measured by others also applies to a wait in progress."""
 
     def condition() -> bool:
@@ -107,8 +107,8 @@ def test_a_wait_learns_meanwhile_that_all_is_slow(clock: Clock) -> None:
     assert wait_for("the guest", condition, 100)
 
 
-def test_what_hangs_ends_however_slow_all_is(clock: Clock) -> None:
-    """A pace is believed up to a bound only, and a thing that never came teaches nothing."""
+def test_hanging_wait_ends_even_on_a_slow_machine(clock: Clock) -> None:
+    """The pace is limited, and a wait that failed does not change it."""
     with pytest.raises(NotInTime):
         wait_for("the guest", lambda: False, 100)
     assert pace.times == 1
@@ -118,8 +118,8 @@ def test_what_hangs_ends_however_slow_all_is(clock: Clock) -> None:
     assert clock.now == 100 + SLOWEST * 100
 
 
-def test_looks_less_often_when_it_takes_long(clock: Clock) -> None:
-    """What takes a minute is seen at most 3 s later, and is not asked for 60 times."""
+def test_long_wait_polls_less_often(clock: Clock) -> None:
+    """The end of a one-minute wait is seen at most 3 s later, without polling 60 times."""
     looks: list[float] = []
 
     def condition() -> bool:
@@ -132,21 +132,21 @@ def test_looks_less_often_when_it_takes_long(clock: Clock) -> None:
     assert len(looks) < 100
 
 
-def test_asks_for_details_only_when_it_takes_long(clock: Clock) -> None:
-    asked: list[float] = []
+def test_details_are_read_only_in_a_long_wait(clock: Clock) -> None:
+    polls: list[float] = []
 
     def detail() -> str:
-        asked.append(clock.now)
+        polls.append(clock.now)
         return "the same"
 
     wait_for("the guest", lambda: clock.now >= 25, 100, detail=detail)
-    assert asked == []
+    assert polls == []
     with pytest.raises(NotInTime):
         wait_for("the guest", lambda: False, 100, detail=detail)
-    assert asked == [75, 125]
+    assert polls == [75, 125]
 
 
-def test_a_detail_that_fails_does_not_hide_the_cause(clock: Clock) -> None:
+def test_failed_detail_does_not_hide_the_cause(clock: Clock) -> None:
     def detail() -> str:
         raise OSError("no answer")
 
@@ -154,29 +154,29 @@ def test_a_detail_that_fails_does_not_hide_the_cause(clock: Clock) -> None:
         wait_for("the guest", lambda: False, 10, detail=detail)
 
 
-def test_tells_every_half_minute_what_is_waited_for(clock: Clock) -> None:
-    told: list[tuple[float, str]] = []
+def test_reports_every_half_minute(clock: Clock) -> None:
+    reports: list[tuple[float, str]] = []
 
     def listener(text: str) -> None:
-        told.append((clock.now, text))
+        reports.append((clock.now, text))
 
     waiting.add_listener(listener)
     try:
         wait_for("the guest", lambda: clock.now >= 70, 100)
     finally:
         waiting.remove_listener(listener)
-    assert told == [(30, "30 s of 100 s: the guest"), (60, "60 s of 100 s: the guest")]
+    assert reports == [(30, "30 s of 100 s: the guest"), (60, "60 s of 100 s: the guest")]
 
 
-def test_a_listener_that_left_hears_nothing(clock: Clock) -> None:
-    told: list[str] = []
-    waiting.add_listener(told.append)
-    waiting.remove_listener(told.append)
+def test_removed_listener_gets_no_reports(clock: Clock) -> None:
+    reports: list[str] = []
+    waiting.add_listener(reports.append)
+    waiting.remove_listener(reports.append)
     wait_for("the guest", lambda: clock.now >= 70, 100)
-    assert told == []
+    assert reports == []
 
 
-def test_waits_of_a_test_and_of_the_runs_end_are_on_the_terminal(runs: Runs) -> None:
+def test_waits_of_tests_and_of_the_end_are_on_the_terminal(runs: Runs) -> None:
     runs.tests(
         """
         import pytest

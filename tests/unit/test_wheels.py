@@ -1,4 +1,4 @@
-"""Releases from wheels: what the table says, what a step's packages become, what is refused."""
+"""Releases from wheels: the table, the packages of a step, and what is refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def site_of(release: str) -> Site:
 
 
 def wheels_of(site: Site) -> Wheels:
-    """What a site has from wheels."""
+    """The release's wheels."""
     assert site.release.wheels is not None
     return site.release.wheels
 
@@ -89,7 +89,7 @@ class TestTable:
                 assert bool(unit.wsgi and name != by_its_step) == bool(unit.port), name
 
     def test_every_service_of_openstack_has_a_unit_from_the_table(self, each_site: Site) -> None:
-        """Else Debian 12's own packages, of another release of OpenStack, would be mixed in."""
+        """Otherwise Debian 12's own packages, of another OpenStack release, would be mixed in."""
         units = {name for part in wheels_of(each_site).packages.values() for name in part.units}
         of_the_distribution = {"mariadb", "chrony", "memcached", "rabbitmq-server", "epmd.socket", "etcd", "tgt"}
         of_the_distribution |= {"openvswitch-switch", "ovsdb-server", "systemd-networkd", "iscsid.socket"}
@@ -107,7 +107,7 @@ class TestTable:
                         "wheels.packages, or the step to without"
                     )
 
-    def test_other_releases_are_as_they_were(self) -> None:
+    def test_other_releases_are_unchanged(self) -> None:
         load_steps()
         for name in ("epoxy-trixie", "caracal-jammy"):
             release = load_release(name)
@@ -119,7 +119,7 @@ class TestTable:
 
 
 class TestStep:
-    def test_packages_of_the_guide_bring_environment_user_files_and_unit(self, site: Site) -> None:
+    def test_package_becomes_environment_user_files_and_unit(self, site: Site) -> None:
         found = declared(site, "glance")
         kinds = [type(each).__name__ for each in found]
         first = kinds.index("Packages")
@@ -137,7 +137,7 @@ class TestStep:
         assert "NoNewPrivileges=true\n" in unit.content
         assert "ProtectSystem=full\n" in unit.content
 
-    def test_who_becomes_root_is_not_shut_in(self, site: Site) -> None:
+    def test_unit_with_root_rights_is_not_sandboxed(self, site: Site) -> None:
         files = [each for each in declared(site, "nova_compute") if isinstance(each, File)]
         unit = next(each for each in files if each.path.endswith("compute.service"))
         assert "NoNewPrivileges" not in unit.content
@@ -148,29 +148,29 @@ class TestStep:
         found = {each for name in ("glance", "nova", "neutron") for each in declared(site, name) if each.with_packages}
         assert len(found) == 1
 
-    def test_each_api_says_that_it_closes_the_connection(self, site: Site) -> None:
-        """A client that kept one would find its next request reset: cinder could not delete a key of barbican's."""
+    def test_each_api_announces_that_it_closes_the_connection(self, site: Site) -> None:
+        """Otherwise clients would reuse closed connections: cinder could not delete a key in barbican."""
         for name in ("keystone", "placement", "cinder", "barbican", "octavia"):
             files = [each for each in declared(site, name) if isinstance(each, IniFile)]
             uwsgi = [each.options["uwsgi"] for each in files if each.path.endswith("-uwsgi.ini")]
             assert [each["add-header"] for each in uwsgi] == ["Connection: close"], name
 
-    def test_options_of_the_inventory_go_into_the_settings_of_uwsgi(self, site: Site) -> None:
+    def test_inventory_options_apply_to_uwsgi(self, site: Site) -> None:
         ini = [each for each in declared(site, "keystone") if isinstance(each, IniFile)]
         files = [each for each in ini if each.path.endswith("-uwsgi.ini")]
         assert len(files) == 1
         assert files[0].options["uwsgi"]["threads"] == 1
         assert str(files[0].options["uwsgi"]["wsgi-file"]).endswith("/bin/keystone-wsgi-public")
 
-    def test_api_that_is_a_module_and_not_a_script(self) -> None:
+    def test_api_module_without_a_script(self) -> None:
         found = declared(site_of("gazpacho-bookworm"), "keystone")
         (settings,) = [each for each in found if isinstance(each, IniFile) and each.path.endswith("-uwsgi.ini")]
         assert settings.options["uwsgi"]["module"] == "keystone.wsgi.api:application"
         assert settings.options["uwsgi"]["http-socket"] == ":5000"
         assert "wsgi-file" not in settings.options["uwsgi"]
 
-    def test_api_whose_step_says_where_it_listens(self) -> None:
-        """On all addresses, anybody could ask nova's metadata."""
+    def test_listening_address_from_the_step(self) -> None:
+        """On all addresses, anybody could query nova's metadata."""
         found = declared(site_of("gazpacho-bookworm"), "nova")
         files = {each.path.removeprefix("/etc/"): each for each in found if isinstance(each, (File, IniFile))}
         settings = files["nova/nova-api-metadata-uwsgi.ini"]
@@ -185,8 +185,8 @@ class TestStep:
         )
         assert 'Environment="BIND_PARAMS=--freebind --http-socket 10.0.1.10:8775"\n' in said.content
 
-    def test_files_with_secrets_are_made_before_they_are_written(self, each_site: Site) -> None:
-        """An options file that is not there would be made for root alone, or for everybody."""
+    def test_files_with_secrets_are_created_before_they_are_written(self, each_site: Site) -> None:
+        """A missing options file would be created for root only, or readable by everybody."""
         for name in ("keystone", "glance", "placement", "nova", "nova_compute", "neutron", "neutron_compute"):
             ready: set[str] = set()
             for each in declared(each_site, name):
@@ -197,21 +197,21 @@ class TestStep:
                 if each.path.split("/")[2] in wheels_of(each_site).owners:
                     assert each.path in ready, f"{name}: {each.path}"
 
-    def test_packages_of_the_distribution_are_what_the_code_needs(self, site: Site) -> None:
+    def test_distribution_packages_are_dependencies_of_the_code(self, site: Site) -> None:
         wanted = PackagesResource("nova-compute").real_names(site)
         assert "python3-libvirt" in wanted
         assert "sudo" in wanted
         assert "nova-compute" not in wanted
 
-    def test_steps_that_the_release_has_not_got_are_no_part_of_the_site(self, site: Site) -> None:
+    def test_excluded_steps_are_not_part_of_the_site(self, site: Site) -> None:
         release = RELEASE.model_copy(update={"without": {"swift": "it was not tried"}})
         lacking = Site(site.inventory, release, NamedSecrets())
         assert STEPS["swift"].nodes(site)
         assert STEPS["swift"].nodes(lacking) == []
         assert "it was not tried" in STEPS["swift"].lacks(lacking)
 
-    def test_what_else_a_package_would_bring(self, site: Site) -> None:
-        """Its files and links, with the folders of the environment in text and path."""
+    def test_other_content_of_a_package(self, site: Site) -> None:
+        """Its files and links, with the environment's folders in content and path."""
         found = declared(site, "horizon")
         environment = next(each.path for each in found if isinstance(each, Environment))
         files = {each.path: each for each in found if isinstance(each, File)}
@@ -223,7 +223,7 @@ class TestStep:
 
 
 class TestEnvironment:
-    def test_other_applications_another_folder(self) -> None:
+    def test_different_applications_have_different_folders(self) -> None:
         more = WHEELS.model_copy(update={"beside": (*WHEELS.beside, "one-more")})
         assert wheels_module.folder_of(more) != wheels_module.folder_of(WHEELS)
         assert wheels_module.folder_of(WHEELS) == wheels_module.folder_of(WHEELS.model_copy())
@@ -261,7 +261,7 @@ class TestEnvironment:
         stamp = {"exists": True, "content": "", "mtime": 0.0, "ctime": 0.0}
         assert len(resource.changes(self.look(resource, site, stamp=stamp))) == 1
 
-    def test_command_that_somebody_took_away(self, resource: Environment, site: Site) -> None:
+    def test_deleted_command(self, resource: Environment, site: Site) -> None:
         stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
         found = self.look(resource, site, stamp=stamp, astray={"status": 0, "out": "nova-manage\n", "err": ""})
         (change,) = resource.changes(found)
@@ -292,7 +292,7 @@ class TestArchive:
             wheels_module._SCRIPT.sub(b"#!/opt/x/bin/python\n", before, count=1) == b"#!/opt/x/bin/python\nimport sys\n"
         )
 
-    def test_script_of_a_shell_stays(self) -> None:
+    def test_shell_script_is_unchanged(self) -> None:
         assert wheels_module._SCRIPT.sub(b"x", b"#!/bin/sh\necho hi\n", count=1) == b"#!/bin/sh\necho hi\n"
 
     def wheel(self, library: Path, name: str, tag: str, commands: tuple[str, ...] = ()) -> None:
@@ -304,7 +304,7 @@ class TestArchive:
         for each in commands:
             (library / "bin" / each).touch()
 
-    def test_what_had_to_be_compiled_is_refused(self, tmp_path: Path) -> None:
+    def test_compiled_wheel_is_refused(self, tmp_path: Path) -> None:
         self.wheel(tmp_path, "pure", "py3-none-any")
         self.wheel(tmp_path, "many", "cp311-cp311-manylinux_2_17_x86_64")
         wheels_module._refuse_compiled(tmp_path)
@@ -312,7 +312,7 @@ class TestArchive:
         with pytest.raises(ActionError, match=r"scrypt-1\.0 is on the index only as source"):
             wheels_module._refuse_compiled(tmp_path)
 
-    def test_commands_of_the_projects_and_named_ones_are_linked(self, tmp_path: Path) -> None:
+    def test_commands_of_projects_and_listed_ones_are_linked(self, tmp_path: Path) -> None:
         self.wheel(tmp_path, "openstack_heat", "py3-none-any", ("heat-manage",))
         self.wheel(tmp_path, "oslo.privsep", "py3-none-any", ("privsep-helper",))
         self.wheel(tmp_path, "flask", "py3-none-any", ("flask",))
@@ -320,7 +320,7 @@ class TestArchive:
         made = Wheels(**described, projects=("openstack-heat==1.0",), commands=("privsep-helper", "not-there"))
         assert wheels_module._commands(made, tmp_path) == ["heat-manage", "privsep-helper"]
 
-    def test_requirements_that_do_not_resolve(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unsolvable_requirements(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
         false = tmp_path / "uv"
         false.write_text("#!/bin/sh\necho 'No solution found: nova==29 and nova==30' >&2\nexit 1\n")
@@ -339,15 +339,15 @@ class TestUser:
         found.facts = {SystemUser("nova", ("kvm",))._look(): {"status": 0, "out": out, "err": ""}}
         return found
 
-    def test_there(self, site: Site) -> None:
+    def test_existing_user(self, site: Site) -> None:
         assert SystemUser("nova", ("kvm",)).changes(self.look(site, "")) == []
 
-    def test_missing(self, site: Site) -> None:
+    def test_missing_user(self, site: Site) -> None:
         (change,) = SystemUser("nova", ("kvm",)).changes(self.look(site, "user\nkvm\n"))
         assert [each.what for each in change.differences] == ["user nova", "group kvm of nova"]
 
 
-def test_schema_is_due_when_the_project_s_version_is_another_one(site: Site) -> None:
+def test_schema_is_due_when_the_version_changes(site: Site) -> None:
     sync = next(each for each in declared(site, "glance") if isinstance(each, DbSync))
     assert not any(query == package("glance") for query in sync.queries(site, site.controller))
     assert sync._known(site) == "28.2.0"
@@ -360,27 +360,27 @@ NOT_IN_APACHE = {
     "barbican.unit.apache2.restart",
     "cinder.unit.apache2.restart",
 }
-"""Facts of the guide about Apache, in which these APIs do not run here: each is a unit of its own."""
+"""The guide's facts about Apache, which does not run these APIs here: each has its own unit."""
 CONSOLE = {"nova.compute.conf.vnc.novncproxy_base_url"}
-"""The guide's page of noVNC shows a button first, with the noVNC that Debian 12 has."""
+"""The guide's noVNC page shows a button first, like the noVNC of Debian 12."""
 NO_MORE = {
-    # Nova has no such option any more.
+    # Nova no longer has this option.
     "nova.conf.api.auth_strategy",
     "nova.compute.conf.api.auth_strategy",
-    # Neutron's server is three units.
+    # Neutron's server is split into three units.
     "neutron.unit.neutron-server.restart",
 }
-"""Facts of the guide that are otherwise in Gazpacho."""
+"""Facts of the guide that differ in Gazpacho."""
 CORE = ("keystone", "glance", "placement", "nova", "neutron")
 OTHERWISE = {
     **{(RELEASE.name, name): NOT_IN_APACHE | CONSOLE for name in (*CORE, "cinder", "heat", "barbican")},
     **{("gazpacho-bookworm", name): NOT_IN_APACHE | CONSOLE | NO_MORE for name in CORE},
 }
-"""Release and chapter of the guide -> what is otherwise there."""
+"""Release and chapter of the guide -> what differs there."""
 
 
 class TestConformity:
-    """The guide's facts hold for these releases, too, and its order: the steps are the same."""
+    """The guide's facts and its order hold for these releases as well: the steps are the same."""
 
     @pytest.mark.parametrize(("release", "chapter"), OTHERWISE)
     def test_facts_of_the_guide(self, release: str, chapter: str) -> None:
@@ -392,14 +392,14 @@ class TestConformity:
         assert missing - packages == OTHERWISE[release, chapter] & verdicts.keys()
 
     @pytest.mark.parametrize("release", SITES)
-    def test_nothing_comes_too_early_and_each_guard_answers(self, release: str) -> None:
+    def test_order_and_guards_are_right(self, release: str) -> None:
         for here in conformity.guide_plan(release).nodes.values():
             assert list(order_problems(here, FACTS)) == [], here.node.name
             assert here.after.guards == [], here.node.name
 
 
-def test_report_names_the_versions_of_projects(site: Site) -> None:
-    """Of steps that are done, as it does those of packages."""
+def test_report_contains_the_versions_of_projects(site: Site) -> None:
+    """For finished steps, as with packages."""
     task = Task(STEPS["glance"], site.controller, declared(site, "glance"), state="done")
     connections = SimpleNamespace(names=lambda: ["controller"])
     answers = SimpleNamespace(
@@ -418,7 +418,7 @@ def test_report_names_the_versions_of_projects(site: Site) -> None:
 
 
 class _Nodes:
-    """Connections to one node, which answers."""
+    """Connections to one simulated node."""
 
     def __init__(self, names: SimpleNamespace, answers: SimpleNamespace) -> None:
         self.names, self._answers = names.names, answers

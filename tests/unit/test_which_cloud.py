@@ -1,4 +1,4 @@
-"""Which cloud a run and a command mean: one answer, or one message."""
+"""Which cloud a run or a command uses: one answer, or one message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAB = ROOT / "inventories/lab"
 
 @pytest.fixture(autouse=True)
 def clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clouds.yaml with the lab's own entry and with another cloud."""
+    """A clouds.yaml with the lab's own entry and another cloud."""
 
     def entry(url: str, region: str = "RegionOne") -> dict[str, Any]:
         return {"auth": {"auth_url": url, "username": "u", "password": "p", "project_name": "p"}, "region_name": region}
@@ -82,7 +82,7 @@ def test_cloud_alone_and_site_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def openrc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an openrc file sets."""
+    """The variables of an openrc file."""
     for name, value in {
         "OS_AUTH_URL": "https://lab.example.org:5000/v3",
         "OS_USERNAME": "u",
@@ -94,7 +94,7 @@ def openrc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("openrc")
-def test_openrc_names_a_cloud() -> None:
+def test_openrc_selects_a_cloud() -> None:
     meant = which_cloud(None, LAB)
     assert meant.site is None
     connection = connect_named(meant.name)
@@ -105,7 +105,7 @@ def test_openrc_names_a_cloud() -> None:
 
 @pytest.mark.usefixtures("openrc")
 def test_openrc_of_another_cloud_is_refused_for_a_site() -> None:
-    """Whoever deploys with his production's openrc sourced may have meant either."""
+    """Somebody who sourced an openrc of production may have meant either."""
     with pytest.raises(
         InputError, match=r"OS_AUTH_URL=https://lab.example.org.* names another cloud .*unset OS_AUTH_URL"
     ):
@@ -121,28 +121,28 @@ def test_openrc_of_the_site_is_the_site(monkeypatch: pytest.MonkeyPatch) -> None
     assert site.name == "lab"
 
 
-def test_option_is_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_CLOUD", "elsewhere")
     assert which_cloud(None, LAB, cloud="prod").name == "prod"
 
 
-def test_site_s_run_never_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever stands there when a test asks for its connection."""
+def test_run_of_a_site_never_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it contains when a test requests its connection."""
     monkeypatch.setenv("OS_CLOUD", "prod")
     assert cloud.open_cloud(lab_site(), "").config.auth["auth_url"] == "http://controller:5000/v3"
     assert cloud.open_cloud(None, "elsewhere").config.get_region_name() == "RegionTwo"
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("prod", API_TIMEOUT), ("patient", 900)])
-def test_no_connection_waits_for_ever(name: str, seconds: int) -> None:
-    """Neither the given user's nor those of the users and projects that tests make."""
+def test_every_connection_has_a_timeout(name: str, seconds: int) -> None:
+    """The given user's, and those of users and projects created by tests."""
     connection = connect_named(name)
     theirs = connect_as(connection, "x", user_id="u", project_id="p")
     inside: Any = connection.connect_as(project_id="p")
     assert [each.session.timeout for each in (connection, theirs, inside)] == [seconds] * 3
 
 
-def test_cloud_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_cloud_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cloud, "API_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -153,7 +153,7 @@ def test_cloud_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("mode", ["--deploy", "--plan", ""])
-def test_run_ends_before_anything_is_touched(runs: Runs, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_run_ends_before_any_change(runs: Runs, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setenv("OS_CLOUD", "prod")
     before = runs.files()
     result = runs.pytest(*[mode] if mode else [])
@@ -174,8 +174,8 @@ LOGIN = """
 """
 
 
-def test_login_that_is_refused_is_said_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test that logs in would tell the same; what does not need the cloud is tested."""
+def test_refused_login_is_reported_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test that logs in would report the same; tests without the cloud still run."""
 
     def refuse(site: object) -> None:
         raise Unauthorized("wrong password")

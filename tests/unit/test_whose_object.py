@@ -1,4 +1,4 @@
-"""Whose object: what a tenant calls as a step's object is never changed, used or counted."""
+"""A tenant's object with the name of a step's object is never changed, used or counted."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ PROJECTS = [
 MISSING = ": wanted present, found absent"
 
 
-class Noting:
-    """Services of a cloud that note what they are asked for."""
+class Recording:
+    """Cloud services that record their calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
@@ -51,26 +51,26 @@ class Noting:
 
 
 def image(tmp_path: Any) -> inventory.Image:
-    """An image of the inventory, of a file that is there."""
+    """An image of the inventory with an existing file."""
     (tmp_path / "guest.img").write_bytes(b"x" * 512)
     return inventory.Image(source=str(tmp_path / "guest.img"), disk_format="raw", visibility="public")
 
 
 def in_glance(owner: str, **changed: Any) -> Any:
-    """An image called `guest` in glance."""
+    """An image named `guest` in glance."""
     common: dict[str, Any] = {"id": f"of-{owner}", "name": "guest", "visibility": "private", "status": "active"}
     return SimpleNamespace(**(common | {"tags": [], "properties": {}, "owner_id": owner} | changed))
 
 
 def make(site: Site, resource: Any, **lists: list[Any]) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-    """What is asked of the cloud when a resource is made."""
-    cloud, connection = FoundCloud(site, projects=PROJECTS, **lists), Noting()
+    """The API calls that create a resource."""
+    cloud, connection = FoundCloud(site, projects=PROJECTS, **lists), Recording()
     cloud._connection = connection  # type: ignore[assignment]
     resource.make(cloud, context(site, site.controller))
     return connection.calls
 
 
-def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
+def test_image_of_a_tenant_is_not_used(site: Site, tmp_path: Any) -> None:
     """It is not published, re-owned or deleted: the site's image is uploaded next to it, and belongs to its project."""
     tenants, resource = in_glance("t"), Image("guest", image(tmp_path), tags=("amphora",), project="service")
     assert found_in(site, resource, images=[tenants], projects=PROJECTS) == ["image guest" + MISSING]
@@ -80,8 +80,8 @@ def test_tenant_s_image_is_not_taken(site: Site, tmp_path: Any) -> None:
     assert (created["owner"], created["tags"]) == ("s", ["amphora"])
 
 
-def test_image_that_an_earlier_deployment_made_is_the_site_s(site: Site, tmp_path: Any) -> None:
-    """Whatever stands before it in the list."""
+def test_image_of_an_earlier_deployment_is_used(site: Site, tmp_path: Any) -> None:
+    """Whatever precedes it in the list."""
     resource = Image("guest", image(tmp_path))
     ours = in_glance("a", visibility="public", properties={"stackspec_source": "guest.img"})
     assert found_in(site, resource, images=[in_glance("t"), ours], projects=PROJECTS) == []
@@ -90,8 +90,8 @@ def test_image_that_an_earlier_deployment_made_is_the_site_s(site: Site, tmp_pat
     assert (name, args[0].id) == ("update_image", "of-a")
 
 
-def test_image_of_the_project_that_no_deployment_made(site: Site, tmp_path: Any) -> None:
-    """It is used when it is as wanted, and never changed."""
+def test_unmarked_image_of_the_project(site: Site, tmp_path: Any) -> None:
+    """It is used if it is correct, and never changed."""
     resource = Image("guest", image(tmp_path))
     assert found_in(site, resource, images=[in_glance("a", visibility="public")], projects=PROJECTS) == []
     with pytest.raises(ActionError, match="was not created by a deployment"):
@@ -112,8 +112,8 @@ OBJECTS = pytest.mark.parametrize(
 
 
 @OBJECTS
-def test_tenant_s_network_port_and_group_are_not_taken(site: Site, resource: Any, kind: str, owner: str) -> None:
-    """Nor those of another domain's project of the name."""
+def test_network_port_and_group_of_a_tenant_are_not_used(site: Site, resource: Any, kind: str, owner: str) -> None:
+    """Nor those of a project with the same name in another domain."""
     theirs = [SimpleNamespace(id=f"of-{each}", name="n", project_id=each) for each in ("t", "x")]
     assert f"{resource.title}{MISSING}" in found_in(site, resource, projects=PROJECTS, **{kind: theirs})
     calls = make(site, resource, **{kind: theirs})
@@ -128,10 +128,8 @@ def test_tenant_s_network_port_and_group_are_not_taken(site: Site, resource: Any
 
 
 @OBJECTS
-def test_what_the_project_has_of_the_name_and_no_deployment_made(
-    site: Site, resource: Any, kind: str, owner: str
-) -> None:
-    """It is neither changed nor deleted until somebody says that deployments may have it; the error says how."""
+def test_unmarked_object_of_the_project(site: Site, resource: Any, kind: str, owner: str) -> None:
+    """It is neither changed nor deleted until somebody hands it over to deployments; the error says how."""
     there = SimpleNamespace(id="7", name="n", project_id=owner, description="", security_group_rules=[])
     command = f"openstack {kind[:-1].replace('_', ' ')} set --description '{MARK}' 7"
     with pytest.raises(ActionError, match="was not created by a deployment") as refused:
@@ -142,15 +140,15 @@ def test_what_the_project_has_of_the_name_and_no_deployment_made(
 
 
 @OBJECTS
-def test_what_is_made_says_who_made_it(site: Site, resource: Any, kind: str, owner: str) -> None:
-    """In the same call: a run that is killed leaves nothing that the next one refuses."""
+def test_created_object_is_marked(site: Site, resource: Any, kind: str, owner: str) -> None:
+    """In the same call, so that a killed run leaves nothing that the next one refuses."""
     made = [given for name, _, given in make(site, resource) if name.startswith("create") and "rule" not in name]
     assert made
     assert {each["description"] for each in made} == {MARK}
 
 
-def test_id_is_that_of_the_service_s_object(site: Site) -> None:
-    """What octavia boots on, and whose images it boots."""
+def test_id_is_of_the_object_of_the_service(site: Site) -> None:
+    """Octavia's security group, and the project that owns its images."""
     groups = [SimpleNamespace(id=f"of-{each}", name="g", project_id=each) for each in ("t", "s")]
     here = context(site, site.controller)
     here.shared._objects[Cloud] = FoundCloud(site, projects=PROJECTS, security_groups=groups)
@@ -159,10 +157,10 @@ def test_id_is_that_of_the_service_s_object(site: Site) -> None:
 
 
 class TestListThatFails:
-    """Keystone answers, but not with the list."""
+    """Keystone answers, but the list fails."""
 
     def cloud(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[Cloud, list[str]]:
-        """A cloud, and what was made in it."""
+        """A cloud, and the objects created in it."""
         made: list[str] = []
 
         def projects() -> Any:
@@ -175,7 +173,7 @@ class TestListThatFails:
         monkeypatch.setattr(cloud, "reachable", lambda: True)
         return cloud, made
 
-    def test_makes_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failed_list_creates_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """Otherwise a second object with the name would be created next to an invisible one."""
         cloud, made = self.cloud(site, monkeypatch)
         here = context(site, site.controller)
@@ -186,8 +184,8 @@ class TestListThatFails:
             action()  # type: ignore[operator]
         assert made == []
 
-    def test_is_no_empty_one(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A plan says that it cannot tell, and why."""
+    def test_failed_list_is_not_an_empty_list(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A plan says that the state is unknown, and why."""
         cloud, _ = self.cloud(site, monkeypatch)
         with pytest.raises(CannotTell, match=r"identity\.projects cannot be listed: ConnectFailure: reset by peer"):
             cloud.list("identity.projects")
@@ -201,8 +199,8 @@ class TestListThatFails:
             "identity.projects cannot be listed: ConnectFailure: reset by peer"
         ]
 
-    def test_of_a_service_that_the_catalog_has_not_got(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing of it can be there."""
+    def test_service_missing_in_the_catalog(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It cannot have any objects."""
         cloud, _ = self.cloud(site, monkeypatch)
 
         def images() -> Any:
@@ -212,32 +210,32 @@ class TestListThatFails:
         assert cloud.list("image.images") == []
 
     def test_keystone_does_not_answer(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It may be down, or not be there yet: nobody can tell from here."""
+        """It may be down or not deployed yet: that cannot be decided from here."""
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             port = nobody.getsockname()[1]
         monkeypatch.setattr("stackspec.openstack.cloud.auth_url", lambda site: f"http://127.0.0.1:{port}/v3")
         with pytest.raises(CannotTell, match=rf"keystone at http://127\.0\.0\.1:{port}/v3 does not respond$"):
             Cloud(site).list("identity.projects")
 
-    def test_of_a_service_that_does_not_run(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The client is not asked: it tries for a quarter of a minute, and a look asks for many lists."""
+    def test_service_that_does_not_run(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The client is not used: it retries for 15 seconds, and a check reads many lists."""
         cloud, _ = self.cloud(site, monkeypatch)
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        asked: list[dict[str, Any]] = []
+        requests: list[dict[str, Any]] = []
 
         def endpoint(**wanted: Any) -> str:
-            asked.append(wanted)
+            requests.append(wanted)
             return f"http://{address}/v2"
 
         cloud._connection.session.get_endpoint = endpoint  # type: ignore[union-attr,method-assign]
         for _ in range(2):
             with pytest.raises(CannotTell, match=f"the block storage service at {address} does not respond"):
                 cloud.list("block_storage.types")
-        assert asked[0]["service_type"] == "block-storage"
+        assert requests[0]["service_type"] == "block-storage"
 
-    def test_id_in_a_file(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is set is neither called wrong nor taken away; to write it fails with the reason."""
+    def test_unknown_id_in_a_file(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The current value is neither reported nor removed; writing it fails with the reason."""
         cloud, _ = self.cloud(site, monkeypatch)
         here = context(site, site.controller, {file("/etc/c"): text_file("[a]\nid = 7\nx = 1\n")})
         here.shared._objects[Cloud] = cloud
@@ -250,7 +248,7 @@ class TestListThatFails:
         with pytest.raises(ActionError, match=r"id of /etc/c: cannot tell: .*reset by peer"):
             action()  # type: ignore[operator]
 
-    def test_whatever_it_was_for(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rest_of_the_step_is_checked(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """The check of the step's other resources continues."""
         cloud, _ = self.cloud(site, monkeypatch)
         port = OvsNeutronPort("br-int", "o-hm0", "p", "n")

@@ -1,4 +1,4 @@
-"""Beside pytest-xdist and pytest-rerunfailures, and what cannot be used: one message, status 4, nothing touched."""
+"""Together with pytest-xdist and pytest-rerunfailures; and invalid input: one message, status 4, no change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USAGE = pytest.ExitCode.USAGE_ERROR
 
 
 def only_message(result: pytest.RunResult) -> str:
-    """The one message that a run with status 4 ends with."""
+    """The single message of a run that ends with status 4."""
     assert result.ret == USAGE
     lines = [line for line in result.stderr.lines if line.strip()]
     assert lines
@@ -25,7 +25,7 @@ def only_message(result: pytest.RunResult) -> str:
 
 
 def test_workers_validate(runs: Runs) -> None:
-    """Traps 7 and 8: workers collect the same, and each looks for itself."""
+    """Traps 7 and 8: workers collect the same tests, and each checks by itself."""
     shutil.copy(DRIFT, runs.path)
     runs.pytest("--deploy", "test_cloud.py")
     runs.log()
@@ -41,8 +41,8 @@ def test_workers_do_not_plan(runs: Runs) -> None:
     assert runs.node("one")["opened"]
 
 
-def test_a_node_that_a_worker_cannot_reach_is_one_failure_each(runs: Runs) -> None:
-    """A worker that ended would be started again and again."""
+def test_unreachable_node_is_one_failure_per_worker(runs: Runs) -> None:
+    """If the worker ended, xdist would restart it again and again."""
     shutil.copy(DRIFT, runs.path)
     runs.prepare("two", unreachable="not reachable by ssh")
     result = runs.pytest("-n1", "test_drift.py", spawn=True)
@@ -51,7 +51,7 @@ def test_a_node_that_a_worker_cannot_reach_is_one_failure_each(runs: Runs) -> No
 
 
 def test_reruns_do_not_deploy(runs: Runs) -> None:
-    """Trap 9: a rerun throws failed fixtures away, of whatever scope, and would deploy again."""
+    """Trap 9: a rerun discards failed fixtures of any scope, and would deploy again."""
     message = only_message(runs.pytest("--deploy", "--reruns", "1"))
     assert "a failed step is tried again by the next --deploy" in message
     (runs.path / "pytest.ini").write_text("[pytest]\nlanes = 0\nreruns = 1\n")
@@ -77,7 +77,7 @@ def test_reruns_validate(runs: Runs) -> None:
     ],
 )
 @pytest.mark.parametrize("tests", ["all", "drift"])
-def test_what_cannot_be_used_ends_the_run(
+def test_invalid_input_ends_the_run(
     runs: Runs, change: dict[str, str], arguments: list[str], message: str, tests: str
 ) -> None:
     if tests == "drift":
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_ends_the_run(
     assert not {name for name in runs.files() if "secrets" in name or "ledger" in name}
 
 
-def test_a_difference_that_a_release_brings_is_told_before_anything_is_touched(runs: Runs) -> None:
+def test_conflict_with_the_release_is_reported_before_any_change(runs: Runs) -> None:
     files = {"/usr/lib/os-release": {"content": 'ID=ubuntu\nVERSION_ID="22.04"\nPRETTY_NAME="Ubuntu 22.04"\n'}}
     for name in ("one", "three"):
         runs.prepare(name, files=files)
@@ -102,11 +102,11 @@ def test_a_difference_that_a_release_brings_is_told_before_anything_is_touched(r
     assert "node two" not in message
 
 
-def test_nodes_are_held_before_anything_is_asked_or_changed(runs: Runs) -> None:
-    """What a waiting deployment has asked before would be what the other one has changed since."""
+def test_nodes_are_locked_before_any_query_or_change(runs: Runs) -> None:
+    """Facts read while waiting would be outdated when the other deployment ends."""
     assert runs.pytest("--deploy").ret == 0
     for name in ("one", "two", "three"):
-        assert runs.node(name)["held"] == {"asked": 0, "changes": 0}, name
+        assert runs.node(name)["held"] == {"queries_sent": 0, "changes": 0}, name
 
 
 def test_secrets_made_by_another_run_end_this_one(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_secrets_made_by_another_run_end_this_one(runs: Runs, monkeypatch: pytes
     assert runs.node("one") == {}
 
 
-def test_a_site_has_one_deployer(runs: Runs) -> None:
+def test_site_has_one_deployer(runs: Runs) -> None:
     """Planning and checking work in parallel; a killed run leaves no lock."""
     lock = Lock(runs.path / "state" / "sites" / "made-up" / "lock")
     lock.take("ann on desk (pid 1), since noon, run ss-1", "site made-up")
@@ -131,8 +131,8 @@ def test_a_site_has_one_deployer(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("mode", ["--deploy", "--plan", ""])
-def test_options_of_a_step_that_is_not_there(runs: Runs, mode: str) -> None:
-    """They would be ignored; the line is named before anything is touched."""
+def test_options_of_an_unknown_step(runs: Runs, mode: str) -> None:
+    """Otherwise they would be ignored; the line is named before any change."""
     site = runs.path / "site.yaml"
     site.write_text(site.read_text() + "config:\n  identty: {}\n")
     before = runs.files()

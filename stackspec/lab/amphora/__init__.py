@@ -1,7 +1,7 @@
 """The lab's amphora: the system in which Octavia's load balancers run, built from Debian packages only.
 
-It has no cloud-init: a shell script takes the agent's files from the config drive, and the agent imports its modules
-meanwhile. On an emulated processor that halves the time to its first answer. There is no login and no ssh server. Its
+It has no cloud-init: a shell script copies the agent's files from the config drive while the agent imports its modules.
+On an emulated processor that halves the time to the first response. There is no login and no ssh server. Its
 management network must have DHCP.
 """
 

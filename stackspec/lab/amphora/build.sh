@@ -6,7 +6,7 @@ set -eu
 root=/out/root
 units=$root/etc/systemd/system
 
-# What an amphora can need of the kernel.
+# Kernel modules that an amphora may need.
 kernel=/usr/lib/modules/$release
 target=$root/usr/lib/modules/$release
 mkdir -p "$target" $root/boot
@@ -21,7 +21,7 @@ cp "$kernel"/modules.builtin* "$kernel/modules.order" "$target/"
 done
 depmod -b $root "$release"
 
-# The initramfs mounts the disk and leaves.
+# The initramfs mounts the disk and switches to it.
 early=/out/initrd
 mkdir -p $early/bin $early/lib/modules $early/dev $early/proc $early/sys $early/root
 cp /usr/bin/busybox $early/bin/
@@ -33,7 +33,7 @@ mv /out/order $early/lib/modules/order
 mknod -m 600 $early/dev/console c 5 1
 make_initrd $early $root/boot/initrd
 
-# Never imported by the agent: two thirds of the size.
+# Never imported by the agent; two thirds of the size.
 packages=usr/lib/python3/dist-packages
 (
   cd $root
@@ -54,11 +54,11 @@ chmod 755 $root/usr/sbin/amphora-* $root/etc/acpi/PWRF/*
 : >$root/etc/machine-id
 mkdir -p $root/etc/octavia/certs $root/etc/octavia/interfaces $root/var/lib/octavia/certs
 rm -f $root/etc/octavia/octavia.conf
-# haproxy's unit asks for more open files than the package's own setting lets it have.
+# haproxy's unit needs more open files than the package's setting allows.
 sed -i -e '/tcp_tw_recycle/d' -e 's/^fs.nr_open=.*/fs.nr_open=2600000/' -e 's/^fs.file-max=.*/fs.file-max=2600000/' \
   $root/etc/sysctl.d/octavia-agent-sysctl.conf
 
-# What a virtual machine with one task does not need is not started.
+# A virtual machine with a single task does not need these units.
 while read -r unit; do
   case $unit in '' | '#'*) continue ;; esac
   ln -sfn /dev/null "$units/$unit"

@@ -1,6 +1,6 @@
 """The test guest: a small image that behaves like cirros, built from Debian packages only.
 
-It stands in for cirros where nothing may be downloaded but Debian packages: user ``cirros`` (password ``gocubsgo`` on
+It replaces cirros where only Debian packages can be downloaded: user ``cirros`` (password ``gocubsgo`` on
 the console, keys only by ssh), config drive or metadata service, ``#!`` user data once per instance, DHCP with
 classless routes and MTU, ACPI power button, hot-plugged disks, busybox tools.
 """

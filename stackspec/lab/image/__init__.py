@@ -1,4 +1,4 @@
-"""Disk images that the lab builds itself from Debian packages: what their recipes have in common."""
+"""Disk images that the lab builds from Debian packages: the common part of their recipes."""
 
 from .build import ImageError, Recipe
 

@@ -3,19 +3,19 @@ export PATH=/usr/sbin:/usr/bin LC_ALL=C
 
 release=$(basename /usr/lib/modules/*)
 
-# Everything after "quiet" is there to save emulated instructions, or to have entropy for keys at once.
-# Not the time stamp counter: on a busy machine an emulated processor is measured wrong at boot, and the guest's clock then
-# runs many times too fast, so that every timeout passes at once. Nor ACPI's timer, which begins again after 4.7 s: the clock
-# of an idle guest on a busy machine stands still then, and what sleeps in it, such as the removal of a disk, never ends.
+# Everything after "quiet" saves emulated instructions, or provides entropy for keys at once.
+# Not the time stamp counter: on a busy host its speed is measured wrong at boot, and the guest's clock then runs many
+# times too fast, so that all timeouts expire at once. Nor ACPI's timer, which wraps around after 4.7 s: on a busy host
+# the clock of an idle guest then stops, and operations that sleep, such as the removal of a disk, never finish.
 kernel_arguments="quiet no_timer_check tsc=unstable mitigations=off nokaslr random.trust_cpu=on"
 
-# unpack_module FILE TARGET: type data and the signature would be parsed at each boot, and nothing uses them.
+# unpack_module FILE TARGET: without type data and signature, which would be parsed at each boot and are unused.
 unpack_module() {
   xz -dc "$1" >"$2"
   strip --strip-debug -R .BTF -R .BTF.base "$2"
 }
 
-# insert ROOT MODULE...: puts each module and what it needs into ROOT/lib/modules, prints them in the order of loading.
+# insert ROOT MODULE...: copies each module and its dependencies to ROOT/lib/modules, prints them in loading order.
 insert() {
   insert_root=$1
   shift
@@ -36,8 +36,8 @@ make_initrd() {
   (cd "$1" && find . | cpio -o -H newc --quiet -R 0:0) | lz4 -l -9 -q >"$2"
 }
 
-# make_disk TREE LABEL MIB ARGUMENTS OPTION...: /out/image.qcow2 of MIB MiB with TREE, which holds boot/vmlinuz and boot/initrd, and
-# boots by itself with kernel ARGUMENTS. OPTION... go to mke2fs.
+# make_disk TREE LABEL MIB ARGUMENTS OPTION...: /out/image.qcow2 of MIB MiB with TREE, which contains boot/vmlinuz and
+# boot/initrd; it boots with kernel ARGUMENTS. OPTION... go to mke2fs.
 make_disk() {
   tree=$1 label=$2 size_mib=$3 arguments=$4
   shift 4
@@ -51,7 +51,7 @@ LABEL linux
   INITRD /boot/initrd
   APPEND $arguments
 END
-  # extlinux fails to read 1 KiB blocks, 64bit and metadata_csum. The journal must be: without it no login works
+  # extlinux cannot read 1 KiB blocks, 64bit and metadata_csum. The journal is required: without it no login works
   # after a hard stop.
   raw=/out/disk.raw
   start=1048576
@@ -61,7 +61,7 @@ END
     -E offset=$start,root_owner=0:0 -d "$tree" $raw $(((size_mib - 1) * 1024))k
   dd if=/usr/lib/syslinux/mbr/mbr.bin of=$raw conv=notrunc bs=440 count=1 status=none
 
-  # "-o loop" frees the loop device when the mount goes, also when that is by the death of this mount namespace.
+  # "-o loop" frees the loop device on unmount, also when this mount namespace ends.
   mkdir -p /out/mount
   mount -t ext4 -o loop,offset=$start,sizelimit=$(((size_mib - 1) * 1048576)) $raw /out/mount
   extlinux --install /out/mount/boot/extlinux

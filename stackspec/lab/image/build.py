@@ -1,8 +1,8 @@
-"""Builds a disk image from Debian packages and keeps it in a cache.
+"""Builds a disk image from Debian packages and caches it.
 
 A recipe is a folder with ``build.sh`` and the files that it puts into the image. The build unpacks tools of Debian 13
-with mmdebstrap (nothing of them is installed or started), installs a system beside them where the recipe wants one, and
-runs ``build.sh`` in the tools' tree. It needs root, an amd64 machine, loop devices, and the package mmdebstrap.
+with mmdebstrap (without installing or starting them), installs a system next to them if the recipe has one, and runs
+``build.sh`` in the tools' tree. It needs root, an amd64 machine, loop devices, and the package mmdebstrap.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ADVICE = (
     "as `mirror` in the inventory's `lab` section or in $STACKSPEC_MIRROR."
 )
 
-# What boot.sh calls. tiny-initramfs is the smallest package that satisfies the kernel's dependency; it is never run.
+# Called by boot.sh. tiny-initramfs is the smallest package that satisfies the kernel's dependency; it is never run.
 TOOLS = (
     *("linux-image-cloud-amd64", "tiny-initramfs", "busybox-static"),
     *("base-files", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "mount", "fdisk", "e2fsprogs"),
@@ -42,18 +42,18 @@ UNUSED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "
 
 
 class ImageError(LabError):
-    """An image could not be built; the message names the command and ends with the end of its output."""
+    """An image could not be built; the message has the command and the end of its output."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How an image is built.
 
-    :param name: what its files are called; with spaces for hyphens, what messages call it
-    :param folder: holds ``build.sh`` and what it needs; it runs with the folder at /recipe, the shared ``boot.sh`` at
-        /common and the system, if there is one, at /out/root, and leaves /out/image.qcow2
-    :param tools: packages that it needs beside TOOLS
-    :param system: packages of a system that is installed for it; none: there is no such system
+    :param name: name of its files; with spaces instead of hyphens, its name in messages
+    :param folder: contains ``build.sh`` and its files; it runs with the folder at /recipe, the shared ``boot.sh`` at
+        /common and the system, if any, at /out/root, and writes /out/image.qcow2
+    :param tools: packages that it needs in addition to TOOLS
+    :param system: packages of the system that is installed for it; empty: no system
     """
 
     name: str
@@ -63,7 +63,7 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """What messages call the image."""
+        """The image's name in messages."""
         return self.name.replace("-", " ")
 
     @property
@@ -79,17 +79,17 @@ class Recipe:
         return digest.hexdigest()[:12]
 
     def path(self, cache: Path) -> Path:
-        """Where the image is kept, there or not."""
+        """The path of the image in the cache, whether it exists or not."""
         return cache / f"{self.name}-{self.key}.qcow2"
 
     def build(self, cache: Path, say: Callable[[str], None] = print, mirror: Mirror | None = None) -> Path:
         """Build the image, or find the one built before from the same recipe.
 
-        Safe to call from several processes at once: one builds, the others wait for it. A build that was killed leaves
-        only a folder in the cache, which the next build removes: mounts and loop devices live in a namespace that ends
-        with the process.
+        Safe to call from several processes at once: one builds, the others wait for it. A killed build leaves only a
+        folder in the cache, which the next build removes: mounts and loop devices are in a namespace that ends with
+        the process.
 
-        :param cache: the folder that keeps the image; made if it is missing
+        :param cache: the folder for the image; created if missing
         :param say: receives a line of progress
         :param mirror: package source, None: mmdebstrap's default
         :return: the path of the image in the cache
@@ -137,7 +137,7 @@ class Recipe:
         say(f"{self.title}: {image} ({image.stat().st_size / 1e6:.0f} MB, {took:.0f} s)")
 
     def _run(self, command: Sequence[str]) -> None:
-        # A namespace of its own that is killed with this process, so that no mount, loop device or child outlives it.
+        # In its own namespace, which ends with this process, so that no mount, loop device or child outlives it.
         guard = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
         try:
             run([*guard, *command], f"build the {self.title}", timeout=TIMEOUT, advice=ADVICE)
@@ -156,7 +156,7 @@ class Recipe:
 def unpack_command(
     variant: str, packages: Sequence[str], target: Path, source: str | None, suite: str = SUITE
 ) -> list[str]:
-    """The mmdebstrap command that makes a tree.
+    """The mmdebstrap command that creates a tree.
 
     :param variant: `extract` unpacks the packages only, `minbase` installs a system
     :param packages: what it holds

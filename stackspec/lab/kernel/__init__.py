@@ -1,8 +1,8 @@
-"""The kernel of nodes that have one of their own: User-Mode Linux, a kernel that runs as a process of this machine.
+"""The kernel of nodes with their own kernel: User-Mode Linux, which runs as a process on the host.
 
-Debian's package is unpacked, not installed, into a tree with the C library that it was made for, so that it runs on
-machines that have another one. Debian 13's own (6.12) knows ptrace only, which makes each system call of a node half
-again as dear; the next Debian's has seccomp.
+Debian's package is unpacked, not installed, into a tree with the C library that it was built for, so that it runs on
+hosts with another one. Debian 13's package (6.12) only supports ptrace, which makes each system call of a node 50 %
+slower; the next Debian's supports seccomp.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SUITE = "forky"
 PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")
 
 MODULES = "modules"
-"""Below the tree: what goes over a node's root file system."""
+"""Files below the tree that are copied onto a node's root file system."""
 CLOCK = "usr/local/lib/lab-clock.so"
 _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 _COMPILE = "/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /clock.so /clock.c"
 _ENTER = f'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh -c "{_COMPILE}"'
-# What only the compiler needed.
+# Only needed by the compiler.
 _UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", "clock.c")
 
 
@@ -39,7 +39,7 @@ def key() -> str:
 
 
 def path_of(cache: Path, name: str) -> Path:
-    """Where the tree of that name is, or would be."""
+    """The path of the tree of that name."""
     return cache / "kernel" / name
 
 
@@ -47,7 +47,7 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     """Unpack the kernel and build what its nodes need, unless the cache has it.
 
     :param cache: the lab's cache directory
-    :param mirror: where packages come from
+    :param mirror: package source
     :param say: called with a line before the work starts and after
     :returns: the tree; the kernel is usr/bin/linux.uml in it, its modules and the clock library are below MODULES
     :raises LabError: when a command fails

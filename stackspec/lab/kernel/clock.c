@@ -1,11 +1,11 @@
 /*
- * The time without a system call, for all programs of a node with a kernel of its own (in /etc/ld.so.preload).
+ * Reads the time without a system call, for all programs of a node with its own kernel (in /etc/ld.so.preload).
  *
- * Such a kernel has no vDSO that works, and a system call costs it 14 to 28 microseconds. QEMU asks for the time some
- * twenty times for each byte of its monitor, which made a server's start take a minute instead of six seconds.
+ * Such a kernel has no working vDSO, and a system call takes 14 to 28 microseconds. QEMU reads the time some twenty
+ * times per byte of its monitor protocol, so that a server took a minute to start instead of six seconds.
  *
- * The processor's counter is read instead and set by the kernel's clock every ten milliseconds. Where the counter jumps
- * or stands still, the kernel is asked each time.
+ * Instead, the processor's counter is read, and synchronised with the kernel's clock every ten milliseconds. If the
+ * counter jumps or stops, every read is a system call.
  */
 #define _GNU_SOURCE
 #include <sys/syscall.h>
@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #define SECOND 1000000000LL
-#define TRUSTED (SECOND / 100) /* for so long the counter is believed */
-#define BASELINE (SECOND / 5)  /* over so long its speed is measured */
+#define TRUSTED (SECOND / 100) /* how long the counter is trusted */
+#define BASELINE (SECOND / 5)  /* how long its speed is measured */
 
 struct reading {
 	unsigned long long counter;
@@ -72,7 +72,7 @@ static long long now_of(clockid_t clock)
 		else if (speed == 0)
 			measure(ticks, ask_kernel(CLOCK_MONOTONIC));
 	}
-	/* Realtime may be set back, but not by so little. */
+	/* Realtime may be set back, but not by such a small step. */
 	if (now < known->last && known->last - now < TRUSTED)
 		now = known->last;
 	known->last = now;

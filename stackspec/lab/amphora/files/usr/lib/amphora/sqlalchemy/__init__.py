@@ -1,1 +1,1 @@
-"""Stands in for SQLAlchemy, of which the agent names one class only."""
+"""Replaces SQLAlchemy, of which the agent only references one class."""
