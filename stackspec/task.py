@@ -91,7 +91,8 @@ class Task:
             except CannotTell as error:
                 difference = Difference(resource.title, "known", f"cannot tell: {error}")
                 finding.changes = [Change(f"look at {resource.title}", (difference,))]
-            context.pending.update(each for change in finding.changes for each in (*change.touches, *change.marks))
+            for change in finding.changes:
+                context.follow(change)
             context.watched += resource.paths(site)
         return found
 
@@ -163,7 +164,7 @@ class Task:
             context.watched += resource.paths(site)
             done += 1
             for change in changes:
-                context.pending.update((*change.touches, *change.marks))
+                context.follow(change)
                 # Changed files are detected by content; other changes must be recorded, in case the run is killed.
                 note = (Outdate(change.marks),) if change.marks else ()
                 for action in (*note, *change.actions):

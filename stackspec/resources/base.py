@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from ..errors import ActionError
 from ..secrets import hide_other, hide_replaced
 from ..site import Site
-from .actions import NodeAction
+from .actions import NodeAction, Systemctl
 
 if TYPE_CHECKING:
     from ..inventory import Node
@@ -181,6 +181,7 @@ class Context:
     :param shared: objects of the run, such as API connections
     :param watched: files managed by earlier resources of the step
     :param pending: files and marks of earlier changes in this pass
+    :param restarted: units that earlier changes in this pass restart: what they answered before tells nothing
     """
 
     site: Site
@@ -189,6 +190,14 @@ class Context:
     shared: Shared
     watched: tuple[str, ...] = ()
     pending: set[str] = field(default_factory=set)
+    restarted: set[str] = field(default_factory=set)
+
+    def follow(self, change: Change) -> None:
+        """Let later resources of the step know of a change."""
+        self.pending.update((*change.touches, *change.marks))
+        for action in change.actions:
+            if isinstance(action, Systemctl) and action.verb == "restart":
+                self.restarted.update(action.units)
 
 
 class Resource(ABC):

@@ -99,12 +99,13 @@ class Await(Resource):
         return [run(*self.look, stdin=self.stdin)]
 
     def changes(self, context: Context) -> list[Change]:
-        if context.facts[run(*self.look, stdin=self.stdin)]["status"] == 0:
+        reached = context.facts[run(*self.look, stdin=self.stdin)]["status"] == 0
+        if reached and not context.restarted:
             return []
         units = tuple(context.site.release.unit(self.service)) if self.service else ()
         action = AwaitCommand(self.look, self.stdin, timeout=self.timeout, what=self.what, units=units)
-        difference = Difference(self.what, "reached", "not reached")
-        return [Change(f"wait for {self.what}", (difference,), "", (action,))]
+        difference = Difference(self.what, "reached", "reached before a restart" if reached else "not reached")
+        return [Change(f"wait for {self.what}", (difference,), "", (action,), follows=reached)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Answers(Resource):
 
     def changes(self, context: Context) -> list[Change]:
         found = context.facts[http(self.url)]
-        if found in self.status and not context.pending:
+        if found in self.status and not context.pending and not context.restarted:
             return []
         units = tuple(context.site.release.unit(self.service)) if self.service else ()
         action = AwaitHttp(self.url, self.status, self.timeout, units)

@@ -8,7 +8,7 @@ import pytest
 
 from stackspec.resources import Answers, Await, IniFile, Service
 from stackspec.resources.actions import AwaitActive, AwaitCommand, Systemctl
-from stackspec.resources.base import file, http, unit
+from stackspec.resources.base import file, http, run, unit
 from stackspec.resources.service import Unwanted
 from stackspec.site import Site
 
@@ -154,3 +154,19 @@ class TestAnswers:
         assert [len(each.changes) for each in look(site, resources, known)] == [1, 1, 1]
         after = {**known, file("/etc/c"): text_file("[a]\nx = 1\n", mtime=50.0)}
         assert [len(each.changes) for each in look(site, resources, after)] == [0, 0, 0]
+
+    @pytest.mark.parametrize("state", [{"active": "failed"}, {"started": 10.0}])
+    def test_restart_for_what_was_there_before(self, site: Site, state: dict[str, Any]) -> None:
+        """An earlier run was killed before it, or somebody else wrote the file: what answered is ended now."""
+        known = {
+            http(self.url): 200,
+            unit("etcd"): {**RUNNING, **state},
+            file("/etc/c"): text_file("[a]\nx = 1\n", mtime=50.0),
+            run("look"): {"status": 0, "out": "", "err": ""},
+        }
+        listens = Await(("look",), what="it listens", service="etcd")
+        resources = [IniFile("/etc/c", {"a": {"x": 1}}), Service("etcd"), Answers(self.url), listens]
+        found = look(site, resources, known)
+        titles = ["restart etcd", f"wait for {self.url}", "wait for it listens"]
+        assert [change.title for each in found for change in each.changes] == titles
+        assert [change.follows for each in found[2:] for change in each.changes] == [True, True]
