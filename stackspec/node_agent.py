@@ -509,7 +509,7 @@ class Patience:
         return False
 
     def __str__(self):
-        return f"{time.monotonic() - self._began:.0f} s"
+        return f"{self._until:g} s"
 
 
 def await_active(units, timeout=60.0):

@@ -268,9 +268,9 @@ def test_page_stays_small_and_says_what_was_cut() -> None:
     events += [{"event": "evidence", "nodeid": events[-1]["nodeid"], "title": "l", "node": "", "text": text}] * 30
     packages = {f"package-{n}{'y' * 400}": "1" for n in range(4000)}
     events += [{"event": "versions", "node": "controller", "packages": packages}, end(1)]
-    begun = time.monotonic()
+    begun = time.process_time()
     page = render(events)
-    assert time.monotonic() - begun < 60
+    assert time.process_time() - begun < 60
     assert len(page.encode()) < 5_000_000
     assert len("".join(sections(events)).encode()) < 5_000_000
     for said in ("characters were cut out", "the page is full", "more rows are not shown", "are not drawn"):

@@ -423,6 +423,7 @@ def test_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypat
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     other = Connection(make_node(), Ssh(), spec="popen")
     third = Connection(make_node(), Ssh(), spec="popen")
+    end = tmp_path / "end"
     try:
         connection.hold("ann on desk (pid 1)")
         assert ask(other, run("echo", "test"))["out"] == "test\n"
@@ -431,19 +432,25 @@ def test_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypat
             other.apply([hold])
         agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
         with ThreadPoolExecutor(1) as pool:
-            lost = pool.submit(connection.apply, [Execute(("sleep", "3"))])
+            lost = pool.submit(connection.apply, [Execute(("sh", "-c", f"until [ -e {end} ]; do sleep 0.1; done"))])
             time.sleep(0.3)
             os.kill(agent, signal.SIGKILL)
             with pytest.raises(NodeError):
                 lost.result(timeout=5)
-        with pytest.raises(ActionError, match=r"a command of ann on desk \(pid 1\) still runs here: \d+ sleep 3"):
+        with pytest.raises(ActionError, match=r"a command of ann on desk \(pid 1\) still runs here: \d+ sh -c until"):
             other.apply([replace(hold, command_timeout=0.2)])
         said: list[str] = []
-        other.hold("bob", said.append)
-        assert "sleep 3" in said[0]
+
+        def say(text: str) -> None:
+            said.append(text)
+            end.touch()
+
+        other.hold("bob", say)
+        assert "sh -c until" in said[0]
         other.close()
         third.hold("cid")
     finally:
+        end.touch()
         other.close()
         third.close()
 
