@@ -30,7 +30,7 @@ from stackspec.cloud_inventory import CloudInventory  # noqa: E402
 from stackspec.engine import Engine  # noqa: E402
 from stackspec.errors import CannotTell  # noqa: E402
 from stackspec.inventory import Node  # noqa: E402
-from stackspec.openstack.cloud import Cloud  # noqa: E402
+from stackspec.openstack.cloud import SharedCloud  # noqa: E402
 from stackspec.plugin import plan_output  # noqa: E402
 from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Resource, Service  # noqa: E402
 from stackspec.secrets import Secrets  # noqa: E402
@@ -44,7 +44,7 @@ FEW = 3
 GUIDE = "plan of the guide's steps"
 
 
-class NoCloud(Cloud):
+class NoCloud(SharedCloud):
     """A cloud that does not exist yet."""
 
     def list(self, kind: str) -> list[Any]:
@@ -110,7 +110,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def plan(site: Site) -> Engine:
     """All that `--plan` does with the nodes."""
     engine = Engine(site, plan_of(site), STEPS)
-    engine.shared._objects[Cloud] = NoCloud(site)
+    engine.shared._objects[SharedCloud] = NoCloud(site)
     engine.connections.open()
     engine.survey()
     config: Any = SimpleNamespace(pluginmanager=SimpleNamespace(getplugin=lambda name: None))

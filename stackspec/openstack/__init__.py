@@ -1,13 +1,13 @@
 """The OpenStack-specific part of stackspec: resources shared by several chapters of the guide."""
 
+from .clouds_file import CloudsFile
 from .compute import AvailabilityZone, Flavor, Keypair, NoQuota
 from .database import Database, DbSync
+from .endpoint import Endpoint
 from .identity import (
     Bootstrap,
-    CloudsFile,
     Domain,
     DomainAdmin,
-    Endpoint,
     MemberProject,
     Project,
     RegisteredLimit,

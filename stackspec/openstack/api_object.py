@@ -10,7 +10,7 @@ from openstack.exceptions import SDKException
 
 from ..errors import ActionError, CannotTell
 from ..resources.base import Change, Context, Difference, Resource
-from .cloud import Cloud
+from .cloud import SharedCloud
 
 
 class ApiObject(Resource):
@@ -19,18 +19,18 @@ class ApiObject(Resource):
     on_runner: ClassVar[bool] = True
 
     @abstractmethod
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         """The differences, based on the lists of `cloud`."""
 
     @abstractmethod
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         """Create or change the object to resolve all differences."""
 
     def prepare(self, context: Context) -> None:
         """Slow preparations without the API, such as a download: done before the lock is taken."""
 
     def changes(self, context: Context) -> list[Change]:
-        cloud = context.shared.get(Cloud)
+        cloud = context.shared.get(SharedCloud)
         try:
             differences = self.differences(cloud, context)
         except CannotTell as error:

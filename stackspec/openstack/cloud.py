@@ -84,7 +84,7 @@ def open_cloud(site: Site | None, name: str) -> Connection:
     return connect(site) if site is not None else connect_named(name)
 
 
-class Cloud:
+class SharedCloud:
     """The resources' view of the cloud; shared by all steps of a run.
 
     `lock` is held while an object is created, so that two steps do not create the same one.

@@ -13,7 +13,7 @@ from openstack.exceptions import SDKException
 from ..resources.base import Context, Difference
 from ..site import Site
 from .api_object import ApiObject, compare
-from .cloud import Cloud
+from .cloud import SharedCloud
 
 UNREADABLE = (SDKException, ClientException)
 """The object's service is not up yet: the object is read again when its step runs."""
@@ -42,12 +42,12 @@ class Flavor(ApiObject):
     def title(self) -> str:
         return f"flavor {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.find("compute.flavors", name=self.name)
         wanted = {"vcpus": self.vcpus, "ram": self.ram, "disk": self.disk, "is_public": self.public}
         return compare(found, {**wanted, **({"id": self.id} if self.id else {})}, self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         compute = cloud.connection.compute
         if found := cloud.find("compute.flavors", name=self.name):
             # Flavors are immutable; servers keep a copy of theirs.
@@ -75,7 +75,7 @@ class Keypair(ApiObject):
     def title(self) -> str:
         return f"key pair {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         user = cloud.find("identity.users", name=self.user, domain_id="default")
         if user is None:
             return compare(None, {}, self.title)
@@ -101,7 +101,7 @@ class Keypair(ApiObject):
         public = serialization.load_ssh_private_key(private.encode(), None).public_key()
         return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         compute = cloud.as_service(self.user).compute
         if compute.find_keypair(self.name) is not None:
             compute.delete_keypair(self.name)
@@ -123,7 +123,7 @@ class NoQuota(ApiObject):
     def title(self) -> str:
         return f"quotas of project {self.project}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         project = cloud.find("identity.projects", name=self.project, domain_id="default")
         if project is None:
             return compare(None, {}, self.title)
@@ -137,7 +137,7 @@ class NoQuota(ApiObject):
             *compare(network, dict.fromkeys(_NETWORK, UNLIMITED), self.title),
         ]
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         connection = cloud.connection
         project = connection.identity.find_project(self.project, ignore_missing=False, domain_id="default")
         connection.compute.update_quota_set(project, **dict.fromkeys(_COMPUTE, UNLIMITED))
@@ -159,7 +159,7 @@ class AvailabilityZone(ApiObject):
     def title(self) -> str:
         return f"availability zone {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.find("compute.aggregates", name=self.name)
         differences = compare(found, {"availability_zone": self.name}, self.title)
         if found is not None and set(found.hosts or ()) != set(self.hosts):
@@ -167,7 +167,7 @@ class AvailabilityZone(ApiObject):
             differences.append(Difference(f"nodes of {self.title}", " ".join(sorted(self.hosts)), shown))
         return differences
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         compute = cloud.connection.compute
         found = cloud.find("compute.aggregates", name=self.name)
         if found is None:

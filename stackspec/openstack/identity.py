@@ -1,22 +1,16 @@
-"""Users, projects, roles, services, endpoints and limits. Guide: keystone, and each service's chapter."""
+"""Users, projects, roles, domains and limits. Guide: keystone, and each service's chapter."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CannotTell
-from ..inventory import Node
 from ..resources.actions import Execute
-from ..resources.base import Change, Context, Difference, Query, Resource, file
-from ..resources.files import File
-from ..site import Site
+from ..resources.base import Change, Context, Difference, Resource
 from .api_object import ApiObject, compare
-from .cloud import Cloud, auth_url
-
-INTERFACES = ("public", "internal", "admin")
+from .cloud import SharedCloud, auth_url
+from .endpoint import INTERFACES
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Bootstrap(Resource):
         return "keystone-manage bootstrap"
 
     def changes(self, context: Context) -> list[Change]:
-        cloud = context.shared.get(Cloud)
+        cloud = context.shared.get(SharedCloud)
         url = auth_url(context.site) + "/"
         urls = {interface: context.site.public(url) if interface == "public" else url for interface in INTERFACES}
         now, found = "not yet", {}
@@ -64,11 +58,11 @@ class Project(ApiObject):
     def title(self) -> str:
         return f"project {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.find("identity.projects", name=self.name, domain_id="default")
         return compare(found, {"description": self.description, "is_enabled": True}, self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         identity = cloud.connection.identity
         if found := cloud.find("identity.projects", name=self.name, domain_id="default"):
             identity.update_project(found, description=self.description, is_enabled=True)
@@ -86,10 +80,10 @@ class Role(ApiObject):
     def title(self) -> str:
         return f"role {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         return compare(cloud.find("identity.roles", name=self.name), {}, self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         cloud.connection.identity.create_role(name=self.name)
 
 
@@ -113,7 +107,7 @@ class ServiceUser(ApiObject):
     def title(self) -> str:
         return f"user {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         user = cloud.find("identity.users", name=self.name, domain_id="default")
         if user is None:
             return compare(None, {}, self.title)
@@ -129,7 +123,7 @@ class ServiceUser(ApiObject):
     def _place(self, where: str) -> str:
         return f"project {self.project}" if where == "project" else "the whole system"
 
-    def _missing(self, cloud: Cloud, user: Any) -> list[tuple[str, str]]:
+    def _missing(self, cloud: SharedCloud, user: Any) -> list[tuple[str, str]]:
         project = cloud.find("identity.projects", name=self.project, domain_id="default")
         given = set()
         for each in cloud.list("identity.role_assignments"):
@@ -141,7 +135,7 @@ class ServiceUser(ApiObject):
         wanted = [(role, "project") for role in self.roles] + [(role, "system") for role in self.system_roles]
         return [(role, where) for role, where in wanted if (ids.get(role), where) not in given]
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         identity = cloud.connection.identity
         password = context.site.password(self.name)
         user = cloud.find("identity.users", name=self.name, domain_id="default")
@@ -168,7 +162,7 @@ class MemberProject(ServiceUser):
     def title(self) -> str:
         return f"project and user {self.name}"
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         if cloud.find("identity.projects", name=self.name, domain_id="default") is None:
             cloud.connection.identity.create_project(name=self.name, domain_id="default", description="Demo project")
             cloud.forget("identity.projects")
@@ -186,11 +180,11 @@ class Domain(ApiObject):
     def title(self) -> str:
         return f"domain {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.find("identity.domains", name=self.name)
         return compare(found, {"description": self.description, "is_enabled": True}, self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         identity = cloud.connection.identity
         if found := cloud.find("identity.domains", name=self.name):
             identity.update_domain(found, description=self.description, is_enabled=True)
@@ -213,7 +207,7 @@ class DomainAdmin(ApiObject):
     def title(self) -> str:
         return f"user {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         domain = cloud.find("identity.domains", name=self.domain)
         user = domain and cloud.find("identity.users", name=self.name, domain_id=domain.id)
         if not user:
@@ -225,7 +219,7 @@ class DomainAdmin(ApiObject):
             differences.append(Difference(f"password of {self.name}", "the site's", "a different one"))
         return differences
 
-    def _is_admin(self, cloud: Cloud, domain: Any, user: Any) -> bool:
+    def _is_admin(self, cloud: SharedCloud, domain: Any, user: Any) -> bool:
         role = cloud.find("identity.roles", name="admin")
         return any(
             each.user
@@ -235,7 +229,7 @@ class DomainAdmin(ApiObject):
             for each in cloud.list("identity.role_assignments")
         )
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         identity = cloud.connection.identity
         password = context.site.password(self.name)
         domain = identity.find_domain(self.domain, ignore_missing=False)
@@ -260,12 +254,12 @@ class RoleAssignment(ApiObject):
     def title(self) -> str:
         return f"role {self.role} of {self.user} on project {self.project}"
 
-    def _parts(self, cloud: Cloud) -> tuple[Any, Any, Any]:
+    def _parts(self, cloud: SharedCloud) -> tuple[Any, Any, Any]:
         project = cloud.find("identity.projects", name=self.project, domain_id="default")
         user = cloud.find("identity.users", name=self.user, domain_id="default")
         return project, user, cloud.find("identity.roles", name=self.role)
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         project, user, role = self._parts(cloud)
         if project and user and role:
             wanted = (project.id, user.id, role.id)
@@ -275,87 +269,12 @@ class RoleAssignment(ApiObject):
                     return []
         return [Difference(self.title, "given", "not given")]
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         identity = cloud.connection.identity
         project = identity.find_project(self.project, ignore_missing=False, domain_id="default")
         user = identity.find_user(self.user, ignore_missing=False, domain_id="default")
         role = identity.find_role(self.role, ignore_missing=False)
         identity.assign_project_role_to_user(project, user, role)
-
-
-@dataclass(frozen=True)
-class Endpoint(ApiObject):
-    """A service and its three endpoints.
-
-    :param type: service type in the catalog
-    :param name: the service's name
-    :param description: as in the guide
-    :param url: URL of all three interfaces; the public one is on the inventory's `public_host`
-    :param admin_url: URL of the admin interface, if different
-    """
-
-    type: str
-    name: str
-    description: str
-    url: str
-    admin_url: str = ""
-
-    def _url(self, interface: str, site: Site) -> str:
-        if interface == "public":
-            return site.public(self.url)
-        return self.admin_url or self.url if interface == "admin" else self.url
-
-    @property
-    def title(self) -> str:
-        return f"endpoints of {self.type}"
-
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
-        service = cloud.find("identity.services", type=self.type)
-        differences = compare(service, self._service(), f"service {self.type}")
-        for interface in INTERFACES:
-            found = self._endpoints(cloud, service, interface)
-            wanted = self._url(interface, cloud.site)
-            urls = [each.url if each.is_enabled else f"{each.url} (disabled)" for each in found]
-            if urls != [wanted]:
-                differences.append(
-                    Difference(f"{interface} endpoint of {self.type}", wanted, " and ".join(urls) or "none")
-                )
-        return differences
-
-    def _service(self) -> dict[str, Any]:
-        return {"name": self.name, "description": self.description, "is_enabled": True}
-
-    def _endpoints(self, cloud: Cloud, service: Any, interface: str) -> list[Any]:
-        """Those of the site's region, with the wanted one first."""
-        found = [
-            each
-            for each in cloud.list("identity.endpoints")
-            if service is not None
-            and (each.service_id, each.region_id, each.interface) == (service.id, cloud.site.region, interface)
-        ]
-        return sorted(found, key=lambda each: each.url != self._url(interface, cloud.site))
-
-    def make(self, cloud: Cloud, context: Context) -> None:
-        identity = cloud.connection.identity
-        wanted = self._service()
-        service = cloud.find("identity.services", type=self.type)
-        if service is None:
-            service = identity.create_service(type=self.type, **wanted)
-        elif compare(service, wanted):
-            service = identity.update_service(service, **wanted)
-        for interface in INTERFACES:
-            found = self._endpoints(cloud, service, interface)
-            url = self._url(interface, cloud.site)
-            if not found:
-                identity.create_endpoint(
-                    service_id=service.id, interface=interface, url=url, region_id=context.site.region
-                )
-            elif found[0].url != url or not found[0].is_enabled:
-                identity.update_endpoint(found[0], url=url, is_enabled=True)
-            # If there are several, clients use any of them.
-            for more in found[1:]:
-                identity.delete_endpoint(more)
-        cloud.renew()
 
 
 @dataclass(frozen=True)
@@ -370,17 +289,17 @@ class RegisteredLimit(ApiObject):
     def title(self) -> str:
         return f"registered limit {self.name}"
 
-    def _found(self, cloud: Cloud) -> tuple[Any, Any]:
+    def _found(self, cloud: SharedCloud) -> tuple[Any, Any]:
         service = cloud.find("identity.services", type=self.service_type)
         limit = service and cloud.find(
             "identity.registered_limits", service_id=service.id, resource_name=self.name, region_id=cloud.site.region
         )
         return service, limit
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         return compare(self._found(cloud)[1] or None, {"default_limit": self.default}, self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         service, limit = self._found(cloud)
         identity = cloud.connection.identity
         if limit:
@@ -392,38 +311,3 @@ class RegisteredLimit(ApiObject):
                 default_limit=self.default,
                 region_id=context.site.region,
             )
-
-
-@dataclass(frozen=True)
-class CloudsFile(Resource):
-    """A clouds.yaml with the clouds `<site>` (admin) and `<site>-demo`, 0600, on the controller."""
-
-    path: str
-
-    @property
-    def title(self) -> str:
-        return self.path
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [file(self.path)]
-
-    def changes(self, context: Context) -> list[Change]:
-        return File(self.path, clouds_yaml(context.site), 0o600).changes(context)
-
-
-def clouds_yaml(site: Site) -> str:
-    """The text of clouds.yaml (JSON is YAML)."""
-
-    def cloud(user: str) -> dict[str, Any]:
-        auth = {
-            "auth_url": auth_url(site),
-            "username": user,
-            "password": site.password(user),
-            "project_name": user,
-            "user_domain_name": "Default",
-            "project_domain_name": "Default",
-        }
-        return {"auth": auth, "region_name": site.region, "identity_api_version": 3}
-
-    clouds = {site.name: cloud("admin"), f"{site.name}-demo": cloud("demo")}
-    return json.dumps({"clouds": clouds}, indent=2) + "\n"

@@ -17,7 +17,7 @@ from ..resources.base import Context, Difference
 from ..site import Site, cache_directory
 from ..store import Part
 from .api_object import ApiObject, compare, not_ours
-from .cloud import Cloud
+from .cloud import SharedCloud
 
 SOURCE = "stackspec_source"
 """Property of an image with its source."""
@@ -42,7 +42,7 @@ class Image(ApiObject):
     def title(self) -> str:
         return f"image {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.owned("image.images", self.name, self.project)
         wanted: dict[str, Any] = {"visibility": self.image.visibility, "status": "active"}
         differences = compare(found, wanted, self.title)
@@ -68,7 +68,7 @@ class Image(ApiObject):
     def prepare(self, context: Context) -> None:
         image_file(context.site, self.name, self.image)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         found = cloud.owned("image.images", self.name, self.project)
         source = _source(context.site, self.image)
         if found is not None and SOURCE not in found.properties:

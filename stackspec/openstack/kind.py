@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-Cloud: TypeAlias = Any
+Connection: TypeAlias = Any
 """An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot distinguish."""
-Listing: TypeAlias = Callable[[Cloud, bool], Any]
+Listing: TypeAlias = Callable[[Connection, bool], Any]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Kind:
     name: str
     service: str
     list: Listing
-    delete: Callable[[Cloud, str], None]
+    delete: Callable[[Connection, str], None]
     label: str = "name"
     key: str = "id"
     create: str = ""
     inside: bool = False
-    is_gone: Callable[[Cloud, str], bool] | None = None
+    is_gone: Callable[[Connection, str], bool] | None = None
 
-    def make(self, connection: Cloud, label: str, **attributes: Any) -> Any:
+    def make(self, connection: Connection, label: str, **attributes: Any) -> Any:
         """Create one, marked with `label`."""
         proxy = getattr(connection, self.service)
         return getattr(proxy, self.create or f"create_{self.name}")(**{self.label: label}, **attributes)
@@ -45,7 +45,7 @@ class Kind:
 class Found:
     """An object of a run found in the cloud."""
 
-    connection: Cloud
+    connection: Connection
     kind: Kind
     key: str
     label: str

@@ -10,14 +10,14 @@ from openstack import exceptions
 
 from ..waiting import wait_for
 from .block_storage import AT_WORK
-from .kind import Cloud, Kind, Listing
+from .kind import Connection, Kind, Listing
 from .run_names import belongs
 
 
-def _without(service: str, name: str, *gone: str) -> Callable[[Cloud, str], bool]:
+def _without(service: str, name: str, *gone: str) -> Callable[[Connection, str], bool]:
     """Whether an object no longer exists, or is in one of the states `gone`."""
 
-    def is_gone(connection: Cloud, key: str) -> bool:
+    def is_gone(connection: Connection, key: str) -> bool:
         try:
             found = getattr(getattr(connection, service), f"get_{name}")(key)
         except exceptions.NotFoundException:
@@ -27,7 +27,7 @@ def _without(service: str, name: str, *gone: str) -> Callable[[Cloud, str], bool
     return is_gone
 
 
-def _delete_router(connection: Cloud, router: str) -> None:
+def _delete_router(connection: Connection, router: str) -> None:
     for port in connection.network.ports(device_id=router):
         # Also network:ha_router_replicated_interface and network:router_interface_distributed.
         if "router" in port.device_owner and "interface" in port.device_owner and "gateway" not in port.device_owner:
@@ -35,26 +35,26 @@ def _delete_router(connection: Cloud, router: str) -> None:
     connection.network.delete_router(router)
 
 
-def _delete_image(connection: Cloud, image: str) -> None:
+def _delete_image(connection: Connection, image: str) -> None:
     found = connection.image.get_image(image)
     if found.is_protected:
         connection.image.update_image(found, is_protected=False)
     connection.image.delete_image(image)
 
 
-def _delete_aggregate(connection: Cloud, aggregate: str) -> None:
+def _delete_aggregate(connection: Connection, aggregate: str) -> None:
     found = connection.compute.get_aggregate(aggregate)
     for host in found.hosts or ():
         connection.compute.remove_host_from_aggregate(aggregate, host)
     connection.compute.delete_aggregate(aggregate)
 
 
-def _delete_domain(connection: Cloud, domain: str) -> None:
+def _delete_domain(connection: Connection, domain: str) -> None:
     connection.identity.update_domain(domain, is_enabled=False)
     connection.identity.delete_domain(domain)
 
 
-def _keypairs(connection: Cloud, everyone: bool) -> Iterator[Any]:
+def _keypairs(connection: Connection, everyone: bool) -> Iterator[Any]:
     yield from connection.compute.keypairs()
     if everyone:
         # Nova lists keypairs by user; a deleted user's keypairs become orphans, so delete them before their users.
@@ -63,17 +63,17 @@ def _keypairs(connection: Cloud, everyone: bool) -> Iterator[Any]:
                 yield from connection.compute.keypairs(user_id=user.id)
 
 
-def _delete_keypair(connection: Cloud, key: str) -> None:
+def _delete_keypair(connection: Connection, key: str) -> None:
     name, _, user = key.partition("@")
     connection.compute.delete_keypair(name, **({"user_id": user} if user else {}))
 
 
-def _ports(connection: Cloud, everyone: bool) -> Iterator[Any]:
+def _ports(connection: Connection, everyone: bool) -> Iterator[Any]:
     # Ports of routers and of DHCP are deleted with their router and network.
     return (port for port in connection.network.ports() if not (port.device_owner or "").startswith("network:"))
 
 
-def _named_networks(connection: Cloud, everyone: bool) -> Iterator[Any]:
+def _named_networks(connection: Connection, everyone: bool) -> Iterator[Any]:
     return (network for network in connection.network.networks() if not network.is_router_external)
 
 
@@ -82,14 +82,14 @@ def _plain(service: str, plural: str, **query: Any) -> Listing:
 
 
 def _everyone(service: str, plural: str, **query: Any) -> Listing:
-    def listed(connection: Cloud, everyone: bool) -> Any:
+    def listed(connection: Connection, everyone: bool) -> Any:
         everywhere = {"all_projects": True} if everyone else {}
         return getattr(getattr(connection, service), plural)(**query, **everywhere)
 
     return listed
 
 
-def _delete(service: str, name: str) -> Callable[[Cloud, str], None]:
+def _delete(service: str, name: str) -> Callable[[Connection, str], None]:
     return lambda connection, key: getattr(getattr(connection, service), f"delete_{name}")(key, ignore_missing=False)
 
 
@@ -98,11 +98,11 @@ def _kind(service: str, name: str, plural: str = "", **more: Any) -> Kind:
     return Kind(name, service, **settings)
 
 
-def _application_credentials(connection: Cloud, everyone: bool) -> Any:
+def _application_credentials(connection: Connection, everyone: bool) -> Any:
     return connection.identity.application_credentials(connection.current_user_id)
 
 
-def _delete_application_credential(connection: Cloud, key: str) -> None:
+def _delete_application_credential(connection: Connection, key: str) -> None:
     user = connection.current_user_id
     connection.identity.delete_application_credential(user, key, ignore_missing=False)
 
@@ -113,25 +113,25 @@ def _listed(service: Any, plural: str) -> Any:
     return response.json()[plural]
 
 
-def _disabled(connection: Cloud, everyone: bool) -> Iterator[Any]:
+def _disabled(connection: Connection, everyone: bool) -> Iterator[Any]:
     # Only an administrator can disable or list them.
     return (each for each in connection.compute.services() if each.status == "disabled")
 
 
-def _enable(connection: Cloud, key: str) -> None:
+def _enable(connection: Connection, key: str) -> None:
     for each in connection.compute.services():
         if str(each.id) == key and each.status == "disabled":
             connection.compute.enable_service(each, each.host, each.binary)
 
 
-def _stacks(connection: Cloud, everyone: bool) -> Iterator[Any]:
+def _stacks(connection: Connection, everyone: bool) -> Iterator[Any]:
     # Heat shows administrators the stacks of all projects, and only to them each stack's project.
     for each in _listed(connection.orchestration, "stacks"):
         if each["stack_status"] != "DELETE_COMPLETE":
             yield SimpleNamespace(id=each["id"], name=each["stack_name"], project_id=each.get("project"))
 
 
-def _delete_object_container(connection: Cloud, container: str) -> None:
+def _delete_object_container(connection: Connection, container: str) -> None:
     store = connection.object_store
     for each in store.objects(container):
         store.delete_object(each, ignore_missing=True)
@@ -139,7 +139,7 @@ def _delete_object_container(connection: Cloud, container: str) -> None:
 
 
 def _of_magnum(plural: str) -> Listing:
-    def listed(connection: Cloud, everyone: bool) -> Iterator[Any]:
+    def listed(connection: Connection, everyone: bool) -> Iterator[Any]:
         # As with stacks; an older magnum does not return the project, which is not needed.
         for each in _listed(connection.container_infrastructure_management, plural):
             yield SimpleNamespace(id=each["uuid"], name=each["name"], project_id=each.get("project_id"))
@@ -151,7 +151,7 @@ SETTLED_WITHIN = 300
 """Timeout in seconds for a change of a volume, a snapshot, an attachment or a load balancer."""
 
 
-def _delete_load_balancer(connection: Cloud, key: str) -> None:
+def _delete_load_balancer(connection: Connection, key: str) -> None:
     service = connection.load_balancer
 
     def state() -> str:
@@ -169,7 +169,7 @@ def _delete_load_balancer(connection: Cloud, key: str) -> None:
         service.delete_load_balancer(key, ignore_missing=False, cascade=True)
 
 
-def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:
+def _load_balancer_is_gone(connection: Connection, key: str) -> bool:
     try:
         found = connection.load_balancer.get_load_balancer(key)
     except exceptions.NotFoundException:
@@ -179,7 +179,7 @@ def _load_balancer_is_gone(connection: Cloud, key: str) -> bool:
     return bool(found.provisioning_status == "DELETED")
 
 
-def _at_rest(connection: Cloud, kind: str, key: str) -> Any:
+def _at_rest(connection: Connection, kind: str, key: str) -> Any:
     """The volume, snapshot or backup if it is idle or already being deleted."""
     get = getattr(connection.block_storage, f"get_{kind.removeprefix('volume_')}")
     busy = set(AT_WORK[kind]) - {"deleting"}
@@ -191,7 +191,7 @@ def _at_rest(connection: Cloud, kind: str, key: str) -> Any:
     )
 
 
-def _delete_volume(connection: Cloud, key: str) -> None:
+def _delete_volume(connection: Connection, key: str) -> None:
     found = _at_rest(connection, "volume", key)
     for each in found.attachments or ():
         connection.compute.delete_volume_attachment(each["server_id"], key)
@@ -200,12 +200,12 @@ def _delete_volume(connection: Cloud, key: str) -> None:
         connection.block_storage.delete_volume(key, ignore_missing=False)
 
 
-def _delete_snapshot(connection: Cloud, key: str) -> None:
+def _delete_snapshot(connection: Connection, key: str) -> None:
     if _at_rest(connection, "volume_snapshot", key).status != "deleting":
         connection.block_storage.delete_snapshot(key, ignore_missing=False)
 
 
-def _delete_backup(connection: Cloud, key: str) -> None:
+def _delete_backup(connection: Connection, key: str) -> None:
     # The deletion of dependent backups was requested before.
     wait_for(
         f"no backup depends on backup {key}",
@@ -217,10 +217,10 @@ def _delete_backup(connection: Cloud, key: str) -> None:
         connection.block_storage.delete_backup(key, ignore_missing=False)
 
 
-def _erased(name: str, service: str) -> Callable[[Cloud, str], bool]:
+def _erased(name: str, service: str) -> Callable[[Connection, str], bool]:
     """Whether a volume, snapshot or backup no longer exists."""
 
-    def is_gone(connection: Cloud, key: str) -> bool:
+    def is_gone(connection: Connection, key: str) -> bool:
         try:
             found = getattr(connection.block_storage, f"get_{name}")(key)
         except exceptions.NotFoundException:
@@ -232,7 +232,7 @@ def _erased(name: str, service: str) -> Callable[[Cloud, str], bool]:
     return is_gone
 
 
-def _delete_qos_spec(connection: Cloud, key: str) -> None:
+def _delete_qos_spec(connection: Connection, key: str) -> None:
     connection.block_storage.delete_qos_spec(key, ignore_missing=False, force=True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..resources.base import Context, Difference
 from .api_object import ApiObject, compare, not_ours
-from .cloud import Cloud
+from .cloud import SharedCloud
 
 OWNER = "admin"
 """The project of the provider network: the administrator's."""
@@ -43,7 +43,7 @@ class Network(ApiObject):
     def title(self) -> str:
         return f"network {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         wanted = {
             "provider_physical_network": self.physical_network,
             "provider_network_type": self.network_type,
@@ -52,7 +52,7 @@ class Network(ApiObject):
         }
         return compare(cloud.owned("network.networks", self.name, OWNER), wanted, self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         network = cloud.connection.network
         if found := ours(cloud.owned("network.networks", self.name, OWNER), "network", self.title, OWNER):
             network.update_network(found, **{"router:external": self.external, "shared": self.shared})
@@ -87,10 +87,10 @@ class Subnet(ApiObject):
             wanted["allocation_pools"] = [{"start": str(network.pool[0]), "end": str(network.pool[1])}]
         return wanted
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         return compare(cloud.owned("network.subnets", self.name, OWNER), self._wanted(context), self.title)
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         network = cloud.connection.network
         wanted = self._wanted(context)
         if found := ours(cloud.owned("network.subnets", self.name, OWNER), "subnet", self.title, OWNER):
@@ -126,7 +126,7 @@ class ServiceNetwork(ApiObject):
         pools = [{"start": self.pool[0], "end": self.pool[1]}]
         return {"cidr": self.cidr, "allocation_pools": pools, "gateway_ip": None}
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         return [
             *compare(cloud.owned("network.networks", self.name, self.project), {"is_shared": False}, self.title),
             *compare(
@@ -134,7 +134,7 @@ class ServiceNetwork(ApiObject):
             ),
         ]
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         network = cloud.connection.network
         project = _project_id(cloud, self.project)
         parent = ours(cloud.owned("network.networks", self.name, self.project), "network", self.title, self.project)
@@ -175,7 +175,7 @@ class SecurityGroup(ApiObject):
         }
         return [rule for rule in self.rules if rule not in there]
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.owned("network.security_groups", self.name, self.project)
         if found is None:
             return compare(None, {}, self.title)
@@ -184,7 +184,7 @@ class SecurityGroup(ApiObject):
             for protocol, port in self._missing(found)
         ]
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         network = cloud.connection.network
         project = _project_id(cloud, self.project)
         found = cloud.owned("network.security_groups", self.name, self.project)
@@ -231,7 +231,7 @@ class ServicePort(ApiObject):
     def title(self) -> str:
         return f"port {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.owned("network.ports", self.name, self.project)
         differences = compare(found, {"device_owner": self.owner, "binding_host_id": self.host}, self.title)
         addresses = [each["ip_address"] for each in found.fixed_ips] if found is not None else []
@@ -239,7 +239,7 @@ class ServicePort(ApiObject):
             differences.append(Difference(f"address of {self.title}", self.address, ", ".join(addresses) or "none"))
         return differences
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         network = cloud.connection.network
         if found := ours(cloud.owned("network.ports", self.name, self.project), "port", self.title, self.project):
             # Its address cannot always be changed in place; users of the port read address and MAC again.
@@ -260,5 +260,5 @@ class ServicePort(ApiObject):
         )
 
 
-def _project_id(cloud: Cloud, name: str) -> str:
+def _project_id(cloud: SharedCloud, name: str) -> str:
     return str(cloud.connection.identity.find_project(name, ignore_missing=False, domain_id="default").id)

@@ -16,7 +16,7 @@ from openstack import exceptions
 
 from ..site import Site
 from ..waiting import NotInTime, wait_for
-from .kind import Cloud, Found, Kind
+from .kind import Connection, Found, Kind
 from .kinds import KINDS, RANK
 from .repair import repair
 from .run_names import EVERY_RUN, belongs, run_of
@@ -27,7 +27,7 @@ GONE = (exceptions.NotFoundException,)
 DENIED = (exceptions.ForbiddenException,)
 
 
-def is_admin(connection: Cloud) -> bool:
+def is_admin(connection: Connection) -> bool:
     """Whether this user is an administrator; tested by a request, since role names are the cloud's own."""
     response = connection.identity.get("/projects", params={"limit": 1})
     if response.status_code not in (401, 403, 404):
@@ -37,7 +37,7 @@ def is_admin(connection: Cloud) -> bool:
 
 
 def leftovers(
-    connection: Cloud,
+    connection: Connection,
     run_id: str | Callable[[str], bool] = EVERY_RUN,
     *,
     projects: Collection[str] | None = None,
@@ -60,7 +60,7 @@ def leftovers(
     if projects is None and everyone:
         inside = {each.id for each in connection.identity.projects() if meant(each.name)}
     found: list[Found] = []
-    scoped: dict[str, Cloud] = {}
+    scoped: dict[str, Connection] = {}
     for kind in KINDS:
         if kind.service != "identity" and not connection.has_service(kind.service.replace("_", "-")):
             continue
@@ -82,7 +82,7 @@ def leftovers(
     return found
 
 
-def within(connection: Cloud, project: str) -> Cloud:
+def within(connection: Connection, project: str) -> Connection:
     """An administrator's connection to a project of a run; grants the administrator the role there."""
     role = connection.identity.find_role("admin", ignore_missing=False)
     connection.identity.assign_project_role_to_user(project, connection.current_user_id, role)
@@ -132,7 +132,7 @@ def destroy(objects: Iterable[Found], *, seconds: float = 120) -> list[str]:
     return problems
 
 
-def remove(connection: Cloud, objects: Sequence[Found], site: Site | None) -> tuple[list[str], list[str]]:
+def remove(connection: Connection, objects: Sequence[Found], site: Site | None) -> tuple[list[str], list[str]]:
     """Repair stuck `objects`, and delete all of them.
 
     Remaining objects are repaired and deleted once more: after the wait, they may now count as stuck.
@@ -166,7 +166,7 @@ def _destroy(each: Found, seconds: float) -> str | None:
     return None
 
 
-def check_leftovers(connection: Cloud, run_id: str, site: Site | None) -> list[str]:
+def check_leftovers(connection: Connection, run_id: str, site: Site | None) -> list[str]:
     """Remove the leftovers of a run's tests after all of them are done.
 
     :param site: provides the start times of services; None if its nodes are not accessible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..resources.base import Context, Reference
-from .cloud import Cloud
+from .cloud import SharedCloud
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Id(Reference):
     project: str = "service"
 
     def resolve(self, context: Context) -> str | None:
-        cloud = context.shared.get(Cloud)
+        cloud = context.shared.get(SharedCloud)
         if self.kind == "endpoint":
             service_type, interface = self.name.split("/")
             service = cloud.find("identity.services", type=service_type)

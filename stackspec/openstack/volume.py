@@ -9,7 +9,7 @@ from ..errors import ActionError
 from ..resources.base import Change, Context, Difference, Resource
 from ..waiting import NotInTime, wait_for
 from .api_object import ApiObject, compare
-from .cloud import Cloud
+from .cloud import SharedCloud
 from .compute import UNREADABLE
 
 SETTLED = 60.0
@@ -31,7 +31,7 @@ class VolumeType(ApiObject):
     def title(self) -> str:
         return f"volume type {self.name}"
 
-    def differences(self, cloud: Cloud, context: Context) -> list[Difference]:
+    def differences(self, cloud: SharedCloud, context: Context) -> list[Difference]:
         found = cloud.find("block_storage.types", name=self.name)
         differences = compare(found, {"is_public": True}, self.title)
         specs = dict(found.extra_specs or {}) if found is not None else self.specs
@@ -41,7 +41,7 @@ class VolumeType(ApiObject):
             if specs.get(key) != value
         ]
 
-    def make(self, cloud: Cloud, context: Context) -> None:
+    def make(self, cloud: SharedCloud, context: Context) -> None:
         storage = cloud.connection.block_storage
         found = cloud.find("block_storage.types", name=self.name)
         if found is None:
@@ -70,7 +70,7 @@ class VolumeService(Resource):
         return f"{self.binary} at {self.host}"
 
     def changes(self, context: Context) -> list[Change]:
-        cloud = context.shared.get(Cloud)
+        cloud = context.shared.get(SharedCloud)
         state = self._state(cloud)
         if state == "down":
             state = self._settled(cloud)
@@ -88,14 +88,14 @@ class VolumeService(Resource):
         difference = Difference(self.title, "up", state)
         return [Change(f"wait for {self.title}", (difference,), "", (action,))]
 
-    def _settled(self, cloud: Cloud) -> str:
+    def _settled(self, cloud: SharedCloud) -> str:
         try:
             wait_for(f"{self.title} is up", lambda: self._state(cloud) == "up", SETTLED, every=2.0)
         except NotInTime:
             return "down"
         return "up"
 
-    def _state(self, cloud: Cloud) -> str:
+    def _state(self, cloud: SharedCloud) -> str:
         """Its state in the API; "without a pool" if the scheduler does not know the backend yet."""
         if not cloud.reachable():
             return "not known"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from stackspec.cloud_inventory import CloudInventory
 from stackspec.inventory import Node, load_inventory
-from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.cloud import SharedCloud
 from stackspec.release import load_release
 from stackspec.resources.actions import Apt, MakeDirectory, NodeAction, Systemctl, Write
 from stackspec.resources.base import Change, Context, Query, Resource, Shared, file, package, unit
@@ -81,7 +81,7 @@ class NamedSecrets(Secrets):
         return self.documents[name]
 
 
-class RecordingCloud(Cloud):
+class RecordingCloud(SharedCloud):
     """A cloud that has the roles of a bootstrap and nothing else; it records calls that would create something."""
 
     def __init__(self, site: Site) -> None:
@@ -125,7 +125,7 @@ class _Service:
         return call
 
 
-class FoundCloud(Cloud):
+class FoundCloud(SharedCloud):
     """A cloud with these objects."""
 
     def __init__(self, site: Site, **lists: list[Any]) -> None:
@@ -141,7 +141,7 @@ class BareShared(Shared):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self._objects[Cloud] = RecordingCloud(site)
+        self._objects[SharedCloud] = RecordingCloud(site)
 
 
 def context(site: Site, node: Node, known: Known | None = None) -> Context:
@@ -151,7 +151,7 @@ def context(site: Site, node: Node, known: Known | None = None) -> Context:
 
 def recorded(here: Context) -> RecordingCloud:
     """The cloud of a bare machine's context, which records requests."""
-    found = here.shared.get(Cloud)
+    found = here.shared.get(SharedCloud)
     assert isinstance(found, RecordingCloud)
     return found
 

@@ -13,7 +13,7 @@ from typing import Any
 from stackspec.inventory import Node
 from stackspec.openstack import DbSync, Image, RegisteredLimit
 from stackspec.openstack.api_object import ApiObject
-from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.cloud import SharedCloud
 from stackspec.openstack.database import CLIENT
 from stackspec.resources import Command, Resource
 from stackspec.resources.actions import NodeAction, Write
@@ -163,7 +163,7 @@ class GuideNode(Mapping[Query, Any]):
             self.guards.append(f"{step}: {resource.title}: is due again when it has run")
 
     def _call(self, step: str, resource: ApiObject, here: Context) -> None:
-        cloud = here.shared.get(Cloud)
+        cloud = here.shared.get(SharedCloud)
         assert isinstance(cloud, RecordingCloud)
         # Images (files) and limits (of existing services) make no calls in an empty cloud.
         if not isinstance(resource, Image | RegisteredLimit):

@@ -25,7 +25,7 @@ from stackspec.openstack import (
     ServiceNetwork,
     ServicePort,
 )
-from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.cloud import SharedCloud
 from stackspec.openstack.load_balancer import PATIENCE
 from stackspec.release import load_release
 from stackspec.resources.base import unit
@@ -142,7 +142,7 @@ class TestInterface:
         tenants = SimpleNamespace(id="t", name="net", mtu=9000, project_id="t")
         network = SimpleNamespace(id="n", name="net", mtu=1450, project_id="p")
         lists = {"ports": [port], "networks": [tenants, network], "projects": [project("service", "p")]}
-        here.shared._objects[Cloud] = FoundCloud(site, **lists)
+        here.shared._objects[SharedCloud] = FoundCloud(site, **lists)
         return next(iter(self.port.changes(here)), None)
 
     def row(self, **changed: str) -> list[Any]:
@@ -279,7 +279,7 @@ class TestObjects:
         """Only with the public key; the private key is a secret of the site."""
         site = replace(site, secrets=Secrets())
         here = context(site, site.controller)
-        Keypair("k", user="octavia").make(here.shared.get(Cloud), here)
+        Keypair("k", user="octavia").make(here.shared.get(SharedCloud), here)
         made = [kwargs for name, _, kwargs in recorded(here).calls if name == "create_keypair"]
         assert [each["public_key"].split()[0] for each in made] == ["ssh-ed25519"]
         private = site.secrets.document("k private key", str, bool)

@@ -29,7 +29,7 @@ from stackspec.openstack import (
     VolumeService,
     VolumeType,
 )
-from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.cloud import SharedCloud
 from stackspec.openstack.database import native_hash
 from stackspec.openstack.rabbitmq import NoRabbitUser, RabbitUser, password_hash
 from stackspec.resources import Service
@@ -367,7 +367,7 @@ class TestApiObjects:
     def calls(self, site: Site, resource: Any) -> list[Any]:
         """The calls that create it."""
         here = context(site, site.controller)
-        resource.make(here.shared.get(Cloud), here)
+        resource.make(here.shared.get(SharedCloud), here)
         return recorded(here).calls
 
     def test_missing(self, site: Site, change: ChangeOf) -> None:
@@ -485,7 +485,7 @@ class TestApiObjects:
 
     def test_domain_administrator_belongs_to_the_domain(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """A user of the same name in another domain does not count; without the role the password is not even tried."""
-        monkeypatch.setattr(Cloud, "admits", lambda *_, domain: domain == "magnum")
+        monkeypatch.setattr(SharedCloud, "admits", lambda *_, domain: domain == "magnum")
         resource = DomainAdmin("a", domain="heat")
         domains = [SimpleNamespace(id="h", name="heat")]
         roles = [SimpleNamespace(id="r", name="admin")]
@@ -619,7 +619,7 @@ class TestVolumeService:
         )
         cloud._reachable = True
         here = context(site, site.controller)
-        here.shared._objects[Cloud] = cloud
+        here.shared._objects[SharedCloud] = cloud
         monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
         monkeypatch.setattr("stackspec.openstack.volume.SETTLED", 0.0)
         return VolumeService(binary, host, seconds=0.0).changes(here)

@@ -12,7 +12,7 @@ from keystoneauth1.exceptions import ConnectFailure, EndpointNotFound
 from stackspec import inventory
 from stackspec.errors import ActionError, CannotTell
 from stackspec.openstack import Image, Network, Project, SecurityGroup, ServiceNetwork, ServicePort, Subnet
-from stackspec.openstack.cloud import Cloud
+from stackspec.openstack.cloud import SharedCloud
 from stackspec.openstack.network import MARK
 from stackspec.openstack.ovs import OvsNeutronPort
 from stackspec.openstack.references import Id
@@ -151,7 +151,7 @@ def test_id_is_of_the_object_of_the_service(site: Site) -> None:
     """Octavia's security group, and the project that owns its images."""
     groups = [SimpleNamespace(id=f"of-{each}", name="g", project_id=each) for each in ("t", "s")]
     here = context(site, site.controller)
-    here.shared._objects[Cloud] = FoundCloud(site, projects=PROJECTS, security_groups=groups)
+    here.shared._objects[SharedCloud] = FoundCloud(site, projects=PROJECTS, security_groups=groups)
     assert Id("security_group", "g").resolve(here) == "of-s"
     assert Id("project", "service").resolve(here) == "s"
 
@@ -159,7 +159,7 @@ def test_id_is_of_the_object_of_the_service(site: Site) -> None:
 class TestListThatFails:
     """Keystone answers, but the list fails."""
 
-    def cloud(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[Cloud, list[str]]:
+    def cloud(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[SharedCloud, list[str]]:
         """A cloud, and the objects created in it."""
         made: list[str] = []
 
@@ -167,7 +167,7 @@ class TestListThatFails:
             raise ConnectFailure("reset by peer")
 
         identity = SimpleNamespace(projects=projects, create_project=lambda **given: made.append(given["name"]))
-        cloud = Cloud(site)
+        cloud = SharedCloud(site)
         session = SimpleNamespace(get_endpoint=lambda **_: None)
         cloud._connection = SimpleNamespace(identity=identity, session=session)  # type: ignore[assignment]
         monkeypatch.setattr(cloud, "reachable", lambda: True)
@@ -177,7 +177,7 @@ class TestListThatFails:
         """Otherwise a second object with the name would be created next to an invisible one."""
         cloud, made = self.cloud(site, monkeypatch)
         here = context(site, site.controller)
-        here.shared._objects[Cloud] = cloud
+        here.shared._objects[SharedCloud] = cloud
         (change,) = Project("service", "Service Project").changes(here)
         (action,) = change.actions
         with pytest.raises(ActionError, match="reset by peer"):
@@ -192,7 +192,7 @@ class TestListThatFails:
         with pytest.raises(ConnectFailure), cloud.certain():
             cloud.list("identity.projects")
         here = context(site, site.controller)
-        here.shared._objects[Cloud] = cloud
+        here.shared._objects[SharedCloud] = cloud
         (change,) = Project("service", "Service Project").changes(here)
         assert differences(change) == [
             "project service: wanted present, found cannot tell: "
@@ -215,7 +215,7 @@ class TestListThatFails:
             port = nobody.getsockname()[1]
         monkeypatch.setattr("stackspec.openstack.cloud.auth_url", lambda site: f"http://127.0.0.1:{port}/v3")
         with pytest.raises(CannotTell, match=rf"keystone at http://127\.0\.0\.1:{port}/v3 does not respond$"):
-            Cloud(site).list("identity.projects")
+            SharedCloud(site).list("identity.projects")
 
     def test_service_that_does_not_run(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """The client is not used: it retries for 15 seconds, and a check reads many lists."""
@@ -238,7 +238,7 @@ class TestListThatFails:
         """The current value is neither reported nor removed; writing it fails with the reason."""
         cloud, _ = self.cloud(site, monkeypatch)
         here = context(site, site.controller, {file("/etc/c"): text_file("[a]\nid = 7\nx = 1\n")})
-        here.shared._objects[Cloud] = cloud
+        here.shared._objects[SharedCloud] = cloud
         (change,) = IniFile("/etc/c", {"a": {"id": Id("project", "service"), "x": 1}}, own=("a",)).changes(here)
         (found,) = differences(change)
         assert found.startswith("[a] id: wanted cannot tell: identity.projects cannot be listed")
@@ -255,7 +255,7 @@ class TestListThatFails:
         resources = [port, File("/etc/d", "")]
         task = Task(Step("s", "controller", (), None, lambda: resources), site.controller, resources)
         shared = context(site, site.controller).shared
-        shared._objects[Cloud] = cloud
+        shared._objects[SharedCloud] = cloud
         first, second = task.look(site, BareNode(), shared)
         assert differences(first.changes[0])[0].startswith(
             "interface o-hm0: wanted known, found cannot tell: identity."
