@@ -73,7 +73,7 @@ long it takes; `ignored`: operations that succeed and change nothing; `log`: wha
 have created."""
 
 WAIT = 10.0
-"""Timeout in seconds of the operation `command await FILE`."""
+"""Timeout in seconds of the operation `command await FILE`, which makes FILE.begun when it begins."""
 
 
 def describe(action: dict[str, Any]) -> str:
@@ -197,6 +197,7 @@ class FakeConnection:
 
     @staticmethod
     def _await(path: Path) -> None:
+        path.with_suffix(".begun").touch()
         until = time.monotonic() + WAIT
         while not path.exists():
             if time.monotonic() > until:

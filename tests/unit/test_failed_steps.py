@@ -148,12 +148,19 @@ def test_exit_first_reverts_nothing(runs: Runs) -> None:
         """
     )
     runs.tests(
-        """
-        def test_base(base): assert 0
+        f"""
+        import time
+        from pathlib import Path
+
+        def test_base(base):
+            until = time.monotonic() + 60
+            while not Path("{go_on}.begun").exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            assert 0
+
         def test_late(late): pass
         """
     )
-    runs.prepare("one", seconds={f"command await {go_on}": 0.3})
     result = runs.pytest("--deploy", "-x")
     result.assert_outcomes(failed=1)
     one, two = runs.node("one"), runs.node("two")
