@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from . import node_agent
 from .errors import StackspecError
 from .ledger import Ledger
+from .node_agent.boot import HELD
 from .precheck import check_obstacles, precheck
 from .resources.actions import Apt, InService, Record
 from .resources.base import Query, Shared, file, package
@@ -30,7 +30,7 @@ STOPPED = "the run was stopped"
 """The error of tasks that were not started because of it."""
 UNRECORDED = "the run cannot be recorded, so it begins nothing more: {}; make room on this machine, then --deploy again"
 """The error of tasks that were not started because the ledger, the events or the terminal cannot be written."""
-_HELD = file(node_agent.HELD)
+_HELD = file(HELD)
 """Where a node lists the units that are not started at boot yet."""
 SAY_EVERY = 20.0
 """Interval in seconds for reporting nodes that have not responded yet."""

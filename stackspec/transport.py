@@ -114,7 +114,8 @@ class Connection:
 
         def work() -> None:
             try:
-                channel = group.makegateway(spec).remote_exec(node_agent)
+                channel = group.makegateway(spec).remote_exec(node_agent.LOADER)
+                channel.send(node_agent.sources())
                 channel.send((0, "beat", BEAT))
                 opened.put(channel)
             except (execnet.HostNotFound, EOFError, OSError) as error:

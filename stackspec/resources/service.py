@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import node_agent
 from ..inventory import Node
+from ..node_agent.files import digest
 from ..site import Site
 from .actions import AwaitActive, Execute, NodeAction, Systemctl
 from .base import Change, Context, Difference, Query, Resource, file, unit
@@ -110,7 +110,7 @@ def _is_late(path: str, state: dict[str, Any], found: dict[str, Any]) -> bool:
     if known is None:
         # It was not started by us, or by a version without records: only times are available.
         return bool(found["mtime"] > state["started"])
-    if known == node_agent.digest(found):
+    if known == digest(found):
         return False
     if kept["invocation"] == state["invocation"]:
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stackspec import node_agent
+from stackspec.node_agent import loop
 from stackspec.resources import actions, base
 from stackspec.resources.actions import Execute, NodeAction, Write
 
@@ -19,12 +19,12 @@ TYPES: list[type[NodeAction]] = [
     each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__
 ]
 
-OPERATIONS: dict[str, Any] = node_agent.OPERATIONS
-QUERIES: dict[str, Any] = node_agent.QUERIES
+OPERATIONS: dict[str, Any] = loop.OPERATIONS
+QUERIES: dict[str, Any] = loop.QUERIES
 
 
 def test_each_operation_has_one_type() -> None:
-    assert sorted(each.op for each in TYPES) == sorted(node_agent.OPERATIONS)
+    assert sorted(each.op for each in TYPES) == sorted(loop.OPERATIONS)
 
 
 @pytest.mark.parametrize("action", TYPES, ids=lambda each: each.__name__)
@@ -39,7 +39,7 @@ def test_fields_match_the_parameters_of_the_operation(action: type[NodeAction]) 
 def test_agent_and_simulated_nodes_answer_every_query() -> None:
     makers = [each for each in vars(base).values() if getattr(each, "__annotations__", {}).get("return") == "Query"]
     queries = [each(*inspect.getfullargspec(each).args) for each in makers]
-    assert sorted(each.op for each in queries) == sorted(["unit", "package", *node_agent.QUERIES]) == sorted(ANSWERS)
+    assert sorted(each.op for each in queries) == sorted(["unit", "package", *loop.QUERIES]) == sorted(ANSWERS)
     for each in queries:
         inspect.signature(QUERIES.get(each.op, lambda name: None)).bind(*each.args)
         assert callable(getattr(FakeConnection, f"_{each.op}"))

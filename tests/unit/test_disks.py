@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stackspec import node_agent
 from stackspec.cloud_inventory import CloudInventory
 from stackspec.engine import Engine
 from stackspec.errors import ActionError, InputError
 from stackspec.inventory import load_inventory
+from stackspec.node_agent import disks, files, systemd
 from stackspec.openstack import Ring, RingDevice
 from stackspec.release import load_release
 from stackspec.resources import Access, FileFrom, Mounted, Resource, Xfs
@@ -328,7 +328,7 @@ def test_site_options_create_no_files_where_the_step_does_nothing(site: Site) ->
 
 def test_facts_of_a_path_that_is_not_a_device(tmp_path: Path) -> None:
     """A missing path, and a regular file: neither is probed."""
-    missing = node_agent.read_disk(str(tmp_path / "sdb"))
+    missing = disks.read_disk(str(tmp_path / "sdb"))
     path = str(tmp_path / "sdb")
     assert missing == {
         "exists": False,
@@ -340,7 +340,7 @@ def test_facts_of_a_path_that_is_not_a_device(tmp_path: Path) -> None:
         "holders": [],
     }
     (tmp_path / "sdb").write_bytes(b"data")
-    assert node_agent.read_disk(str(tmp_path / "sdb")) == {**missing, "exists": True}
+    assert disks.read_disk(str(tmp_path / "sdb")) == {**missing, "exists": True}
 
 
 @pytest.mark.parametrize("place", [0, 5 << 20, (64 << 20) - 10])
@@ -349,17 +349,17 @@ def test_disk_without_a_signature_may_hold_data(tmp_path: Path, place: int) -> N
     path = tmp_path / "disk"
     with path.open("wb") as stream:
         stream.truncate(64 << 20)
-        assert node_agent.without_signature(str(path)) == {}
+        assert disks.without_signature(str(path)) == {}
         stream.seek(place)
         stream.write(b"x" * min(1 << 20, (64 << 20) - place))
-    assert node_agent.without_signature(str(path)) == {"TYPE": "data without a signature"}
-    assert "cannot be read" in node_agent.without_signature(str(tmp_path / "none"))["TYPE"]
+    assert disks.without_signature(str(path)) == {"TYPE": "data without a signature"}
+    assert "cannot be read" in disks.without_signature(str(tmp_path / "none"))["TYPE"]
 
 
 def test_bytes_are_preserved(tmp_path: Path) -> None:
     """Ring files are binary."""
     path, content = str(tmp_path / "ring"), b"\x1f\x8b\x08\x00\xff\r\n"
-    assert node_agent.read_bytes(path) is None
-    node_agent.write(path, content, mode=0o640)
-    assert node_agent.read_bytes(path) == content
+    assert files.read_bytes(path) is None
+    systemd.write(path, content, mode=0o640)
+    assert files.read_bytes(path) == content
     assert Path(path).stat().st_mode & 0o777 == 0o640

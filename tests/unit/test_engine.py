@@ -12,11 +12,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from stackspec import engine as engine_module
-from stackspec import node_agent
 from stackspec.engine import Engine, Event
 from stackspec.errors import InputError, NodeError
 from stackspec.inventory import Inventory
 from stackspec.ledger import Ledger
+from stackspec.node_agent import boot
 from stackspec.release import load_release
 from stackspec.resources import Command, File, IniFile, Packages, Resource, Service
 from stackspec.resources.base import Context, Reference
@@ -237,7 +237,7 @@ def test_state_as_declared_is_read_once_and_not_changed(site: Site) -> None:
 def test_units_held_by_a_killed_run_are_released(site: Site) -> None:
     """Their step is done and does nothing again: otherwise they would stay off at the next boot."""
     declare("base", Service("a"))
-    files = BARE["files"] | {node_agent.HELD: {"content": "a\n"}}
+    files = BARE["files"] | {boot.HELD: {"content": "a\n"}}
     unit = {"load": "loaded", "active": "active", "enabled": "enabled"}
     Prepared.prepared = {"one": {"files": files, "units": {"a": unit}}}
     assert fake(deploy(site), "one").batches == [["in_service"]]

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from stackspec import node_agent
 from stackspec.inventory import Node, ProviderAttachment, Ssh
 from stackspec.lines import append_line, write_whole
+from stackspec.node_agent import boot, files, loop, packaging, shell, systemd
 from stackspec.openstack import DbSync
 from stackspec.resources.actions import Write
 from stackspec.resources.base import file, unfinished
@@ -49,13 +49,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tool.chmod(0o755)
     (tmp_path / "AUDIT").touch()
     (tmp_path / "STATES").touch()
-    environment = {**node_agent.ENVIRONMENT, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    monkeypatch.setattr(node_agent, "ENVIRONMENT", environment)
-    monkeypatch.setattr(node_agent, "execute", _executing(environment))
-    for name in ("INSTALLING", "HELD", "DEPLOYING", "GENERATOR"):
-        monkeypatch.setattr(node_agent, name, str(tmp_path / name.lower()))
+    environment = {**shell.ENVIRONMENT, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    monkeypatch.setattr(shell, "ENVIRONMENT", environment)
+    monkeypatch.setattr(shell, "execute", _executing(environment))
+    monkeypatch.setattr(packaging, "INSTALLING", str(tmp_path / "installing"))
+    for name in ("HELD", "DEPLOYING", "GENERATOR"):
+        monkeypatch.setattr(boot, name, str(tmp_path / name.lower()))
     for name, path in (("POLICY", "POLICY"), ("KEPT_POLICY", "POLICY.kept"), ("DPKG", ""), ("APT_LOG", "apt.log")):
-        monkeypatch.setattr(node_agent, name, str(tmp_path / path).rstrip("/"))
+        monkeypatch.setattr(packaging, name, str(tmp_path / path).rstrip("/"))
     return tmp_path
 
 
@@ -79,7 +80,7 @@ def lines(here: Path) -> list[str]:
 def test_interrupted_dpkg_is_repaired_first(here: Path) -> None:
     """Before apt, which refuses everything else; what dpkg alone cannot repair, apt repairs."""
     (here / "AUDIT").write_text("The following packages are only half configured\n")
-    node_agent.apt(["etcd-server"], update=True)
+    packaging.apt(["etcd-server"], update=True)
     names = [line.split()[:2] for line in lines(here) if not line.startswith(("systemctl", "policy"))]
     assert names[:3] == [["dpkg", "--audit"], ["dpkg", "--force-confdef"], ["apt-get", "update"]]
     assert "--configure -a" in lines(here)[1]
@@ -90,7 +91,7 @@ def test_partly_unpacked_package_is_reinstalled(here: Path) -> None:
     """apt's --fix-broken exits with 0 and leaves such a package as it is; every later installation would fail."""
     (here / "AUDIT").write_text("The following packages are in a mess due to serious problems\n")
     (here / "STATES").write_text("ii |bash\niHR|python3-os-ken\niUR|etcd\nrc |old\niF |half-configured\n")
-    node_agent.finish_apt()
+    packaging.finish_apt()
     (repaired,) = [line.split() for line in lines(here) if line.startswith("apt-get install")]
     assert {"--fix-broken", "--reinstall"} < set(repaired)
     assert repaired[-2:] == ["python3-os-ken", "etcd"]
@@ -99,15 +100,15 @@ def test_partly_unpacked_package_is_reinstalled(here: Path) -> None:
 
 def test_journal_of_dpkg_is_an_interruption(here: Path) -> None:
     """dpkg was killed before it merged its updates into the status file."""
-    assert not node_agent.interrupted()
+    assert not packaging.interrupted()
     (here / "updates").mkdir()
     (here / "updates/0003").touch()
-    assert node_agent.interrupted()
+    assert packaging.interrupted()
 
 
 def test_intact_dpkg_is_left_alone(here: Path) -> None:
     """Nothing is configured without need."""
-    node_agent.apt(["etcd-server"])
+    packaging.apt(["etcd-server"])
     assert not [line for line in lines(here) if "--configure" in line or "--fix-broken" in line]
     assert "policy 101" in lines(here)
     assert not (here / "POLICY").exists()
@@ -119,7 +120,7 @@ FOLLOWS = ["systemctl daemon-reload", "systemctl reload dbus", "systemctl try-re
 
 def due(site: Site) -> list[str]:
     """What a check of the node finds about an installation."""
-    (answer,) = node_agent.facts([("unfinished", ())])
+    (answer,) = loop.facts([("unfinished", ())])
     (finding,) = look(site, [NothingHalfInstalled()], {unfinished(): answer})
     return [action.op for each in finding.changes for action in actions(each)]
 
@@ -132,22 +133,22 @@ def test_next_run_finishes_an_interrupted_installation(here: Path, site: Site, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr(node_agent, "restore_policy", kill)
+        killed.setattr(packaging, "restore_policy", kill)
         with pytest.raises(KeyboardInterrupt):
-            node_agent.apt(["etcd-server"])
+            packaging.apt(["etcd-server"])
     assert not set(FOLLOWS) & set(lines(here))
     assert due(site) == ["finish_apt"]
-    node_agent.finish_apt()
+    packaging.finish_apt()
     assert lines(here)[-3:] == FOLLOWS
     assert due(site) == []
 
 
 def test_installation_leaves_nothing_to_do(here: Path, site: Site) -> None:
     """An installation in progress does not look like a killed one either."""
-    with node_agent.APT_LOCK:
+    with packaging.APT_LOCK:
         (here / "installing").touch()
         assert due(site) == []
-    node_agent.apt(["etcd-server"])
+    packaging.apt(["etcd-server"])
     assert lines(here)[-3:] == FOLLOWS
     assert due(site) == []
 
@@ -160,7 +161,7 @@ def test_operator_policy_is_restored(here: Path, link: bool) -> None:
     own.chmod(0o755)
     if link:
         (here / "POLICY").symlink_to(own)
-    node_agent.apt(["etcd-server"])
+    packaging.apt(["etcd-server"])
     assert "policy 101" in lines(here)
     assert (here / "POLICY").read_text() == "#!/bin/sh\nexit 104\n"
     assert (here / "POLICY").is_symlink() == link
@@ -172,11 +173,11 @@ def test_operator_policy_is_restored_after_a_kill(here: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     ours, kept = here / "POLICY", here / "POLICY.kept"
-    ours.write_text(node_agent.POLICY_TEXT.replace("PID", str(dead.pid)))
+    ours.write_text(packaging.POLICY_TEXT.replace("PID", str(dead.pid)))
     kept.write_text("#!/bin/sh\nexit 104\n")
     for each in (ours, kept):
         each.chmod(0o755)
-    node_agent.keep_policy()
+    packaging.keep_policy()
     assert kept.exists()
     assert subprocess.run([ours, "x", "start"]).returncode == 104
     assert not kept.exists()
@@ -254,11 +255,11 @@ def test_failed_command_is_repaired_and_run_once_more(tmp_path: Path) -> None:
     """Not repaired if it succeeds; a second failure is a failure."""
     made = str(tmp_path / "made")
     repair = ({"op": "command", "argv": ("touch", made)},)
-    node_agent.command(("true",), repair=repair)
+    shell.command(("true",), repair=repair)
     assert not Path(made).exists()
-    node_agent.command(("test", "-e", made), repair=repair)
-    with pytest.raises(node_agent.Failed):
-        node_agent.command(("false",), repair=repair)
+    shell.command(("test", "-e", made), repair=repair)
+    with pytest.raises(shell.Failed):
+        shell.command(("false",), repair=repair)
 
 
 def test_written_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +279,7 @@ def test_written_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch
     append_line(tmp_path / "ledger", "{}", sync=True)
     assert synced == [str(tmp_path / "ledger")]
     synced.clear()
-    node_agent._replace(str(tmp_path / "hosts"), "127.0.0.1 localhost\n")
+    files.replace(str(tmp_path / "hosts"), "127.0.0.1 localhost\n")
     assert len(synced) == 2
     assert synced[1] == str(tmp_path)
 
@@ -287,7 +288,7 @@ def masked(here: Path) -> list[str]:
     """Units masked at boot or by a daemon-reload."""
     for name in ("normal", "early", "late"):
         (here / name).mkdir(exist_ok=True)
-    text = node_agent.GENERATOR_TEXT
+    text = boot.GENERATOR_TEXT
     for path, name in (("/run/stackspec-deploying", "deploying"), ("/var/lib/stackspec/", "")):
         text = text.replace(path, f"{here}/{name}")
     for link in (here / "early").iterdir():
@@ -300,21 +301,21 @@ def masked(here: Path) -> list[str]:
 def test_unconfigured_services_stay_off_after_a_power_loss(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages enable them; at boot they would take other services' ports, or restart in a loop."""
     loaded = {"ssh": "loaded", "nginx": "not-found", "swift-proxy": "not-found", "a.socket": "not-found"}
-    monkeypatch.setattr(node_agent, "read_units", lambda names: {name: {"load": loaded[name]} for name in names})
+    monkeypatch.setattr(systemd, "read_units", lambda names: {name: {"load": loaded[name]} for name in names})
     assert masked(here) == [], "a node that nobody deploys"
-    node_agent.apt(["all"], off=list(loaded))
+    packaging.apt(["all"], off=list(loaded))
     assert (here / "generator").stat().st_mode & 0o777 == 0o755
     assert masked(here) == [], "the deployment is at work"
     (here / "deploying").unlink()  # as at boot, when /run is empty
     assert masked(here) == ["a.socket", "nginx.service", "swift-proxy.service"]
-    node_agent.in_service(["nginx", "other"])
+    boot.in_service(["nginx", "other"])
     assert masked(here) == ["a.socket", "swift-proxy.service"], "a step that is done is started at each boot"
-    node_agent.let_start()
+    boot.let_start()
     assert "systemctl daemon-reload" in lines(here)[-1]
     assert masked(here) == [], "the next deployment starts it"
-    node_agent.apt(["more"], off=["ssh", "a.socket"])
+    packaging.apt(["more"], off=["ssh", "a.socket"])
     assert (here / "held").read_text().split() == ["a.socket", "swift-proxy"]
-    node_agent.in_service(["a.socket", "swift-proxy"])
+    boot.in_service(["a.socket", "swift-proxy"])
     assert not (here / "held").exists()
     assert not (here / "generator").exists()
 
@@ -322,6 +323,6 @@ def test_unconfigured_services_stay_off_after_a_power_loss(here: Path, monkeypat
 def test_node_without_held_units_is_left_alone(here: Path) -> None:
     """Also by runs that only check it."""
     (here / "LOG").touch()
-    node_agent.let_start()
+    boot.let_start()
     assert lines(here) == []
     assert not (here / "deploying").exists()

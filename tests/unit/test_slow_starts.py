@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stackspec import node_agent
+from stackspec.node_agent import shell, waits
 
 HZ = os.sysconf("SC_CLK_TCK")
 UNIT = ("cinder-api",)
@@ -26,14 +26,14 @@ def process(proc: Path, pid: int, unit: str, seconds: float, start: int = 7) -> 
 
 
 def test_cpu_time_is_that_of_the_processes_of_the_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_agent, "PROC", str(tmp_path))
+    monkeypatch.setattr(waits, "PROC", str(tmp_path))
     process(tmp_path, 11, "cinder-api", 2.5)
     process(tmp_path, 12, "cinder-api", 1.0)
     process(tmp_path, 13, "other-cinder-api", 9.0)
     (tmp_path / "self").mkdir()
     (tmp_path / "14").mkdir()
-    assert node_agent.cpu_time(UNIT) == {("11", "7"): 2.5, ("12", "7"): 1.0}
-    assert node_agent.cpu_time(()) == {}
+    assert waits.cpu_time(UNIT) == {("11", "7"): 2.5, ("12", "7"): 1.0}
+    assert waits.cpu_time(()) == {}
 
 
 def answering_after(calls: int) -> Callable[[str], object]:
@@ -52,9 +52,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_start_takes_as_long_as_the_service_works_on_it(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_agent, "cpu_time", lambda units: {("11", "7"): 0.1 * clock[0]})
-    monkeypatch.setattr(node_agent, "get", answering_after(1500))
-    node_agent.await_http("http://controller:8776/", [200], 120.0, UNIT)
+    monkeypatch.setattr(waits, "cpu_time", lambda units: {("11", "7"): 0.1 * clock[0]})
+    monkeypatch.setattr(waits, "get", answering_after(1500))
+    waits.await_http("http://controller:8776/", [200], 120.0, UNIT)
     assert clock[0] == pytest.approx(1000.0 + 1499 * 0.2)
 
 
@@ -74,8 +74,8 @@ def test_service_that_does_not_get_there_is_given_up(
     used: Callable[[float], dict[tuple[str, str], float]],
     waited: int,
 ) -> None:
-    monkeypatch.setattr(node_agent, "cpu_time", lambda units: used(clock[0]))
-    monkeypatch.setattr(node_agent, "get", lambda url: "TimeoutError: timed out")
-    monkeypatch.setattr(node_agent, "journal", lambda units, lines=25: "")
-    with pytest.raises(node_agent.Failed, match=rf"answers 'TimeoutError: timed out' after {waited} s"):
-        node_agent.await_http("http://controller:8776/", [200], 120.0, UNIT)
+    monkeypatch.setattr(waits, "cpu_time", lambda units: used(clock[0]))
+    monkeypatch.setattr(waits, "get", lambda url: "TimeoutError: timed out")
+    monkeypatch.setattr(shell, "journal", lambda units, lines=25: "")
+    with pytest.raises(shell.Failed, match=rf"answers 'TimeoutError: timed out' after {waited} s"):
+        waits.await_http("http://controller:8776/", [200], 120.0, UNIT)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stackspec import node_agent
+from stackspec.node_agent import loop, shell, systemd
 from stackspec.resources import Change, Service, service
 from stackspec.resources.actions import NodeAction
 from stackspec.site import Site
@@ -50,7 +50,7 @@ class Machine:
 
     def write(self, text: str, path: str = "") -> None:
         """Write like the suite does."""
-        node_agent.write(path or self.conf, text)
+        systemd.write(path or self.conf, text)
 
     def edit(self, text: str) -> None:
         """Edit like an operator does."""
@@ -58,16 +58,16 @@ class Machine:
 
     def restart(self) -> None:
         """Restart like the suite does."""
-        node_agent.systemctl("restart", ["app"], reads=self.service.reads or ())
+        systemd.systemctl("restart", ["app"], reads=self.service.reads or ())
 
     def restart_by_hand(self) -> None:
         """Restart without the suite: by hand, by systemd or at boot."""
-        subprocess.run(["systemctl", "restart", "app"], check=True, env=node_agent.ENVIRONMENT)
+        subprocess.run(["systemctl", "restart", "app"], check=True, env=shell.ENVIRONMENT)
 
     def look(self) -> list[Change]:
         """The changes that a run finds."""
         queries = [*self.service.queries(self.site, self.site.controller)]
-        facts = node_agent.facts([(query.op, query.args) for query in queries])
+        facts = loop.facts([(query.op, query.args) for query in queries])
         (finding,) = look(self.site, [self.service], dict(zip(queries, facts, strict=True)))
         return finding.changes
 
@@ -83,7 +83,7 @@ class Machine:
             for action in change.actions:
                 assert isinstance(action, NodeAction)
                 arguments = action.message()
-                operations: dict[str, Any] = node_agent.OPERATIONS
+                operations: dict[str, Any] = loop.OPERATIONS
                 operations[arguments.pop("op")](**arguments)
         return [line for line in (self.folder / "log").read_text().splitlines() if not line.startswith("show")]
 
@@ -95,8 +95,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> Mach
     tool = tmp_path / "bin/systemctl"
     tool.write_text(SYSTEMCTL.replace("HERE", str(tmp_path)))
     tool.chmod(0o755)
-    monkeypatch.setattr(node_agent, "ENVIRONMENT", {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
-    monkeypatch.setattr(node_agent, "STARTED", str(tmp_path / "started"))
+    monkeypatch.setattr(shell, "ENVIRONMENT", {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    monkeypatch.setattr(systemd, "STARTED", str(tmp_path / "started"))
     made = Machine(tmp_path, site)
     made.write("one\n")
     made.restart()
@@ -150,7 +150,7 @@ def test_kill_between_writing_and_restarting(machine: Machine, seconds: float) -
 
 def test_kill_between_another_change_and_restarting(machine: Machine) -> None:
     """Changes that leave no file are recorded before they are made."""
-    node_agent.outdate(["a change", "another"])
+    systemd.outdate(["a change", "another"])
     assert "a change" in machine.late()
     assert machine.deploy()[-1] == "restart -- app"
     assert machine.late() == ""
@@ -158,7 +158,7 @@ def test_kill_between_another_change_and_restarting(machine: Machine) -> None:
 
 def test_readers_are_kept_across_restarts_for_another_file(machine: Machine) -> None:
     """Two steps declare files of one service; a restart for one of them also loads the other's."""
-    node_agent.systemctl("restart", ["app"], reads=[machine.more])
+    systemd.systemctl("restart", ["app"], reads=[machine.more])
     machine.edit("two\n")
     at(machine.conf, -HOUR)
     assert machine.conf in machine.late()
@@ -235,8 +235,6 @@ def test_reload_by_another_process_is_waited_for(monkeypatch: pytest.MonkeyPatch
     """During a daemon-reload a unit may briefly look outdated; it is reported only if it stays so."""
     looks = iter([True, True, False])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(
-        node_agent, "read_units", lambda names: {"a": {"active": "active", "outdated": next(looks, True)}}
-    )
-    assert not node_agent.settled_units(["a"])["a"]["outdated"]
-    assert node_agent.settled_units(["a"], reloaded_within=0.0)["a"]["outdated"]
+    monkeypatch.setattr(systemd, "read_units", lambda names: {"a": {"active": "active", "outdated": next(looks, True)}})
+    assert not systemd.settled_units(["a"])["a"]["outdated"]
+    assert systemd.settled_units(["a"], reloaded_within=0.0)["a"]["outdated"]

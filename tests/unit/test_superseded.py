@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stackspec import node_agent
+from stackspec.node_agent import in_use, loop, shell
 from stackspec.release import load_release
 from stackspec.resources import Change, Command, Service
 from stackspec.resources.actions import Execute, NodeAction, Write
@@ -66,7 +66,7 @@ class Machine:
     def context(self) -> Context:
         """What a run finds."""
         queries = [*self.resource.queries(self.site, self.site.controller)]
-        answers = node_agent.facts([(query.op, query.args) for query in queries])
+        answers = loop.facts([(query.op, query.args) for query in queries])
         facts = dict(zip(queries, answers, strict=True))
         return Context(self.site, self.site.controller, facts, BareShared(self.site))
 
@@ -85,7 +85,7 @@ class Machine:
             for action in change.actions:
                 assert isinstance(action, NodeAction)
                 arguments = action.message()
-                operations: dict[str, Any] = node_agent.OPERATIONS
+                operations: dict[str, Any] = loop.OPERATIONS
                 operations[arguments.pop("op")](**arguments)
         return [each.title for each in changes]
 
@@ -98,8 +98,8 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A node with its current environment."""
     made = Machine(tmp_path)
-    monkeypatch.setattr(node_agent, "COMMANDS", str(made.commands))
-    monkeypatch.setattr(node_agent, "ETC", str(made.etc))
+    monkeypatch.setattr(in_use, "COMMANDS", str(made.commands))
+    monkeypatch.setattr(in_use, "ETC", str(made.etc))
     monkeypatch.setattr("stackspec.resources.environment._LINKS", str(made.commands))
     return made
 
@@ -134,7 +134,7 @@ class TestRemoval:
 
     def test_nothing_is_asked_of_processes_then(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each look for drift would read all their maps."""
-        monkeypatch.setattr(node_agent, "_processes", lambda: pytest.fail("all processes were looked at"))
+        monkeypatch.setattr(in_use, "_processes", lambda: pytest.fail("all processes were looked at"))
         assert machine.changes() == []
 
     def test_old_one_that_nothing_uses(self, machine: Machine) -> None:
@@ -163,8 +163,8 @@ class TestRemoval:
         (bin / "rm").write_text("#!/bin/sh\nfor each; do [ ! -d $each ] || exit 9; done\n")
         (bin / "rm").chmod(0o755)
         with monkeypatch.context() as patched:
-            patched.setitem(node_agent.ENVIRONMENT, "PATH", f"{bin}:{os.environ['PATH']}")
-            with pytest.raises(node_agent.Failed):
+            patched.setitem(shell.ENVIRONMENT, "PATH", f"{bin}:{os.environ['PATH']}")
+            with pytest.raises(shell.Failed):
                 machine.deploy()
         assert machine.left() == {f"{old.name}.part"}
         assert machine.deploy() == [f"remove {old}"]
@@ -421,12 +421,12 @@ class TestDefaults:
         resource = Defaults(f"{tree}/openstack-{CURRENT}/etc/app", f"{tree}/etc/app", "root", ())
         here = context(lab_site(), lab_site().controller)
         look = resource._look()
-        here.facts = {look: node_agent.facts([(look.op, look.args)])[0]}
+        here.facts = {look: loop.facts([(look.op, look.args)])[0]}
         changes = resource.changes(here)
         for change in changes:
             for action in change.actions:
                 assert isinstance(action, Execute)
-                node_agent.command(action.argv)
+                shell.command(action.argv)
         return [each.what for change in changes for each in change.differences]
 
     @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ import pytest
 from stackspec import node_agent, transport
 from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Node, ProviderAttachment, Ssh
+from stackspec.node_agent import packaging, shell
 from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.resources.actions import (
     AwaitCommand,
@@ -65,7 +66,8 @@ def ask(connection: Connection, query: Query) -> Any:
 
 def test_agent_is_valid_python_3_9() -> None:
     """Nodes may have an older Python than the controlling machine."""
-    ast.parse(Path(node_agent.__file__).read_text(), feature_version=(3, 9))
+    for name, source in [("loader", node_agent.LOADER), *node_agent.sources()]:
+        ast.parse(source, name, feature_version=(3, 9))
 
 
 # ---- facts
@@ -352,16 +354,16 @@ def test_live_node_with_a_long_operation_does_not_time_out(monkeypatch: pytest.M
 def test_hanging_apt_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     log.write_text("")
-    monkeypatch.setattr(node_agent, "APT_LOG", str(log))
+    monkeypatch.setattr(packaging, "APT_LOG", str(log))
     child = subprocess.Popen(["sh", "-c", "sleep 30; true"], start_new_session=True)
-    with pytest.raises(node_agent.Failed, match=r"apt-get wrote nothing for 0\.5 s and was ended"):
-        node_agent.follow(child, 0, None, silence=0.5)
+    with pytest.raises(shell.Failed, match=r"apt-get wrote nothing for 0\.5 s and was ended"):
+        packaging.follow(child, 0, None, silence=0.5)
     assert child.poll() is not None
     with log.open("a") as stream:
         child = subprocess.Popen(
             ["sh", "-c", "for i in 1 2 3 4; do sleep 0.4; echo Get:$i; done"], stdout=stream, start_new_session=True
         )
-    node_agent.follow(child, 0, None, silence=1.2)
+    packaging.follow(child, 0, None, silence=1.2)
     assert child.returncode == 0
 
 

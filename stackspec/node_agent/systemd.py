@@ -1,0 +1,112 @@
+"""Units of systemd: their states, what they were started with, starts and restarts."""
+
+import datetime
+import json
+import os
+import threading
+import time
+
+from . import files, shell
+
+UNIT_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,ExecMainStartTimestamp,ActiveEnterTimestamp,MainPID,Result,"
+    "InvocationID,NeedDaemonReload"
+)
+
+# One file per unit that was started here: the id of that start, and the digests of the unit's files.
+STARTED = "/var/lib/stackspec/started"
+
+RECORD_LOCK = threading.Lock()
+
+
+def settled_units(names, timeout=60.0, reloaded_within=5.0):
+    """States of units, waiting for those that are starting: right after power-on, states are not final.
+
+    The same while another process makes systemd reload its unit files, which may affect any unit.
+    """
+    began = time.monotonic()
+    while True:
+        states, waited = read_units(names), time.monotonic() - began
+        activating = any(state["active"] == "activating" for state in states.values())
+        outdated = any(state["outdated"] for state in states.values())
+        if not ((activating and waited <= timeout) or (outdated and waited <= reloaded_within)):
+            return states
+        time.sleep(0.5)
+
+
+def read_units(names):
+    argv = ["systemctl", "show", "--no-pager", "--timestamp=us+utc", "--property=" + UNIT_PROPERTIES, "--"]
+    blocks = shell.execute(argv + [n if "." in n else n + ".service" for n in names])["out"].split("\n\n")
+    answers = {}
+    for name, block in zip(names, blocks):
+        found = dict(line.split("=", 1) for line in block.strip().splitlines() if "=" in line)
+        answers[name] = {
+            "load": found.get("LoadState", ""),
+            "active": found.get("ActiveState", ""),
+            "sub": found.get("SubState", ""),
+            "enabled": found.get("UnitFileState", ""),
+            "result": found.get("Result", ""),
+            "pid": int(found.get("MainPID") or 0),
+            "invocation": found.get("InvocationID", ""),
+            "outdated": found.get("NeedDaemonReload") == "yes",
+            "started": _moment(found.get("ExecMainStartTimestamp") or found.get("ActiveEnterTimestamp", "")),
+        }
+    return answers
+
+
+def started_with(name):
+    """The record of a unit's last start here: {invocation, files}; the digest of a file that we changed since is ""."""
+    text = files.read_file(f"{STARTED}/{name}")["content"]
+    return json.loads(text) if text else {"invocation": "", "files": {}}
+
+
+def _moment(text):
+    try:
+        moment = datetime.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f %Z")
+    except ValueError:
+        return 0.0
+    return moment.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def write(path, content, mode=None, owner=None, group=None):
+    """Write a file, text or bytes, atomically. Unset attributes stay; a new file is owned by root with mode 0644."""
+    outdate([path])
+    files.replace(path, content, mode, owner, group)
+
+
+def outdate(names):
+    """Record, before the change, that files or other inputs of units change: running units count as started before it.
+
+    The record outlives this run: a content that is restored later does not show what a unit has read in between.
+    """
+    with RECORD_LOCK:
+        for unit in os.listdir(STARTED) if os.path.isdir(STARTED) else ():
+            # With a dot: a partly written record of a killed run.
+            kept = started_with(unit) if unit[0] != "." else {"files": {}}
+            outdated = [name for name in names if kept["files"].get(name)]
+            if outdated:
+                kept["files"].update(dict.fromkeys(outdated, ""))
+                files.replace(f"{STARTED}/{unit}", json.dumps(kept), 0o600)
+
+
+def systemctl(verb, units, timeout=300.0, reads=()):
+    """One systemctl call for all `units`; restart and start wait until they are active.
+
+    After a restart, records the content with which the units were started: of `reads`, and of their files from before.
+    """
+    read = {name: {*reads, *started_with(name)["files"]} for name in units} if verb == "restart" else {}
+    # Read before they start: a later change may or may not be effective.
+    now = {path: files.digest(files.read_file(path)) for paths in read.values() for path in paths}
+    if verb in ("start", "restart"):
+        shell.execute(["systemctl", "reset-failed", "--", *units])
+    done = shell.execute(["systemctl", verb, "--", *units], timeout=timeout)
+    if done["status"]:
+        show = f"systemctl {verb} {' '.join(units)}"
+        raise shell.Failed(f"{verb} {', '.join(units)}", done["status"], done["err"] + done["out"], show, units)
+    if now:
+        states = read_units(list(units))
+        with RECORD_LOCK:
+            os.makedirs(STARTED, mode=0o700, exist_ok=True)
+            for name, paths in read.items():
+                kept = {"invocation": states[name]["invocation"], "files": {path: now[path] for path in sorted(paths)}}
+                files.replace(f"{STARTED}/{name}", json.dumps(kept), 0o600)
