@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .inventory import Node
 from .release import ReleaseValue
-from .resources.environment import from_wheels
+from .resources.from_wheels import from_wheels
 from .resources.site_options import with_site_options
 from .site import Site
 

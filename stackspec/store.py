@@ -66,11 +66,7 @@ class Entry(BaseModel):
 
     def is_in(self, folder: Path) -> bool:
         """Whether the file in the bundle `folder` matches its entry."""
-        path = folder / self.name
-        try:
-            return path.stat().st_size == self.size and sha256_of(path) == self.sha256
-        except OSError:
-            return False
+        return has_content(folder / self.name, self.size, self.sha256)
 
 
 class Listing(BaseModel):
@@ -140,6 +136,18 @@ def read_list(folder: Path) -> Listing | None:
             f"{path} is not a valid bundle list: {where + ': ' if where else ''}{first['msg']}; remove it and make the "
             "bundle again"
         ) from None
+
+
+def has_content(path: Path, size: int, sha256: str) -> bool:
+    """Whether a file exists, can be read, and has this content.
+
+    :param size: bytes
+    :param sha256: of its content, in hexadecimal digits
+    """
+    try:
+        return path.stat().st_size == size and sha256_of(path) == sha256
+    except OSError:
+        return False
 
 
 def sha256_of(path: Path) -> str:

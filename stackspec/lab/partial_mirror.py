@@ -20,7 +20,7 @@ from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InputError
-from ..store import sha256_of
+from ..store import has_content
 from .error import LabError
 from .lock import locked
 from .proxy import Settings, Upstream
@@ -52,8 +52,7 @@ class File:
 
     def is_in(self, folder: Path) -> bool:
         """Whether the mirror `folder` has it, with its content."""
-        path = folder / self.name
-        return path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256
+        return has_content(folder / self.name, self.size, self.sha256)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,21 @@
-"""Applications from wheels: one environment per node, plus the users, files and units that packages would install."""
+"""Applications from wheels: one environment per node, and the removal of those that it replaces."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from ..inventory import Node
-from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
 from ..store import Part
-from ..wheels import COMMANDS, COMPILED, archive, folder_of
+from ..wheels import COMMANDS, COMPILED, archive
 from .actions import Execute, Remove, Write
 from .base import Change, Context, Difference, Query, Resource, file, run, uses
-from .command import Command
-from .files import Directory, File
-from .ini import IniFile
-from .packages import Packages
-from .service import UNITS, Service
 
 _PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_info[:2])))")
 _STAMP = ".stackspec"
@@ -30,123 +24,6 @@ _PARTS = (".part", ".tar.gz")
 """What a killed run leaves: an environment that is unpacked or removed, and its archive."""
 NEEDED = 1200
 """MiB needed for an environment on a node, including its archive during unpacking."""
-
-
-def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:
-    """`resources` of a step, with packages replaced by the release's wheels where they are defined."""
-    wheels = site.release.wheels
-    if wheels is None:
-        return list(resources)
-    found: list[Resource] = []
-    seen: set[str] = set()
-    for resource in resources:
-        found.append(_follows(site, wheels, resource))
-        if not isinstance(resource, Packages):
-            continue
-        parts = {name: wheels.packages[name] for name in resource.names if name in wheels.packages}
-        if parts and not any(isinstance(each, Environment) for each in found):
-            found.append(Environment(folder_of(wheels)))
-        for part in parts.values():
-            if part.owner:
-                if part.owner not in seen:
-                    found += _of_owner(wheels, part.owner)
-                    seen.add(part.owner)
-                found += _units(wheels, part)
-            found += [File(_filled(path, wheels), _filled(text, wheels)) for path, text in part.files.items()]
-            found += [Link(_filled(path, wheels), _filled(target, wheels)) for path, target in part.links.items()]
-    if any(isinstance(each, Environment) for each in found):
-        found.append(Superseded(folder_of(wheels)))
-    return found
-
-
-def _follows(site: Site, wheels: Wheels, resource: Resource) -> Resource:
-    """`resource`, so that it is made anew or started again for another environment."""
-    environment = Environment(folder_of(wheels))
-    if isinstance(resource, Command) and resource.creates in wheels.built:
-        return dataclasses.replace(resource, made_from=environment.path)
-    if isinstance(resource, Service) and resource.reads is not None:
-        ours = {name for part in wheels.packages.values() for name in part.units}
-        if ours.intersection(resource.units(site)):
-            return Service(*resource.names, reads=(*resource.reads, environment.stamp))
-    return resource
-
-
-def _of_owner(wheels: Wheels, name: str) -> Iterator[Resource]:
-    """The user of a project, its folders, the project's files in /etc, and its sudo rules."""
-    owner: Owner = wheels.owners[name]
-    yield SystemUser(name, owner.groups)
-    yield Directory(f"/etc/{name}", mode=0o750, group=name)
-    yield Directory(f"/var/lib/{name}", 0o755 if owner.shared else 0o750, name, name)
-    for folder in owner.folders:
-        yield Directory(folder, owner=name, group=name)
-    yield Defaults(f"{folder_of(wheels)}/etc/{name}", f"/etc/{name}", name, owner.settings)
-    for path, target in owner.links.items():
-        yield Link(path, _filled(target, wheels))
-    if owner.sudo:
-        lines = "".join(f"{name} ALL = (root) NOPASSWD: {command}\n" for command in owner.sudo)
-        yield File(f"/etc/sudoers.d/{name}", f"Defaults:{name} !requiretty\n{lines}", mode=0o440)
-
-
-def _units(wheels: Wheels, part: FromWheels) -> Iterator[Resource]:
-    for name, unit in part.units.items():
-        command = unit.run
-        if unit.wsgi:
-            settings = f"/etc/{part.owner}/{name}-uwsgi.ini"
-            yield IniFile(settings, {"uwsgi": _uwsgi(wheels, unit, name)}, mode=0o644)
-            command = f"/usr/bin/uwsgi_python3 --ini {settings}{'' if unit.port else ' $BIND_PARAMS'}"
-        yield File(f"{UNITS}{name}.service", _unit(name, unit, part.owner, _filled(command, wheels)))
-
-
-def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
-    environment = folder_of(wheels)
-    listens: dict[str, str | int] = {"http-socket": f":{unit.port}"} if unit.port else {}
-    # Projects bring a script for it, or, of late, only a module.
-    serves = {"module": unit.wsgi} if ":" in unit.wsgi else {"wsgi-file": f"{environment}/bin/{unit.wsgi}"}
-    return {
-        **listens,
-        **serves,
-        "virtualenv": environment,
-        "master": "true",
-        "die-on-term": "true",
-        "need-app": "true",
-        "enable-threads": "true",
-        "lazy-apps": "true",
-        "thunder-lock": "true",
-        # Tokens and catalogs cause long headers; an unread request body would reset the connection.
-        "buffer-size": 65535,
-        "post-buffering": 65536,
-        # It closes each connection without saying so: a client that kept one would find its next request reset.
-        "add-header": "Connection: close",
-        "disable-logging": "true",
-        "procname-prefix-spaced": name,
-        "processes": 4,
-        "threads": 1,
-    }
-
-
-def _unit(name: str, unit: Unit, user: str, command: str) -> str:
-    """The text of a unit. Units that become root are not sandboxed: they need the node's mounts and namespaces."""
-    options = {"Type": "exec", "User": user, "Group": user, "WorkingDirectory": f"/var/lib/{user}"}
-    options |= {"ExecStart": command, "Restart": "always", "RestartSec": "2", "LimitNOFILE": "65535"}
-    options |= {"TimeoutStopSec": "65", "KillMode": "mixed", "SyslogIdentifier": name}
-    if not unit.root:
-        options |= {"NoNewPrivileges": "true", "ProtectSystem": "full", "ProtectHome": "true"}
-        options |= {"PrivateTmp": "true", "UMask": "0027"}
-    options |= unit.options
-    lines = "".join(f"{key}={value}\n" for key, value in options.items())
-    # Units that are missing on this node or fail to start do not matter.
-    others = " ".join(("network-online.target", *unit.wants))
-    first = " ".join(("mariadb.service", "rabbitmq-server.service", "memcached.service"))
-    return (
-        f"[Unit]\nDescription=OpenStack {name}\nAfter={others} {first}\nWants={others}\n\n"
-        f"[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n"
-    )
-
-
-def _filled(text: str, wheels: Wheels) -> str:
-    environment = folder_of(wheels)
-    library = f"{environment}/lib/python{wheels.python}/site-packages"
-    return text.replace("{environment}", environment).replace("{library}", library)
 
 
 @dataclass(frozen=True)
@@ -213,7 +90,7 @@ class Environment(Resource):
         what = f"link the commands of {self.path} into {_LINKS}"
         link = Execute(("sh", "-c", self._link_script), what=what, show=self._link_script)
         stamp = Write(self.stamp, f"{self.path}\n", 0o644)
-        if str(context.facts[file(self.stamp)]["content"]) == f"{self.path}\n":
+        if _is_whole(context, self.path):
             astray = context.facts[self._astray()]
             found = [line.partition(" ") for line in str(astray["out"]).splitlines()]
             if astray["status"] and not found:
@@ -297,7 +174,7 @@ class Superseded(Resource):
         return {each for each in users - kept if each.startswith(f"{_LINKS}/")}
 
     def changes(self, context: Context) -> list[Change]:
-        current = str(context.facts[file(f"{self.path}/{_STAMP}")]["content"]) == f"{self.path}\n"
+        current = _is_whole(context, self.path)
         gone = self._gone(context) if current else set()
         changes = []
         for path, users in self._found(context).items():
@@ -320,6 +197,11 @@ class Superseded(Resource):
         return [f"{path} is kept: used by {_words(users)}" for path, users in used.items() if users]
 
 
+def _is_whole(context: Context, path: str) -> bool:
+    """Whether the environment has its stamp: a killed run leaves none."""
+    return str(context.facts[file(f"{path}/{_STAMP}")]["content"]) == f"{path}\n"
+
+
 def _words(users: list[str]) -> str:
     return ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
 
@@ -328,137 +210,3 @@ def _remove_script(path: str) -> str:
     """Renamed first: with its stamp, half an environment would be taken for a whole one."""
     part, bundle = (f"{path}{each}" for each in _PARTS)
     return f"set -e; rm -rf {part} {bundle}; [ ! -e {path} ] || mv {path} {part}; rm -rf {part}"
-
-
-@dataclass(frozen=True)
-class SystemUser(Resource):
-    """A system user and group for a service, without login.
-
-    :param name: name of both
-    :param groups: supplementary groups, if they exist
-    """
-
-    name: str
-    groups: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        return f"user {self.name}"
-
-    def _look(self) -> Query:
-        """What is missing; empty if the user is correct."""
-        script = f"getent passwd {self.name} >/dev/null || echo user; "
-        script += "".join(
-            f"! getent group {group} >/dev/null || id -nG {self.name} 2>/dev/null | grep -qw {group} || echo {group}; "
-            for group in self.groups
-        )
-        return run("sh", "-c", script)
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [self._look()]
-
-    def changes(self, context: Context) -> list[Change]:
-        missing = str(context.facts[self._look()]["out"]).split()
-        if not missing:
-            return []
-        differences = tuple(
-            Difference(self.title if each == "user" else f"group {each} of {self.name}", "present", "absent")
-            for each in missing
-        )
-        home = f"--home-dir /var/lib/{self.name} --no-create-home --shell /usr/sbin/nologin"
-        script = f"getent passwd {self.name} >/dev/null || useradd --system --user-group {home} {self.name} || exit 1\n"
-        script += "".join(
-            f"! getent group {group} >/dev/null || usermod --append --groups {group} {self.name} || exit 1\n"
-            for group in self.groups
-        )
-        action = Execute(("sh", "-c", script), what=f"create {self.title}", show=script)
-        return [Change(f"create {self.title}", differences, "", (action,), marks=(self.title,))]
-
-
-@dataclass(frozen=True)
-class Defaults(Resource):
-    """A project's files for its folder in /etc, copied once; afterwards the operator owns those that differ.
-
-    A copy that is still as another environment brought it is replaced by this one's.
-
-    :param source: folder in the environment, which may be missing
-    :param folder: destination
-    :param group: group that may read settings with secrets
-    :param settings: files with secrets, created empty if the project has none
-    """
-
-    source: str
-    folder: str
-    group: str
-    settings: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        return f"files of {self.source}"
-
-    @property
-    def _due(self) -> str:
-        """A function of the shell: whether a file is missing, or as another environment has it and this one not."""
-        environment, _, name = self.source.rpartition("/etc/")
-        others = f'{environment.rpartition("-")[0]}-????????????/etc/{name}/"$1"'
-        return (
-            f'due() {{ [ -e "{self.folder}/$1" ] || return 0; for other in {others}; do [ "$other" -ef "$1" ] || '
-            f'! cmp -s "$other" "{self.folder}/$1" || cmp -s "$1" "{self.folder}/$1" || return 0; done; return 1; }}'
-        )
-
-    def _look(self) -> Query:
-        """Missing and outdated files, and settings with wrong owner or mode, one path per line."""
-        script = f"{self._due}; cd {self.source} 2>/dev/null && find . -type f | while read -r name; do "
-        script += f'! due "$name" || echo "{self.folder}/${{name#./}}"; done; '
-        script += "".join(
-            f'[ "$(stat -c "%U:%G %a" {path} 2>/dev/null)" = "root:{self.group} 640" ] || echo {path}; '
-            for path in self.settings
-        )
-        return run("sh", "-c", script)
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [self._look()]
-
-    def changes(self, context: Context) -> list[Change]:
-        missing = list(dict.fromkeys(str(context.facts[self._look()]["out"]).split()))
-        if not missing:
-            return []
-        differences = tuple(
-            Difference(name, "present with its owner and mode", "missing, outdated or wrong") for name in missing
-        )
-        script = f"set -e; umask 022; {self._due}\n"
-        script += f"if cd {self.source} 2>/dev/null; then find . -type f | while read -r name; do "
-        script += f'! due "$name" || install -D -m 644 "$name" "{self.folder}/$name"; done; fi\n'
-        for path in self.settings:
-            folder = PurePosixPath(path).parent
-            script += f"mkdir -p {folder}; [ -e {path} ] || install -m 640 /dev/null {path}\n"
-            script += f"chown root:{self.group} {path}; chmod 640 {path}\n"
-        action = Execute(("sh", "-c", script), what=f"copy {self.title}", show=script)
-        return [Change(f"copy {self.title}", differences, "", (action,))]
-
-
-@dataclass(frozen=True)
-class Link(Resource):
-    """A symbolic link.
-
-    :param path: the link
-    :param target: its target
-    """
-
-    path: str
-    target: str
-
-    @property
-    def title(self) -> str:
-        return self.path
-
-    def queries(self, site: Site, node: Node) -> Iterable[Query]:
-        return [file(self.path)]
-
-    def changes(self, context: Context) -> list[Change]:
-        found = context.facts[file(self.path)]
-        if found["exists"] and found["kind"] == "link" and found["content"] == self.target:
-            return []
-        difference = Difference(self.path, f"a link to {self.target}", "another file" if found["exists"] else "absent")
-        action = Execute(("ln", "-sfn", self.target, self.path))
-        return [Change(f"link {self.path}", (difference,), "", (action,))]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from stackspec.cloud_inventory import CloudInventory
 from stackspec.inventory import Node, load_inventory
+from stackspec.node_agent import loop
 from stackspec.openstack.cloud import SharedCloud
 from stackspec.release import load_release
 from stackspec.resources.actions import Apt, MakeDirectory, NodeAction, Systemctl, Write
@@ -178,6 +179,16 @@ def look(site: Site, resources: Iterable[Resource], known: Known) -> list[Findin
     """The findings of a step with these resources on the controller, computed like the engine does."""
     step = Step("s", "controller", (), None, lambda: resources)
     return Task(step, site.controller, list(resources)).look(site, BareNode(known), BareShared(site))
+
+
+def carry_out(changes: Iterable[Change]) -> None:
+    """Execute changes on this machine, with the node agent's operations."""
+    for change in changes:
+        for action in change.actions:
+            assert isinstance(action, NodeAction)
+            arguments = action.message()
+            operations: dict[str, Any] = loop.OPERATIONS
+            operations[arguments.pop("op")](**arguments)
 
 
 ChangeOf = Callable[..., Any]

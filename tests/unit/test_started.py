@@ -6,16 +6,14 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stackspec.node_agent import loop, shell, systemd
 from stackspec.resources import Change, Service, service
-from stackspec.resources.actions import NodeAction
 from stackspec.site import Site
 
-from .bare import look
+from .bare import carry_out, look
 
 SYSTEMCTL = r"""#!/bin/sh
 cd HERE || exit 1
@@ -79,12 +77,7 @@ class Machine:
         """The systemctl calls of a run for these changes."""
         changes = self.look()
         (self.folder / "log").write_text("")
-        for change in changes:
-            for action in change.actions:
-                assert isinstance(action, NodeAction)
-                arguments = action.message()
-                operations: dict[str, Any] = loop.OPERATIONS
-                operations[arguments.pop("op")](**arguments)
+        carry_out(changes)
         return [line for line in (self.folder / "log").read_text().splitlines() if not line.startswith("show")]
 
 

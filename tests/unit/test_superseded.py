@@ -14,17 +14,18 @@ import pytest
 from stackspec.node_agent import in_use, loop, shell
 from stackspec.release import load_release
 from stackspec.resources import Change, Command, Service
-from stackspec.resources.actions import Execute, NodeAction, Write
+from stackspec.resources.actions import Execute, Write
 from stackspec.resources.base import Context, file
 from stackspec.resources.command import MADE
-from stackspec.resources.environment import Defaults, Environment, Superseded
+from stackspec.resources.environment import Environment, Superseded
+from stackspec.resources.package_files import Defaults
 from stackspec.site import Site
 from stackspec.step import STEPS
 from stackspec.task import plan_of
 from stackspec.wheels import COMMANDS
 
 from . import test_engine
-from .bare import BareShared, change_of, context, differences, lab_site, text_file
+from .bare import BareShared, carry_out, change_of, context, differences, lab_site, text_file
 from .plugin_runs import Runs
 from .test_engine import declare, deploy, log
 from .test_wheels import SITES, site_of, wheels_of
@@ -81,12 +82,7 @@ class Machine:
     def deploy(self) -> list[str]:
         """Do what the look finds; the titles of it."""
         changes = self.changes()
-        for change in changes:
-            for action in change.actions:
-                assert isinstance(action, NodeAction)
-                arguments = action.message()
-                operations: dict[str, Any] = loop.OPERATIONS
-                operations[arguments.pop("op")](**arguments)
+        carry_out(changes)
         return [each.title for each in changes]
 
     def left(self) -> set[str]:

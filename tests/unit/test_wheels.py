@@ -19,9 +19,11 @@ from stackspec.plugin.evidence import write_versions
 from stackspec.release import Wheels, load_release
 from stackspec.resources import Packages, Resource, Service
 from stackspec.resources.base import Context, Query, file, package, run
-from stackspec.resources.environment import _PYTHON, Defaults, Environment, Link, SystemUser, from_wheels
+from stackspec.resources.environment import _PYTHON, Environment
 from stackspec.resources.files import File
+from stackspec.resources.from_wheels import from_wheels
 from stackspec.resources.ini import IniFile
+from stackspec.resources.package_files import Defaults, Link, SystemUser
 from stackspec.resources.packages import Packages as PackagesResource
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
