@@ -17,7 +17,7 @@ CLIENTS = ("openstack", "keystoneauth1", "swiftclient", "requests", "urllib3")
 NOT_REFUSED = "DID NOT RAISE"
 """Start of pytest's message when an expected exception was not raised."""
 STATEMENT = 200
-"""Characters of a statement in a failure's first line."""
+"""Characters of a statement, or of a service's reasons, in a failure's first line."""
 
 
 def kind_of(error: BaseException, nodeid: str) -> str:
@@ -52,6 +52,27 @@ def sentence(message: str, expected: str, statement: str) -> str:
     if text.startswith("assert ") and expected:
         return f"expected: {expected.rstrip('.')}; found: {text}"
     return message
+
+
+def unread_reasons(error: BaseException | None) -> str:
+    """The reasons in a service's error response that the text of the client's exception lacks; empty if there are none.
+
+    Magnum and placement send a list of errors, which openstacksdk does not read.
+
+    :param error: the test's exception; of a chain, the first with a response counts
+    """
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            try:
+                errors = response.json()["errors"]
+                details = [str(each.get("detail") or each["title"]) for each in errors]
+            except (ValueError, LookupError, TypeError, AttributeError):
+                return ""
+            said = str(error)
+            return "; ".join(text for each in details if (text := " ".join(each.split())) not in said)[:STATEMENT]
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:

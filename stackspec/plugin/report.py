@@ -22,7 +22,7 @@ from ..report.model import BAD_TESTS, RunReport, first_line
 from ..report.page import sections, write
 from ..step import STEPS
 from .evidence import REQUESTS, TEST_REQUEST, error_in, requests_of
-from .failure import NOT_REFUSED, command_for, kind_of, sentence
+from .failure import NOT_REFUSED, command_for, kind_of, sentence, unread_reasons
 from .keys import REQUEST
 from .masking import MaskingPlugin, fail
 
@@ -152,6 +152,8 @@ class ReportPlugin:
                 doc = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().splitlines()
                 statement = _statement(call.excinfo) if NOT_REFUSED in crash.message else ""
                 crash.message = sentence(crash.message, doc[0] if doc else "", statement)
+            if reasons := unread_reasons(call.excinfo.value):
+                _add_to_first_line(found, mask(reasons))
         extra: dict[str, Any] = vars(found)  # pytest-xdist transfers these attributes from a worker to the controller
         extra["stackspec_steps"] = [name for name in getattr(item, "fixturenames", ()) if name in STEPS]
         if found.failed and self._gather is not None:
@@ -293,7 +295,7 @@ def _statement(raised: pytest.ExceptionInfo[BaseException]) -> str:
 
 
 def _add_to_first_line(report: pytest.TestReport, text: str) -> None:
-    """Add to the first line of a failure what the nodes logged about it."""
+    """Add to the first line of a failure what a service answered, or what the nodes logged about it."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         first, line_end, rest = crash.message.partition("\n")

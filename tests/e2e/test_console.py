@@ -11,7 +11,7 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.screen import CANVAS, NO_TLS, Screen, wait_lit
+from stackspec.fixtures.screen import CANVAS, NO_TLS, Screen, wait_for_screen, wait_lit
 from stackspec.secrets import redact
 from stackspec.site import Site
 from stackspec.waiting import wait_for
@@ -84,7 +84,7 @@ def test_screen_spells_the_login_prompt(
         return lit > 0 and points <= HALF_LIT and max(cells) <= CURSOR
 
     last: dict[str, int] = {}
-    wait_for("the page shows the guest's screen", same, 60, every=2, detail=lambda: f"{last}\n{web.state()}")
+    wait_for_screen(window.page, "the page shows the guest's screen", same, lambda: f"{last}\n{web.state()}")
     window.picture("login prompt of a server")
 
 

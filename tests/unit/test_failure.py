@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 from keystoneauth1.exceptions import ConnectFailure
-from openstack.exceptions import HttpException
+from openstack.exceptions import HttpException, raise_from_response
+from requests import Request, Response
 
 from stackspec.cloud_options import OPTIONS, Option
 from stackspec.errors import ActionError, NodeError
-from stackspec.plugin.failure import command_for, kind_of, sentence
+from stackspec.plugin.failure import command_for, kind_of, sentence, unread_reasons
 from stackspec.report.events import EventLog
 from stackspec.report.html import Page, causes
 from stackspec.report.model import RunReport
@@ -92,6 +93,75 @@ def test_first_line_is_a_sentence_even_without_a_message(runs: Runs) -> None:
 def test_sentence_for_a_test_without_a_docstring() -> None:
     assert sentence("assert 1 == 2", "", "") == "assert 1 == 2"
     assert sentence("AssertionError: timed out", "Doc.", "") == "AssertionError: timed out"
+
+
+def refused(body: str, kind: str = "application/json") -> HttpException:
+    """The exception that openstacksdk makes of a 400 with this body."""
+    response = Response()
+    response.status_code, response.reason, response.url = 400, "Bad Request", "http://controller:9511/v1/clusters"
+    response.headers["content-type"] = kind
+    response.request = Request("POST", response.url).prepare()
+    response._content = body.encode()
+    with pytest.raises(HttpException) as caught:
+        raise_from_response(response)
+    return caught.value
+
+
+LISTED = '{"errors": [{"status": 400, "title": "Not found", "detail": "Image 4711 could not be found."}]}'
+
+
+def test_reasons_that_the_client_does_not_read_are_found() -> None:
+    error = refused(LISTED)
+    assert "4711" not in str(error)
+    assert unread_reasons(error) == "Image 4711 could not be found."
+    assert unread_reasons(refused('{"errors": [{"title": "Not allowed", "detail": ""}]}')) == "Not allowed"
+    consequence = KeyError("image")
+    consequence.__cause__ = error
+    assert unread_reasons(consequence) == "Image 4711 could not be found."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "7",
+        '{"errors": 7}',
+        '{"errors": ["x"]}',
+        '{"errors": [{}]}',
+        '{"error": {"message": "no"}}',
+    ],
+)
+def test_other_answers_have_no_unread_reasons(body: str) -> None:
+    assert unread_reasons(refused(body)) == ""
+    assert unread_reasons(KeyError("id")) == ""
+
+
+def test_what_the_client_says_is_not_repeated() -> None:
+    assert unread_reasons(refused('{"message": "no such flavor", "errors": [{"detail": "no such flavor"}]}')) == ""
+
+
+REFUSED = """
+from openstack.exceptions import raise_from_response
+from requests import Request, Response
+
+def test_refused():
+    response = Response()
+    response.status_code, response.reason, response.url = 400, "Bad Request", "http://controller:9511/v1/clusters"
+    response.headers["content-type"] = "application/json"
+    response.request = Request("POST", response.url).prepare()
+    response._content = b'{"errors": [{"detail": "Image 4711 could not be found."}]}'
+    raise_from_response(response)
+"""
+
+
+def test_reason_of_a_refusal_is_in_the_first_line(runs: Runs) -> None:
+    runs.tests(REFUSED, "test_refusals.py")
+    runs.pytest("test_refusals.py")
+    (record,) = runs.path.rglob("events.jsonl")
+    (cause,) = RunReport.of(EventLog(record).read()).causes
+    assert cause.brief.endswith("clusters, Bad Request; Image 4711 could not be found.")
 
 
 TESTS = """
