@@ -36,6 +36,8 @@ COMPLAINTS = "warnings and errors of services for the test's requests"
 MEANWHILE = "errors that services logged since the test began"
 _BROKEN = re.compile(r"\b50\d: Server Error|\(HTTP 50\d\)")
 """How clients report an internal error of a service."""
+EARLIER = 3600
+"""Seconds before a failed phase in which its requests may have been logged: fixtures may be old."""
 JOURNAL_LINES = 80
 REQUEST_LINES = 60
 
@@ -67,25 +69,20 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     requests = list(dict.fromkeys([*getattr(report, REQUESTS, ()), *sorted(_REQUEST.findall(report.longreprtext))]))[:3]
     pattern = "|".join(requests)
     of_test = getattr(report, TEST_REQUEST, "")
-    search = f"grep -rhE '{{}}' /var/log --include='*.log' | tail -n {REQUEST_LINES}"
-    find, complaints = search.format(pattern), search.format(f" (WARNING|ERROR|CRITICAL) .*{of_test}")
-
     begun = int(report.start)
-    errors = (
-        f"since=$(date -d @{begun} '+%F %T'); "
-        f"find /var/log -name '*.log' -newermt @{begun} -exec awk -v since=\"$since\" "
-        f"'$1\" \"$2 >= since && / (ERROR|CRITICAL) /' {{}} + | tail -n {REQUEST_LINES}"
-    )
+    find = logged_lines(pattern, begun - EARLIER)
+    complaints = logged_lines(f" (WARNING|ERROR|CRITICAL) .*{of_test}", begun - EARLIER)
+    errors = logged_lines(" (ERROR|CRITICAL) ", begun)
     broken = _BROKEN.search(report.longreprtext)
 
     def read(name: str) -> list[dict[str, Any]]:
         queries = {"journal since the test began": journal} if name in journals else {}
         if requests:
-            queries["log lines of " + ", ".join(requests)] = run("sh", "-c", find)
+            queries["log lines of " + ", ".join(requests)] = run(*find)
         if of_test:
-            queries[f"{COMPLAINTS} ({of_test})"] = run("sh", "-c", complaints)
+            queries[f"{COMPLAINTS} ({of_test})"] = run(*complaints)
         if broken:
-            queries[MEANWHILE] = run("sh", "-c", errors)
+            queries[MEANWHILE] = run(*errors)
         try:
             facts = connections[name].facts(queries.values())
         except StackspecError as error:
@@ -97,6 +94,25 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     asked = [name for name in connected if requests or of_test or broken or name in journals]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [tail for tails in pool.map(read, asked) for tail in tails]
+
+
+def logged_lines(pattern: str, begun: int, folder: str = "/var/log") -> tuple[str, ...]:
+    """The command that prints the last log lines of services that match a pattern, oldest first.
+
+    Services of distribution packages write files; services from wheels write to the journal.
+
+    :param pattern: an extended regular expression
+    :param begun: Unix time in seconds; older lines are left out
+    :param folder: the folder of the log files
+    """
+    # The time is that of the node, as in oslo.log's lines: both are local time.
+    script = (
+        "since=$(date -d \"@$2\" '+%F %T'); { "
+        'find "$3" -name \'*.log\' -newermt "@$2" -exec grep -hE -e "$1" {} +; '
+        'journalctl -q --no-pager -o cat --since="@$2" | grep -E -e "$1"; '
+        '} | awk -v since="$since" \'$1" "$2 >= since\' | sort -u | tail -n "$4"'
+    )
+    return ("sh", "-c", script, "-", pattern, str(begun), folder, str(REQUEST_LINES))
 
 
 def requests_of(error: BaseException | None) -> list[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +51,7 @@ def gathered(site: Site, names: list[str], text: str, nodeid: str = "tests/a.py:
     tails = evidence.gather(connections, report, site)  # type: ignore[arg-type]
     assert {tail["node"] for tail in tails} == set(connections.questions)
     assert all(len(questions) == 1 for questions in connections.questions.values())
-    journals = {name for name, (text,) in connections.questions.items() if "journalctl" in text}
+    journals = {name for name, (text,) in connections.questions.items() if "short-precise" in text}
     return journals, {name for name, (text,) in connections.questions.items() if "grep" in text}
 
 
@@ -71,6 +75,36 @@ def test_failure_that_names_no_node(site: Site) -> None:
 
 def test_request_is_searched_on_all_nodes(site: Site) -> None:
     assert gathered(site, many(20), f"compute007: {REQUEST}") == ({"controller", "compute007"}, set(many(20)))
+
+
+FILE = f"""\
+2026-01-01 09:59:59.9 1 ERROR heat.api [{REQUEST}] too old
+2026-01-01 10:00:00.2 1 ERROR heat.api [{REQUEST}] second
+2026-01-01 10:00:00.3 1 ERROR heat.api [req-0] another's
+"""
+JOURNAL = f"""\
+2026-01-01 10:00:00.1 1 ERROR nova.compute.manager [{REQUEST}] first
+2026-01-01 10:00:00.2 1 ERROR heat.api [{REQUEST}] second
+2026-01-01 10:00:01.0 1 INFO heat.api [req-0] another's
+Started nova-compute.service.
+"""
+
+
+def test_logged_lines_are_those_of_files_and_the_journal(tmp_path: Path) -> None:
+    """Each line once, in order; services from wheels write to the journal, packages' to files."""
+    (tmp_path / "heat").mkdir()
+    (tmp_path / "heat" / "heat-api.log").write_text(FILE)
+    (tmp_path / "notes.txt").write_text(FILE)
+    (tmp_path / "journal").write_text(JOURNAL)
+    program = tmp_path / "journalctl"
+    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked; cat {tmp_path}/journal\n')
+    program.chmod(0o755)
+    begun = int(datetime.datetime(2026, 1, 1, 10, tzinfo=datetime.timezone.utc).timestamp())
+    command = evidence.logged_lines(f"req-none|{REQUEST}", begun, str(tmp_path))
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TZ": "UTC"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["first", "second"]
+    assert f"--since=@{begun}" in (tmp_path / "asked").read_text()
 
 
 def test_versions_query_each_node_once_for_its_own_tasks(site: Site) -> None:
