@@ -54,6 +54,14 @@ def folder_of(wheels: Wheels) -> str:
     return f"{wheels.path}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]}"
 
 
+def library_of(wheels: Wheels) -> str:
+    """The path of an environment's Python modules on its nodes.
+
+    :param wheels: its content
+    """
+    return f"{folder_of(wheels)}/lib/python{wheels.python}/site-packages"
+
+
 def archive(wheels: Wheels) -> Path:
     """The archive of the environment, a compressed tar file; built once and cached.
 

@@ -17,7 +17,6 @@ import sys
 import time
 
 KEPT = "/var/lib/stackspec/faults"
-PYTHON = "/usr/lib/python3/dist-packages"
 PATIENCE = 300
 READY = 20
 LOOP = "stackspec-fault-loop"
@@ -79,11 +78,6 @@ class Journal:
             self.note("file", path, copy)
         else:
             self.note("none", path)
-
-
-def find(path):
-    """The path on the node; without a leading slash it is relative to the distribution's Python packages."""
-    return path if path.startswith("/") else os.path.join(PYTHON, path)
 
 
 def read(path):
@@ -179,13 +173,13 @@ def starts(units):
 
 
 def do_option(journal, change):
-    path = find(change["file"])
+    path = change["file"]
     journal.keep(path)
     write(path, set_option(read(path), change["section"], change["option"], change.get("value")))
 
 
 def do_replace(journal, change):
-    path = find(change["file"])
+    path = change["file"]
     text = read(path)
     if text.count(change["old"]) < 1:
         sys.exit(f"{path} does not have {change['old']!r}; the fault does not fit this site")
@@ -195,7 +189,7 @@ def do_replace(journal, change):
 
 def do_begins(journal, change):
     """Insert a statement at the start of a function: a raise or a return."""
-    path = find(change["file"])
+    path = change["file"]
     text = read(path)
     body = ast.parse(text).body
     for name in change["function"].split("."):
@@ -214,14 +208,14 @@ def do_begins(journal, change):
 
 
 def do_append(journal, change):
-    path = find(change["file"])
+    path = change["file"]
     journal.keep(path)
     with open(path, "a") as stream:
         stream.write(change["text"])
 
 
 def do_write(journal, change):
-    path = find(change["file"])
+    path = change["file"]
     journal.keep(path)
     write(path, change["text"])
     if "mode" in change:
@@ -229,7 +223,6 @@ def do_write(journal, change):
 
 
 def do_remove(journal, path):
-    path = find(path)
     if not os.path.lexists(path):
         sys.exit(f"{path} does not exist; the fault does not fit this site")
     journal.keep(path)
@@ -237,13 +230,13 @@ def do_remove(journal, path):
 
 
 def do_mode(journal, change):
-    path = find(change["file"])
+    path = change["file"]
     journal.keep(path)
     os.chmod(path, int(change["mode"], 8))
 
 
 def do_owner(journal, change):
-    path = find(change["file"])
+    path = change["file"]
     journal.keep(path)
     shutil.chown(path, *change["owner"].split(":"))
 

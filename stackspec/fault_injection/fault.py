@@ -12,6 +12,7 @@ import pydantic
 
 from ..errors import InputError
 from ..site import Site
+from ..wheels import library_of
 from ..yaml_file import plain_data, read_yaml
 
 OPERATIONS = {
@@ -26,6 +27,10 @@ OPERATIONS = {
     "run": ("do", "undo"),
 }
 """Operation -> required keys; none: it takes a text, units or a path."""
+PATHS = ("file", "remove")
+"""Keys of operations whose values are paths."""
+PACKAGED = "/usr/lib/python3/dist-packages"
+"""Python modules of the distribution's packages."""
 
 
 class Fault(pydantic.BaseModel):
@@ -114,7 +119,7 @@ def filled(value: Any, site: Site, node: str) -> Any:
     """An operation or command with `<node>`, `<controller>`, `<region>` ... replaced by the site's names."""
     if isinstance(value, dict):
         found = {key: filled(each, site, node) for key, each in value.items()}
-        return {**found, "file": site.release.path(found["file"])} if "file" in found else found
+        return {key: _where(each, site) if key in PATHS else each for key, each in found.items()}
     if not isinstance(value, str):
         return value
     here = site.nodes[node]
@@ -127,6 +132,14 @@ def filled(value: Any, site: Site, node: str) -> Any:
         "clients": site.networks["management"].cidr.with_netmask,
     }
     return re.sub(r"<([a-z_]+)>", lambda match: words.get(match[1], match[0]), value)
+
+
+def _where(path: str, site: Site) -> str:
+    """The path on the site's nodes; without a leading slash it is relative to OpenStack's Python modules."""
+    wheels = site.release.wheels
+    if path.startswith("/"):
+        return site.release.path(path)
+    return f"{PACKAGED if wheels is None else library_of(wheels)}/{path}"
 
 
 def chosen(faults: dict[str, Fault], names: Collection[str]) -> list[Fault]:

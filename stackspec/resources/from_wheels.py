@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
-from ..wheels import folder_of
+from ..wheels import folder_of, library_of
 from .base import Resource
 from .command import Command
 from .environment import Environment, Superseded
@@ -130,6 +130,4 @@ def _unit(name: str, unit: Unit, user: str, command: str) -> str:
 
 
 def _filled(text: str, wheels: Wheels) -> str:
-    environment = folder_of(wheels)
-    library = f"{environment}/lib/python{wheels.python}/site-packages"
-    return text.replace("{environment}", environment).replace("{library}", library)
+    return text.replace("{environment}", folder_of(wheels)).replace("{library}", library_of(wheels))

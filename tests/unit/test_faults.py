@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import importlib.resources
 import json
 import os
@@ -91,6 +92,24 @@ def test_placeholders_of_the_site_are_filled_in() -> None:
         text = json.dumps([filled(operation, site, node) for operation in each.do])
         for word in ("<node>", "<controller>", "<controller_address>", "<interface>", "<region>"):
             assert word not in text, each.name
+
+
+@pytest.mark.parametrize(
+    ("inventory", "module", "settings"),
+    [
+        ("lab", "/usr/lib/python3/dist-packages/keystone/api/users.py", "local_settings.d/_0100_stackspec.py"),
+        ("caracal", "/opt/openstack-*/lib/python3.11/site-packages/keystone/api/users.py", "local_settings.py"),
+    ],
+)
+def test_paths_are_those_of_the_release(inventory: str, module: str, settings: str) -> None:
+    """The modules of packages or of the environment, and the distribution's path for the guide's, in each operation."""
+    site = load_site(ROOT / "inventories" / inventory)
+    (path,) = filled({"remove": "keystone/api/users.py"}, site, "controller").values()
+    assert fnmatch.fnmatch(path, module)
+    replaced = filled({"replace": {"file": "keystone/api/users.py", "old": "a", "new": "b"}}, site, "controller")
+    assert replaced == {"replace": {"file": path, "old": "a", "new": "b"}}
+    (path,) = filled({"remove": "/etc/openstack-dashboard/local_settings.py"}, site, "controller").values()
+    assert path == f"/etc/openstack-dashboard/{settings}"
 
 
 @pytest.mark.parametrize(
