@@ -113,8 +113,8 @@ class Wheels(BaseModel):
     :param platform: the oldest C library of the nodes, as uv names platforms
     :param constraints: file next to the release table with the versions of everything else
     :param projects: the applications, name==version, whose commands are put on the node's path
-    :param beside: other projects in the environment
-    :param elsewhere: dependencies to omit: the distribution has them, or they are not needed
+    :param libraries: other projects in the environment
+    :param excluded: dependencies to omit: the distribution has them, or they are not needed
     :param build: versions of the build tools for projects that are on the index only as source
     :param needs: packages of the distribution that the environment needs on every node
     :param commands: commands of other projects that are put on the node's path
@@ -129,8 +129,8 @@ class Wheels(BaseModel):
     platform: str
     constraints: str
     projects: tuple[str, ...]
-    beside: tuple[str, ...] = ()
-    elsewhere: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ def folder_of(wheels: Wheels) -> str:
     :param wheels: its content
     """
     made_of = [RECIPE, wheels.path, wheels.python, wheels.platform, wheels.constraints_text()]
-    made_of += map(list, (wheels.projects, wheels.beside, wheels.elsewhere, wheels.build, wheels.commands))
+    made_of += map(list, (wheels.projects, wheels.libraries, wheels.excluded, wheels.build, wheels.commands))
     return f"{wheels.path}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]}"
 
 
@@ -130,12 +130,12 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _install(wheels: Wheels, work: Path, target: Path) -> None:
     (work / "constraints").write_text(wheels.constraints_text())
-    (work / "elsewhere").write_text("".join(f'{name}; python_version < "3"\n' for name in wheels.elsewhere))
+    (work / "excluded").write_text("".join(f'{name}; python_version < "3"\n' for name in wheels.excluded))
     (work / "build").write_text("".join(f"{each}\n" for each in wheels.build))
-    requirements = [*wheels.projects, *wheels.beside]
+    requirements = [*wheels.projects, *wheels.libraries]
     command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(target), "--link-mode", "copy"]
     command += ["--python", sys.executable, "--python-version", wheels.python, "--python-platform", wheels.platform]
-    command += ["--constraints", str(work / "constraints"), "--overrides", str(work / "elsewhere")]
+    command += ["--constraints", str(work / "constraints"), "--overrides", str(work / "excluded")]
     command += ["--build-constraints", str(work / "build"), *requirements]
     shown = shlex.join(["uv", "pip", "install", *requirements])
     what = f"build an environment with {len(requirements)} applications for Python {wheels.python}"
@@ -178,7 +178,7 @@ def _refuse_compiled(library: Path) -> None:
         names = ", ".join(sorted(name.removesuffix(".dist-info") for name in found))
         raise ActionError(
             f"build an environment without a compiler: {names} is on the index only as source and was compiled here",
-            advice="list it under wheels.elsewhere in the release table, with the distribution's package that has it",
+            advice="list it under wheels.excluded in the release table, with the distribution's package that has it",
         )
 
 

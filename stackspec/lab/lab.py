@@ -92,12 +92,12 @@ class Lab:
         return {
             each.name: ImageBuilder(
                 each.path(self.cache).name,
-                self._beside(each.name, partial(build, each)) if begin else partial(build, each),
+                self._in_background(each.name, partial(build, each)) if begin else partial(build, each),
             )
             for each in recipes
         }
 
-    def _beside(self, name: str, build: Callable[[], Path]) -> Callable[[], Path]:
+    def _in_background(self, name: str, build: Callable[[], Path]) -> Callable[[], Path]:
         """Build an image in a daemon thread; the returned function waits for the image."""
         built: Future[Path] = Future()
 

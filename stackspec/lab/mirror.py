@@ -176,10 +176,10 @@ def choose(spec: LabSpec, environ: Mapping[str, str] = os.environ, root: Path = 
     if named:
         archive = _uri(named, spec.suite)
         # Every full mirror has the security archive next to the archive; a copy of one without has none.
-        beside = f"{archive}-security"
-        if not spec.security_mirror and is_directory(archive) and not path_of(beside).is_dir():
+        next_to_it = f"{archive}-security"
+        if not spec.security_mirror and is_directory(archive) and not path_of(next_to_it).is_dir():
             return Mirror(archive, None, spec.suite)
-        return Mirror(archive, _uri(spec.security_mirror or beside, f"{spec.suite}-security"), spec.suite)
+        return Mirror(archive, _uri(spec.security_mirror or next_to_it, f"{spec.suite}-security"), spec.suite)
     found = of_machine(root)
     return replace(found, suite=spec.suite) if found else None
 

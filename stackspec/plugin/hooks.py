@@ -53,13 +53,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help="remove records and reports of runs that are older (default: 30; 0 keeps all)",
     )
     parser.addini(
-        "lanes", "workers that test beside a deployment, as with -n (default: 3; 0: one process does all)", default="3"
+        "lanes", "workers that test during a deployment, as with -n (default: 3; 0: one process does all)", default="3"
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "steps(*names): steps that a test needs beside those in its arguments")
+    config.addinivalue_line("markers", "steps(*names): steps that a test needs in addition to those in its arguments")
     config.addinivalue_line(
         "markers", "disturbs(*names): steps whose services the test's file stops or breaks: it has them for itself"
     )

@@ -1,4 +1,4 @@
-"""Lanes: what the workers of pytest-xdist test beside each other, and what they must agree on.
+"""Lanes: what the workers of pytest-xdist test at the same time, and what they must agree on.
 
 A lane is made of whole files. A file takes turns on the steps that it uses, with others, or alone where a test disturbs
 one; a free worker takes a lane that need not wait for its turn, if there is one.

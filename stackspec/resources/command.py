@@ -11,7 +11,7 @@ from .actions import AwaitCommand, AwaitHttp, Execute, Write
 from .base import Change, Context, Difference, Query, Resource, file, http, run
 
 MADE = "/var/lib/stackspec/made"
-"""Folder of stamps: from what a command's file was made. Not beside the file, which a service may own."""
+"""Folder of stamps: from what a command's file was made. Not next to the file, whose folder a service may own."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def symlink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Resource]:
 def test_resource_passes_its_own_test(symlink: type[Resource], change: Callable[..., Any]) -> None:
     there: dict[str, Any] = {}
     exec(compile(block("tests/unit/test_symlink.py"), "test_symlink.py", "exec"), there)
-    there["test_a_link_that_leads_elsewhere"](change)
+    there["test_wrong_target_is_a_difference"](change)
 
 
 @pytest.mark.parametrize("before", ["", "elsewhere", "target"])

@@ -42,7 +42,7 @@ USES = {
 
 
 class Machine:
-    """Folders of a node, which the agent looks at in this process, beside the real processes of this machine.
+    """Folders of a node, which the agent looks at in this process, with the real processes of this machine.
 
     :param folder: what is a node's root folder
     """
@@ -86,7 +86,7 @@ class Machine:
         return [each.title for each in changes]
 
     def left(self) -> set[str]:
-        """Names that are left beside the current environment."""
+        """Names that are left next to the current environment."""
         return {each.name for each in self.opt.iterdir()} - {self.current.name}
 
 

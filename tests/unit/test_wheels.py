@@ -226,7 +226,7 @@ class TestStep:
 
 class TestEnvironment:
     def test_different_applications_have_different_folders(self) -> None:
-        more = WHEELS.model_copy(update={"beside": (*WHEELS.beside, "one-more")})
+        more = WHEELS.model_copy(update={"libraries": (*WHEELS.libraries, "one-more")})
         assert wheels_module.folder_of(more) != wheels_module.folder_of(WHEELS)
         assert wheels_module.folder_of(WHEELS) == wheels_module.folder_of(WHEELS.model_copy())
 
