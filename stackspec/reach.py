@@ -39,7 +39,8 @@ def reach(site: Site, up: Up | None = None) -> tuple[Site, Platform | None]:
         elif not lab.is_up():
             raise InputError(
                 f"the lab {site.inventory.lab.name} is not running; start it with: {suite.command()} --deploy"
-                " (or select your own site with --inventory)"
+                " (or select your own site with --inventory, or an existing cloud with --os-cloud NAME, OS_CLOUD"
+                " or an openrc file)"
             )
         outside = _outside()
         lab.enter()

@@ -19,7 +19,7 @@ KEYSTONE = 5000
 
 
 @dataclass(frozen=True)
-class Meant:
+class Target:
     """The target cloud: a site's, or one of clouds.yaml.
 
     :param site: None if only an existing cloud was named
@@ -32,12 +32,14 @@ class Meant:
 
 def named_by(cloud: str) -> str:
     """The user's setting that selects `cloud`, for messages."""
-    return f"OS_AUTH_URL={os.environ.get('OS_AUTH_URL', '')}" if cloud == ENVIRONMENT else f"OS_CLOUD={cloud}"
+    if cloud == ENVIRONMENT:
+        return f"OS_AUTH_URL={os.environ.get('OS_AUTH_URL', '')}"
+    return f"OS_CLOUD={cloud}" if os.environ.get("OS_CLOUD") == cloud else f"--os-cloud {cloud}"
 
 
 def which_cloud(
     inventory: str | Path | None, default: Path | None, *, nodes: bool = False, cloud: str | None = None
-) -> Meant:
+) -> Target:
     """The cloud selected by an option, the inventory (or $STACKSPEC_INVENTORY), OS_CLOUD, or OS_AUTH_URL.
 
     :param inventory: from the command line
@@ -49,18 +51,21 @@ def which_cloud(
     name = cloud or os.environ.get("OS_CLOUD", "") or (ENVIRONMENT if os.environ.get("OS_AUTH_URL") else "")
     named = inventory or os.environ.get("STACKSPEC_INVENTORY")
     if name and not named and not nodes:
-        return Meant(None, name)
+        return Target(None, name)
     if not named and default is None:
-        raise InputError("no cloud selected; give --inventory PATH, set OS_CLOUD, or source an openrc file")
+        raise InputError(
+            "no cloud selected; give --inventory PATH or --os-cloud NAME, set OS_CLOUD, or source an openrc file"
+        )
     site = load_site(Path(named or default or ""))
     if name and not _same(site, name):
+        variable, given, _ = named_by(name).partition("=")
         raise InputError(
             f"{named_by(name)} names another cloud than the inventory {site.file} (site {site.name});"
-            f" unset {named_by(name).partition('=')[0]} to work on the site, or give no inventory"
+            f" {f'unset {variable}' if given else 'omit --os-cloud'} to work on the site, or give no inventory"
             " (--inventory, $STACKSPEC_INVENTORY, --deploy,"
             " --plan) to work on that cloud"
         )
-    return Meant(site)
+    return Target(site)
 
 
 def _same(site: Site, name: str) -> bool:

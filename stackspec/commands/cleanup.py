@@ -27,7 +27,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("run", nargs="?", help="the id of a run")
     parser.add_argument("--all", action="store_true", help="all runs older than --older-than")
     parser.add_argument("--older-than", type=float, metavar="HOURS", help="with --all: minimum age of the runs")
-    parser.add_argument("--inventory", type=Path, help="the site (default: the cloud named by OS_CLOUD)")
+    parser.add_argument("--inventory", type=Path, help="the site (default: the existing cloud)")
+    parser.add_argument(
+        "--os-cloud", metavar="NAME", help="an entry of clouds.yaml (default: $OS_CLOUD, or OS_AUTH_URL)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only list the objects")
     parser.set_defaults(func=command)
 
@@ -90,7 +93,7 @@ def command(arguments: argparse.Namespace) -> int:
 
     at_work = running()
     meant = chosen(arguments, at_work)
-    cloud = which_cloud(arguments.inventory, None)
+    cloud = which_cloud(arguments.inventory, None, cloud=arguments.os_cloud)
     site = cloud.site
     if site is not None:
         site, _ = reach(site)

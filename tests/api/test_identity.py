@@ -55,7 +55,8 @@ def test_revoked_token_is_refused(cloud: Connection, account: Tenant) -> None:
 
 
 def _identity(connection: Connection) -> str:
-    return str(connection.session.get_endpoint(service_type="identity", interface="public", version=3)).rstrip("/")
+    interface = connection.config.get_interface() or "public"
+    return str(connection.session.get_endpoint(service_type="identity", interface=interface, version=3)).rstrip("/")
 
 
 def test_wrong_password_is_refused(account: Tenant) -> None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.connections import Tenant
+from stackspec.fixtures.connections import Tenant, http_session
 from stackspec.fixtures.owned import Owned
 from stackspec.pace import pace
 
@@ -43,7 +42,7 @@ def test_amphora_is_the_only_provider(balancer: Connection) -> None:
 def test_versions_are_shown(balancer: Connection) -> None:
     """The endpoint in the catalog has no version in its path; its root lists the versions publicly."""
     root = urlsplit(str(balancer.load_balancer.get_endpoint()))
-    answer = requests.get(f"{root.scheme}://{root.netloc}/", timeout=pace.seconds(30))
+    answer = http_session(balancer).get(f"{root.scheme}://{root.netloc}/", timeout=pace.seconds(30))
     assert "CURRENT" in {each["status"] for each in answer.json()["versions"]}, answer.text
 
 

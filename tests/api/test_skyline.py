@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import requests
+from openstack.connection import Connection
 
-from stackspec.fixtures.connections import Tenant, Tenants, access_of
+from stackspec.fixtures.connections import Tenant, Tenants, access_of, http_session
 from stackspec.pace import pace
 from stackspec.site import Site
 
@@ -29,11 +30,12 @@ class Visitor:
     """A client of the API with the cookies of one session.
 
     :param url: the dashboard's URL
+    :param connection: a connection to the cloud, whose certificates are trusted
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connection: Connection) -> None:
         self.url = url
-        self.http = requests.Session()
+        self.http = http_session(connection)
 
     def call(self, method: str, path: str, **more: Any) -> requests.Response:
         """Call the dashboard's own API."""
@@ -58,9 +60,9 @@ def tenant(tenants: Tenants) -> Tenant:
 
 
 @pytest.fixture
-def visitor(skyline_url: str) -> Iterator[Visitor]:
+def visitor(skyline_url: str, user_cloud: Connection) -> Iterator[Visitor]:
     """A client that is not logged in."""
-    made = Visitor(skyline_url)
+    made = Visitor(skyline_url, user_cloud)
     yield made
     made.http.close()
 
@@ -104,13 +106,13 @@ def test_wrong_password_is_refused(visitor: Visitor, tenant: Tenant) -> None:
     assert visitor.call("GET", "/profile").status_code == 401
 
 
-def test_profile_is_the_session_s(profile: dict[str, Any], visitor: Visitor) -> None:
+def test_profile_is_the_session_s(profile: dict[str, Any], visitor: Visitor, user_cloud: Connection) -> None:
     """The profile equals the login's response; without the cookie it is refused."""
     found = visitor.call("GET", "/profile")
     assert found.status_code == 200, found.text
     for key in ("user", "project", "region"):
         assert found.json()[key] == profile[key]
-    assert Visitor(visitor.url).call("GET", "/profile").status_code == 401
+    assert Visitor(visitor.url, user_cloud).call("GET", "/profile").status_code == 401
 
 
 def signed(key: str, payload: dict[str, Any]) -> str:
@@ -149,11 +151,11 @@ def test_session_is_what_the_site_has_signed(site: Site, visitor: Visitor, tenan
     assert answer.json()["user"]["id"] == tenant.user_id
 
 
-def test_session_ends_with_logout(profile: dict[str, Any], visitor: Visitor) -> None:
+def test_session_ends_with_logout(profile: dict[str, Any], visitor: Visitor, user_cloud: Connection) -> None:
     """The cookie is useless after the logout."""
     kept = visitor.http.cookies.get(COOKIE)
     assert visitor.call("POST", "/logout").status_code == 200
-    thief = Visitor(visitor.url)
+    thief = Visitor(visitor.url, user_cloud)
     thief.http.cookies.set(COOKIE, kept)
     assert thief.call("GET", "/profile").status_code == 401
 

@@ -25,7 +25,6 @@ from stackspec.fixtures.clusters import (
     api,
     deployments,
     file_of,
-    login_of,
     resources,
     state,
     user_data,
@@ -122,7 +121,7 @@ def test_servers_have_the_right_user_data(
         keys = [key for user in data["passwd"]["users"] for key in user.get("sshAuthorizedKeys", ())]
         assert any(public in key for key in keys), f"{server.name}: the user's key is not in its user data"
         assert file_of(data, "/etc/hostname").strip() == server.name
-        deployed = [each["config"] for each in deployments(login_of(cloud, server))]
+        deployed = [each["config"] for each in deployments(cloud, server)]
         mine = [each for each in deployed if f'CLUSTER_UUID="{cluster.id}"' in each]
         assert mine, f"{server.name}: none of {len(deployed)} deployments has the cluster's id"
         for name, url in urls.items():

@@ -30,19 +30,31 @@ RIGHTS_WITHIN = 150
 confirms the change, and the proxy caches them for a minute."""
 
 
-def access(user: Connection) -> dict[str, str]:
-    """Credentials for python-swiftclient: a token, since not every user has a password here."""
+def access(user: Connection) -> dict[str, Any]:
+    """Options of python-swiftclient: a token, since not every user has a password, and what it trusts."""
     url, token = user.object_store.get_endpoint(), user.session.get_token()
     assert url, "the catalog has no object storage"
     assert token, "keystone issues no token"
-    return {"os_storage_url": url, "os_auth_token": token}
+    trusted = user.session.verify
+    return {
+        "os_storage_url": url,
+        "os_auth_token": token,
+        "os_cacert": trusted if isinstance(trusted, str) else None,
+        "insecure": not trusted,
+    }
 
 
 def client(user: Connection) -> SwiftConnection:
     """A connection of python-swiftclient."""
     words = access(user)
-    url, token = words["os_storage_url"], words["os_auth_token"]
-    return SwiftConnection(preauthurl=url, preauthtoken=token, retries=2, timeout=API_TIMEOUT)
+    return SwiftConnection(
+        preauthurl=words["os_storage_url"],
+        preauthtoken=words["os_auth_token"],
+        cacert=words["os_cacert"],
+        insecure=words["insecure"],
+        retries=2,
+        timeout=API_TIMEOUT,
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from keystoneauth1.exceptions import Unauthorized
 
 from stackspec.errors import InputError
-from stackspec.fixtures.connections import connect_as
+from stackspec.fixtures.connections import connect_as, http_session
 from stackspec.openstack import cloud
 from stackspec.openstack.catalog import Catalog
 from stackspec.openstack.cloud import API_TIMEOUT, connect_named
@@ -126,6 +126,67 @@ def test_option_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert which_cloud(None, LAB, cloud="prod").name == "prod"
 
 
+def test_option_that_conflicts_is_named() -> None:
+    with pytest.raises(
+        InputError, match=r"^--os-cloud prod names another cloud .*; omit --os-cloud to work on the site"
+    ):
+        which_cloud(LAB, None, cloud="prod")
+
+
+TLS = {
+    "own authority": ({"cacert": "/etc/ca.pem"}, "/etc/ca.pem", None),
+    "insecure": ({"insecure": True}, False, None),
+    "not verified": ({"verify": False}, False, None),
+    "client certificate": ({"cert": "/c.pem", "key": "/k.pem"}, True, ("/c.pem", "/k.pem")),
+}
+
+
+@pytest.mark.parametrize(("settings", "trusted", "certificate"), TLS.values(), ids=TLS)
+def test_every_client_trusts_what_the_cloud_s_entry_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], trusted: Any, certificate: Any
+) -> None:
+    """Other users' connections, plain HTTP sessions, and both of python-swiftclient's interfaces."""
+    auth = {"auth_url": "https://own.example.org:5000/v3", "username": "u", "password": "p", "project_name": "p"}
+    overrides = {"object_store_endpoint_override": "https://own.example.org/store"}
+    file = tmp_path / "own.yaml"
+    file.write_text(json.dumps({"clouds": {"own": {"auth": auth, **settings, **overrides}}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
+    connection = connect_named("own")
+    theirs = connect_as(connection, "x", user_id="u", project_id="p")
+    assert theirs.config.get_endpoint("object-store") == "https://own.example.org/store"
+    for each in (connection.session, theirs.session, http_session(connection), http_session(theirs)):
+        assert (each.verify, each.cert) == (trusted, certificate)
+
+
+LOGINS: dict[str, dict[str, Any]] = {
+    "application_credential": {
+        "auth_type": "v3applicationcredential",
+        "auth": {"application_credential_id": "i", "application_credential_secret": "very secret"},
+    },
+    "token": {"auth_type": "v3token", "auth": {"token": "very secret", "project_id": "p"}},
+    "password": {
+        "auth_type": "v3password",
+        "auth": {"username": "u", "password": "very secret", "user_domain_name": "Default", "system_scope": "all"},
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "login"), LOGINS.items())
+def test_ways_to_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, login: dict[str, Any]) -> None:
+    """The request for a token has the configured credentials and scope; the secret is masked in reports."""
+    url = "https://own.example.org:5000/v3"
+    entry = {**login, "auth": {"auth_url": url, **login["auth"]}}
+    file = tmp_path / "own.yaml"
+    file.write_text(json.dumps({"clouds": {"own": entry}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
+    plugin: Any = connect_named("own").session.auth
+    (method,) = plugin.auth_methods
+    name, data = method.get_auth_data(None, plugin, {}, {})[:2]
+    assert (name, "very secret" in json.dumps(data)) == (kind, True)
+    assert plugin.system_scope == login["auth"].get("system_scope")
+    assert redact("very secret") == MASK
+
+
 def test_run_of_a_site_never_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it contains when a test requests its connection."""
     monkeypatch.setenv("OS_CLOUD", "prod")
@@ -148,7 +209,7 @@ def test_silent_cloud_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         port = silent.getsockname()[1]
         auth = {"auth_url": f"http://127.0.0.1:{port}/v3", "username": "u", "password": "p", "project_name": "p"}
         (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"silent": {"auth": auth}}}))
-        with pytest.raises(InputError, match=r"OS_CLOUD=silent: .*timed out"):
+        with pytest.raises(InputError, match=r"silent: .*timed out"):
             Catalog(None, "silent").check()
 
 
