@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -33,6 +34,7 @@ LOGGED = 300
 FEW = 8
 """Up to this many nodes, all are queried if a failure names none."""
 COMPLAINTS = "warnings and errors of services for the test's requests"
+IDS = "request ids, for the services' logs"
 MEANWHILE = "errors that services logged since the test began"
 _BROKEN = re.compile(r"\b50\d: Server Error|\(HTTP 50\d\)")
 """How clients report an internal error of a service."""
@@ -66,7 +68,7 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     journal = run(
         "journalctl", "-q", "--no-pager", "-o", "short-precise", "-p", "info", "-n", str(JOURNAL_LINES), since
     )
-    requests = list(dict.fromkeys([*getattr(report, REQUESTS, ()), *sorted(_REQUEST.findall(report.longreprtext))]))[:3]
+    requests = _requests(report)
     pattern = "|".join(requests)
     of_test = getattr(report, TEST_REQUEST, "")
     begun = int(report.start)
@@ -94,6 +96,23 @@ def gather(connections: Connections, report: pytest.TestReport, site: Site) -> l
     asked = [name for name in connected if requests or of_test or broken or name in journals]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return [tail for tails in pool.map(read, asked) for tail in tails]
+
+
+def request_ids(report: pytest.TestReport) -> list[dict[str, Any]]:
+    """Ids by which the operators of a cloud without known nodes find a failed test in their services' logs.
+
+    :param report: the failed phase
+    """
+    lines = [f"{each} failed" for each in _requests(report)]
+    if of_test := getattr(report, TEST_REQUEST, ""):
+        lines.append(f"{of_test} is the global request id of all requests of the test")
+    began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(report.start))
+    return [{"title": IDS, "node": "", "text": "\n".join([*lines, f"the {report.when} began at {began}"])}]
+
+
+def _requests(report: pytest.TestReport) -> list[str]:
+    """The first three ids of requests that a failure names."""
+    return list(dict.fromkeys([*getattr(report, REQUESTS, ()), *sorted(_REQUEST.findall(report.longreprtext))]))[:3]
 
 
 def logged_lines(pattern: str, begun: int, folder: str = "/var/log") -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ..engine import Engine
     from ..site import Site
 
 SITE: pytest.StashKey[Site | None] = pytest.StashKey()
@@ -18,9 +17,6 @@ CLOUD: pytest.StashKey[str] = pytest.StashKey()
 
 RUN_ID: pytest.StashKey[str] = pytest.StashKey()
 """Name that marks every object of this run."""
-
-ENGINE: pytest.StashKey[Engine | None] = pytest.StashKey()
-"""The engine; None if no test needs a step."""
 
 CONNECTION: pytest.StashKey[Any] = pytest.StashKey()
 """The connection of the run, for the check at its end; absent if no test used a cloud."""

@@ -30,7 +30,7 @@ from ..which_cloud import which_cloud
 from . import evidence, plan_output
 from .admission import Admission
 from .deployment import Deployment, Followed, NoDeployment, OwnDeployment
-from .keys import CLOUD, CONNECTION, ENGINE, LEFT, RUN_ID, SITE
+from .keys import CLOUD, CONNECTION, LEFT, RUN_ID, SITE
 from .lanes import Claims, Needs, Turns, lane_of
 from .record import RunRecord
 from .report import ReportPlugin
@@ -88,7 +88,9 @@ class Run:
         """Log lines of nodes from the time of a test's failure, and all lines with the ids of its requests."""
         if self.engine is not None:
             return evidence.gather(self.engine.connections, report, self.engine.site)
-        if self.site is None or self.planning or not self._began or self.admission.refused:
+        if self.site is None:
+            return evidence.request_ids(report) if CONNECTION in self.config.stash else []
+        if self.planning or not self._began or self.admission.refused:
             return []
         if self._nodes is None:
             # A run of API tests only connects to the nodes now.
@@ -130,7 +132,6 @@ class Run:
         config.stash[SITE] = self.site
         config.stash[CLOUD] = self.cloud
         config.stash[RUN_ID] = self.id
-        config.stash[ENGINE] = None
 
     def header(self) -> list[str]:
         """Lines of pytest's header."""
@@ -181,7 +182,7 @@ class Run:
             self.catalog.check()
             return
         if self._worker and self.deploying:
-            self.engine = self.config.stash[ENGINE] = Engine(self.site, self.plan, steps, self.record.hear)
+            self.engine = Engine(self.site, self.plan, steps, self.record.hear)
             nodes = {name: [node.name for node in STEPS[name].nodes(self.site)] for name in self.engine.steps}
             self.deployment = Followed(self.record.log.path, nodes, self.engine.settling)
             return
@@ -208,7 +209,7 @@ class Run:
         except StackspecError:
             engine.connections.close()
             raise
-        self.engine = self.config.stash[ENGINE] = engine
+        self.engine = engine
         if self.planning:
             self.engine.survey()
             plan_output.show(self.engine.tasks, self.config)
@@ -276,7 +277,7 @@ class Run:
         assert self.site is not None
         assert self.engine is not None
         self._reach_site(self.site, ())
-        self.engine = self.config.stash[ENGINE] = Engine(self.site, self.plan, self.engine.steps, self.record.hear)
+        self.engine = Engine(self.site, self.plan, self.engine.steps, self.record.hear)
 
     def take_turn(self, item: pytest.Item) -> None:
         """In a worker: wait until no other lane disturbs what a test uses, or uses what it disturbs."""

@@ -142,6 +142,20 @@ def test_request_ids_of_an_exception_and_its_causes() -> None:
     assert evidence.requests_of(None) == []
 
 
+def test_request_ids_for_a_cloud_without_nodes() -> None:
+    """The failed requests', and the one that all requests of the test carry, with the time to search for."""
+    other = REQUEST.replace("0a1b", "ffff")
+    report: Any = SimpleNamespace(start=0.0, when="call", longreprtext=f"503 ({other})")
+    vars(report).update({evidence.REQUESTS: [REQUEST], evidence.TEST_REQUEST: "req-of-the-test"})
+    (tail,) = evidence.request_ids(report)
+    assert tail["text"].splitlines() == [
+        f"{REQUEST} failed",
+        f"{other} failed",
+        "req-of-the-test is the global request id of all requests of the test",
+        "the call began at 1970-01-01 00:00:00 UTC",
+    ]
+
+
 LOG = f"""\
 2026-01-01 10:00:00.1 1 INFO heat.api [req-1 {REQUEST} admin] asked
 2026-01-01 10:00:00.2 1 ERROR heat.common.wsgi [req-1 {REQUEST} admin - -] Unexpected error: no table heat.event

@@ -71,8 +71,9 @@ def test_steps_of_a_mark_are_installed(runs: Runs) -> None:
 
         @pytest.mark.steps("image")
         def test_it(pytestconfig):
-            from stackspec.plugin.keys import ENGINE
-            assert {task.state for task in pytestconfig.stash[ENGINE].tasks if task.step.name == "image"} == {"done"}
+            from stackspec.plugin.session import RUN
+            tasks = pytestconfig.stash[RUN].engine.tasks
+            assert {task.state for task in tasks if task.step.name == "image"} == {"done"}
         """
     )
     runs.pytest("--deploy").assert_outcomes(passed=1)
@@ -163,12 +164,12 @@ def test_tests_run_while_later_steps_install(runs: Runs) -> None:
     runs.tests(
         f"""
         from pathlib import Path
-        from stackspec.plugin.keys import ENGINE
+        from stackspec.plugin.session import RUN
 
         def test_late(late): pass
 
         def test_identity(identity, pytestconfig):
-            states = [task.state for task in pytestconfig.stash[ENGINE].tasks if task.step.name == "late"]
+            states = [task.state for task in pytestconfig.stash[RUN].engine.tasks if task.step.name == "late"]
             assert states in (["waiting"], ["running"])
             Path("{go_on}").touch()
         """
