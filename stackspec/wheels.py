@@ -6,6 +6,7 @@ cached under a name derived from its inputs; nodes unpack it at the path for whi
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import gzip
@@ -20,11 +21,12 @@ import sys
 import tarfile
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import uv
 
-from .errors import ActionError
+from .errors import ActionError, InputError
 from .release import Wheels
 from .secrets import redact
 from .site import cache_directory
@@ -38,8 +40,16 @@ COMPILED = "compiled"
 _MADE_WITHIN = 3600
 """Timeout of uv in seconds, for slow connections."""
 _MAKING = threading.Lock()
+_CHECKED: dict[str, str] = {}
+"""Environment -> why it cannot be resolved: all nodes need the same one."""
 _SCRIPT = re.compile(rb"\A#!([^\n]*python[^\n]*\n|/bin/sh\n'''exec' [^\n]*\n' '''\n)")
 """The first lines of a script, which select the Python; a long path is on a separate line."""
+_NOT_BUILT = re.compile(r"Failed to (?:build|download and build)|Call to `\S+` failed")
+"""uv's message about a project that is on the index only as source, and needs a compiler or a library here."""
+_EXCLUDE = (
+    "a project must be compiled: list it under wheels.excluded in the release table, and the distribution's package "
+    "that has it under wheels.needs"
+)
 _NOT_PORTABLE = re.compile(r"^Tag: \S*-linux_\S+$", re.MULTILINE)
 """Tag of a wheel that was compiled on this machine: it may need this machine's libraries."""
 
@@ -62,26 +72,64 @@ def library_of(wheels: Wheels) -> str:
     return f"{folder_of(wheels)}/lib/python{wheels.python}/site-packages"
 
 
+def check_requirements(wheels: Wheels) -> None:
+    """Check that the environment can be resolved, before any node is changed; immediate if it is cached.
+
+    What is downloaded for it is used again by `archive`.
+
+    :param wheels: its content
+    :raises InputError: the requirements cannot be resolved, or no package index answers
+    """
+    name = folder_of(wheels)
+    with _making() as folder:
+        if name not in _CHECKED:
+            _CHECKED[name] = "" if _cached(wheels).is_file() else _unsolvable(wheels, folder)
+        if _CHECKED[name]:
+            raise InputError(_CHECKED[name])
+
+
+def _unsolvable(wheels: Wheels, folder: Path) -> str:
+    """Why the requirements cannot be resolved; empty if they can."""
+    work = Path(tempfile.mkdtemp(prefix=".check-", dir=folder))
+    try:
+        _install(wheels, work, work / "tree", "--dry-run")
+    except ActionError as error:
+        return str(error)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return ""
+
+
 def archive(wheels: Wheels) -> Path:
     """The archive of the environment, a compressed tar file; built once and cached.
 
     :param wheels: its content
     :raises ActionError: the requirements cannot be resolved or downloaded, or one had to be compiled
     """
-    folder = folder_of(wheels)
-    final = cache_directory() / "environments" / f"{Path(folder).name}.tar.gz"
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with _MAKING, (final.parent / "lock").open("w") as lock:
-        # Another run may be building it.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    final = _cached(wheels)
+    with _making() as folder:
         if not final.is_file():
-            work = Path(tempfile.mkdtemp(prefix=".make-", dir=final.parent))
+            work = Path(tempfile.mkdtemp(prefix=".make-", dir=folder))
             try:
-                _make(wheels, folder, work)
+                _make(wheels, folder_of(wheels), work)
                 (work / "archive").rename(final)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     return final
+
+
+def _cached(wheels: Wheels) -> Path:
+    return cache_directory() / "environments" / f"{Path(folder_of(wheels)).name}.tar.gz"
+
+
+@contextlib.contextmanager
+def _making() -> Iterator[Path]:
+    """The folder of the archives, which no other thread or run changes meanwhile."""
+    folder = cache_directory() / "environments"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _MAKING, (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 def _make(wheels: Wheels, folder: str, work: Path) -> None:
@@ -128,7 +176,7 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _install(wheels: Wheels, work: Path, target: Path) -> None:
+def _install(wheels: Wheels, work: Path, target: Path, *options: str) -> None:
     (work / "constraints").write_text(wheels.constraints_text())
     (work / "excluded").write_text("".join(f'{name}; python_version < "3"\n' for name in wheels.excluded))
     (work / "build").write_text("".join(f"{each}\n" for each in wheels.build))
@@ -136,7 +184,7 @@ def _install(wheels: Wheels, work: Path, target: Path) -> None:
     command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(target), "--link-mode", "copy"]
     command += ["--python", sys.executable, "--python-version", wheels.python, "--python-platform", wheels.platform]
     command += ["--constraints", str(work / "constraints"), "--overrides", str(work / "excluded")]
-    command += ["--build-constraints", str(work / "build"), *requirements]
+    command += ["--build-constraints", str(work / "build"), *options, *requirements]
     shown = shlex.join(["uv", "pip", "install", *requirements])
     what = f"build an environment with {len(requirements)} applications for Python {wheels.python}"
     environment = {**os.environ, "UV_CACHE_DIR": str(cache_directory() / "uv")}
@@ -163,7 +211,9 @@ def _install(wheels: Wheels, work: Path, target: Path) -> None:
             command=shown,
             exit_status=done.returncode,
             output=redact(done.stderr + done.stdout),
-            advice=f"the constraints are in {wheels.constraints} next to the release table; the controlling machine "
+            advice=_EXCLUDE
+            if _NOT_BUILT.search(done.stderr)
+            else f"the constraints are in {wheels.constraints} next to the release table; the controlling machine "
             "needs access to a package index (set $UV_DEFAULT_INDEX for another one)",
         )
 
@@ -178,7 +228,7 @@ def _refuse_compiled(library: Path) -> None:
         names = ", ".join(sorted(name.removesuffix(".dist-info") for name in found))
         raise ActionError(
             f"build an environment without a compiler: {names} is on the index only as source and was compiled here",
-            advice="list it under wheels.excluded in the release table, with the distribution's package that has it",
+            advice=_EXCLUDE,
         )
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 from ..inventory import Node
 from ..site import Site
 from ..store import Part
-from ..wheels import COMMANDS, COMPILED, archive
+from ..wheels import COMMANDS, COMPILED, archive, check_requirements
 from .actions import Execute, Remove, Write
 from .base import Change, Context, Difference, Query, Resource, file, run, uses
 
@@ -75,6 +75,8 @@ class Environment(Resource):
     def obstacles(self, context: Context) -> list[str]:
         wheels, found = context.site.release.wheels, self.lacking(context.site)
         assert wheels is not None
+        if not context.facts[file(self.stamp)]["exists"] and context.site.store.fetches:
+            context.site.outside(lambda: check_requirements(wheels))
         python = str(context.facts[run(*_PYTHON)]["out"]).strip()
         if python != wheels.python:
             found.append(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +14,13 @@ import uv
 
 from stackspec import wheels as wheels_module
 from stackspec.cloud_inventory import CloudInventory
-from stackspec.errors import ActionError
+from stackspec.errors import ActionError, InputError
 from stackspec.inventory import load_inventory
 from stackspec.openstack import DbSync
 from stackspec.plugin.evidence import write_versions
 from stackspec.release import Wheels, load_release
 from stackspec.resources import Packages, Resource, Service
+from stackspec.resources import environment as environment_module
 from stackspec.resources.base import Context, Query, file, package, run
 from stackspec.resources.environment import _PYTHON, Environment
 from stackspec.resources.files import File
@@ -240,6 +243,13 @@ class TestEnvironment:
         facts[resource._astray()] = given.get("astray", {"status": 0, "out": "", "err": ""})
         return facts
 
+    @pytest.fixture(autouse=True)
+    def checked(self, monkeypatch: pytest.MonkeyPatch) -> list[Wheels]:
+        """What was resolved."""
+        found: list[Wheels] = []
+        monkeypatch.setattr(environment_module, "check_requirements", found.append)
+        return found
+
     @pytest.fixture
     def resource(self) -> Environment:
         return Environment(wheels_module.folder_of(WHEELS))
@@ -249,9 +259,10 @@ class TestEnvironment:
         found.facts = self.facts(resource, site, **given)
         return found
 
-    def test_bare_node(self, resource: Environment, site: Site) -> None:
+    def test_bare_node(self, resource: Environment, site: Site, checked: list[Wheels]) -> None:
         found = self.look(resource, site)
         assert resource.obstacles(found) == []
+        assert checked == [site.release.wheels]
         (change,) = resource.changes(found)
         assert change.touches == (resource.stamp,)
 
@@ -322,17 +333,53 @@ class TestArchive:
         made = Wheels(**described, projects=("openstack-heat==1.0",), commands=("privsep-helper", "not-there"))
         assert wheels_module._commands(made, tmp_path) == ["heat-manage", "privsep-helper"]
 
-    def test_unsolvable_requirements(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.fixture
+    def uv_says(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+        """Replaces uv by a program that fails with a message; returns the file with its arguments."""
         monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
-        false = tmp_path / "uv"
-        false.write_text("#!/bin/sh\necho 'No solution found: nova==29 and nova==30' >&2\nexit 1\n")
-        false.chmod(0o755)
-        monkeypatch.setattr(uv, "find_uv_bin", lambda: str(false))
+        monkeypatch.setattr(wheels_module, "_CHECKED", {})
+
+        def says(text: str) -> Path:
+            false = tmp_path / "uv"
+            false.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\necho {shlex.quote(text)} >&2\nexit 1\n')
+            false.chmod(0o755)
+            monkeypatch.setattr(uv, "find_uv_bin", lambda: str(false))
+            return tmp_path / "asked"
+
+        return says
+
+    def test_unsolvable_requirements(self, tmp_path: Path, uv_says: Callable[[str], Path]) -> None:
+        uv_says("No solution found: nova==29 and nova==30")
         with pytest.raises(ActionError, match="No solution found") as caught:
             wheels_module.archive(WHEELS)
         assert WHEELS.constraints in str(caught.value)
         assert not list((tmp_path / "environments").glob("*.tar.gz"))
         assert not list((tmp_path / "environments").glob(".make-*"))
+
+    def test_unsolvable_requirements_are_found_before_nodes_are_changed(
+        self, tmp_path: Path, uv_says: Callable[[str], Path]
+    ) -> None:
+        asked = uv_says("No solution found: nova==29 and nova==30")
+        for _ in range(3):
+            with pytest.raises(InputError, match="No solution found") as caught:
+                wheels_module.check_requirements(WHEELS)
+        assert WHEELS.constraints in str(caught.value)
+        (once,) = asked.read_text().splitlines()
+        assert "--dry-run" in once
+        assert not list((tmp_path / "environments").glob(".check-*"))
+
+    def test_cached_environment_is_not_resolved_again(self, tmp_path: Path, uv_says: Callable[[str], Path]) -> None:
+        asked = uv_says("No solution found")
+        (tmp_path / "environments").mkdir()
+        wheels_module._cached(WHEELS).touch()
+        wheels_module.check_requirements(WHEELS)
+        assert not asked.exists()
+
+    def test_project_that_needs_a_compiler(self, uv_says: Callable[[str], Path]) -> None:
+        """Where this machine has none, uv fails; the advice is the same as where it has one."""
+        uv_says("  x Failed to build `scrypt==0.8.20`\n  error: command 'gcc' failed: No such file or directory")
+        with pytest.raises(ActionError, match=r"scrypt==0\.8\.20[\s\S]*wheels\.excluded"):
+            wheels_module.archive(WHEELS)
 
 
 class TestUser:
