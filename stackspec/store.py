@@ -150,6 +150,28 @@ def has_content(path: Path, size: int, sha256: str) -> bool:
         return False
 
 
+def keep(made: Path, final: Path) -> None:
+    """Move a finished file into a cache, with its checksum next to it: a power loss may leave a file short.
+
+    :param made: the file, on the same file system
+    :param final: its path there
+    """
+    _checksum(final).write_text(f"{sha256_of(made)}  {final.name}\n")
+    made.rename(final)
+
+
+def is_kept(final: Path) -> bool:
+    """Whether a cache has the file, with the content that `keep` moved there."""
+    try:
+        return _checksum(final).read_text().split()[:1] == [sha256_of(final)]
+    except OSError:
+        return False
+
+
+def _checksum(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal digits.
 

@@ -30,6 +30,7 @@ from .errors import ActionError, InputError
 from .release import Wheels
 from .secrets import redact
 from .site import cache_directory
+from .store import is_kept, keep
 
 RECIPE = 1
 """Increased when environments are built differently, so that nodes get new ones."""
@@ -83,7 +84,7 @@ def check_requirements(wheels: Wheels) -> None:
     name = folder_of(wheels)
     with _making() as folder:
         if name not in _CHECKED:
-            _CHECKED[name] = "" if _cached(wheels).is_file() else _unsolvable(wheels, folder)
+            _CHECKED[name] = "" if is_kept(_cached(wheels)) else _unsolvable(wheels, folder)
         if _CHECKED[name]:
             raise InputError(_CHECKED[name])
 
@@ -108,11 +109,11 @@ def archive(wheels: Wheels) -> Path:
     """
     final = _cached(wheels)
     with _making() as folder:
-        if not final.is_file():
+        if not is_kept(final):
             work = Path(tempfile.mkdtemp(prefix=".make-", dir=folder))
             try:
                 _make(wheels, folder_of(wheels), work)
-                (work / "archive").rename(final)
+                keep(work / "archive", final)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     return final

@@ -20,7 +20,7 @@ from ..errors import ActionError, InputError
 from ..inventory import Node
 from ..secrets import redact
 from ..site import Site, cache_directory
-from ..store import Part
+from ..store import Part, is_kept, keep
 from .actions import Execute, Write
 from .base import Change, Context, Difference, Query, Resource, file, run
 
@@ -167,7 +167,7 @@ def wheels(requirements: Iterable[str], platform: list[str]) -> Path:
         )
     final = cache_directory() / "wheels" / _file_name(asked, platform)
     with _FETCHING:
-        if not final.is_file():
+        if not is_kept(final):
             final.parent.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
             try:
@@ -176,7 +176,7 @@ def wheels(requirements: Iterable[str], platform: list[str]) -> Path:
                 with tarfile.open(work / final.name, mode="w") as archive:
                     for wheel in sorted((work / "wheels").iterdir()):
                         archive.add(wheel, wheel.name)
-                (work / final.name).rename(final)
+                keep(work / final.name, final)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     return final

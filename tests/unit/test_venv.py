@@ -141,6 +141,15 @@ class TestWheels:
         venv.wheels(["app==1.2"], ["3", "10", "aarch64", "2.35"])
         assert len(calls) == 2
 
+    def test_cut_file_is_downloaded_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A power loss after the rename may leave a file short."""
+        calls = self.pip(monkeypatch)
+        kept = venv.wheels(["app==1.2"], PLATFORM)
+        size = kept.stat().st_size
+        kept.write_bytes(kept.read_bytes()[:-1])
+        assert venv.wheels(["app==1.2"], PLATFORM).stat().st_size == size
+        assert len(calls) == 2
+
     def test_failed_download_leaves_nothing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The error says what to do, and an incomplete set is not used the next time."""
         self.pip(monkeypatch, status=1)

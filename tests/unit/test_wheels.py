@@ -30,6 +30,7 @@ from stackspec.resources.package_files import Defaults, Link, SystemUser
 from stackspec.resources.packages import Packages as PackagesResource
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
+from stackspec.store import keep
 from stackspec.task import Task
 
 from . import conformity
@@ -370,10 +371,16 @@ class TestArchive:
 
     def test_cached_environment_is_not_resolved_again(self, tmp_path: Path, uv_says: Callable[[str], Path]) -> None:
         asked = uv_says("No solution found")
-        (tmp_path / "environments").mkdir()
-        wheels_module._cached(WHEELS).touch()
+        kept = wheels_module._cached(WHEELS)
+        kept.parent.mkdir()
+        (tmp_path / "made").write_text("archive")
+        keep(tmp_path / "made", kept)
         wheels_module.check_requirements(WHEELS)
+        assert wheels_module.archive(WHEELS) == kept
         assert not asked.exists()
+        kept.write_text("archiv")
+        with pytest.raises(ActionError):
+            wheels_module.archive(WHEELS)
 
     def test_project_that_needs_a_compiler(self, uv_says: Callable[[str], Path]) -> None:
         """Where this machine has none, uv fails; the advice is the same as where it has one."""
