@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -39,6 +40,14 @@ ADD = "swift-ring-builder guide.builder add --region 1 --zone 1 --ip 10.0.0.20 -
             "--region RegionOne image_size_total",
             "devstack-system-admin was not found",
         ),
+        erratum(
+            "E29",
+            "glance",
+            "openstack --os-cloud <cloud> image create --file /opt/cirros-0.6.2-x86_64-disk.img --disk-format qcow2 "
+            "--container-format bare cirros-of-the-guide",
+            "/opt/cirros-0.6.2-x86_64-disk.img",
+        ),
+        erratum("E43", "neutron", "ip link show ens33", "does not exist"),
         erratum("E54", "horizon", "openstack --os-cloud <cloud> role show user", "user"),
         erratum("E64", "swift", "mkdir /etc/swift", "File exists"),
         erratum("E67", "swift", "openstack --os-cloud <cloud> role show user", "user"),
@@ -50,10 +59,42 @@ ADD = "swift-ring-builder guide.builder add --region 1 --zone 1 --ip 10.0.0.20 -
             "scp -o BatchMode=yes /etc/swift/account.ring.gz root@compute01:/etc/swift",
             "erification failed",
         ),
+        erratum(
+            "E85",
+            "heat",
+            'openstack --os-cloud <cloud> role add --project "Development Department" --user developer '
+            "heat_stack_owner",
+            "Development Department",
+        ),
+        erratum("E89", "skyline", "mariadb -u skyline -pskyline -h 127.0.0.1 skyline -e 'SELECT 1'", "Access denied"),
         erratum("E97", "skyline", "bash -c '</dev/tcp/10.0.0.10/9091'", "refused"),
+        erratum(
+            "E114",
+            "octavia",
+            "cd $(mktemp -d) && cp -p etc/octavia/certs/server_ca.cert.pem /etc/octavia/certs",
+            "No such file",
+        ),
         erratum("E117", "octavia", "openstack --os-cloud <cloud> keypair show octavia_ssh_key", "octavia_ssh_key"),
         erratum("E120", "octavia", "ls -d /sys/class/net/brq*", "No such file"),
+        erratum(
+            "E125",
+            "octavia",
+            "systemd-run --wait --pipe --quiet /bin/sh /opt/octavia-interface-start.sh",
+            "/opt/octavia-interface-start.sh",
+        ),
+        erratum(
+            "E130",
+            "octavia",
+            "openstack --os-cloud <cloud> network show 42b297fd-a655-4d7f-90b5-081c9f1bf324",
+            "42b297fd-a655-4d7f-90b5-081c9f1bf324",
+        ),
         erratum("E141", "magnum", "openstack --os-cloud <cloud> flavor show m2.fedora", "m2.fedora"),
+        erratum(
+            "E143",
+            "magnum",
+            "openstack --os-cloud <cloud> image show flatcar-kube-v1.24.16",
+            "flatcar-kube-v1.24.16",
+        ),
     ],
 )
 def test_command_fails(command: str, answer: str, deployed: None, site: Site, controller: NodeHost) -> None:
@@ -107,6 +148,31 @@ def test_option_is_none(
     asked = json.dumps({"service": service, "options": options})
     out = controller.check_output(f"printf %s %s | {python} -c %s", "%s", asked, programs.text("option_check"))
     assert json.loads(out.splitlines()[-1]) == [f"[{section}] {option}: no option of {service}"]
+
+
+@pytest.mark.steps("swift")
+def test_ring_is_not_the_one_shown(deployed: None, controller: NodeHost) -> None:
+    """E77: the guide's command makes two copies and 24 hours; its output shows three copies and one hour."""
+    out = controller.check_output(f"{RING} swift-ring-builder guide.builder")
+    assert "2.000000 replicas" in out
+    assert re.search(r"minimum number of hours before a partition can be reassigned is 24\b", out), out
+
+
+@pytest.mark.steps("skyline")
+def test_start_does_not_read_a_new_file(deployed: None, controller: NodeHost) -> None:
+    """E104: nginx runs since its package was installed, so starting it changes nothing."""
+    look = "systemctl show --property=MainPID --value nginx"
+    before = controller.check_output(look)
+    controller.check_output("systemctl start nginx")
+    assert controller.check_output(look) == before != "0"
+
+
+@pytest.mark.steps("octavia")
+def test_firewall_rule_is_doubled_by_each_run(deployed: None, controller: NodeHost) -> None:
+    """E121: in a network namespace of its own, which goes with the command."""
+    rule = "iptables -I INPUT -i o-hm0 -p udp --dport 5555 -j ACCEPT"
+    out = controller.check_output(f"unshare --net sh -c '{rule} && {rule} && iptables -S INPUT'")
+    assert out.count("--dport 5555") == 2
 
 
 @pytest.mark.steps("skyline")
