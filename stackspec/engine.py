@@ -28,7 +28,10 @@ from .transport import Connections
 Event = dict[str, Any]
 STOPPED = "the run was stopped"
 """The error of tasks that were not started because of it."""
-UNRECORDED = "the run cannot be recorded, so it begins nothing more: {}; make room on this machine, then --deploy again"
+UNRECORDED = (
+    "the record or the output of the run cannot be written, so nothing new is started: {}; "
+    "correct that, then run --deploy again"
+)
 """The error of tasks that were not started because the ledger, the events or the terminal cannot be written."""
 _HELD = file(HELD)
 """Where a node lists the units that are not started at boot yet."""
@@ -103,7 +106,7 @@ class Engine:
                 answered, silent = wait(silent, timeout=SAY_EVERY, return_when=FIRST_COMPLETED)
                 facts |= {asked[each]: each.result() for each in answered}
                 for each in () if answered else silent:
-                    self._says(asked[each], "says", "is asked what is there, and does not answer yet")
+                    self._says(asked[each], "says", "has not answered the first query yet")
         finally:
             # A lost node is an error now; other nodes may take long.
             pool.shutdown(wait=False, cancel_futures=True)

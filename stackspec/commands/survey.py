@@ -129,7 +129,7 @@ def _answer(host: str, ssh: Ssh) -> str:
         raise InputError(f"{host}: no answer within {OPEN_TIMEOUT} s; try: ssh {arguments[-1]}") from None
     if "\n== end" not in done.stdout:
         error = " ".join((done.stderr or done.stdout).split()[-40:])
-        raise InputError(f"{host}: cannot be asked by ssh: {error}; try: ssh {arguments[-1]}")
+        raise InputError(f"{host}: ssh failed: {error}; try: ssh {arguments[-1]}")
     return done.stdout
 
 

@@ -26,7 +26,7 @@ def read_disk(path):
         answer["content"] = without_signature(path)
     else:
         lines = [line.split("=", 1) for line in done["out"].splitlines() if "=" in line]
-        answer["content"] = dict(lines) or {"TYPE": "several things at once"}
+        answer["content"] = dict(lines) or {"TYPE": "several signatures"}
     answer["id"] = disk_id(path, answer["content"])
     number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
     folder = f"/sys/dev/block/{number}"
@@ -50,7 +50,7 @@ def without_signature(path, samples=256, size=1 << 16):
                 if stream.read(size).strip(b"\0"):
                     return {"TYPE": "data without a signature"}
     except OSError as error:
-        return {"TYPE": f"what cannot be read: {error.strerror}"}
+        return {"TYPE": f"unreadable data: {error.strerror}"}
     return {}
 
 

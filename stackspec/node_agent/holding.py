@@ -45,14 +45,18 @@ def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(agent), signal.SIGKILL)
         commands = "; ".join(f"{pid} {argv}" for pid, argv in holders.items() if pid != agent.strip())
-        busy = f"{text} deploys here" if lives else f"a command of {text} still runs here: {commands}"
+        busy = (
+            f"{text} is deploying on this node"
+            if lives
+            else f"a command started by {text} is still running on this node: {commands}"
+        )
         now = time.monotonic()
         if now - began > (run_timeout if lives else command_timeout):
             os.close(descriptor)
-            raise shell.Failed(f"{busy}; wait for its end, or end it, and deploy again")
+            raise shell.Failed(f"{busy}; wait until it ends, or stop it, then deploy again")
         if say and now - told > 10.0:
             told = now
-            say("waits: " + busy)
+            say("waiting: " + busy)
         time.sleep(0.3)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{holder}\n{os.getpid()}\n".encode(), 0)

@@ -215,7 +215,7 @@ def follow(child, start, say, silence=1800.0):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
             raise shell.Failed(
-                f"apt-get wrote nothing for {silence:g} s and was ended; its log: {APT_LOG}", child.returncode
+                f"apt-get was killed after {silence:g} s without output; its log: {APT_LOG}", child.returncode
             )
         lines = [line for line in text.decode(errors="replace").splitlines() if line.startswith(("Setting up", "Get:"))]
         if lines and say and time.monotonic() - last > 5.0:

@@ -48,7 +48,7 @@ def execute(argv, stdin="", user="", env=None, timeout=600.0):
         return {"status": 127, "out": "", "err": f"{argv[0]}: no such command"}
     except subprocess.TimeoutExpired as error:
         text = (error.stdout or b"") + (error.stderr or b"")
-        return {"status": 124, "out": "", "err": f"no end after {timeout:g} s\n{text.decode(errors='replace')}"}
+        return {"status": 124, "out": "", "err": f"timed out after {timeout:g} s\n{text.decode(errors='replace')}"}
     return {
         "status": done.returncode,
         "out": done.stdout.decode(errors="replace"),

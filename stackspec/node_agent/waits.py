@@ -85,7 +85,7 @@ def await_active(units, timeout=60.0):
             return
         if patience.over():
             found = ", ".join(f"{name} is {states[name]['active']} ({states[name]['sub']})" for name in waiting)
-            raise shell.Failed(f"no {', '.join(waiting)} after {patience}: {found}", units=waiting)
+            raise shell.Failed(f"{', '.join(waiting)} not active after {patience}: {found}", units=waiting)
         time.sleep(0.1)
 
 

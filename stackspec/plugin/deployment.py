@@ -175,8 +175,8 @@ class Followed:
             self._read()
             if gone and not condition():
                 raise StackspecError(
-                    f"{what} cannot be followed any more: the process that deploys has ended, or cannot write its"
-                    " record; its own last lines say why; then start again"
+                    f"{what} cannot be waited for: the deploying process has ended, or cannot write its record;"
+                    " see its last lines, then start again"
                 )
             teller.tell()
 
@@ -193,6 +193,6 @@ def cause_of(event: Event) -> Cause:
     name, error = f"{event['step']} on {event['node']}", redact(str(event.get("error") or ""))
     text = (
         f"step {name} failed{where}\n{error}\n"
-        f"changes made before: {len(event.get('changes') or ())}; the next --deploy goes on here"
+        f"changes made before: {len(event.get('changes') or ())}; the next --deploy resumes here"
     )
     return Cause(name, error.splitlines()[0] if error else "", text)

@@ -38,11 +38,15 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption("--deploy", action="store_true", help="install what the selected tests need, then run them")
     group.addoption("--plan", action="store_true", help="print what --deploy would change, and touch nothing")
     group.addoption("--inventory", metavar="PATH", help="the site (default: the embedded lab)")
-    group.addoption("--bundle", metavar="DIRECTORY", help="take from it alone what would be fetched (stackspec bundle)")
     group.addoption(
-        "--os-cloud", metavar="NAME", help="a cloud that exists: an entry of clouds.yaml (default: OS_CLOUD)"
+        "--bundle",
+        metavar="DIRECTORY",
+        help="use only the files of this bundle; download nothing (see: stackspec bundle)",
     )
-    group.addoption("--keep", action="store_true", help="keep what tests made in the cloud, for a look at it")
+    group.addoption(
+        "--os-cloud", metavar="NAME", help="validate an existing cloud: an entry of clouds.yaml (default: $OS_CLOUD)"
+    )
+    group.addoption("--keep", action="store_true", help="keep the objects that tests create, for inspection")
     for each in OPTIONS:
         group.addoption(f"--{each.name}", metavar=each.metavar, default=each.default, help=each.help)
     group.addoption(
@@ -61,16 +65,17 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "steps(*names): steps that a test needs in addition to those in its arguments")
     config.addinivalue_line(
-        "markers", "disturbs(*names): steps whose services the test's file stops or breaks: it has them for itself"
+        "markers",
+        "disturbs(*names): steps whose services the test's file stops or breaks; no other test uses them meanwhile",
     )
     config.addinivalue_line("markers", "lane(name): tests of one name run in one worker, where they share guests")
-    config.addinivalue_line("markers", "smoke: the one proof of its service that a first look at a cloud needs")
+    config.addinivalue_line("markers", "smoke: the one test per service for a first check of a cloud")
     load_steps()
     config.pluginmanager.register(fixtures_of_steps(), "stackspec.steps")
     for name in _fixture_modules():
         config.pluginmanager.register(importlib.import_module(name), name)
     if config.option.deploy and config.option.plan:
-        raise pytest.UsageError("--deploy and --plan exclude each other: --plan touches nothing")
+        raise pytest.UsageError("--deploy and --plan cannot be combined: --plan changes nothing")
     if config.option.deploy or config.option.plan:
         _refuse_with_deploy(config)
     with _usage_errors():
@@ -98,7 +103,7 @@ def _fixture_modules() -> list[str]:
 def _refuse_with_deploy(config: pytest.Config) -> None:
     """Options that would run the engine twice or stop it in the middle."""
     if config.option.plan and getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("-n with --plan: there are no tests to share")
+        raise pytest.UsageError("-n cannot be combined with --plan, which runs no tests")
     if _reruns(config):
         raise pytest.UsageError(
             "--reruns with --deploy: a failed step is tried again by the next --deploy, not by a rerun"

@@ -166,7 +166,7 @@ def test_bad_request_is_refused(volumes: Volumes, owned: Owned, body: dict[str, 
 
 
 @pytest.mark.parametrize("kind", ["volumes", "snapshots", "backups", "types", "volume-transfers", "attachments"])
-def test_what_is_not_there(volumes: Volumes, kind: str) -> None:
+def test_missing_object_is_404(volumes: Volumes, kind: str) -> None:
     """404 for objects that do not exist."""
     assert ask(volumes.connection, "GET", f"/{kind}/{NOTHING}").status_code == 404
 

@@ -90,7 +90,7 @@ def test_keypair_of_ones_own(nova: object, member: Connection, owned: Owned, gue
         member.compute.get_keypair(made.name)
 
 
-def test_keypair_that_is_none_is_refused(nova: object, member: Connection, owned: Owned) -> None:
+def test_invalid_keypair_is_refused(nova: object, member: Connection, owned: Owned) -> None:
     """An invalid public key is a bad request."""
     with pytest.raises(exceptions.BadRequestException):
         owned(member, "keypair", "nonsense", public_key="ssh-rsa nonsense")

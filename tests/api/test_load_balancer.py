@@ -105,7 +105,7 @@ def test_bad_request_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"])
-def test_what_is_not_there(balancer: Connection, kind: str) -> None:
+def test_missing_object_is_404(balancer: Connection, kind: str) -> None:
     """404 for objects that do not exist."""
     nothing = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
     assert ask(balancer, "GET", f"{kind}/{nothing}").status_code == 404

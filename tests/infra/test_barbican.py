@@ -39,14 +39,14 @@ def test_secrets_are_encrypted_in_the_database(
     assert base64.b64encode(payload.encode()).decode().rstrip("=") not in dump
 
 
-def test_worker_is_at_the_queue(barbican: object, controller: NodeHost) -> None:
+def test_worker_consumes_its_queue(barbican: object, controller: NodeHost) -> None:
     """The API passes orders to the worker, which listens for them (the guide disables that)."""
     queues = controller.check_output("rabbitmqctl -q list_queues name consumers < /dev/null").splitlines()
     consumers = dict(line.rsplit("\t", 1) for line in queues if line.startswith("barbican"))
     assert int(consumers.get("barbican.workers", 0)) >= 1, f"queues of barbican: {consumers}"
 
 
-def test_listener_is_left_out(barbican: object, site: Site, controller: NodeHost) -> None:
+def test_listener_does_not_run(barbican: object, site: Site, controller: NodeHost) -> None:
     """The listener is off, since keystone sends no notifications (erratum E106)."""
     running = controller.service("barbican-keystone-listener").is_running
     assert not running, f"{site.controller.name}: barbican-keystone-listener runs, but keystone sends nothing to it"

@@ -57,7 +57,7 @@ def test_lvm_sees_only_what_is_the_node_s_own(cinder_volume: object, storage: li
             try:
                 unfiltered = '--config \'devices { filter = [ "a|.*|" ] global_filter = [ "a|.*|" ] }\''
                 host.check_output(f"pvcreate {unfiltered} {device}")
-                assert device in physical_volumes(host, unfiltered), "the test itself"
+                assert device in physical_volumes(host, unfiltered), "the volume is not seen without filters either"
                 assert device not in physical_volumes(host), f"{node.name}: LVM sees {device}"
                 refused = host.run(f"pvs --config 'devices {{ filter = [ \"a|.*|\" ] }}' {device}")
                 assert refused.rc != 0, f"{node.name}: automatic activation sees {device}: no global_filter"

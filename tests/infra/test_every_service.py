@@ -49,7 +49,7 @@ def test_api_answers_on_every_node(service: str, site: Site, node_host: HostOf) 
         assert re.match(r"HTTP/1\.[01] [1-4]\d\d ", asked.stdout), f"{service} answers {name}: {asked.stdout.strip()!r}"
 
 
-def test_nothing_of_the_inside_is_reached_from_outside(
+def test_internal_ports_are_not_exposed(
     rabbitmq: object,
     nova_networking: object,
     neutron_compute: object,
@@ -106,6 +106,7 @@ def test_listens_on_the_management_address_only(port: int, step: str, site: Site
     "command",
     [
         pytest.param("keystone-status upgrade check", marks=pytest.mark.steps("keystone"), id="keystone"),
+        pytest.param("glance-status upgrade check", marks=pytest.mark.steps("glance"), id="glance"),
         pytest.param("placement-status upgrade check", marks=pytest.mark.steps("placement"), id="placement"),
         pytest.param("nova-status upgrade check", marks=pytest.mark.steps("nova_discover", "placement"), id="nova"),
         pytest.param("neutron-status upgrade check", marks=pytest.mark.steps("neutron"), id="neutron"),
@@ -149,7 +150,7 @@ def test_upgrade_check(command: str, controller: NodeHost) -> None:
         pytest.param("/etc/swift/swift.conf", marks=pytest.mark.steps("swift_storage")),
     ],
 )
-def test_passwords_in_files_are_not_for_everybody(path: str, site: Site, node_host: HostOf) -> None:
+def test_files_with_passwords_are_not_world_readable(path: str, site: Site, node_host: HostOf) -> None:
     """Configuration files with passwords are not world-readable, on any node."""
     files = {name: node_host(name).file(path) for name in site.nodes}
     modes = {name: file.mode for name, file in files.items() if file.exists}

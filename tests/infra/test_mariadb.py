@@ -23,7 +23,7 @@ def test_database_settings(mariadb: object, controller: NodeHost) -> None:
     assert found == wanted, f"the database runs with {', '.join(found)}, wanted {', '.join(wanted)}"
 
 
-def test_database_admits_no_stranger(mariadb: object, site: Site, controller: NodeHost) -> None:
+def test_no_unexpected_accounts(mariadb: object, site: Site, controller: NodeHost) -> None:
     """No anonymous accounts; root logs in only through the unix socket, and only root has global privileges."""
     rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()
     accounts = {tuple(row.split("\t")) for row in rows}
@@ -34,38 +34,33 @@ def test_database_admits_no_stranger(mariadb: object, site: Site, controller: No
     refused = controller.run("mariadb -h %s -u root --password= -e 'SELECT 1'", site.controller.address)
     assert refused.rc != 0, "root can log in over the network without a password"
     query = "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type <> 'USAGE'"
-    mighty = [row.replace("'", "") for row in controller.check_output("mariadb -N -B -e %s", query).splitlines()]
-    strangers = [each for each in mighty if each.split("@")[0] not in OWN_ACCOUNTS or each.endswith("@%")]
+    privileged = [row.replace("'", "") for row in controller.check_output("mariadb -N -B -e %s", query).splitlines()]
+    strangers = [each for each in privileged if each.split("@")[0] not in OWN_ACCOUNTS or each.endswith("@%")]
     assert not strangers, f"{site.controller.name}: global database privileges of {', '.join(strangers)}"
 
 
 @pytest.mark.parametrize(
-    ("file", "section", "option"),
+    ("file", "section"),
     [
+        pytest.param("/etc/keystone/keystone.conf", "database", marks=pytest.mark.steps("keystone"), id="keystone"),
+        pytest.param("/etc/glance/glance-api.conf", "database", marks=pytest.mark.steps("glance"), id="glance"),
         pytest.param(
-            "/etc/keystone/keystone.conf", "database", "connection", marks=pytest.mark.steps("keystone"), id="keystone"
+            "/etc/placement/placement.conf", "placement_database", marks=pytest.mark.steps("placement"), id="placement"
         ),
-        pytest.param(
-            "/etc/glance/glance-api.conf", "database", "connection", marks=pytest.mark.steps("glance"), id="glance"
-        ),
-        pytest.param(
-            "/etc/placement/placement.conf",
-            "placement_database",
-            "connection",
-            marks=pytest.mark.steps("placement"),
-            id="placement",
-        ),
-        pytest.param("/etc/nova/nova.conf", "database", "connection", marks=pytest.mark.steps("nova"), id="nova"),
-        pytest.param(
-            "/etc/neutron/neutron.conf", "database", "connection", marks=pytest.mark.steps("neutron"), id="neutron"
-        ),
+        pytest.param("/etc/nova/nova.conf", "database", marks=pytest.mark.steps("nova"), id="nova"),
+        pytest.param("/etc/neutron/neutron.conf", "database", marks=pytest.mark.steps("neutron"), id="neutron"),
+        pytest.param("/etc/barbican/barbican.conf", "database", marks=pytest.mark.steps("barbican"), id="barbican"),
+        pytest.param("/etc/cinder/cinder.conf", "database", marks=pytest.mark.steps("cinder"), id="cinder"),
+        pytest.param("/etc/heat/heat.conf", "database", marks=pytest.mark.steps("heat"), id="heat"),
+        pytest.param("/etc/magnum/magnum.conf", "database", marks=pytest.mark.steps("magnum"), id="magnum"),
+        pytest.param("/etc/octavia/octavia.conf", "database", marks=pytest.mark.steps("octavia"), id="octavia"),
     ],
 )
-def test_service_logs_in_to_its_database(file: str, section: str, option: str, controller: NodeHost) -> None:
+def test_service_logs_in_to_its_database(file: str, section: str, controller: NodeHost) -> None:
     """The password in the service's file works for its database, and for no other service's."""
     query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE(); SHOW DATABASES"
     # The password stays on the node.
-    words = programs.output(controller, "database_login", file, section, option, query).split()
+    words = programs.output(controller, "database_login", file, section, "connection", query).split()
     user, database, tables, *databases = words
     assert int(tables) > 5, f"{database} has {tables} tables"
     assert set(databases) <= {"information_schema", *(name for name in databases if name.split("_")[0] == user)}

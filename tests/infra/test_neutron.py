@@ -32,7 +32,7 @@ def test_bridges(neutron_compute: object, site: Site, node_host: HostOf) -> None
         )
 
 
-def test_way_out_leads_over_the_bridge(neutron_compute: object, site: Site, node_host: HostOf) -> None:
+def test_default_route_uses_the_bridge(neutron_compute: object, site: Site, node_host: HostOf) -> None:
     """The default route uses the bridge only on nodes declared so in the inventory. Guide: netplan of br-provider."""
     gateway = site.networks["provider"].gateway
     for node in site.nodes.values():

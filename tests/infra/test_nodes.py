@@ -51,7 +51,7 @@ def test_packages_are_whole(deployed: None, base: object, site: Site, node_host:
     assert not problems, "\n".join(problems)
 
 
-def test_certificates_last(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
+def test_no_certificate_expires_soon(deployed: None, base: object, site: Site, node_host: HostOf) -> None:
     """No service certificate in /etc expires within a month, except those of the distribution."""
     find = (
         "grep -rlsI -e '-----BEGIN CERTIFICATE' --include='*.pem' --include='*.crt' --include='*.cert'"

@@ -37,7 +37,7 @@ def test_queue_has_its_user_and_no_other(rabbitmq: object, controller: NodeHost)
 
 
 @pytest.mark.parametrize("step", [pytest.param(name, marks=pytest.mark.steps(name)) for name in QUEUES])
-def test_services_take_what_they_are_asked_for(step: str, site: Site, controller: NodeHost) -> None:
+def test_services_consume_their_queues(step: str, site: Site, controller: NodeHost) -> None:
     """Each service consumes its queue without a backlog: a frozen service keeps its connection."""
     nodes = {
         "controller": [site.controller],

@@ -66,7 +66,7 @@ def test_default_site_of_nginx_is_gone(skyline: object, controller: NodeHost) ->
     assert listens == [f"listen 0.0.0.0:{PORT} default_server;"]
 
 
-def test_nobody_is_root(skyline: object, controller: NodeHost) -> None:
+def test_api_server_is_not_root(skyline: object, controller: NodeHost) -> None:
     """The API server runs as its own user, which cannot change the program (erratum E102)."""
     pid = controller.check_output("systemctl show -p MainPID --value skyline-apiserver")
     assert controller.check_output("stat -c %%U /proc/%s", pid) == "skyline"

@@ -12,7 +12,7 @@ from os_service_types import ServiceTypes
 from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import InputError
 from stackspec.inventory import load_inventory
-from stackspec.openstack import DbSync, Endpoint, OsloConfig
+from stackspec.openstack import Database, DbSync, Endpoint, OsloConfig
 from stackspec.release import Release, load_release
 from stackspec.resources import File, Resource, Service, YamlFile
 from stackspec.resources.ini import IniFile
@@ -24,11 +24,12 @@ from .guide_node import SCHEMAS
 from .guide_plan import BESIDE_THE_GUIDE, CHAPTERS
 
 NO_UPGRADE_CHECK = {
-    "glance": "nobody asks for it yet",
-    "octavia": "nobody asks for it yet",
+    "octavia": "it fails in 2025.1: it reads an option that it does not define",
     "skyline_apiserver": "it has none",
 }
 """Step -> why no test runs the upgrade check of its service."""
+NO_OSLO = {"skyline_apiserver": "its settings are in YAML; each login to its page uses the database"}
+"""Step -> why no test of oslo's settings concerns it."""
 INFRA, API = "tests/infra/**/*.py", "tests/api/**/*.py"
 KINDS = "stackspec/openstack/kinds.py"
 PAGES = ("docs/checks.md", "docs/support.md", "docs/zh/checks.md", "docs/zh/support.md")
@@ -55,7 +56,7 @@ def missing(root: Path) -> list[str]:
             continue
         for node in step.nodes(site):
             resources = step.resources(site, node)
-            for part in (_of_endpoints, _of_files, _of_queues, _of_schemas, _of_units):
+            for part in (_of_endpoints, _of_files, _of_databases, _of_queues, _of_schemas, _of_units):
                 found |= dict.fromkeys(f"step {step.name} {message}" for message in part(step, resources, project))
         for other in from_wheels:
             for node in step.nodes(other):
@@ -90,7 +91,7 @@ def _absent(step: Step, site: Site) -> str:
         nodes, lacks = step.nodes(site), step.lacks(site)
     except (AttributeError, KeyError, InputError):
         sections = ", ".join(step.sections)
-        return f"step {step.name} needs a section that stackspec/cloud_inventory.py has not: {sections}: add it"
+        return f"step {step.name} needs a section that stackspec/cloud_inventory.py lacks: {sections}: add it"
     lacks = lacks or "no node has its role"
     return "" if nodes else f"step {step.name} is not in the lab: {lacks}: add it to inventories/lab"
 
@@ -124,6 +125,18 @@ def _of_files(step: Step, resources: list[Resource], project: Project) -> Iterat
                 yield f"writes a secret into {each.path}, which is world-readable: mode {each.mode:04o}"
             if each.path not in project.text(INFRA):
                 yield f"writes a secret into {each.path}: no test in tests/infra checks its mode: add it there"
+
+
+def _of_databases(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:
+    """Whether a test logs in to its database, whether its options are looked up, and whether it may be overwritten."""
+    if not any(isinstance(each, Database) for each in resources) or step.name in NO_OSLO:
+        return
+    if not project.names("tests/infra/test_mariadb.py", step.name):
+        yield "declares a database: tests/infra/test_mariadb.py does not log in to it: add its file there"
+    if not project.names("tests/infra/test_options.py", step.name):
+        yield "declares a database: tests/infra/test_options.py does not look up its options: add it there"
+    if not project.names("deploy_steps/base.py", step.name):
+        yield "declares a database: deploy_steps/base.py has no file of it: add one to IN_USE"
 
 
 def _of_queues(step: Step, resources: list[Resource], project: Project) -> Iterator[str]:

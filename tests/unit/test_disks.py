@@ -84,7 +84,7 @@ class TestXfs:
             (EXT4, "ext4 photos"),
             ({"PTTYPE": "gpt", "PTUUID": "2"}, "partition table gpt"),
             ({"TYPE": "xfs", "UUID": "another-site"}, "xfs"),
-            ({"TYPE": "several things at once"}, "several things at once"),
+            ({"TYPE": "several signatures"}, "several signatures"),
         ],
     )
     def test_disk_with_data_needs_wipe(self, site: Site, change: ChangeOf, content: dict[str, Any], words: str) -> None:

@@ -355,7 +355,7 @@ def test_unwritable_event_ends_the_run(site: Site) -> None:
     engine = deploy(site, listen=full)
     assert list(states(engine).values()) == ["done", "done", "done", "blocked", "blocked"]
     assert [task.state for task in engine.wait("c")] == ["blocked"]
-    assert "No space left on device: '/state/events.jsonl'; make room on this machine" in engine.unrecorded
+    assert "No space left on device: '/state/events.jsonl'; correct that, then run --deploy again" in engine.unrecorded
     assert engine.tasks[-1].cause is not None
     assert "No space left on device" in engine.tasks[-1].cause.error
     assert log(engine) == ["command do a"]
@@ -482,5 +482,5 @@ def test_lost_node_fails_the_survey_before_slower_nodes_answer(site: Site, monke
     assert set(states(engine).values()) == {"failed"}
     assert "the connection to two was lost" in engine.tasks[0].error
     assert {(each["node"], each["text"]) for each in said if each["event"] == "says"} >= {
-        ("one", "is asked what is there, and does not answer yet")
+        ("one", "has not answered the first query yet")
     }

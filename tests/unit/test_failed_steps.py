@@ -41,7 +41,7 @@ def test_failed_step_is_one_failure_and_the_others_are_blocked(runs: Runs) -> No
             "*Job for identity.service failed",
             "journal (its end):",
             "*no such database",
-            "*the next --deploy goes on here",
+            "*the next --deploy resumes here",
         ]
     )
     # Once when it happens, once as the error of the test that needed it.

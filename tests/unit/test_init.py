@@ -252,7 +252,7 @@ def test_query_script_runs_in_a_plain_shell(machines: Machines, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["alpha", "gone"], "gone: cannot be asked by ssh: Permission denied (publickey).; try: ssh gone"),
+        (["alpha", "gone"], "gone: ssh failed: Permission denied (publickey).; try: ssh gone"),
         (["alpha", "far"], "far: not in 10.0.0.0/24, the network of alpha; it has 10.9.0.1/24"),
         (["alpha", "alpha"], "alpha: named twice; each machine can be one node only"),
         (["root@alpha"], "'root@alpha' is not the name or address of a machine; set the user with --user"),

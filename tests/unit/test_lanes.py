@@ -292,7 +292,7 @@ def test_follower_of_an_ended_process_does_not_wait_forever(tmp_path: Path) -> N
     events(path, {**STEP, "node": "two"})
     leads.release()
     assert followed.failure("image") is None
-    with pytest.raises(StackspecError, match="compute cannot be followed any more: the process that deploys has"):
+    with pytest.raises(StackspecError, match="compute cannot be waited for: the deploying process has"):
         followed.wait("compute")
     with pytest.raises(StackspecError, match="the end of the deployment"):
         followed.join()

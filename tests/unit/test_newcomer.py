@@ -115,6 +115,24 @@ ENTRIES = {
         "step designate writes a secret into /etc/designate/designate.conf: no test in tests/infra checks its mode: "
         "add it there",
     ),
+    "login": (
+        "tests/infra/test_mariadb.py",
+        "",
+        '\nSECTIONS = {"designate": "storage:sqlalchemy"}\n',
+        "step designate declares a database: tests/infra/test_mariadb.py does not log in to it: add its file there",
+    ),
+    "options": (
+        "tests/infra/test_options.py",
+        "COMMANDS = {\n",
+        'COMMANDS = {\n    "designate": "designate-manage",\n',
+        "step designate declares a database: tests/infra/test_options.py does not look up its options: add it there",
+    ),
+    "in use": (
+        "deploy_steps/base.py",
+        '"/etc/glance/glance-api.conf",\n',
+        '"/etc/glance/glance-api.conf",\n    "/etc/designate/designate.conf",\n',
+        "step designate declares a database: deploy_steps/base.py has no file of it: add one to IN_USE",
+    ),
     "queue": (
         "tests/infra/test_queues.py",
         "",
@@ -224,7 +242,7 @@ def test_world_readable_secret_is_reported(project: Path) -> None:
     [
         (
             "dns",
-            "step designate needs a section that stackspec/cloud_inventory.py has not: dns: add it",
+            "step designate needs a section that stackspec/cloud_inventory.py lacks: dns: add it",
         ),
         (
             "disks.designate",

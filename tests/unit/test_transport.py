@@ -356,7 +356,7 @@ def test_hanging_apt_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     log.write_text("")
     monkeypatch.setattr(packaging, "APT_LOG", str(log))
     child = subprocess.Popen(["sh", "-c", "sleep 30; true"], start_new_session=True)
-    with pytest.raises(shell.Failed, match=r"apt-get wrote nothing for 0\.5 s and was ended"):
+    with pytest.raises(shell.Failed, match=r"apt-get was killed after 0\.5 s without output"):
         packaging.follow(child, 0, None, silence=0.5)
     assert child.poll() is not None
     with log.open("a") as stream:
@@ -430,7 +430,7 @@ def test_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypat
         connection.hold("ann on desk (pid 1)")
         assert ask(other, run("echo", "test"))["out"] == "test\n"
         hold = Hold(str(tmp_path / "lock"), "bob", run_timeout=0.2)
-        with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) deploys here; wait for its end"):
+        with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) is deploying on this node; wait until it ends"):
             other.apply([hold])
         agent = int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])
         with ThreadPoolExecutor(1) as pool:
@@ -439,7 +439,10 @@ def test_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypat
             os.kill(agent, signal.SIGKILL)
             with pytest.raises(NodeError):
                 lost.result(timeout=5)
-        with pytest.raises(ActionError, match=r"a command of ann on desk \(pid 1\) still runs here: \d+ sh -c until"):
+        with pytest.raises(
+            ActionError,
+            match=r"a command started by ann on desk \(pid 1\) is still running on this node: \d+ sh -c until",
+        ):
             other.apply([replace(hold, command_timeout=0.2)])
         said: list[str] = []
 
@@ -581,7 +584,7 @@ def test_reopened_connection_locks_the_node_again(
             connection.reopen()
         else:
             connection.reopen(holder)
-        with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) deploys here"):
+        with pytest.raises(ActionError, match=r"ann on desk \(pid 1\) is deploying on this node"):
             other.apply([Hold(str(tmp_path / "lock"), "bob", run_timeout=0.2)])
         assert ask(connection, run("echo", "again"))["out"] == "again\n"
     finally:

@@ -35,7 +35,7 @@ def test_workers_validate(runs: Runs) -> None:
 
 
 def test_workers_do_not_plan(runs: Runs) -> None:
-    assert "-n with --plan: there are no tests to share" in only_message(runs.pytest("--plan", "-n2"))
+    assert "-n cannot be combined with --plan, which runs no tests" in only_message(runs.pytest("--plan", "-n2"))
     assert runs.node("one") == {}
     runs.pytest("--plan", "-n0")
     assert runs.node("one")["opened"]
@@ -71,7 +71,7 @@ def test_reruns_validate(runs: Runs) -> None:
     [
         ({"site.yaml": "site: made-up\nsiet: x\n"}, [], "unknown key 'siet'"),
         ({}, ["--inventory", "nowhere.yaml"], "nowhere.yaml: no such file; choose an inventory with"),
-        ({}, ["--plan"], "--deploy and --plan exclude each other"),
+        ({}, ["--plan"], "--deploy and --plan cannot be combined"),
         ({"nodes/two.json": '{"unreachable": "not reachable by ssh"}'}, [], "node two: not reachable by ssh"),
         ({"nodes/two.json": '{"files": {}}'}, [], "node two: runs an unknown system"),
     ],
