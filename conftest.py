@@ -1,4 +1,4 @@
-"""Tests of the suite itself run pytest inside pytest and belong to no site; some tests run only when named."""
+"""Tests of the suite itself run pytest inside pytest, belong to no site, and are not part of a deployment."""
 
 from __future__ import annotations
 
@@ -27,13 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Tests that run only when the command line names them.
-
-    The suite's own tests are not part of a deployment; an outage takes the whole site down for everybody who uses it;
-    errata are about the guide, not about the cloud.
-    """
-    if collection_path not in (TESTS / "unit", TESTS / "outage", TESTS / "errata"):
-        return None
-    if collection_path == TESTS / "unit" and not config.option.deploy:
+    """The suite's own tests are not part of a deployment, unless the command line names them."""
+    if collection_path != TESTS / "unit" or not config.option.deploy:
         return None
     return None if any(path.is_relative_to(collection_path) for path in _named(config)) else True

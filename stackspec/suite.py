@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FOLDERS = ("infra", "api", "e2e")
 """Tests of the nodes, of each service's API, and of what users do with a cloud."""
 NAMED = ("outage", "errata")
-"""Tests that run only when named: of a site that loses its power, and of the guide's own wording."""
+"""Tests that run only when named: a power loss takes down the site for all its users; errata are about the guide."""
 
 
 def home() -> Path:
@@ -52,6 +52,20 @@ def name_of(path: Path, rootdir: Path) -> str | None:
     """
     here = home()
     return path.relative_to(here).as_posix() if rootdir != here and path.is_relative_to(here / "tests") else None
+
+
+def runs_only_when_named(path: Path, arguments: Sequence[str], folder: Path) -> bool:
+    """Whether a run leaves out a folder: its tests run only when named, and the command line names none of them.
+
+    :param path: the folder
+    :param arguments: paths or modules from pytest's command line
+    :param folder: the folder to which paths are relative
+    """
+    if path not in [home() / "tests" / name for name in NAMED]:
+        return False
+    words = [each.split("::")[0] for each in arguments]
+    modules = [home().joinpath(*each.split(".")[1:]) for each in words if each.startswith("stackspec.tests")]
+    return not any(each.is_relative_to(path) for each in (*modules, *(folder / word for word in words)))
 
 
 def arguments(words: Sequence[str]) -> list[str]:

@@ -88,6 +88,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(workers.HaltAtLastFailure(run, config.getoption("maxfail")), "stackspec-halt")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the folders of tests that run only when the command line names them."""
+    left_out = suite.runs_only_when_named(collection_path, config.args, config.invocation_params.dir)
+    return True if left_out else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[RUN].record.start()

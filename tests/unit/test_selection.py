@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stackspec import suite
+
 from . import fake_nodes
 from .plugin_runs import Runs
 
@@ -51,6 +53,7 @@ def test_some_tests_run_only_when_named(
 ) -> None:
     """`./run --deploy tests/` proves the cloud: the suite's own tests would cost CPU time, an outage the site."""
     monkeypatch.setenv("STACKSPEC_STATE", str(pytester.path / "state"))
+    monkeypatch.setattr(suite, "home", lambda: pytester.path)
     for folder in ("infra", "unit", "outage", "errata"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
         (pytester.path / "tests" / folder / "test_lines.py").write_text(f"def test_{folder}(): pass\n")
@@ -62,6 +65,21 @@ def test_some_tests_run_only_when_named(
     result.assert_outcomes(passed=len(tests))
     for name in tests:
         result.stdout.fnmatch_lines([f"*test_{name} PASSED*"])
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        (["stackspec.tests"], {"outage", "errata"}),
+        (["stackspec.tests.api", "stackspec.tests.outage.test_power_loss::test_a"], {"errata"}),
+        (["stackspec.tests.errata"], {"outage"}),
+    ],
+)
+def test_modules_of_the_package_name_tests_as_well(words: list[str], left_out: set[str], tmp_path: Path) -> None:
+    """`pytest --pyargs stackspec.tests` takes no site down."""
+    folders = ("infra", "api", "e2e", "outage", "errata")
+    found = {name for name in folders if suite.runs_only_when_named(suite.home() / "tests" / name, words, tmp_path)}
+    assert found == left_out
 
 
 def test_steps_of_a_mark_are_installed(runs: Runs) -> None:
