@@ -138,7 +138,7 @@ def symlink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Resource]:
 
 
 def test_resource_passes_its_own_test(symlink: type[Resource], change: Callable[..., Any]) -> None:
-    there: dict[str, Any] = {}
+    there: dict[str, Any] = {"__package__": __package__}
     exec(compile(block("tests/unit/test_symlink.py"), "test_symlink.py", "exec"), there)
     there["test_wrong_target_is_a_difference"](change)
 
@@ -179,7 +179,7 @@ def test_missing_evidence(exporter: Runs) -> None:
     exporter.tests(block("tests/infra/test_load.py"), "test_load.py")
     result = exporter.pytest("--deploy", "test_load.py")
     result.assert_outcomes(failed=1)
-    assert "one: the exporter tells no load" in result.stdout.str()
+    assert "one: the exporter has no load" in result.stdout.str()
 
 
 def test_fault_loads_and_its_tests_detect_it(
