@@ -118,6 +118,7 @@ class Wheels(BaseModel):
     :param build: versions of the build tools for projects that are on the index only as source
     :param needs: packages of the distribution that the environment needs on every node
     :param commands: commands of other projects that are put on the node's path
+    :param after: units of the distribution that their services start after, where they are on the same node
     :param built: files that commands of steps make from its code, so that they are made anew for each environment
     :param owners: users of services
     :param packages: name of a package in the guide -> its replacement
@@ -134,6 +135,7 @@ class Wheels(BaseModel):
     build: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     built: tuple[str, ...] = ()
     owners: dict[str, Owner] = {}
     packages: dict[str, FromWheels] = {}

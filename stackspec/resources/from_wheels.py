@@ -80,7 +80,7 @@ def _units(wheels: Wheels, part: FromWheels) -> Iterator[Resource]:
             settings = f"/etc/{part.owner}/{name}-uwsgi.ini"
             yield IniFile(settings, {"uwsgi": _uwsgi(wheels, unit, name)}, mode=0o644)
             command = f"/usr/bin/uwsgi_python3 --ini {settings}{'' if unit.port else ' $BIND_PARAMS'}"
-        yield File(f"{UNITS}{name}.service", _unit(name, unit, part.owner, _filled(command, wheels)))
+        yield File(f"{UNITS}{name}.service", _unit(name, unit, part.owner, _filled(command, wheels), wheels.after))
 
 
 def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
@@ -110,7 +110,7 @@ def _uwsgi(wheels: Wheels, unit: Unit, name: str) -> dict[str, str | int]:
     }
 
 
-def _unit(name: str, unit: Unit, user: str, command: str) -> str:
+def _unit(name: str, unit: Unit, user: str, command: str, after: tuple[str, ...]) -> str:
     """The text of a unit. Units that become root are not sandboxed: they need the node's mounts and namespaces."""
     options = {"Type": "exec", "User": user, "Group": user, "WorkingDirectory": f"/var/lib/{user}"}
     options |= {"ExecStart": command, "Restart": "always", "RestartSec": "2", "LimitNOFILE": "65535"}
@@ -122,9 +122,8 @@ def _unit(name: str, unit: Unit, user: str, command: str) -> str:
     lines = "".join(f"{key}={value}\n" for key, value in options.items())
     # Units that are missing on this node or fail to start do not matter.
     others = " ".join(("network-online.target", *unit.wants))
-    first = " ".join(("mariadb.service", "rabbitmq-server.service", "memcached.service"))
     return (
-        f"[Unit]\nDescription=OpenStack {name}\nAfter={others} {first}\nWants={others}\n\n"
+        f"[Unit]\nDescription={name}\nAfter={' '.join((others, *after))}\nWants={others}\n\n"
         f"[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n"
     )
 

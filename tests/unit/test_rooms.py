@@ -62,7 +62,10 @@ ROOMS = {
     "steps": Room(r"steps(\..+)?", "tools core openstack"),
     "fixtures": Room(r"fixtures(\..+)?", "tools core openstack lab plugin report", (*CLIENTS, *PYTEST)),
 }
-SERVICES = "keystone|glance|nova|neutron|horizon|cinder|swift|heat|skyline|barbican|octavia|magnum"
+SERVICES = (
+    "keystone|glance|placement|nova|neutron|horizon|cinder|swift|heat|skyline|barbican|octavia|magnum|"
+    "mariadb|rabbitmq|vxlan"
+)
 KNOWN: dict[tuple[str, str], str] = {}
 """Existing imports that the table forbids, with the reason."""
 CIRCLES: dict[frozenset[str], str] = {}
