@@ -126,7 +126,7 @@ class Site:
         return self.inventory.public_host or str(self.controller.provider.address)
 
     def tunnel_address(self, node: Node) -> str:
-        """The node's tunnel endpoint for project networks: its address on the network named by the inventory's `tunnel`."""
+        """The node's tunnel endpoint: its address on the network named by the inventory's `tunnel`."""
         return str(node.provider.address if self.inventory.tunnel == "provider" else node.management.address)
 
 
