@@ -78,21 +78,28 @@ WAIT = 10.0
 
 def describe(action: dict[str, Any]) -> str:
     """A short name of an operation, which `broken` and the like refer to: `write /etc/hosts`, `apt keystone`."""
-    words: dict[str, Callable[[], Sequence[Any]]] = {
-        "write": lambda: [action["path"]],
-        "directory": lambda: [action["path"]],
-        "remove": lambda: [action["path"]],
-        "record": list,
-        "in_service": list,
-        "outdate": lambda: action["names"],
-        "command": lambda: action["argv"],
-        "await_command": lambda: action["argv"],
-        "systemctl": lambda: [action["verb"], *action["units"]],
-        "await_active": lambda: action["units"],
-        "await_http": lambda: [action["url"]],
-        "apt": lambda: action["packages"],
-    }
-    return " ".join([action["op"], *words[action["op"]]()])
+    return " ".join([action["op"], *WORDS[action["op"]](action)])
+
+
+WORDS: dict[str, Callable[[dict[str, Any]], Sequence[Any]]] = {
+    "write": lambda action: [action["path"]],
+    "directory": lambda action: [action["path"]],
+    "remove": lambda action: [action["path"]],
+    "record": lambda _: (),
+    "in_service": lambda _: (),
+    "outdate": lambda action: action["names"],
+    "command": lambda action: action["argv"],
+    "await_command": lambda action: action["argv"],
+    "systemctl": lambda action: [action["verb"], *action["units"]],
+    "await_active": lambda action: action["units"],
+    "await_http": lambda action: [action["url"]],
+    "apt": lambda action: action["packages"],
+    "finish_apt": lambda _: (),
+    "hold": lambda _: (),
+}
+"""Operation -> the words that describe it."""
+UNCHANGING = ("in_service", "outdate", "await_active", "finish_apt", "hold")
+"""Operations that change nothing of what is simulated."""
 
 
 class FakeConnection:
@@ -211,6 +218,10 @@ class FakeConnection:
             self.state["files"][path] = {**self.state["files"].get(path, {}), **given, "mtime": time.time()}
         elif op == "directory":
             self.state["files"][arguments.pop("path")] = {"kind": "directory", **arguments}
+        elif op == "remove":
+            gone = arguments["path"]
+            for path in [each for each in self.state["files"] if each == gone or each.startswith(f"{gone}/")]:
+                del self.state["files"][path]
         elif op == "record":
             before = self._file(arguments["path"])["content"]
             self.state["files"][arguments["path"]] = {"content": before + arguments["line"] + "\n", "mode": 0o600}
@@ -228,6 +239,8 @@ class FakeConnection:
             new = verbs.get(arguments["verb"], {})
             for name in arguments["units"]:
                 self.state["units"][name] = {**self.state["units"].get(name, {}), **new}
+        else:
+            assert op in UNCHANGING, f"the simulated node has no operation {op}"
 
     def close(self) -> None:
         """Operations in progress behave like those of a lost connection."""

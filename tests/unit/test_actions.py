@@ -11,9 +11,10 @@ import pytest
 from stackspec.node_agent import loop
 from stackspec.resources import actions, base
 from stackspec.resources.actions import Execute, NodeAction, Write
+from stackspec.site import Site
 
 from .bare import ANSWERS
-from .fake_nodes import FakeConnection
+from .fake_nodes import WORDS, FakeConnection, describe
 
 TYPES: list[type[NodeAction]] = [
     each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__
@@ -21,6 +22,8 @@ TYPES: list[type[NodeAction]] = [
 
 OPERATIONS: dict[str, Any] = loop.OPERATIONS
 QUERIES: dict[str, Any] = loop.QUERIES
+LISTS = ("argv", "names", "packages", "statuses", "units")
+"""Parameters of operations that are lists."""
 
 
 def test_each_operation_has_one_type() -> None:
@@ -43,6 +46,25 @@ def test_agent_and_simulated_nodes_answer_every_query() -> None:
     for each in queries:
         inspect.signature(QUERIES.get(each.op, lambda name: None)).bind(*each.args)
         assert callable(getattr(FakeConnection, f"_{each.op}"))
+
+
+def test_simulated_nodes_apply_every_operation(site: Site) -> None:
+    """With the arguments that it requires; one that they do not know is an error."""
+    assert sorted(WORDS) == sorted(loop.OPERATIONS)
+    connection = FakeConnection(site.controller, None)
+    for op, function in OPERATIONS.items():
+        required = [each for each in inspect.signature(function).parameters.values() if each.default is each.empty]
+        arguments: dict[str, Any] = {each.name: ["a"] if each.name in LISTS else "a" for each in required}
+        describe({"op": op, **arguments})
+        connection._change(op, **arguments)
+    with pytest.raises(AssertionError, match="has no operation explode"):
+        connection._change("explode")
+
+
+def test_simulated_nodes_remove_folders(site: Site) -> None:
+    connection = FakeConnection(site.controller, None, {"files": {"/opt/a": {}, "/opt/a/b": {}, "/opt/ab": {}}})
+    connection._change("remove", path="/opt/a")
+    assert list(connection.state["files"]) == ["/opt/ab"]
 
 
 def test_message() -> None:
