@@ -141,7 +141,10 @@ class Wheels(BaseModel):
     packages: dict[str, FromWheels] = {}
 
     def constraints_text(self) -> str:
-        """The constraints file."""
+        """The constraints file.
+
+        :raises InputError: it cannot be read
+        """
         return _constraints(self.constraints)
 
     def version(self, package: str) -> str:
@@ -238,7 +241,13 @@ def _folder() -> Path:
 
 @cache
 def _constraints(name: str) -> str:
-    return (_folder() / name).read_text()
+    path = _folder() / name
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise InputError(
+            f"release: wheels.constraints: {path}: {error.strerror}; put the file next to the table"
+        ) from None
 
 
 @cache

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from .errors import InputError
-from .release import load_release, table_path
+from .release import Distribution, Wheels, load_release, table_path
 from .step import Step
 from .yaml_file import YamlSource, read_yaml
 
@@ -34,6 +35,22 @@ def check_release(name: str, steps: Mapping[str, Step]) -> None:
         for key, owner in owned.items():
             at = ("wheels", "packages", key, "owner")
             _refuse_unknown(source, at, (owner,), release.wheels.owners, "wheels.owners has no such user")
+        _check_wheels(source, release.wheels, release.distribution)
+
+
+def _check_wheels(source: YamlSource, wheels: Wheels, distribution: Distribution) -> None:
+    """:raises InputError: the wheels are for another Python, or the version of a project is nowhere"""
+    if wheels.python != distribution.python:
+        where = f"{source.path}:{source.line(('wheels', 'python'))}"
+        raise InputError(f"{where}: wheels.python is {wheels.python}, but distribution.python is {distribution.python}")
+    reads: dict[tuple[str, ...], Callable[[], str]] = {("wheels", "constraints"): wheels.constraints_text}
+    reads |= {("wheels", "packages", name): partial(wheels.version, name) for name in wheels.packages}
+    for key, read in reads.items():
+        try:
+            read()
+        except InputError as error:
+            text = str(error).removeprefix("release: ")
+            raise InputError(f"{source.path}:{source.line(key)}: {text}") from None
 
 
 def _refuse_unknown(

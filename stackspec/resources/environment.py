@@ -17,7 +17,7 @@ from ..wheels import COMMANDS, COMPILED, archive, check_requirements
 from .actions import Execute, Remove, Write
 from .base import Change, Context, Difference, Query, Resource, file, run, uses
 
-_PYTHON = ("python3", "-c", "import sys; print('.'.join(map(str, sys.version_info[:2])))")
+_PYTHON = ("python3", "-c", "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())")
 _STAMP = ".stackspec"
 _LINKS = "/usr/bin"
 _PARTS = (".part", ".tar.gz")
@@ -61,7 +61,11 @@ class Environment(Resource):
         return run("sh", "-c", script)
 
     def _room(self) -> Query:
-        return run("df", "--block-size=1M", "--output=avail", "/opt")
+        return run("df", "--block-size=1M", "--output=avail", self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return str(PurePosixPath(self.path).parent)
 
     def queries(self, site: Site, node: Node) -> Iterable[Query]:
         return [file(self.stamp), self._astray(), run(*_PYTHON), self._room()]
@@ -78,14 +82,14 @@ class Environment(Resource):
         if not context.facts[file(self.stamp)]["exists"] and context.site.store.fetches:
             context.site.outside(lambda: check_requirements(wheels))
         python = str(context.facts[run(*_PYTHON)]["out"]).strip()
-        if python != wheels.python:
+        wanted = f"{wheels.python} {wheels.platform.partition('-')[0]}"
+        if python != wanted:
             found.append(
-                f"python3 is {python or 'missing'}, but {context.site.release.name} has wheels for Python "
-                f"{wheels.python}"
+                f"python3 is {python or 'missing'}, but {context.site.release.name} has wheels for Python {wanted}"
             )
         room = str(context.facts[self._room()]["out"]).split()[-1:]
         if not context.facts[file(self.stamp)]["exists"] and room and int(room[0]) < NEEDED:
-            found.append(f"/opt: {room[0]} MiB free, but the environment needs {NEEDED}; free some space")
+            found.append(f"{self._folder}: {room[0]} MiB free, but the environment needs {NEEDED}; free some space")
         return found
 
     def changes(self, context: Context) -> list[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,46 @@ def test_typo_is_reported(
     where = "values:" if "is missing" in message else new.splitlines()[0] if "owner" in message else f"{key}:"
     assert path == str(file)
     assert where in file.read_text().splitlines()[int(line) - 1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        (
+            '\n  python: "3.11"\n',
+            '\n  python: "3.12"\n',
+            '  python: "3.12"',
+            "wheels.python is 3.12, but distribution.python is 3.11",
+        ),
+        (
+            "    - octavia==14.0.2\n",
+            "",
+            "    octavia-api:",
+            "no version of octavia (package octavia-api) in wheels.projects or in caracal-upper-constraints.txt",
+        ),
+        (
+            "  constraints: caracal-upper-constraints.txt",
+            "  constraints: nosuch.txt",
+            "  constraints: nosuch.txt",
+            "nosuch.txt: No such file or directory; put the file next to the table",
+        ),
+    ],
+)
+def test_mistake_in_a_table_of_wheels_is_reported(
+    old: str, new: str, line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_steps()
+    text = (ROOT / "releases/caracal-bookworm.yaml").read_text()
+    assert text.count(old) == 1
+    file = tmp_path / "caracal-bookworm.yaml"
+    file.write_text(text.replace(old, new))
+    shutil.copy(ROOT / "releases/caracal-upper-constraints.txt", tmp_path)
+    monkeypatch.setattr(release, "_folder", lambda: tmp_path)
+    with pytest.raises(InputError) as raised:
+        check_release("caracal-bookworm", STEPS)
+    path, number, rest = str(raised.value).split(":", 2)
+    assert (path, file.read_text().splitlines()[int(number) - 1]) == (str(file), line)
+    assert rest.endswith(message)
 
 
 @pytest.mark.parametrize(
