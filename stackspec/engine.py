@@ -238,7 +238,7 @@ class Engine:
             try:
                 task.apply(self.site, connection, self.shared, last=True)
                 told = [change.title for change in task.made[made:]]
-                if told := [*told, *task.stays(self.site, connection, self.shared)]:
+                if told := [*told, *task.kept(self.site, connection, self.shared)]:
                     self._says(node, "says", "; ".join(told))
                 if len(task.made) > made:
                     connection.apply([Record(Ledger.ON_NODE, self._ledger.line(self.event(task), task.digest))])

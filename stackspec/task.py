@@ -121,11 +121,11 @@ class Task:
                     advice="something else on the node sets it back, or the value is not what the service reports",
                 )
 
-    def stays(self, site: Site, connection: Connection, shared: Shared) -> list[str]:
+    def kept(self, site: Site, connection: Connection, shared: Shared) -> list[str]:
         """What is left on the node on purpose, and why, in words; asked when all its steps are done."""
         last = [each for each in self.resources if each.last]
         facts = connection.facts(query for each in last for query in each.queries(site, self.node))
-        return [text for each in last for text in each.stays(Context(site, self.node, facts, shared))]
+        return [text for each in last for text in each.kept(Context(site, self.node, facts, shared))]
 
     def _watched_facts(self, connection: Connection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
         """A service checks files that an earlier segment managed."""

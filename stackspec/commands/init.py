@@ -110,7 +110,7 @@ class _Place:
 
     :param management: interface and address on the management network
     :param card: the interface for the provider network; None if the machine has only one interface
-    :param told: its current address there; None if it has none
+    :param current: its current address there; None if it has none
     :param address: its address there for the inventory
     """
 
@@ -119,13 +119,15 @@ class _Place:
     roles: tuple[str, ...]
     management: tuple[Card, ipaddress.IPv4Interface]
     card: Card | None
-    told: ipaddress.IPv4Interface | None
+    current: ipaddress.IPv4Interface | None
     address: ipaddress.IPv4Address | None = None
 
     @property
-    def leads_out(self) -> bool:
+    def has_default_route(self) -> bool:
         """Whether its default route uses the provider network."""
-        return bool(self.machine.way_out and self.card and self.machine.way_out[0] in (self.card.name, *_BRIDGES))
+        return bool(
+            self.machine.default_route and self.card and self.machine.default_route[0] in (self.card.name, *_BRIDGES)
+        )
 
 
 def describe(name: str, machines: Sequence[Machine], ssh: Ssh) -> str:
@@ -201,29 +203,31 @@ def _places(machines: Sequence[Machine]) -> list[_Place]:
         # If the interface is already in a bridge, the bridge has the address.
         bridges = [each for each in machine.cards if each.name in _BRIDGES]
         found = [each for bearer in (card, *bridges) if bearer for each in bearer.addresses]
-        told = next((each for each in found if each.network.prefixlen <= _SMALLEST), None)
-        places.append(_Place(machine, name, roles, management, card, told))
+        current = next((each for each in found if each.network.prefixlen <= _SMALLEST), None)
+        places.append(_Place(machine, name, roles, management, card, current))
     return places
 
 
 def _second(machine: Machine, management: Card) -> Card | None:
     """The interface for the provider network: the one with the default route, or with an address, or the first."""
     rest = [card for card in machine.cards if card.is_wired and card.name != management.name]
-    out = machine.way_out[0] if machine.way_out else ""
+    out = machine.default_route[0] if machine.default_route else ""
     return min(rest, key=lambda card: (card.name != out, not card.addresses, card.name), default=None)
 
 
 def _provider(places: Sequence[_Place]) -> list[str]:
     """The provider network: detected values and proposals for the rest; sets each place's address there."""
-    network = next((place.told.network for place in places if place.told), _PLACEHOLDER)
+    network = next((place.current.network for place in places if place.current), _PLACEHOLDER)
     ways = [
-        ipaddress.IPv4Address(place.machine.way_out[1]) for place in places if place.leads_out and place.machine.way_out
+        ipaddress.IPv4Address(place.machine.default_route[1])
+        for place in places
+        if place.has_default_route and place.machine.default_route
     ]
     gateway = next((way for way in ways if way in network), None)
     taken = {gateway or network[1]}
     for place in places:
-        if place.told and place.told.ip in network:
-            place.address = place.told.ip
+        if place.current and place.current.ip in network:
+            place.address = place.current.ip
             taken.add(place.address)
     pool = _pool(network, taken)
     for place in places:
@@ -269,9 +273,11 @@ def _node(place: _Place) -> list[str]:
     lines.append(f"    roles: [{', '.join(place.roles)}]")
     lines.append(f"    management: {{address: {place.management[1].ip}, interface: {place.management[0].name}}}")
     words = [f"address: {place.address}", f"interface: {card.name if card else UNKNOWN_CARD}"]
-    words += ["default_route: true"] if place.leads_out else []
+    words += ["default_route: true"] if place.has_default_route else []
     asks = [] if card else [f"{machine.host} has only one interface; it needs a second one for the bridge"]
-    asks += [] if place.told and place.told.ip == place.address else [f"its address there; {machine.host} has none"]
+    asks += (
+        [] if place.current and place.current.ip == place.address else [f"its address there; {machine.host} has none"]
+    )
     lines.append(f"    provider: {{{', '.join(words)}}}" + (f"  {EDIT}{'; '.join(asks)}" if asks else ""))
     if machine.host != str(place.management[1].ip):
         lines.append(f"    ssh_host: {machine.host}")

@@ -68,7 +68,7 @@ class Machine:
     :param system: ID, VERSION_ID and PRETTY_NAME of its /etc/os-release
     :param came: the address to which ssh connected, "" if unknown
     :param cards: its interfaces, without the loopback
-    :param way_out: interface and gateway of its default route, None if it has none
+    :param default_route: interface and gateway of its default route, None if it has none
     :param resolvers: addresses of its resolvers, without local ones
     :param disks: its unused disks
     :param modules: which of iscsi_tcp and openvswitch its kernel has
@@ -81,7 +81,7 @@ class Machine:
     system: dict[str, str]
     came: str
     cards: tuple[Card, ...]
-    way_out: tuple[str, str] | None
+    default_route: tuple[str, str] | None
     resolvers: tuple[str, ...]
     disks: tuple[Disk, ...]
     modules: tuple[str, ...]

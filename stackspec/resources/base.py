@@ -237,7 +237,7 @@ class Resource(ABC):
         """Obstacles on the node: checked on all nodes before anything is changed."""
         return []
 
-    def stays(self, context: Context) -> list[str]:
+    def kept(self, context: Context) -> list[str]:
         """What it leaves as it is, and why, in words: told at the end, where it is `last`."""
         return []
 

@@ -197,7 +197,7 @@ class Superseded(Resource):
             changes.append(Change(f"remove {path}", tuple(differences), "", actions))
         return changes
 
-    def stays(self, context: Context) -> list[str]:
+    def kept(self, context: Context) -> list[str]:
         gone = self._gone(context)
         used = {path: [each for each in users if each not in gone] for path, users in self._found(context).items()}
         return [f"{path} is kept: used by {_words(users)}" for path, users in used.items() if users]

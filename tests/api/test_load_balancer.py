@@ -22,10 +22,12 @@ CIDR = ipaddress.IPv4Network("10.204.1.0/24")
 
 
 @pytest.fixture(scope="module")
-def subnet(balancer: Connection, module_owned: Owned) -> Subnet:
+def subnet(load_balancer_user: Connection, module_owned: Owned) -> Subnet:
     """A subnet for a VIP."""
-    network = module_owned(balancer, "network", "vip")
-    made: Subnet = module_owned(balancer, "subnet", "vip", network_id=network.id, ip_version=4, cidr=str(CIDR))
+    network = module_owned(load_balancer_user, "network", "vip")
+    made: Subnet = module_owned(
+        load_balancer_user, "subnet", "vip", network_id=network.id, ip_version=4, cidr=str(CIDR)
+    )
     return made
 
 
@@ -34,21 +36,21 @@ def ask(connection: Connection, method: str, path: str, **body: Any) -> Any:
     return connection.load_balancer.request(f"/lbaas/{path}", method, json=body or None)
 
 
-def test_amphora_is_the_only_provider(balancer: Connection) -> None:
+def test_amphora_is_the_only_provider(load_balancer_user: Connection) -> None:
     """Only installed providers are offered."""
-    assert [each.name for each in balancer.load_balancer.providers()] == ["amphora"]
+    assert [each.name for each in load_balancer_user.load_balancer.providers()] == ["amphora"]
 
 
-def test_versions_are_shown(balancer: Connection) -> None:
+def test_versions_are_shown(load_balancer_user: Connection) -> None:
     """The endpoint in the catalog has no version in its path; its root lists the versions publicly."""
-    root = urlsplit(str(balancer.load_balancer.get_endpoint()))
-    answer = http_session(balancer).get(f"{root.scheme}://{root.netloc}/", timeout=pace.seconds(30))
+    root = urlsplit(str(load_balancer_user.load_balancer.get_endpoint()))
+    answer = http_session(load_balancer_user).get(f"{root.scheme}://{root.netloc}/", timeout=pace.seconds(30))
     assert "CURRENT" in {each["status"] for each in answer.json()["versions"]}, answer.text
 
 
-def test_new_project_has_none(balancer: Connection) -> None:
+def test_new_project_has_none(load_balancer_user: Connection) -> None:
     """An ordinary user can list load balancers."""
-    assert list(balancer.load_balancer.load_balancers()) == []
+    assert list(load_balancer_user.load_balancer.load_balancers()) == []
 
 
 def test_users_without_a_role(octavia: object, other_member: Connection, subnet: Subnet) -> None:
@@ -59,13 +61,13 @@ def test_users_without_a_role(octavia: object, other_member: Connection, subnet:
     assert made.status_code in (400, 403, 404), made.text
 
 
-def test_members_do_not_administer(balancer: Connection, member_tenant: Tenant) -> None:
+def test_members_do_not_administer(load_balancer_user: Connection, member_tenant: Tenant) -> None:
     """Amphorae, flavors and quotas are restricted to administrators."""
-    assert ask(balancer, "GET", f"quotas/{member_tenant.project_id}").status_code == 200
+    assert ask(load_balancer_user, "GET", f"quotas/{member_tenant.project_id}").status_code == 200
     quota = {"load_balancer": 99}
-    assert ask(balancer, "PUT", f"quotas/{member_tenant.project_id}", quota=quota).status_code == 403
-    assert ask(balancer, "POST", "flavorprofiles", flavorprofile={"name": "x"}).status_code in (400, 403)
-    assert balancer.load_balancer.get("/octavia/amphorae").status_code == 403
+    assert ask(load_balancer_user, "PUT", f"quotas/{member_tenant.project_id}", quota=quota).status_code == 403
+    assert ask(load_balancer_user, "POST", "flavorprofiles", flavorprofile={"name": "x"}).status_code in (400, 403)
+    assert load_balancer_user.load_balancer.get("/octavia/amphorae").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -91,34 +93,38 @@ def test_members_do_not_administer(balancer: Connection, member_tenant: Tenant) 
     ],
 )
 def test_bad_request_is_refused(
-    balancer: Connection, subnet: Subnet, body: dict[str, Any], status: int, part: str
+    load_balancer_user: Connection, subnet: Subnet, body: dict[str, Any], status: int, part: str
 ) -> None:
     """Refused with the reason, and no load balancer is left over."""
     wanted = {key: subnet.id if value == "subnet" else value for key, value in body.items()}
-    answer = ask(balancer, "POST", "loadbalancers", loadbalancer=wanted)
+    answer = ask(load_balancer_user, "POST", "loadbalancers", loadbalancer=wanted)
     assert answer.status_code == status, answer.text
     assert part in answer.json()["faultstring"]
-    assert list(balancer.load_balancer.load_balancers()) == []
+    assert list(load_balancer_user.load_balancer.load_balancers()) == []
     assert [
-        each for each in balancer.network.ports(network_id=subnet.network_id) if "Octavia" in each.device_owner
+        each
+        for each in load_balancer_user.network.ports(network_id=subnet.network_id)
+        if "Octavia" in each.device_owner
     ] == []
 
 
 @pytest.mark.parametrize("kind", ["loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"])
-def test_missing_object_is_404(balancer: Connection, kind: str) -> None:
+def test_missing_object_is_404(load_balancer_user: Connection, kind: str) -> None:
     """404 for objects that do not exist."""
     nothing = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
-    assert ask(balancer, "GET", f"{kind}/{nothing}").status_code == 404
-    assert ask(balancer, "DELETE", f"{kind}/{nothing}").status_code == 404
+    assert ask(load_balancer_user, "GET", f"{kind}/{nothing}").status_code == 404
+    assert ask(load_balancer_user, "DELETE", f"{kind}/{nothing}").status_code == 404
 
 
-def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: Tenant, subnet: Subnet) -> None:
+def test_quota_is_kept(
+    load_balancer_user: Connection, cloud: Connection, member_tenant: Tenant, subnet: Subnet
+) -> None:
     """A load balancer over the quota is refused, and no port is left over."""
     if not member_tenant.made:
         pytest.skip("the given user's own quota is not changed")
     cloud.load_balancer.update_quota(member_tenant.project_id, load_balancers=0)
     try:
-        answer = ask(balancer, "POST", "loadbalancers", loadbalancer={"vip_subnet_id": subnet.id})
+        answer = ask(load_balancer_user, "POST", "loadbalancers", loadbalancer={"vip_subnet_id": subnet.id})
         assert answer.status_code == 403, answer.text
         assert "quota" in answer.json()["faultstring"].lower()
     finally:
@@ -127,7 +133,7 @@ def test_quota_is_kept(balancer: Connection, cloud: Connection, member_tenant: T
     assert cloud.load_balancer.get_quota(member_tenant.project_id).load_balancers == default
 
 
-def test_flavor(cloud: Connection, balancer: Connection, owned: Owned) -> None:
+def test_flavor(cloud: Connection, load_balancer_user: Connection, owned: Owned) -> None:
     """Users see a flavor that an administrator creates from a profile; an invalid profile is refused."""
     profile = owned(
         cloud,
@@ -137,7 +143,7 @@ def test_flavor(cloud: Connection, balancer: Connection, owned: Owned) -> None:
         flavor_data=json.dumps({"loadbalancer_topology": "SINGLE"}),
     )
     flavor = owned(cloud, "load_balancer_flavor", "single", flavor_profile_id=profile.id, is_enabled=True)
-    assert flavor.id in {each.id for each in balancer.load_balancer.flavors()}
+    assert flavor.id in {each.id for each in load_balancer_user.load_balancer.flavors()}
     with pytest.raises(exceptions.HttpException) as raised:
         owned(cloud, "flavor_profile", "bad", provider_name="amphora", flavor_data=json.dumps({"colour": "red"}))
     # 501: the provider does not have this option.

@@ -58,7 +58,7 @@ def secret_type(cinder_volume: object, cloud: Connection, module_owned: Owned) -
 
 @pytest.fixture(scope="module")
 def volume(
-    keeper: Connection,
+    secrets_user: Connection,
     member_tenant: Tenant,
     cloud: Connection,
     volumes: Volumes,
@@ -69,7 +69,7 @@ def volume(
     """An encrypted volume of the ordinary user, who can store secrets."""
     made = volumes.create(module_owned, "encrypted", volume_type=secret_type.name, what="encrypted volume create")
     # Cinder has ordered the key for the user and leaves the order, which only an administrator can delete.
-    for order in keeper.key_manager.orders():
+    for order in secrets_user.key_manager.orders():
         if order.secret_id == made.encryption_key_id:
             module_owned.adopt(within(cloud, member_tenant.project_id), "order", order)
     return made
@@ -114,16 +114,16 @@ def test_storage_node_holds_only_ciphertext(disk: Disk, volume: Volume, iscsi: I
 
 
 def test_key_is_barbican_s_and_goes_with_the_volume(
-    disk: Disk, volumes: Volumes, volume: Volume, keeper: Connection
+    disk: Disk, volumes: Volumes, volume: Volume, secrets_user: Connection
 ) -> None:
     """The volume's key has the right size and is one of the project's secrets; both disappear on deletion."""
     assert volume.is_encrypted
     key = str(volume.encryption_key_id)
-    secret = keeper.key_manager.get_secret(key)
+    secret = secrets_user.key_manager.get_secret(key)
     assert (secret.status, secret.algorithm.lower(), secret.bit_length) == ("ACTIVE", "aes", ENCRYPTION["key_size"])
     volumes.detach(disk.guest, volume)
     volumes.connection.block_storage.delete_volume(volume.id, ignore_missing=False)
     volumes.gone("volume", volume.id)
     # Not openstacksdk's get_secret, which treats a 404 response as a secret.
-    answer = keeper.key_manager.get(f"/secrets/{key}")
+    answer = secrets_user.key_manager.get(f"/secrets/{key}")
     assert answer.status_code == 404, f"the key outlives the volume: HTTP {answer.status_code}"

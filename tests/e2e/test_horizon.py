@@ -239,11 +239,11 @@ def test_volume_is_created_attached_and_deleted_through_the_dialogs(
 
 
 def test_load_balancers_are_listed(
-    octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant, balancer: Connection
+    octavia_dashboard: object, window: Window, horizon_url: str, member_tenant: Tenant, load_balancer_user: Connection
 ) -> None:
     """The load balancer panel opens and shows those of the API, even if there are none."""
     page = Horizon(horizon_url).enter(window, member_tenant).page
-    balancers = balancer.load_balancer
+    balancers = load_balancer_user.load_balancer
     there = {each.name: each.id for each in balancers.load_balancers()}
     window.visit(f"{horizon_url}/project/load_balancer/")
     page.get_by_text("Create Load Balancer").wait_for()

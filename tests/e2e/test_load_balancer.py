@@ -83,11 +83,11 @@ def test_strangers_do_not_see_it(balanced: Balanced, other_member: Connection) -
 
 
 def test_tls_ends_at_the_load_balancer(
-    balanced: Balanced, keeper: Connection, module_owned: Owned, tls_certificate: Issued
+    balanced: Balanced, secrets_user: Connection, module_owned: Owned, tls_certificate: Issued
 ) -> None:
     """The TLS listener uses the certificate from barbican, and forwards to the members without TLS."""
     secret = module_owned(
-        keeper,
+        secrets_user,
         "secret",
         "certificate",
         payload=tls_certificate.bundle,

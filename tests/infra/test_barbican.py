@@ -28,11 +28,11 @@ def test_the_key_is_the_site_s_own(barbican: object, controller: NodeHost) -> No
 
 
 def test_secrets_are_encrypted_in_the_database(
-    barbican: object, controller: NodeHost, keeper: Connection, owned: Owned
+    barbican: object, controller: NodeHost, secrets_user: Connection, owned: Owned
 ) -> None:
     """A database dump contains no payload, neither plain nor in base64."""
     payload = owned.name("plain-as-day")
-    owned(keeper, "secret", "dumped", payload=payload, payload_content_type="text/plain")
+    owned(secrets_user, "secret", "dumped", payload=payload, payload_content_type="text/plain")
     dump = controller.check_output("mariadb-dump barbican encrypted_data secrets secret_store_metadata")
     assert "encrypted_data" in dump
     assert payload not in dump

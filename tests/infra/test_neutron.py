@@ -66,10 +66,10 @@ def test_packets_of_tunnels_arrive(neutron_compute: object, site: Site, node_hos
             continue
         here, senders = site.tunnel_address(node), [site.tunnel_address(other) for other in others]
         with ThreadPoolExecutor(1) as pool:
-            hearing = pool.submit(programs.output, node_host(node.name), "hear_tunnel", here, *senders)
+            hearing = pool.submit(programs.output, node_host(node.name), "receive_vxlan", here, *senders)
             while not hearing.done():
                 for other in others:
-                    programs.output(node_host(other.name), "say_tunnel", here)
+                    programs.output(node_host(other.name), "send_vxlan", here)
         lines = [line.split() for line in hearing.result().splitlines()]
         heard = {(way, address): int(times) for way, address, times in lines}
         takes = "vxlan" in node_host(node.name).run("ovs-appctl tnl/ports/show").stdout

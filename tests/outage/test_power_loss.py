@@ -66,8 +66,8 @@ def before_outage(
     disk_guest: Guest,
     fleet: Fleet,
     member: Connection,
-    keeper: Connection,
-    balancer: Connection,
+    secrets_user: Connection,
+    load_balancer_user: Connection,
     external_network: Network,
     module_owned: Owned,
 ) -> Before:
@@ -75,15 +75,24 @@ def before_outage(
     member_of = {"address": disk_guest.fixed_address, "protocol_port": PORT, "subnet_id": fleet.red.subnet.id}
     pool = {"name": "guests", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member_of]}
     listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
-    made = module_owned(balancer, "load_balancer", "power", vip_subnet_id=fleet.red.subnet.id, listeners=[listener])
-    floating = module_owned(
-        balancer, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
+    made = module_owned(
+        load_balancer_user, "load_balancer", "power", vip_subnet_id=fleet.red.subnet.id, listeners=[listener]
     )
-    allow(balancer, fleet.group, protocol="tcp", port_range_min=PORT, port_range_max=PORT, remote_ip_prefix=str(RED))
+    floating = module_owned(
+        load_balancer_user, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
+    )
+    allow(
+        load_balancer_user,
+        fleet.group,
+        protocol="tcp",
+        port_range_min=PORT,
+        port_range_max=PORT,
+        remote_ip_prefix=str(RED),
+    )
     stack = module_owned(
         member, "stack", "power", template=template("power"), parameters={"words": 12}, is_rollback_disabled=True
     )
-    secret = module_owned(keeper, "secret", "power", payload="open sesame", payload_content_type="text/plain")
+    secret = module_owned(secrets_user, "secret", "power", payload="open sesame", payload_content_type="text/plain")
     container = str(module_owned(member, "object_container", "power").name)
     content = os.urandom(1 << 20)
     object_store.upload_object(container, "power", data=content)
@@ -91,7 +100,7 @@ def before_outage(
     roaming.to(disk_guest).run("sync")
     disk_guest.ssh("echo kept >kept && sync")
     disk_guest.ssh(SERVE.format(name="web"))
-    balanced = Balanced(balancer, made, floating.floating_ip_address)
+    balanced = Balanced(load_balancer_user, made, floating.floating_ip_address)
     balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
     wait_for("the load balancer serves", lambda: balanced.answering() == (200, "web", ""), 60, detail=balanced.state)
 
@@ -155,9 +164,9 @@ def test_object_is_whole(before_outage: Before, power: str, object_store: Any) -
     assert hashlib.sha256(content).hexdigest() == before_outage.digest
 
 
-def test_secret_can_be_read(before_outage: Before, power: str, keeper: Connection) -> None:
+def test_secret_can_be_read(before_outage: Before, power: str, secrets_user: Connection) -> None:
     """The secret is readable, so its encryption key has survived as well."""
-    assert keeper.key_manager.get_secret(before_outage.secret.secret_id).payload == "open sesame"
+    assert secrets_user.key_manager.get_secret(before_outage.secret.secret_id).payload == "open sesame"
 
 
 def test_stack_is_as_it_was_and_can_be_changed(before_outage: Before, power: str, member: Connection) -> None:

@@ -152,15 +152,15 @@ def test_default_route_moves_to_the_bridge(site: Site) -> None:
     """As in the guide's netplan; by default the bridge gets no route."""
     assert interface(site, [{"dst": "default", "gateway": "192.168.35.1"}], [], out=True) == []
     network, provider = site.networks["provider"], site.controller.provider
-    for leads_out in (True, False):
-        moved = provider.model_copy(update={"default_route": leads_out})
+    for has_default_route in (True, False):
+        moved = provider.model_copy(update={"default_route": has_default_route})
         node = site.controller.model_copy(update={"provider": moved})
         resources = STEPS["neutron_compute"].resources(site, node)
         files = [each for each in resources if isinstance(each, File)]
         (text,) = [each.content for each in files if each.path.endswith("05-br-provider.network")]
         assert f"Address={provider.address}/{network.cidr.prefixlen}\n" in text
-        assert (f"Gateway={network.gateway}\n" in text) is leads_out
-        assert all((f"DNS={each}\n" in text) is leads_out for each in network.dns)
+        assert (f"Gateway={network.gateway}\n" in text) is has_default_route
+        assert all((f"DNS={each}\n" in text) is has_default_route for each in network.dns)
 
 
 def test_interface_of_the_ssh_connection_is_refused(site: Site) -> None:

@@ -60,7 +60,7 @@ class Machines:
         *cards: dict[str, Any],
         name: str = "",
         system: str = TRIXIE,
-        way_out: tuple[str, str] | None = None,
+        default_route: tuple[str, str] | None = None,
         disks: tuple[dict[str, Any], ...] = (),
         resolvers: str = "nameserver 10.0.0.53",
         modules: str = "iscsi_tcp\nopenvswitch",
@@ -68,7 +68,7 @@ class Machines:
         python: str = "/usr/bin/python3",
     ) -> None:
         """Simulate a machine at `host`; ssh connects to the address `came`."""
-        routes = [{"dst": "default", "dev": way_out[0], "gateway": way_out[1]}] if way_out else []
+        routes = [{"dst": "default", "dev": default_route[0], "gateway": default_route[1]}] if default_route else []
         parts = {
             "name": name or host,
             "came": f"10.0.0.99 50000 {came} 22" if came else "",
@@ -88,7 +88,7 @@ class Machines:
 
     def pair(self, **second: Any) -> None:
         """A controller and a compute node in one management network, each with a second interface without address."""
-        self.add("alpha", "10.0.0.10", card("eth0", "10.0.0.10/24"), card("eth1"), way_out=("eth0", "10.0.0.1"))
+        self.add("alpha", "10.0.0.10", card("eth0", "10.0.0.10/24"), card("eth1"), default_route=("eth0", "10.0.0.1"))
         self.add("beta", "10.0.0.20", card("eth0", "10.0.0.20/24"), card("eth1"), **second)
 
     def init(self, *arguments: str) -> int:
@@ -149,7 +149,7 @@ def test_provider_network_is_detected_by_its_addresses(machines: Machines) -> No
     """The default route uses it: this is declared, and its router becomes the network's gateway."""
     for number, host in enumerate(("alpha", "beta", "gamma"), 1):
         cards = (card("eno1", f"10.0.0.{number}0/24"), card("eno2", f"192.168.35.{number}0/24"))
-        machines.add(host, f"10.0.0.{number}0", *cards, way_out=("eno2", "192.168.35.2"))
+        machines.add(host, f"10.0.0.{number}0", *cards, default_route=("eno2", "192.168.35.2"))
     assert machines.init("alpha", "beta", "gamma") == 0
     found = machines.inventory()
     provider = found.networks["provider"]
@@ -214,7 +214,7 @@ def test_bridges_and_tunnels_are_not_network_interfaces(machines: Machines) -> N
     more = [card("br-int", kind="openvswitch"), card("tap1", kind="tun"), card("docker0", "172.17.0.1/16", "bridge")]
     bridge = card("br-provider", "192.168.35.10/24", "openvswitch")
     cards = (*more, card("eth0", "10.0.0.10/24", "veth"), card("eth1", kind="veth"), bridge)
-    machines.add("alpha", "10.0.0.10", *cards, way_out=("br-provider", "192.168.35.2"))
+    machines.add("alpha", "10.0.0.10", *cards, default_route=("br-provider", "192.168.35.2"))
     assert machines.init("alpha") == 0
     (node,) = machines.inventory().nodes.values()
     assert (node.provider.interface, str(node.provider.address)) == ("eth1", "192.168.35.10")

@@ -75,9 +75,9 @@ class Machine:
         """What a run finds to do."""
         return self.resource.changes(self.context())
 
-    def stays(self) -> str:
+    def kept(self) -> str:
         """What a run says of what it leaves."""
-        return "\n".join(self.resource.stays(self.context()))
+        return "\n".join(self.resource.kept(self.context()))
 
     def deploy(self) -> list[str]:
         """Do what the look finds; the titles of it."""
@@ -126,7 +126,7 @@ def start(how: str, module: Path) -> subprocess.Popen[str]:
 class TestRemoval:
     def test_only_the_current_one(self, machine: Machine) -> None:
         assert machine.changes() == []
-        assert machine.stays() == ""
+        assert machine.kept() == ""
 
     def test_nothing_is_asked_of_processes_then(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each look for drift would read all their maps."""
@@ -172,8 +172,8 @@ class TestRemoval:
         old = machine.environment(OLD)
         running.append(start(how, old / "lib/module.so"))
         assert machine.deploy() == []
-        assert f"{old} is kept: used by " in machine.stays()
-        assert f"(process {running[0].pid})" in machine.stays()
+        assert f"{old} is kept: used by " in machine.kept()
+        assert f"(process {running[0].pid})" in machine.kept()
         running[0].kill()
         running[0].communicate()
         assert machine.deploy() == [f"remove {old}"]
@@ -186,14 +186,14 @@ class TestRemoval:
         unit.parent.mkdir(parents=True)
         unit.write_text(f"[Service]\nExecStart={old}/bin/app\n")
         assert machine.deploy() == []
-        assert machine.stays() == f"{old} is kept: used by {unit}"
+        assert machine.kept() == f"{old} is kept: used by {unit}"
 
     @pytest.mark.parametrize("where", ["etc/app.conf", "etc/app.d", "bin/tool"])
     def test_a_link_leads_into_it(self, machine: Machine, where: str) -> None:
         old = machine.environment(OLD)
         (machine.folder / where).symlink_to(old / "lib")
         assert machine.deploy() == []
-        assert str(machine.folder / where) in machine.stays()
+        assert str(machine.folder / where) in machine.kept()
 
     def test_command_that_the_current_one_has_not_got(self, machine: Machine) -> None:
         """No step would ever set its link to the current one: it goes with the environment."""
@@ -224,7 +224,7 @@ class Tidied(Command):
 
     last: ClassVar[bool] = True
 
-    def stays(self, context: Context) -> list[str]:
+    def kept(self, context: Context) -> list[str]:
         return ["the rest stays"]
 
 
