@@ -66,7 +66,10 @@ SERVICES = (
     "keystone|glance|placement|nova|neutron|horizon|cinder|swift|heat|skyline|barbican|octavia|magnum|"
     "mariadb|rabbitmq|vxlan"
 )
-KNOWN: dict[tuple[str, str], str] = {}
+KNOWN = {
+    ("stackspec.plugin.hooks", "stackspec.fixtures"): "pytest's fixtures are plugins, which this one registers by name",
+    ("stackspec.step", "stackspec.steps"): "steps register themselves when they are imported; nothing of them is named",
+}
 """Existing imports that the table forbids, with the reason."""
 CIRCLES: dict[frozenset[str], str] = {}
 """Modules that import each other, with the reason."""
@@ -102,6 +105,10 @@ def imports(module: str) -> Iterator[str]:
             for each in node.names:
                 whole = f"{base}.{each.name}"
                 yield whole if whole in names() else base
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            # A name that is put together there begins with that of its package.
+            text = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else ""
+            yield from [text] if text else []
 
 
 def rooms_of(module: str) -> list[str]:
