@@ -32,7 +32,7 @@ ASKED_AT_ONCE = 16
 class Query:
     """A query to a node. Equal queries are sent once.
 
-    :param op: the node agent's operation: file, unit, package, run, http
+    :param op: the node agent's name for it; the functions below make one each
     :param args: its arguments
     """
 
