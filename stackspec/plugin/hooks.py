@@ -83,7 +83,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = run
     config.pluginmanager.register(run.report, "stackspec-report")
     config.stash[BLOCKED] = []
-    run.publish(config)
     if run.lanes and config.getoption("maxfail"):
         config.pluginmanager.register(workers.HaltAtLastFailure(run, config.getoption("maxfail")), "stackspec-halt")
 

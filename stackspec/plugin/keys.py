@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from ..site import Site
-
-SITE: pytest.StashKey[Site | None] = pytest.StashKey()
-"""The site of the run; None if only an existing cloud was named."""
-
-CLOUD: pytest.StashKey[str] = pytest.StashKey()
-"""The cloud of clouds.yaml that the run validates; empty for a site."""
-
-RUN_ID: pytest.StashKey[str] = pytest.StashKey()
-"""Name that marks every object of this run."""
 
 CONNECTION: pytest.StashKey[Any] = pytest.StashKey()
 """The connection of the run, for the check at its end; absent if no test used a cloud."""

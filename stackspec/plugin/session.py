@@ -30,7 +30,7 @@ from ..which_cloud import which_cloud
 from . import evidence, plan_output
 from .admission import Admission
 from .deployment import Deployment, Followed, NoDeployment, OwnDeployment
-from .keys import CLOUD, CONNECTION, LEFT, RUN_ID, SITE
+from .keys import CONNECTION, LEFT
 from .lanes import Claims, Needs, Turns, lane_of
 from .record import RunRecord
 from .report import ReportPlugin
@@ -126,12 +126,6 @@ class Run:
     def _halt(self, why: str) -> None:
         if self.engine is not None and self.deploying:
             self.engine.halt(why)
-
-    def publish(self, config: pytest.Config) -> None:
-        """Store objects for fixtures in the stash."""
-        config.stash[SITE] = self.site
-        config.stash[CLOUD] = self.cloud
-        config.stash[RUN_ID] = self.id
 
     def header(self) -> list[str]:
         """Lines of pytest's header."""
@@ -244,7 +238,7 @@ class Run:
             site = replace(site, store=self._bundle)
         up = partial(bring_up, site=site, steps=steps, say=partial(self.record.says, "lab"))
         site, self.lab = reach(site, up if self.deploying else None)
-        self.site = self.config.stash[SITE] = site
+        self.site = site
         self.catalog = Catalog(site, self.cloud)
 
     # ---- tests

@@ -14,7 +14,7 @@ from stackspec.fixtures.services import REPORTED_WITHIN, all_work
 from stackspec.fixtures.volumes import Volumes
 from stackspec.openstack.kinds import SETTLED_WITHIN
 from stackspec.openstack.versions import block_storage_v3, identity_v3
-from stackspec.plugin.keys import SITE
+from stackspec.plugin.session import RUN
 from stackspec.secrets import redact
 from stackspec.waiting import wait_for
 
@@ -56,7 +56,7 @@ def snapshot(volumes: Volumes, volume: Volume, module_owned: Owned) -> Snapshot:
 
 def test_services_are_up(request: pytest.FixtureRequest, cinder_volume: object, cloud: Connection) -> None:
     """A scheduler, and cinder-volume on each node that has disks for it: all enabled and up."""
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     nodes = {node.name for node in site.nodes.values() if node.devices("cinder")} if site is not None else set()
 
     wanted = {"cinder-scheduler": (), "cinder-volume": nodes}
@@ -91,7 +91,7 @@ def test_default_type(request: pytest.FixtureRequest, volumes: Volumes) -> None:
     """There is a default type, and users see it in the list; on our sites it is the guide's."""
     default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]
     assert default["id"] in {each.id for each in volumes.connection.block_storage.types()}
-    assert request.config.stash.get(SITE, None) is None or default["name"] == "lvm"
+    assert request.config.stash[RUN].site is None or default["name"] == "lvm"
     assert "extra_specs" not in default or "volume_backend_name" not in default["extra_specs"], "users see the backend"
 
 

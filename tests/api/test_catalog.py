@@ -10,7 +10,6 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.connections import catalog_of
 from stackspec.pace import pace
-from stackspec.plugin.keys import SITE
 from stackspec.plugin.session import RUN
 
 INTERFACES = ("public", "internal", "admin")
@@ -23,7 +22,7 @@ def test_every_service_of_the_catalog_answers(request: pytest.FixtureRequest, us
     On our sites, all three interfaces are checked. On other clouds only the interface used by this user: the others are
     often not accessible to users, and admin endpoints are no longer needed.
     """
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     region = user_cloud.config.get_region_name()
     wanted = INTERFACES if site is not None else (user_cloud.config.get_interface() or "public",)
     deployed = request.config.stash[RUN].services()

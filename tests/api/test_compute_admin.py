@@ -8,7 +8,7 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import REPORTED_WITHIN, all_work
-from stackspec.plugin.keys import SITE
+from stackspec.plugin.session import RUN
 from stackspec.waiting import wait_for
 
 pytestmark = pytest.mark.disturbs("nova_compute")
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.disturbs("nova_compute")
 
 def expected_nodes(request: pytest.FixtureRequest) -> set[str]:
     """Compute nodes of the site; empty for other clouds."""
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     return {node.name for node in site.with_role("compute")} if site is not None else set()
 
 
@@ -53,7 +53,7 @@ def test_hypervisors_have_their_own_addresses(
     addresses = {each.name.split(".")[0]: each.host_ip for each in cloud.compute.hypervisors(details=True)}
     twice = sorted(name for name, address in addresses.items() if list(addresses.values()).count(address) > 1)
     assert not twice, f"compute nodes with one address: {', '.join(f'{name} {addresses[name]}' for name in twice)}"
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     for node in site.with_role("compute") if site is not None else ():
         name, own = node.name, node.address
         assert addresses[name] == own, f"{name}: nova-compute calls {addresses[name]} its address, wanted {own}"

@@ -15,7 +15,7 @@ from stackspec.cloud_inventory import inventory_of
 from stackspec.fixtures.connections import Tenants, project_of
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3, image_v2
-from stackspec.plugin.keys import SITE
+from stackspec.plugin.session import RUN
 
 if TYPE_CHECKING:
     from openstack.image.v2.image import Image
@@ -154,7 +154,7 @@ def limit_of_images(request: pytest.FixtureRequest, glance: object, cloud: Conne
     for each in identity_v3(cloud).registered_limits():
         if each.resource_name == "image_count_total":
             return each
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     if site is not None and inventory_of(site).keystone_limits:
         pytest.fail("the inventory has keystone_limits, but keystone has no registered limit image_count_total")
     return pytest.skip("this cloud has no image limits in keystone")

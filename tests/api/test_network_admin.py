@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from openstack.connection import Connection
 
-from stackspec.plugin.keys import SITE
+from stackspec.plugin.session import RUN
 
 if TYPE_CHECKING:
     from openstack.network.v2.network import Network
@@ -24,7 +24,7 @@ def test_agents_are_alive(
     assert agents, "neutron knows no agent"
     dead = [f"{each.agent_type} on {each.host}" for each in agents if each.is_admin_state_up and not each.is_alive]
     assert not dead, f"not alive: {', '.join(dead)}"
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     if site is None:
         return
     # Not checked on other clouds, whose operators may have disabled agents on purpose.
@@ -55,7 +55,7 @@ def test_external_network_is_the_sites(
     """The external network has a subnet with a pool; on our sites it is flat and matches the inventory."""
     subnets = list(cloud.network.subnets(network_id=external_network.id, ip_version=4))
     assert subnets, f"the external network {external_network.name} has no IPv4 subnet"
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     if site is None:
         return
     wanted = site.networks["provider"]

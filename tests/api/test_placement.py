@@ -9,7 +9,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.fixtures.owned import Owned
-from stackspec.plugin.keys import SITE
+from stackspec.plugin.session import RUN
 
 VERSION = "1.29"
 
@@ -27,7 +27,7 @@ def test_every_compute_node_is_a_provider(
 ) -> None:
     """Each compute node of the site, or each of nova's hypervisors, is a resource provider in placement."""
     found = {name.split(".")[0] for name in providers_of_nodes(cloud)}
-    site = request.config.stash.get(SITE, None)
+    site = request.config.stash[RUN].site
     nodes = [node.name for node in site.with_role("compute")] if site else []
     expected = set(nodes) or {each.name.split(".")[0] for each in cloud.compute.hypervisors()}
     assert found == expected, f"resource providers: expected {sorted(expected)}, found {sorted(found)}"
