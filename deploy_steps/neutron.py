@@ -35,7 +35,7 @@ TAPS = """\
 # Open vSwitch in userspace reads an interface's flags and writes them back. If libvirt sets a tap up in between, the
 # tap stays down, and the guest has no network. Set it up again when both are done.
 ACTION=="add", SUBSYSTEM=="net", KERNEL=="tap*", RUN+="/usr/bin/systemd-run --no-block --collect --on-active=3 \
-/bin/sh -c 'ip link set dev %k up || true'"
+--timer-property=AccuracySec=1 /bin/sh -c 'ip link set dev %k up || true'"
 """
 CLEANUP = """\
 # After a power cut, Open vSwitch still has the ports of routers and DHCP servers, which confuses the agents.
