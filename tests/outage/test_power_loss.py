@@ -18,11 +18,11 @@ from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced
+from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced, balance
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.stacks import template
-from stackspec.fixtures.topology import RED, Fleet, allow
+from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
 from stackspec.site import Site
 from stackspec.waiting import wait_for
@@ -75,20 +75,7 @@ def before_outage(
     member_of = {"address": disk_guest.fixed_address, "protocol_port": PORT, "subnet_id": fleet.red.subnet.id}
     pool = {"name": "guests", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member_of]}
     listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
-    made = module_owned(
-        load_balancer_user, "load_balancer", "power", vip_subnet_id=fleet.red.subnet.id, listeners=[listener]
-    )
-    floating = module_owned(
-        load_balancer_user, "floating_ip", "vip", floating_network_id=external_network.id, port_id=made.vip_port_id
-    )
-    allow(
-        load_balancer_user,
-        fleet.group,
-        protocol="tcp",
-        port_range_min=PORT,
-        port_range_max=PORT,
-        remote_ip_prefix=str(RED),
-    )
+    balanced, _ = balance(load_balancer_user, module_owned, fleet, external_network, "power", listener)
     stack = module_owned(
         member, "stack", "power", template=template("power"), parameters={"words": 12}, is_rollback_disabled=True
     )
@@ -100,7 +87,6 @@ def before_outage(
     roaming.to(disk_guest).run("sync")
     disk_guest.ssh("echo kept >kept && sync")
     disk_guest.ssh(SERVE.format(name="web"))
-    balanced = Balanced(load_balancer_user, made, floating.floating_ip_address)
     balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
     wait_for("the load balancer serves", lambda: balanced.answering() == (200, "web", ""), 60, detail=balanced.state)
 
