@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -228,6 +229,17 @@ class TestStep:
         assert links[local] == "/etc/openstack-dashboard/local_settings.py"
 
 
+UV = """#!/bin/sh
+while [ "$1" != --target ]; do shift; done
+cd "$2" && mkdir -p bin etc/app app/tests app-1.0.dist-info && umask 0
+printf '#!/usr/bin/python3.9\\nimport app\\n' >bin/app
+touch app/code.py app/tests/test_code.py etc/app/app.conf
+echo 'Tag: py3-none-any' >app-1.0.dist-info/WHEEL
+echo 'bin/app,sha256=x,1' >app-1.0.dist-info/RECORD
+"""
+"""Installs a project with a command, a module, tests and a settings file, writable by everybody."""
+
+
 class TestEnvironment:
     def test_different_applications_have_different_folders(self) -> None:
         more = WHEELS.model_copy(update={"libraries": (*WHEELS.libraries, "one-more")})
@@ -381,6 +393,29 @@ class TestArchive:
         kept.write_text("archiv")
         with pytest.raises(ActionError):
             wheels_module.archive(WHEELS)
+
+    def test_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All of it belongs to root and only root may write; scripts run with the node's Python at their final path."""
+        monkeypatch.setenv("STACKSPEC_CACHE", str(tmp_path))
+        false = tmp_path / "uv"
+        false.write_text(UV)
+        false.chmod(0o755)
+        monkeypatch.setattr(uv, "find_uv_bin", lambda: str(false))
+        made = WHEELS.model_copy(update={"projects": ("app==1.0",), "commands": ()})
+        folder = wheels_module.folder_of(made)
+        with tarfile.open(wheels_module.archive(made)) as archive:
+            members = {each.name.removeprefix("./"): each for each in archive}
+            contents = {name: archive.extractfile(each) for name, each in members.items() if each.isfile()}
+            texts = {name: file.read() for name, file in contents.items() if file}
+        assert {(each.uid, each.gid, each.uname) for each in members.values()} == {(0, 0, "root")}
+        assert {each.mode for each in members.values() if not each.issym()} == {0o755, 0o644}
+        assert members["bin/app"].mode == members["etc"].mode == 0o755
+        assert members["etc/app/app.conf"].mode == 0o644
+        assert members["bin/python3"].linkname == "/usr/bin/python3.11"
+        assert texts["bin/app"].splitlines()[0].decode() == f"#!{folder}/bin/python"
+        assert texts["commands"] == b"app\n"
+        assert "lib/python3.11/site-packages/app/code.py" in texts
+        assert not [name for name in members if "tests" in name]
 
     def test_project_that_needs_a_compiler(self, uv_says: Callable[[str], Path]) -> None:
         """Where this machine has none, uv fails; the advice is the same as where it has one."""
