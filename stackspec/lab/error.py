@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import StackspecError
+from ..errors import ActionError, StackspecError
 
 # The host's package for each command that the lab runs.
 _PACKAGE_OF = {
@@ -72,9 +72,15 @@ def run(
         require(words[0])
         raise LabError(f"Could not {what}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"Could not {what}: timed out after {timeout:.0f} s: {shown}") from error
+        failed = ActionError(f"Could not {what}: timed out after {timeout:.0f} s", command=shown, advice=advice)
+        raise LabError(str(failed)) from error
     if check and done.returncode != 0:
-        tail = "\n".join((done.stderr + done.stdout).strip().splitlines()[-15:])
-        hint = f"\n{advice}" if advice else ""
-        raise LabError(f"Could not {what}: exit status {done.returncode} of: {shown}\n{tail}{hint}")
+        failed = ActionError(
+            f"Could not {what}",
+            command=shown,
+            exit_status=done.returncode,
+            output=done.stderr + done.stdout,
+            advice=advice,
+        )
+        raise LabError(str(failed))
     return done.stdout
