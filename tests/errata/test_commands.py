@@ -59,14 +59,14 @@ ADD = "swift-ring-builder guide.builder add --region 1 --zone 1 --ip 10.0.0.20 -
             "scp -o BatchMode=yes /etc/swift/account.ring.gz root@compute01:/etc/swift",
             "erification failed",
         ),
+        # The guide's `role add` for it fails as well, but the client says no reason.
         erratum(
             "E85",
             "heat",
-            'openstack --os-cloud <cloud> role add --project "Development Department" --user developer '
-            "heat_stack_owner",
+            'openstack --os-cloud <cloud> project show "Development Department"',
             "Development Department",
         ),
-        erratum("E89", "skyline", "mariadb -u skyline -pskyline -h 127.0.0.1 skyline -e 'SELECT 1'", "Access denied"),
+        erratum("E89", "skyline", "mariadb -u skyline -pskyline -h controller skyline -e 'SELECT 1'", "Access denied"),
         erratum("E97", "skyline", "bash -c '</dev/tcp/10.0.0.10/9091'", "refused"),
         erratum(
             "E114",
