@@ -36,7 +36,8 @@ class Catalog:
         try:
             self._types = _types(connect_named(name))
         except ConfigException as error:
-            raise InputError(f"{named_by(name)}: {str(error).rstrip('.')}; choose a cloud of your clouds.yaml") from None
+            reason = str(error).rstrip(".")
+            raise InputError(f"{named_by(name)}: {reason}; choose a cloud of your clouds.yaml") from None
         except ClientException as error:
             raise InputError(f"{named_by(name)}: the user cannot log in to the cloud: {error}") from None
 
