@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from stackspec.suite import named_paths
+
 pytest_plugins = ["pytester"]
 
 TESTS = Path(__file__).parent / "tests"
 
 
 def _named(config: pytest.Config) -> list[Path]:
-    return [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+    return named_paths(config.args, config.invocation_params.dir)
 
 
 @pytest.hookimpl(tryfirst=True)

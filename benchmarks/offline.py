@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import arguments, machine, main
+from common import arguments, machine, main, site_of
 
 from stackspec.lab import Lab, LabError, load
 
@@ -35,7 +35,7 @@ def run() -> int:
     parser.add_argument("--tests", nargs="+", default=["tests/e2e/test_server.py"], help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="keep bundle and mirror there (default: a temporary folder)")
     chosen = parser.parse_args()
-    path = chosen.inventory / "site.yaml" if chosen.inventory.is_dir() else chosen.inventory
+    path = site_of(chosen.inventory).file
     lab = Lab(load(path))
     if not lab.is_up():
         raise LabError(f"the lab {lab.spec.name} is not running; deploy it first")

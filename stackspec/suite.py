@@ -63,9 +63,18 @@ def runs_only_when_named(path: Path, arguments: Sequence[str], folder: Path) -> 
     """
     if path not in [home() / "tests" / name for name in NAMED]:
         return False
+    return not any(each.is_relative_to(path) for each in named_paths(arguments, folder))
+
+
+def named_paths(arguments: Sequence[str], folder: Path) -> list[Path]:
+    """The files and folders of tests that a command line names; a module's file is without its suffix.
+
+    :param arguments: paths or modules from pytest's command line
+    :param folder: the folder to which paths are relative
+    """
     words = [each.split("::")[0] for each in arguments]
     modules = [home().joinpath(*each.split(".")[1:]) for each in words if each.startswith("stackspec.tests")]
-    return not any(each.is_relative_to(path) for each in (*modules, *(folder / word for word in words)))
+    return [*modules, *(folder / word for word in words)]
 
 
 def arguments(words: Sequence[str]) -> list[str]:

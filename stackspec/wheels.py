@@ -91,13 +91,11 @@ def check_requirements(wheels: Wheels) -> None:
 
 def _unsolvable(wheels: Wheels, folder: Path) -> str:
     """Why the requirements cannot be resolved; empty if they can."""
-    work = Path(tempfile.mkdtemp(prefix=".check-", dir=folder))
-    try:
-        _install(wheels, work, work / "tree", "--dry-run")
-    except ActionError as error:
-        return str(error)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".check-", dir=folder, ignore_cleanup_errors=True) as work:
+        try:
+            _install(wheels, Path(work), Path(work, "tree"), "--dry-run")
+        except ActionError as error:
+            return str(error)
     return ""
 
 
@@ -135,7 +133,7 @@ def _making() -> Iterator[Path]:
 
 def _make(wheels: Wheels, folder: str, work: Path) -> None:
     """Make `work`/archive."""
-    library = work / "tree" / "lib" / f"python{wheels.python}" / "site-packages"
+    library = work / "tree" / Path(library_of(wheels)).relative_to(folder)
     library.mkdir(parents=True)
     _install(wheels, work, library)
     _refuse_compiled(library)

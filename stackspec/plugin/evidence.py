@@ -16,6 +16,7 @@ from ..report.events import EventLog
 from ..resources.base import ASKED_AT_ONCE, Query, package, run
 from ..site import Site
 from ..transport import Connections
+from .failure import chain
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
 _ERROR = re.compile(r" (?:ERROR|CRITICAL) (?P<service>\w+)\S* \[[^]]*\] (?P<text>.+)")
@@ -137,11 +138,12 @@ def logged_lines(pattern: str, begun: int, folder: str = "/var/log") -> tuple[st
 def requests_of(error: BaseException | None) -> list[str]:
     """Ids of the requests behind an exception or its causes, as clients keep them."""
     found: list[str] = []
-    while error is not None and len(found) < 3:
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        ids = (getattr(error, "request_id", None), headers.get("x-openstack-request-id"))
-        found += [each for each in ids if isinstance(each, str) and _REQUEST.fullmatch(each) and each not in found]
-        error = error.__cause__ or error.__context__
+    for each in chain(error):
+        headers = getattr(getattr(each, "response", None), "headers", None) or {}
+        ids = (getattr(each, "request_id", None), headers.get("x-openstack-request-id"))
+        found += [text for text in ids if isinstance(text, str) and _REQUEST.fullmatch(text) and text not in found]
+        if len(found) >= 3:
+            break
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from .. import suite
@@ -61,18 +62,23 @@ def unread_reasons(error: BaseException | None) -> str:
 
     :param error: the test's exception; of a chain, the first with a response counts
     """
+    refused: Any = next((each for each in chain(error) if getattr(each, "response", None) is not None), None)
+    if refused is None:
+        return ""
+    try:
+        errors = refused.response.json()["errors"]
+        details = [str(each.get("detail") or each["title"]) for each in errors]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    said = str(refused)
+    return "; ".join(text for each in details if (text := " ".join(each.split())) not in said)[:STATEMENT]
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what led to it, latest first."""
     while error is not None:
-        response = getattr(error, "response", None)
-        if response is not None:
-            try:
-                errors = response.json()["errors"]
-                details = [str(each.get("detail") or each["title"]) for each in errors]
-            except (ValueError, LookupError, TypeError, AttributeError):
-                return ""
-            said = str(error)
-            return "; ".join(text for each in details if (text := " ".join(each.split())) not in said)[:STATEMENT]
+        yield error
         error = error.__cause__ or error.__context__
-    return ""
 
 
 def command_for(nodeid: str, option: Any, cloud: str, deploying: bool) -> str:
