@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ..engine import STOPPED
+from ..ports import Cloud
+from ..site import Site
+from ..step import Step
 from .deployment import Cause
 from .lanes import Claims
 
@@ -48,3 +51,13 @@ class Admission:
         if self.told.claim("login"):
             pytest.fail(refusal, pytrace=False)
         pytest.skip(f"blocked by keystone: {refusal}")
+
+    def by_site(self, step: Step, site: Site) -> None:
+        """Skip a test of a step that is not in this site."""
+        if reason := step.lacks(site):
+            pytest.skip(f"{step.name} is not part of the site {site.name}: {reason}")
+
+    def by_cloud(self, step: Step, cloud: Cloud) -> None:
+        """Skip a test of a service that this cloud lacks."""
+        if step.provides is not None and step.provides not in cloud.types():
+            pytest.skip(f"service {step.provides} is not in this cloud")

@@ -45,6 +45,28 @@ JOURNAL_LINES = 80
 REQUEST_LINES = 60
 
 
+class Logs:
+    """What nodes logged around a failure, for runs that need no other connection to them."""
+
+    def __init__(self) -> None:
+        self._connections: Connections | None = None
+
+    def gather(self, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
+        """Connect to the nodes, the first time, and return what the function `gather` finds there.
+
+        :param report: the failed phase
+        """
+        if self._connections is None:
+            self._connections = Connections(site.inventory.ssh, site.nodes.values())
+            self._connections.open()
+        return gather(self._connections, report, site)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._connections is not None:
+            self._connections.close()
+
+
 def gather(connections: Connections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
     """Log tails for a failed test: the journal since its start, and lines with the request ids of the failure.
 

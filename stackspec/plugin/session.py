@@ -25,13 +25,14 @@ from ..site import Site, check_config, default_inventory, state_directory
 from ..step import STEPS
 from ..store import Bundle
 from ..task import Finding, Task, plan_of
-from ..transport import Connections
 from ..which_cloud import which_cloud
 from . import evidence, plan_output
 from .admission import Admission
 from .deployment import Deployment, Followed, NoDeployment, OwnDeployment
-from .keys import CONNECTION, LEFT
+from .drift import declared, remaining_changes
+from .keys import CONNECTION
 from .lanes import Claims, Needs, Turns, lane_of
+from .outcome import leftovers, summary, untold_failures
 from .record import RunRecord
 from .report import ReportPlugin
 
@@ -65,13 +66,13 @@ class Run:
         self.deployment: Deployment = NoDeployment()
         self._began = False
         self._joined = False
-        self._nodes: Connections | None = None
+        self._logs = evidence.Logs()
         self._problems: list[str] = []
         self.record = RunRecord(config, self.folder, self.id, self._halt)
         self.admission = Admission(Claims(self.folder / "told" if self.lanes or self._worker else None))
         self._turns = Turns(self.folder / "turns")
         self._lock: Lock | None = None
-        self._here: str | None = None
+        self._lane: str | None = None
         self.needs: dict[str, Needs] = {}
         self.lane_of: dict[str, str] = {}
         self.report = ReportPlugin(config, self.record.log, self._about(), self._gather, self.record.lost)
@@ -85,18 +86,14 @@ class Run:
         return about
 
     def _gather(self, nodeid: str, report: pytest.TestReport) -> list[dict[str, Any]]:
-        """Log lines of nodes from the time of a test's failure, and all lines with the ids of its requests."""
+        """Logs of a test's failure, or the ids by which the operators of the cloud find them."""
         if self.engine is not None:
             return evidence.gather(self.engine.connections, report, self.engine.site)
         if self.site is None:
             return evidence.request_ids(report) if CONNECTION in self.config.stash else []
         if self.planning or not self._began or self.admission.refused:
             return []
-        if self._nodes is None:
-            # A run of API tests only connects to the nodes now.
-            self._nodes = Connections(self.site.inventory.ssh, self.site.nodes.values())
-            self._nodes.open()
-        return evidence.gather(self._nodes, report, self.site)
+        return self._logs.gather(report, self.site)
 
     def _find_cloud(self) -> tuple[Site | None, str]:
         nodes = self.deploying or self.planning
@@ -152,11 +149,8 @@ class Run:
         return plan_of(self.site) if self.site is not None else []
 
     def declared(self) -> list[Finding]:
-        """Every resource of every step on every node of the site.
-
-        Without what comes last: what a deployment has left, since it was in use, may be unused at any moment after it.
-        """
-        return [each for task in self.plan for each in task.findings if not each.resource.last]
+        """What drift tests compare, one by one."""
+        return declared(self.plan)
 
     # ---- start
 
@@ -176,24 +170,33 @@ class Run:
             self.catalog.check()
             return
         if self._worker and self.deploying:
-            self.engine = Engine(self.site, self.plan, steps, self.record.hear)
-            nodes = {name: [node.name for node in STEPS[name].nodes(self.site)] for name in self.engine.steps}
-            self.deployment = Followed(self.record.log.path, nodes, self.engine.settling)
+            self._follow(self.site, steps)
             return
-        if self.deploying and self.site.state is not None:
-            lock = Lock(self.site.state / "lock")
-            lock.take(who(self.id), f"site {self.site.name}")
-            self._lock = lock
-            if self.site.secrets.is_stale():
-                raise InputError(
-                    f"another deployment has written the secrets of site {self.site.name} meanwhile; start again"
-                )
+        if self.deploying:
+            self._lock_site(self.site)
         self._reach_site(self.site, steps)
-        if not (
-            self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items)
-        ):
+        if self.deploying or self.planning or any("declared" in _names(item) or _on_nodes(item) for item in items):
+            self._use_nodes(self.site, steps)
+
+    def _follow(self, site: Site, steps: Sequence[str]) -> None:
+        """In a worker: follow the deployment of the controlling process."""
+        self.engine = Engine(site, self.plan, steps, self.record.hear)
+        nodes = {name: [node.name for node in STEPS[name].nodes(site)] for name in self.engine.steps}
+        self.deployment = Followed(self.record.log.path, nodes, self.engine.settling)
+
+    def _lock_site(self, site: Site) -> None:
+        """Let no other run deploy this site meanwhile."""
+        if site.state is None:
             return
-        engine = Engine(self.site, self.plan, steps, self.record.hear)
+        lock = Lock(site.state / "lock")
+        lock.take(who(self.id), f"site {site.name}")
+        self._lock = lock
+        if site.secrets.is_stale():
+            raise InputError(f"another deployment has written the secrets of site {site.name} meanwhile; start again")
+
+    def _use_nodes(self, site: Site, steps: Sequence[str]) -> None:
+        """Connect to the nodes and check them; then show the plan, or start the deployment."""
+        engine = Engine(site, self.plan, steps, self.record.hear)
         try:
             if self.deploying:
                 # First: it must find what an earlier deployment left, not what another one is about to change.
@@ -205,11 +208,11 @@ class Run:
             raise
         self.engine = engine
         if self.planning:
-            self.engine.survey()
-            plan_output.show(self.engine.tasks, self.config)
+            engine.survey()
+            plan_output.show(engine.tasks, self.config)
         elif self.deploying:
             self.record.status.plan(len(engine.tasks))
-            self._keep(self.site)
+            self._keep(site)
             self.deployment = OwnDeployment(engine)
             engine.start()
 
@@ -276,7 +279,7 @@ class Run:
     def take_turn(self, item: pytest.Item) -> None:
         """In a worker: wait until no other lane disturbs what a test uses, or uses what it disturbs."""
         if self._worker:
-            self._here = lane_of(item)
+            self._lane = lane_of(item)
             try:
                 self._turns.take(item.nodeid, self.needs[item.nodeid])
             except OSError as error:
@@ -284,7 +287,7 @@ class Run:
 
     def items_here(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """The tests that this process runs now: the current lane in a worker, otherwise all of `items`."""
-        return [item for item in items if self._here in (None, lane_of(item))]
+        return [item for item in items if self._lane in (None, lane_of(item))]
 
     def services(self) -> frozenset[str]:
         """Service types of the steps that this deployment has finished so far, or of the checked site's steps."""
@@ -308,29 +311,15 @@ class Run:
 
     def require(self, step: str) -> None:
         """Skip a test of a step that is not in this site, or of a service that this cloud lacks."""
-        if self.site is not None and (reason := STEPS[step].lacks(self.site)):
-            pytest.skip(f"{step} is not part of the site {self.site.name}: {reason}")
-        if self.deploying:
-            return
-        provides = STEPS[step].provides
-        if provides is not None and self.engine is None and provides not in self.catalog.types():
-            pytest.skip(f"service {provides} is not in this cloud")
+        if self.site is not None:
+            self.admission.by_site(STEPS[step], self.site)
+        if not self.deploying and self.engine is None:
+            self.admission.by_cloud(STEPS[step], self.catalog)
 
-    def changes(self, declared: Finding) -> list[Change]:
-        """The changes found for a declared resource, after it was applied or on a check.
-
-        Changes that only follow from another one are left out, so that one difference is one failure.
-        """
-        assert self.site is not None
+    def changes(self, finding: Finding) -> list[Change]:
+        """The changes that a declared resource still needs."""
         assert self.engine is not None
-        assert declared.task in self.engine.tasks, f"{declared.task.name} was not looked at"
-        if isinstance(self.deployment, Followed) and not self.engine.surveyed:
-            # The controlling process checked each step when it was done; a worker checks again after the last one.
-            self.deployment.join()
-            self.site.secrets.read()
-        if not isinstance(self.deployment, OwnDeployment):
-            self.engine.survey()
-        return [change for change in declared.changes if not change.follows]
+        return remaining_changes(finding, self.engine, self.deployment)
 
     # ---- end
 
@@ -347,8 +336,7 @@ class Run:
                 self.deployment.halt()
             if not interrupted:
                 self.deployment.join()
-                failed = {task.name for task in self.engine.tasks if task.state == "failed"}
-                self._problems += [f"step failed: {name}" for name in sorted(failed) if name not in self.admission.told]
+                self._problems += untold_failures(self.engine.tasks, self.admission.told)
         if self.engine is not None and not interrupted and not self.unrecorded:
             try:
                 evidence.write_versions(self.engine, self.record.log)
@@ -356,33 +344,14 @@ class Run:
                 self.record.lost(error)
         if not interrupted and not self.planning:
             try:
-                self._problems += self._leftovers()
+                self._problems += leftovers(self.config, self.catalog, self.id, workers=self.lanes)
             except StackspecError as error:
                 self._problems.append(str(error))
         return self._problems
 
-    def _leftovers(self) -> list[str]:
-        """Leftovers of tests in the cloud. They are recorded and removed, unless the run keeps its objects."""
-        stash = self.config.stash
-        if LEFT not in stash or self.config.getoption("keep", False):
-            return []
-        connection = stash.get(CONNECTION, None)
-        # The controlling process of workers has no connection of its own.
-        if connection is None and not self.lanes:
-            return stash[LEFT][:]
-        return [*stash[LEFT], *self.catalog.leftovers(self.id, connection)]
-
     def summary(self) -> list[str]:
         """Lines for the end of the run."""
-        lines = []
-        if self.engine is not None and self.deploying:
-            changes = sum(len(task.made) for task in self.engine.tasks)
-            states = [task.state for task in self.engine.tasks]
-            lines.append(
-                f"stackspec: {changes} changes; " + ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
-            )
-            failed = [task for task in self.engine.tasks if task.state == "failed"]
-            lines += [line for task in failed for line in (f"FAILED {task.name}", *redact(task.error).splitlines()[:1])]
+        lines = summary(self.engine.tasks) if self.engine is not None and self.deploying else []
         return [*lines, *(f"stackspec: {redact(problem)}" for problem in [*self._problems, self.unrecorded] if problem)]
 
     def close(self) -> None:
@@ -391,8 +360,7 @@ class Run:
         self._turns.give_back()
         if self.engine is not None:
             self.engine.connections.close()
-        if self._nodes is not None:
-            self._nodes.close()
+        self._logs.close()
         self.record.close()
         if self._lock is not None:
             self._lock.release()
