@@ -15,9 +15,8 @@ def run() -> int:
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("--name", default="bench", help="name of the lab (default: %(default)s)")
     chosen = parser.parse_args()
-    path = chosen.inventory / "site.yaml" if chosen.inventory.is_dir() else chosen.inventory
-    lab = Lab(load(path, chosen.name))
-    if chosen.name == load(path).name:
+    lab = Lab(load(chosen.inventory, chosen.name))
+    if chosen.name == load(chosen.inventory).name:
         raise LabError(f"--name {chosen.name} is the inventory's own lab, which this would remove; choose another")
     if lab.folder.root.exists() or lab.namespace.exists():
         raise LabError(

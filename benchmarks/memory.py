@@ -13,8 +13,7 @@ def run() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--name", help="name of the lab (default: the inventory's)")
     chosen = parser.parse_args()
-    path = chosen.inventory / "site.yaml" if chosen.inventory.is_dir() else chosen.inventory
-    rows = Lab(load(path, chosen.name)).status()
+    rows = Lab(load(chosen.inventory, chosen.name)).status()
     if stopped := [row.name for row in rows if row.state != "running"]:
         raise LabError(f"not running: {', '.join(stopped)}; start and deploy the lab with: ./run --deploy tests/")
     width = max(len(row.name) for row in rows)
