@@ -40,7 +40,7 @@ class Fault(pydantic.BaseModel):
     :ivar kind: the file it is in: units, configuration, ...
     :ivar what: what it breaks, in a sentence
     :ivar node: the role whose first node it breaks, or `last ROLE`
-    :ivar do: operations, from OPERATIONS; implemented by `fault_agent`
+    :ivar do: operations, from OPERATIONS; implemented by `agent`
     :ivar acts: a command on the node that succeeds once the fault has taken effect; none: immediately
     :ivar shows: the test files that should catch it
     :ivar only: which of their tests, as an expression for pytest's -k

@@ -198,7 +198,7 @@ class Nodes:
 
     def _call(self, node: str, message: dict[str, Any]) -> list[str]:
         # On standard input: command lines are visible to all users.
-        script = f"import sys; sys.argv[1:] = [{json.dumps(json.dumps(message))}]\n{self._code}"
+        script = f"{self._code}\nmain(json.loads({json.dumps(message)!r}))\n"
         answer = self._ask(node, run("python3", "-", stdin=script))
         if answer["status"]:
             raise StackspecError(f"{node}: {(answer['err'] or answer['out']).strip()}")

@@ -1,6 +1,9 @@
 """What boots start while a deployment is not finished."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
 
 from . import files, shell, systemd
 
@@ -25,7 +28,7 @@ done <{HELD}
 """
 
 
-def keep_off(units):
+def keep_off(units: Sequence[str]) -> None:
     """Keep new units among these from starting at boot until their step is done."""
     with systemd.RECORD_LOCK:
         known = set(files.read_file(HELD)["content"].split())
@@ -37,7 +40,7 @@ def keep_off(units):
             files.replace(GENERATOR, GENERATOR_TEXT, 0o755)
 
 
-def in_service(units):
+def in_service(units: Sequence[str]) -> None:
     """The steps of these units are done: start them at boot. After the last one, all traces of holding are removed."""
     with systemd.RECORD_LOCK:
         known = files.read_file(HELD)["content"].split()
@@ -49,7 +52,7 @@ def in_service(units):
             os.unlink(GENERATOR)
 
 
-def let_start():
+def let_start() -> None:
     """Note that nothing unconfigured has been started since this boot; steps may start their units now."""
     if os.path.exists(HELD) and not os.path.exists(DEPLOYING):
         open(DEPLOYING, "w").close()

@@ -1,17 +1,26 @@
 """What is on a disk."""
 
+from __future__ import annotations
+
 import json
 import os
 import stat
+from typing import Any
 
 from . import files, shell
 
 
-def read_disk(path):
+def read_disk(path: str) -> dict[str, Any]:
     """A block device: its content according to blkid, mount points, and other users of it or of a partition."""
-    answer = {"exists": os.path.exists(path), "block": False, "content": {}, "mounted": [], "holders": []}
-    answer["id"] = ""
-    answer["path"] = os.path.realpath(path)
+    answer: dict[str, Any] = {
+        "exists": os.path.exists(path),
+        "path": os.path.realpath(path),
+        "block": False,
+        "content": {},
+        "id": "",
+        "mounted": [],
+        "holders": [],
+    }
     if not answer["exists"]:
         return answer
     status = os.stat(path)
@@ -39,7 +48,7 @@ def read_disk(path):
     return answer
 
 
-def without_signature(path, samples=256, size=1 << 16):
+def without_signature(path: str, samples: int = 256, size: int = 1 << 16) -> dict[str, str]:
     """Content of a device that blkid does not recognise: {} if it is blank, judged by samples from start to end."""
     try:
         with open(path, "rb") as stream:
@@ -54,11 +63,11 @@ def without_signature(path, samples=256, size=1 << 16):
     return {}
 
 
-def disk_id(path, content):
+def disk_id(path: str, content: dict[str, str]) -> str:
     """A disk's id, independent of where it is plugged in: serial number or WWN, otherwise the UUID of its content."""
     done = shell.execute(["lsblk", "--json", "--nodeps", "--output", "SERIAL,WWN", path])
     if done["status"]:
         raise shell.Failed(f"look at {path}", done["status"], done["err"] + done["out"], f"lsblk {path}")
     (row,) = json.loads(done["out"])["blockdevices"]
-    found = row.get("serial") or row.get("wwn") or content.get("UUID") or content.get("PTUUID") or ""
+    found: str = row.get("serial") or row.get("wwn") or content.get("UUID") or content.get("PTUUID") or ""
     return found.strip()

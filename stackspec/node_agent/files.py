@@ -1,5 +1,7 @@
 """Files and directories: their facts, and changes that survive a power loss."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import grp
@@ -8,11 +10,14 @@ import os
 import pwd
 import stat
 import tempfile
+from collections.abc import Callable
+from typing import IO, Any
 
 from . import shell
 
 
-def read_file(path):
+def read_file(path: str) -> dict[str, Any]:
+    """Content and attributes of a file, a directory or a link; `content` of a link is its target."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -36,23 +41,23 @@ def read_file(path):
     return answer
 
 
-def digest(found: dict) -> str:
+def digest(found: dict[str, Any]) -> str:
     """Digest of a file's content, as returned by `read_file`."""
     return hashlib.sha256(to_bytes(found["content"])).hexdigest() if found["exists"] else "absent"
 
 
-def to_bytes(content):
+def to_bytes(content: str | bytes) -> bytes:
     """Text as the original bytes, even if they are not UTF-8."""
     return content if isinstance(content, bytes) else content.encode(errors="surrogateescape")
 
 
-def portable(answer):
+def portable(answer: dict[str, Any]) -> dict[str, Any]:
     """The result of `read_file` in a form that the connection can send: text that is not UTF-8 is sent as bytes."""
     content = to_bytes(answer["content"])
     return answer if content.isascii() or _is_text(content) else {**answer, "content": content}
 
 
-def _is_text(content):
+def _is_text(content: bytes) -> bool:
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -60,14 +65,15 @@ def _is_text(content):
     return True
 
 
-def _name(lookup, number):
+def _name(lookup: Callable[[int], tuple[Any, ...]], number: int) -> str:
+    """The name of a user or a group; its number if it has none."""
     try:
-        return lookup(number)[0]
+        return str(lookup(number)[0])
     except KeyError:
         return str(number)
 
 
-def read_bytes(path):
+def read_bytes(path: str) -> bytes | None:
     """The file's content as bytes, None if there is none."""
     try:
         with open(path, "rb") as stream:
@@ -76,7 +82,10 @@ def read_bytes(path):
         return None
 
 
-def replace(path, content, mode=None, owner=None, group=None):
+def replace(
+    path: str, content: str | bytes, mode: int | None = None, owner: str | None = None, group: str | None = None
+) -> None:
+    """Write a file atomically; unset attributes stay, and a link stays one."""
     before = read_file(path)
     if before["exists"] and before["kind"] == "link" and not path.startswith("/proc"):
         path = os.path.realpath(path)
@@ -112,12 +121,12 @@ def replace(path, content, mode=None, owner=None, group=None):
         shell.execute(["systemctl", "daemon-reload"])
 
 
-def _to_disk(stream):
+def _to_disk(stream: IO[bytes]) -> None:
     stream.flush()
     os.fsync(stream.fileno())
 
 
-def _folder_to_disk(folder):
+def _folder_to_disk(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -125,7 +134,8 @@ def _folder_to_disk(folder):
         os.close(descriptor)
 
 
-def directory(path, mode, owner, group):
+def directory(path: str, mode: int, owner: str, group: str) -> None:
+    """Create a directory, or set its mode and owner."""
     os.makedirs(path, exist_ok=True)
     os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(path, mode)

@@ -1,5 +1,7 @@
 """Who deploys on this node, and the record of its steps."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
@@ -10,7 +12,7 @@ import time
 from . import boot, files, shell, systemd
 
 
-def record(path, line, limit=1000):
+def record(path: str, line: str, limit: int = 1000) -> None:
     """Append a line to the node's ledger, which keeps the last `limit` lines, and the last line of each step."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with systemd.RECORD_LOCK:
@@ -21,13 +23,16 @@ def record(path, line, limit=1000):
         files.replace(path, "\n".join([*lines, line]) + "\n", mode=0o600)
 
 
-def _step_of(line):
+def _step_of(line: str) -> object:
+    """The step that a line of the ledger is about, None if it is no such line."""
     with contextlib.suppress(ValueError, AttributeError):
         return json.loads(line).get("step")
     return None
 
 
-def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
+def hold(
+    path: str, holder: str, run_timeout: float = 20.0, command_timeout: float = 900.0, say: shell.Say | None = None
+) -> None:
     """Lock the node for this interpreter. A live run is waited for briefly, operations of a dead one until they end."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -64,7 +69,7 @@ def hold(path, holder, run_timeout=20.0, command_timeout=900.0, say=None):
     boot.let_start()
 
 
-def holders_of(path):
+def holders_of(path: str) -> dict[str, str]:
     """Other processes that have the file open: id -> command line."""
     found = {}
     for pid in os.listdir("/proc"):

@@ -1,21 +1,24 @@
 """What on the node uses a path."""
 
+from __future__ import annotations
+
 import contextlib
 import glob
 import os
+from collections.abc import Iterator
 
 from . import files
 
 COMMANDS, ETC = "/usr/bin", "/etc"
 
 
-def uses(pattern, kept):
+def uses(pattern: str, kept: str) -> dict[str, list[str]]:
     """What uses each path that matches a glob pattern, of those that do not begin with `kept`.
 
     These are processes that were started from below it, run in it, or have a file there mapped or open; and commands
     that are links into it, and files and links in /etc that name it.
     """
-    found = {path: [] for path in sorted(glob.glob(pattern)) if not path.startswith(kept)}
+    found: dict[str, list[str]] = {path: [] for path in sorted(glob.glob(pattern)) if not path.startswith(kept)}
     for name, text in (*_processes(), *_references()) if found else ():
         for path, users in found.items():
             if path.encode() in text:
@@ -23,7 +26,7 @@ def uses(pattern, kept):
     return found
 
 
-def _processes():
+def _processes() -> Iterator[tuple[str, bytes]]:
     """Each process of the node, in words, and all paths that tell what it uses."""
     for here in glob.glob("/proc/[0-9]*"):
         links = (f"{here}/cwd", f"{here}/exe", *glob.glob(f"{here}/fd/*"))
@@ -34,7 +37,7 @@ def _processes():
         )
 
 
-def _references():
+def _references() -> Iterator[tuple[str, bytes]]:
     """Each link in /usr/bin and /etc with its target, each file in /etc with its content."""
     for top in (COMMANDS, ETC):
         for folder, folders, names in os.walk(top):
@@ -43,7 +46,7 @@ def _references():
                     yield path, _known(path)
 
 
-def _known(path):
+def _known(path: str) -> bytes:
     """The target of a link, or the content of a file, which both may be gone by now."""
     with contextlib.suppress(OSError):
         return os.fsencode(os.readlink(path)) if os.path.islink(path) else files.read_bytes(path) or b""

@@ -1,23 +1,30 @@
 """Answers the messages of the controlling machine."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import boot, disks, files, holding, in_use, packaging, shell, systemd, waits
 
+if TYPE_CHECKING:
+    from execnet import Channel
 
-def facts(queries):
+
+def facts(queries: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
     """Answers in the order of `queries` ([op, args]); all units, and all packages, are read at once."""
     names = {kind: [args[0] for op, args in queries if op == kind] for kind in ("unit", "package")}
     units = systemd.settled_units(names["unit"]) if names["unit"] else {}
     packages = packaging.read_packages(names["package"]) if names["package"] else {}
-    answers = []
+    answers: list[Any] = []
     for op, args in queries:
         if op == "unit":
-            unknown = {"load": "unknown", "active": "", "sub": "", "enabled": "", "started": 0.0}
+            unknown: dict[str, Any] = {"load": "unknown", "active": "", "sub": "", "enabled": "", "started": 0.0}
             unknown.update(invocation="", outdated=False)
             answers.append({**units.get(args[0], unknown), "started_with": systemd.started_with(args[0])})
         elif op == "package":
@@ -28,7 +35,7 @@ def facts(queries):
 
 
 # In addition to "unit" and "package", which are read all at once.
-QUERIES = {
+QUERIES: dict[str, Callable[..., Any]] = {
     "file": lambda path: files.portable(files.read_file(path)),
     "bytes": files.read_bytes,
     "disk": disks.read_disk,
@@ -38,7 +45,7 @@ QUERIES = {
     "run": lambda argv, stdin, user: shell.execute(argv, stdin, user, timeout=60.0),
 }
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., object]] = {
     "write": systemd.write,
     "outdate": systemd.outdate,
     "directory": files.directory,
@@ -56,17 +63,18 @@ OPERATIONS = {
 }
 
 
-def serve(channel):
+def serve(channel: Channel) -> None:
     """Answer messages until the channel closes."""
     lock = threading.Lock()
 
-    def send(*message):
+    def send(*message: Any) -> None:
         with lock:
             channel.send(message)
 
-    at_work = set()
+    at_work: set[int] = set()
 
-    def answer(number, kind, items):
+    def answer(number: int, kind: str, items: Sequence[Any]) -> None:
+        """Answer one message; `kind` is facts or apply."""
         at_work.add(number)
         try:
             if kind == "facts":
@@ -86,7 +94,7 @@ def serve(channel):
         finally:
             at_work.discard(number)
 
-    def beat(seconds):
+    def beat(seconds: float) -> None:
         """Send heartbeats, even while operations run; ends with the connection."""
         with contextlib.suppress(OSError):
             while True:

@@ -1,5 +1,7 @@
 """Packages: what is installed, and apt, also after an interruption."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 
 from . import boot, files, shell
 
@@ -32,9 +35,11 @@ POLICY_TEXT = (
 )
 
 
-def read_packages(names):
+def read_packages(names: Sequence[str]) -> dict[str, str | None]:
     """Versions from dpkg's status file: read once, without a process."""
-    wanted, found, entry = set(names), {}, {}
+    wanted = set(names)
+    found: dict[str, str] = {}
+    entry: dict[str, str] = {}
     try:
         with open("/var/lib/dpkg/status", encoding="utf-8", errors="replace") as stream:
             for line in stream:
@@ -51,7 +56,7 @@ def read_packages(names):
     return {name: found.get(name) for name in names}
 
 
-def apt(packages, update=False, off=(), say=None):
+def apt(packages: Sequence[str], update: bool = False, off: Sequence[str] = (), say: shell.Say | None = None) -> None:
     """Install in one transaction without starting services, then do what the suppressed scripts would have done.
 
     New units named in `off` also stay off at boot, until a step has started them.
@@ -62,14 +67,14 @@ def apt(packages, update=False, off=(), say=None):
         _follow_packages()
 
 
-def finish_apt(say=None):
+def finish_apt(say: shell.Say | None = None) -> None:
     """Finish an installation whose run was killed."""
     with APT_LOCK:
         _apt([], False, say)
         _follow_packages()
 
 
-def unfinished():
+def unfinished() -> bool:
     """Whether an installation was started but not finished; one that is running now does not count."""
     if not APT_LOCK.acquire(blocking=False):
         return False
@@ -79,7 +84,8 @@ def unfinished():
         APT_LOCK.release()
 
 
-def _follow_packages():
+def _follow_packages() -> None:
+    """Do what the suppressed scripts would have done; this ends an installation."""
     shell.execute(["systemctl", "daemon-reload"])
     # Suppressed scripts skip these; libvirt then refuses clients because polkit's name is not on the bus.
     shell.execute(["systemctl", "reload", "dbus"])
@@ -93,7 +99,8 @@ APT_OPTIONS = ["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Options
 APT_OPTIONS += ["-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"]
 
 
-def _apt(packages, update, say):
+def _apt(packages: Sequence[str], update: bool, say: shell.Say | None) -> None:
+    """Install packages without starting services, after repairing what a killed run has left."""
     await_dpkg()
     os.makedirs(os.path.dirname(INSTALLING), mode=0o700, exist_ok=True)
     files.replace(INSTALLING, "", 0o600)
@@ -115,14 +122,14 @@ def _apt(packages, update, say):
         restore_policy()
 
 
-def _install(argv, say):
+def _install(argv: Sequence[str], say: shell.Say | None) -> None:
     """Run apt-get; its failure ends the step."""
     status, output = _held_back(["apt-get", *argv], say)
     if status:
         raise shell.Failed("install packages", status, output, f"apt-get {argv[0]} ...")
 
 
-def _held_back(argv, say):
+def _held_back(argv: Sequence[str], say: shell.Say | None) -> tuple[int, str]:
     """Run an installation tool while services must not start; return its exit status and output."""
     script = (
         f'printf %s "$POLICY" | sed "s/PID/$$/" >{POLICY}.new && chmod 755 {POLICY}.new'
@@ -149,7 +156,7 @@ def _held_back(argv, say):
         return child.returncode, log.read().decode(errors="replace")
 
 
-def await_dpkg(timeout=600.0):
+def await_dpkg(timeout: float = 600.0) -> None:
     """Wait until no other installation runs: apt of a killed run may still be active."""
     until = time.monotonic() + timeout
     with open(f"{DPKG}/lock-frontend", "a") as lock:
@@ -163,14 +170,14 @@ def await_dpkg(timeout=600.0):
     )
 
 
-def interrupted():
+def interrupted() -> bool:
     """Whether dpkg was interrupted: apt refuses everything until that is repaired."""
     updates = f"{DPKG}/updates"
     journal = os.path.isdir(updates) and any(name.isdigit() for name in os.listdir(updates))
     return journal or bool(shell.execute(["dpkg", "--audit"])["out"].strip())
 
 
-def half_unpacked():
+def half_unpacked() -> list[str]:
     """Packages with only part of their files, because dpkg was killed while unpacking them."""
     listed = shell.execute(["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev}|${binary:Package}\n"])["out"]
     states = [line.split("|") for line in listed.splitlines()]
@@ -178,7 +185,7 @@ def half_unpacked():
     return [name for state, name in states if state.startswith("i") and (state[1] == "H" or state[2:3] == "R")]
 
 
-def keep_policy():
+def keep_policy() -> None:
     """Move the operator's own policy for service starts aside; `restore_policy`, or our policy itself, restores it."""
     if not os.path.lexists(POLICY):
         return
@@ -188,7 +195,7 @@ def keep_policy():
         os.link(POLICY, KEPT_POLICY, follow_symlinks=False)
 
 
-def restore_policy():
+def restore_policy() -> None:
     """Remove our policy, and restore the operator's, if there was one."""
     if os.path.lexists(KEPT_POLICY):
         os.replace(KEPT_POLICY, POLICY)
@@ -196,7 +203,7 @@ def restore_policy():
         os.unlink(POLICY)
 
 
-def follow(child, start, say, silence=1800.0):
+def follow(child: subprocess.Popen[bytes], start: int, say: shell.Say | None, silence: float = 1800.0) -> None:
     """Report apt's progress lines while it runs; kill it after `silence` seconds without output."""
     position, last, heard = start, 0.0, time.monotonic()
     while child.poll() is None:

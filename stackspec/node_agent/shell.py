@@ -1,19 +1,36 @@
 """Commands on the node, and how their failures are reported."""
 
+from __future__ import annotations
+
 import grp
 import pwd
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
 
 # Locks of the node; commands inherit them, so a command that outlives its connection keeps them.
-LOCKS = []
+LOCKS: list[int] = []
+
+# Sends a line of progress.
+Say = Callable[[str], None]
+
+
+class Done(TypedDict):
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
 
 
 class Failed(Exception):
     """A failed operation, with the details that the controlling machine shows."""
 
-    def __init__(self, what, status=None, output="", command="", units=()):
+    def __init__(
+        self, what: str, status: int | None = None, output: str = "", command: str = "", units: Sequence[str] = ()
+    ) -> None:
         super().__init__(what)
         self.answer = {
             "what": what,
@@ -25,9 +42,11 @@ class Failed(Exception):
         }
 
 
-def execute(argv, stdin="", user="", env=None, timeout=600.0):
+def execute(
+    argv: Sequence[str], stdin: str = "", user: str = "", env: Mapping[str, str] | None = None, timeout: float = 600.0
+) -> Done:
     """Run a command; secrets are passed in `stdin` or `env` (of its own process), never in argv."""
-    options = {}
+    options: dict[str, Any] = {}
     environment = dict(ENVIRONMENT, **(env or {}))
     if user:
         entry = pwd.getpwnam(user)
@@ -56,7 +75,7 @@ def execute(argv, stdin="", user="", env=None, timeout=600.0):
     }
 
 
-def journal(units, lines=25):
+def journal(units: Sequence[str], lines: int = 25) -> str:
     """The end of the journal of `units`."""
     argv = ["journalctl", "--no-pager", "-q", "-o", "short-precise", "-n", str(lines)]
     for name in units:
@@ -64,7 +83,18 @@ def journal(units, lines=25):
     return execute(argv)["out"][-6000:]
 
 
-def command(argv, stdin="", user="", env=None, timeout=600.0, expect=(0,), what="", units=(), show="", repair=()):
+def command(
+    argv: Sequence[str],
+    stdin: str = "",
+    user: str = "",
+    env: Mapping[str, str] | None = None,
+    timeout: float = 600.0,
+    expect: Sequence[int] = (0,),
+    what: str = "",
+    units: Sequence[str] = (),
+    show: str = "",
+    repair: Sequence[dict[str, Any]] = (),
+) -> str:
     """Run a command that changes something; `show` is its text without secrets.
 
     If it fails and there is something to `repair`, it is run once more after these operations.

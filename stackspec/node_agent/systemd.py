@@ -1,10 +1,14 @@
 """Units of systemd: their states, what they were started with, starts and restarts."""
 
+from __future__ import annotations
+
 import datetime
 import json
 import os
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from . import files, shell
 
@@ -19,7 +23,9 @@ STARTED = "/var/lib/stackspec/started"
 RECORD_LOCK = threading.Lock()
 
 
-def settled_units(names, timeout=60.0, reloaded_within=5.0):
+def settled_units(
+    names: Sequence[str], timeout: float = 60.0, reloaded_within: float = 5.0
+) -> dict[str, dict[str, Any]]:
     """States of units, waiting for those that are starting: right after power-on, states are not final.
 
     The same while another process makes systemd reload its unit files, which may affect any unit.
@@ -34,7 +40,8 @@ def settled_units(names, timeout=60.0, reloaded_within=5.0):
         time.sleep(0.5)
 
 
-def read_units(names):
+def read_units(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The current state of each unit."""
     argv = ["systemctl", "show", "--no-pager", "--timestamp=us+utc", "--property=" + UNIT_PROPERTIES, "--"]
     blocks = shell.execute(argv + [n if "." in n else n + ".service" for n in names])["out"].split("\n\n")
     answers = {}
@@ -54,13 +61,14 @@ def read_units(names):
     return answers
 
 
-def started_with(name):
+def started_with(name: str) -> dict[str, Any]:
     """The record of a unit's last start here: {invocation, files}; the digest of a file that we changed since is ""."""
     text = files.read_file(f"{STARTED}/{name}")["content"]
     return json.loads(text) if text else {"invocation": "", "files": {}}
 
 
-def _moment(text):
+def _moment(text: str) -> float:
+    """A time of systemd in seconds since the epoch, 0.0 if there is none."""
     try:
         moment = datetime.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f %Z")
     except ValueError:
@@ -68,13 +76,15 @@ def _moment(text):
     return moment.replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
-def write(path, content, mode=None, owner=None, group=None):
+def write(
+    path: str, content: str | bytes, mode: int | None = None, owner: str | None = None, group: str | None = None
+) -> None:
     """Write a file, text or bytes, atomically. Unset attributes stay; a new file is owned by root with mode 0644."""
     outdate([path])
     files.replace(path, content, mode, owner, group)
 
 
-def outdate(names):
+def outdate(names: Sequence[str]) -> None:
     """Record, before the change, that files or other inputs of units change: running units count as started before it.
 
     The record outlives this run: a content that is restored later does not show what a unit has read in between.
@@ -89,7 +99,7 @@ def outdate(names):
                 files.replace(f"{STARTED}/{unit}", json.dumps(kept), 0o600)
 
 
-def systemctl(verb, units, timeout=300.0, reads=()):
+def systemctl(verb: str, units: Sequence[str], timeout: float = 300.0, reads: Sequence[str] = ()) -> None:
     """One systemctl call for all `units`; restart and start wait until they are active.
 
     After a restart, records the content with which the units were started: of `reads`, and of their files from before.

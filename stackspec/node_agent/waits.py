@@ -1,9 +1,12 @@
 """Waits for services: patient while a service works on its start."""
 
+from __future__ import annotations
+
 import http.client
 import os
 import time
 import urllib.parse
+from collections.abc import Sequence
 
 from . import shell, systemd
 
@@ -16,10 +19,10 @@ AT_WORK = 0.05
 LONGEST = 8
 
 
-def get(url, timeout=10.0):
+def get(url: str, timeout: float = 10.0) -> int | str:
     """Status of a GET without following redirects, or the error as text."""
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
     try:
         connection.request("GET", (parts.path or "/") + ("?" + parts.query if parts.query else ""))
         return connection.getresponse().status
@@ -29,10 +32,10 @@ def get(url, timeout=10.0):
         connection.close()
 
 
-def cpu_time(units):
+def cpu_time(units: Sequence[str]) -> dict[tuple[str, str], float]:
     """Seconds of CPU time of each process of `units`, by process id and start."""
     names = [f"/{name if '.' in name else name + '.service'}" for name in units]
-    used = {}
+    used: dict[tuple[str, str], float] = {}
     for pid in filter(str.isdigit, os.listdir(PROC)):
         try:
             with open(f"{PROC}/{pid}/cgroup") as lines:
@@ -53,16 +56,17 @@ class Patience:
     not at work: only processes that live on count.
     """
 
-    def __init__(self, timeout, units):
+    def __init__(self, timeout: float, units: Sequence[str]) -> None:
         self._units, self._timeout, self._began = units, timeout, time.monotonic()
-        self._until, self._before = timeout, None
+        self._until = timeout
+        self._before: dict[tuple[str, str], float] | None = None
 
-    def over(self):
+    def over(self) -> bool:
         """Whether to give up."""
         waited = time.monotonic() - self._began
         if self._before is None and waited >= self._until - self._timeout / 2:
             self._before = cpu_time(self._units)
-        if waited < self._until:
+        if self._before is None or waited < self._until:
             return False
         now = cpu_time(self._units)
         used = sum(max(now[each] - self._before[each], 0) for each in now.keys() & self._before.keys())
@@ -71,11 +75,11 @@ class Patience:
         self._until, self._before = self._until + self._timeout, None
         return False
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self._until:g} s"
 
 
-def await_active(units, timeout=60.0):
+def await_active(units: Sequence[str], timeout: float = 60.0) -> None:
     """Wait until `units` are active and not restarting."""
     patience = Patience(timeout, units)
     while True:
@@ -89,7 +93,7 @@ def await_active(units, timeout=60.0):
         time.sleep(0.1)
 
 
-def await_http(url, statuses, timeout=90.0, units=()):
+def await_http(url: str, statuses: Sequence[int], timeout: float = 90.0, units: Sequence[str] = ()) -> None:
     """Wait until a GET of `url` returns one of `statuses`."""
     patience = Patience(timeout, units)
     while True:
@@ -101,7 +105,14 @@ def await_http(url, statuses, timeout=90.0, units=()):
         time.sleep(0.2)
 
 
-def await_command(argv, stdin="", user="", timeout=60.0, what="", units=()):
+def await_command(
+    argv: Sequence[str],
+    stdin: str = "",
+    user: str = "",
+    timeout: float = 60.0,
+    what: str = "",
+    units: Sequence[str] = (),
+) -> None:
     """Wait until a read-only command exits with 0."""
     patience = Patience(timeout, units)
     while True:

@@ -187,8 +187,7 @@ def carry_out(changes: Iterable[Change]) -> None:
         for action in change.actions:
             assert isinstance(action, NodeAction)
             arguments = action.message()
-            operations: dict[str, Any] = loop.OPERATIONS
-            operations[arguments.pop("op")](**arguments)
+            loop.OPERATIONS[arguments.pop("op")](**arguments)
 
 
 ChangeOf = Callable[..., Any]

@@ -20,8 +20,6 @@ TYPES: list[type[NodeAction]] = [
     each for each in vars(actions).values() if isinstance(each, type) and NodeAction in each.__bases__
 ]
 
-OPERATIONS: dict[str, Any] = loop.OPERATIONS
-QUERIES: dict[str, Any] = loop.QUERIES
 LISTS = ("argv", "names", "packages", "statuses", "units")
 """Parameters of operations that are lists."""
 
@@ -33,7 +31,7 @@ def test_each_operation_has_one_type() -> None:
 @pytest.mark.parametrize("action", TYPES, ids=lambda each: each.__name__)
 def test_fields_match_the_parameters_of_the_operation(action: type[NodeAction]) -> None:
     """Same names and defaults, because a default is not sent; `say` belongs to the agent."""
-    parameters = inspect.signature(OPERATIONS[action.op]).parameters.values()
+    parameters = inspect.signature(loop.OPERATIONS[action.op]).parameters.values()
     taken = {each.name: MISSING if each.default is each.empty else each.default for each in parameters}
     taken.pop("say", None)
     assert {each.name: each.default for each in fields(action)} == taken
@@ -44,7 +42,7 @@ def test_agent_and_simulated_nodes_answer_every_query() -> None:
     queries = [each(*inspect.getfullargspec(each).args) for each in makers]
     assert sorted(each.op for each in queries) == sorted(["unit", "package", *loop.QUERIES]) == sorted(ANSWERS)
     for each in queries:
-        inspect.signature(QUERIES.get(each.op, lambda name: None)).bind(*each.args)
+        inspect.signature(loop.QUERIES.get(each.op, lambda name: None)).bind(*each.args)
         assert callable(getattr(FakeConnection, f"_{each.op}"))
 
 
@@ -52,7 +50,7 @@ def test_simulated_nodes_apply_every_operation(site: Site) -> None:
     """With the arguments that it requires; one that they do not know is an error."""
     assert sorted(WORDS) == sorted(loop.OPERATIONS)
     connection = FakeConnection(site.controller, None)
-    for op, function in OPERATIONS.items():
+    for op, function in loop.OPERATIONS.items():
         required = [each for each in inspect.signature(function).parameters.values() if each.default is each.empty]
         arguments: dict[str, Any] = {each.name: ["a"] if each.name in LISTS else "a" for each in required}
         describe({"op": op, **arguments})

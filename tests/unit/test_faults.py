@@ -48,7 +48,7 @@ class Machine:
 
     def _agent(self, message: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         code = Path(agent.__file__).read_text().replace("/var/lib/stackspec/faults", str(self.kept))
-        script = f"import sys; sys.argv[1:] = [{json.dumps(json.dumps(message))}]\n{code}"
+        script = f"{code}\nmain(json.loads({json.dumps(message)!r}))\n"
         return subprocess.run(
             [sys.executable, "-"], input=script, capture_output=True, text=True, env={"PATH": self._path}
         )

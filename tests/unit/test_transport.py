@@ -12,6 +12,7 @@ import queue
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -68,6 +69,15 @@ def test_agent_is_valid_python_3_9() -> None:
     """Nodes may have an older Python than the controlling machine."""
     for name, source in [("loader", node_agent.LOADER), *node_agent.sources()]:
         ast.parse(source, name, feature_version=(3, 9))
+
+
+def test_agent_needs_only_the_standard_library() -> None:
+    """What it names in annotations is not on a node."""
+    channel = f"class Channel(list):\n    def receive(self): return {node_agent.sources()}\nchannel = Channel()\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-"], input=channel + node_agent.LOADER, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # ---- facts
