@@ -7,7 +7,9 @@ services, not in heat. A third stack has a volume, and a server to which it can 
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from functools import partial
+from urllib.parse import urljoin
 
 import pytest
 from openstack.connection import Connection
@@ -82,13 +84,27 @@ def test_guest_signals_the_wait_condition(stacks: Stacks, member: Connection) ->
     assert "is up" in stack.outputs()["signal"]
 
 
-def test_floating_address_of_a_stack_answers(stacks: Stacks, guest_spec: GuestSpec, member: Connection) -> None:
-    """The address in the outputs is the server's, and a login there reaches the guest."""
-    stack = stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN)
-    given = stack.outputs()
+@pytest.fixture
+def guest(stacks: Stacks, guest_spec: GuestSpec, member: Connection) -> Guest:
+    """The guest of the stack with everything, at the address in its outputs."""
+    given = stacks.whole.reaches("CREATE_COMPLETE", CREATED_WITHIN).outputs()
     server, port = member.compute.get_server(given["server"]), member.network.get_port(given["port"])
-    guest = Guest(member, server, port, guest_spec.user, stacks.key, address=given["address"])
+    return Guest(member, server, port, guest_spec.user, stacks.key, address=given["address"])
+
+
+def test_floating_address_of_a_stack_answers(guest: Guest) -> None:
+    """The address in the outputs is the server's, and a login there reaches the guest."""
     assert guest.fixed_address in guest.ssh("ip -4 -o addr show scope global")
+
+
+def test_guest_reaches_the_url_for_signals(stacks: Stacks, guest: Guest) -> None:
+    """The URL for signals in the way of CloudFormation is one that guests can use (erratum E87).
+
+    Its root lists the versions of the API, which HTTP calls 300.
+    """
+    root = urljoin(stacks.whole.outputs()["signal_url"], "/")
+    answer = guest.ssh(f"wget -O /dev/null --no-check-certificate {shlex.quote(root)} 2>&1 || true")
+    assert " 300 " in answer, f"{root} from the guest: {answer}"
 
 
 def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connection) -> None:
