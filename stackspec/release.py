@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
 from .errors import InputError
 from .inventory import Options
-from .schema import parse
+from .schema import matches, parse
 from .yaml_file import read_yaml
 
 
@@ -67,6 +68,13 @@ class Unit(BaseModel):
     root: bool = False
 
 
+_SudoCommand = Annotated[
+    str,
+    matches(r"/[^,:=\\\n]+", "an absolute path and arguments, without the characters , : = \\ that sudo reads itself"),
+]
+"""One that would make the file of rules invalid would end sudo for everybody on the node."""
+
+
 class Owner(BaseModel):
     """The user of a project's services, with its files and rights.
 
@@ -84,7 +92,7 @@ class Owner(BaseModel):
     shared: bool = False
     links: dict[str, str] = {}
     groups: tuple[str, ...] = ()
-    sudo: tuple[str, ...] = ()
+    sudo: tuple[_SudoCommand, ...] = ()
 
 
 class FromWheels(BaseModel):

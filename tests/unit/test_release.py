@@ -111,6 +111,12 @@ def test_typo_is_reported(
             "  constraints: nosuch.txt",
             "nosuch.txt: No such file or directory; put the file next to the table",
         ),
+        (
+            "        - /usr/bin/neutron-rootwrap /etc/neutron/rootwrap.conf *",
+            '        - "/usr/bin/neutron-rootwrap, ALL"',
+            '        - "/usr/bin/neutron-rootwrap, ALL"',
+            "that sudo reads itself",
+        ),
     ],
 )
 def test_mistake_in_a_table_of_wheels_is_reported(
