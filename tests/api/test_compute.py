@@ -224,7 +224,7 @@ def test_server_metadata_tags_and_name(bare_server: Server, member: Connection, 
 def test_server_of_unknown_image_or_flavor_is_refused(
     glance: object, nova: object, member: Connection, guest_image: Image, guest_flavor: Flavor, owned: Owned
 ) -> None:
-    """400, and nothing is created."""
+    """400, and nothing is created. The guide makes no flavor at all (erratum E37)."""
     nobody = "00000000-0000-0000-0000-000000000000"
     for image, flavor in ((nobody, guest_flavor.id), (guest_image.id, nobody)):
         with pytest.raises(exceptions.BadRequestException):
