@@ -26,7 +26,7 @@ from stackspec.lab.mirror import Mirror, choose, path_of
 from stackspec.lab.partial_mirror import Result, Wanted, names_of
 from stackspec.lab.state import Folder, State
 
-from .test_lab import SITE, load
+from .small_lab import OWN_KERNEL, SITE, load
 
 SUITES = {"debian": ("trixie", "trixie-updates", "forky"), "debian-security": ("trixie-security",)}
 
@@ -105,7 +105,7 @@ class Site:
         monkeypatch.setenv("STACKSPEC_MIRROR", origin.mirror.archive)
         monkeypatch.setattr(service, "_parents", dict)
         self.origin, self.inventory, self.folder = origin, tmp / "site.yaml", tmp / "mirror"
-        self.inventory.write_text(SITE.replace("/dev/sd", "/dev/ubd").replace("{name: lab}", UML))
+        self.inventory.write_text(OWN_KERNEL)
         self.cache, self.state = tmp / "cache", Folder(tmp / "state/lab/lab")
         name = rootfs.key("trixie")
         self.state.write(State(rootfs=name))
@@ -143,7 +143,6 @@ class Site:
         return {name.rpartition("/")[2] for name in self.files() if name.endswith(".deb")}
 
 
-UML = "{name: lab, nodes: {compute01: {kind: uml}}}"
 PACKAGES = {"nova_1+b1_amd64.deb", "nova_1+b2_amd64.deb", "base_1_amd64.deb", "linux_9_amd64.deb"}
 
 
