@@ -14,7 +14,7 @@ from stackspec.resources.environment import _PYTHON, Environment
 from stackspec.site import Site
 
 from . import wheels_sites
-from .bare import answer, context
+from .bare import ABSENT, answer, context, text_file
 from .wheels_sites import WHEELS
 
 site = wheels_sites.site
@@ -23,9 +23,8 @@ site = wheels_sites.site
 class TestEnvironment:
     def facts(self, resource: Environment, site: Site, **given: Any) -> dict[Query, Any]:
         node = site.controller
-        stamp = {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
         facts = {query: answer() for query in resource.queries(site, node)}
-        facts[file(resource.stamp)] = given.get("stamp", stamp)
+        facts[file(resource.stamp)] = given.get("stamp", ABSENT)
         facts[run(*_PYTHON)] = answer(given.get("python", "3.11 x86_64\n"))
         facts[resource._room()] = answer(given.get("room", "Avail\n 9000\n"))
         facts[resource._astray()] = given.get("astray", answer())
@@ -55,15 +54,15 @@ class TestEnvironment:
         assert change.touches == (resource.stamp,)
 
     def test_nothing_to_do(self, resource: Environment, site: Site) -> None:
-        stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
+        stamp = text_file(f"{resource.path}\n")
         assert resource.changes(self.look(resource, site, stamp=stamp)) == []
 
     def test_killed_before_the_stamp(self, resource: Environment, site: Site) -> None:
-        stamp = {"exists": True, "content": "", "mtime": 0.0, "ctime": 0.0}
+        stamp = text_file("")
         assert len(resource.changes(self.look(resource, site, stamp=stamp))) == 1
 
     def test_deleted_command(self, resource: Environment, site: Site) -> None:
-        stamp = {"exists": True, "content": f"{resource.path}\n", "mtime": 0.0, "ctime": 0.0}
+        stamp = text_file(f"{resource.path}\n")
         found = self.look(resource, site, stamp=stamp, astray=answer("nova-manage\n"))
         (change,) = resource.changes(found)
         assert "/usr/bin/nova-manage" in str(change.differences[0])

@@ -20,7 +20,7 @@ from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
 from . import wheels_sites
-from .bare import NamedSecrets, context
+from .bare import NamedSecrets, answer, context
 from .guide_plan import ROOT
 from .wheels_sites import RELEASE, SITES, declared, site_of, wheels_of
 
@@ -185,7 +185,7 @@ class TestStep:
 class TestUser:
     def look(self, site: Site, out: str) -> Context:
         found = context(site, site.controller)
-        found.facts = {SystemUser("nova", ("kvm",))._look(): {"status": 0, "out": out, "err": ""}}
+        found.facts = {SystemUser("nova", ("kvm",))._look(): answer(out)}
         return found
 
     def test_existing_user(self, site: Site) -> None:

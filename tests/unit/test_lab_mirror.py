@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import lzma
 import threading
@@ -26,6 +25,7 @@ from stackspec.lab.mirror import Mirror, choose, path_of
 from stackspec.lab.partial_mirror import Result, Wanted, names_of
 from stackspec.lab.state import Folder, State
 
+from .proxy_client import get
 from .small_lab import OWN_KERNEL, SITE, load
 
 SUITES = {"debian": ("trixie", "trixie-updates", "forky"), "debian-security": ("trixie-security",)}
@@ -84,16 +84,6 @@ class Origin:
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
-
-
-def get(port: int, url: str, method: str = "GET") -> tuple[int, bytes, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    connection.request(method, url)
-    answer = connection.getresponse()
-    try:
-        return answer.status, answer.read(), answer.reason
-    finally:
-        connection.close()
 
 
 class Site:

@@ -48,6 +48,9 @@ def test_agent_is_valid_python_3_9() -> None:
         ast.parse(source, name, feature_version=(3, 9))
 
 
+# ---- facts
+
+
 def test_file(connection: Connection, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("grüße\n")
@@ -117,6 +120,9 @@ def test_equal_queries_are_sent_once(connection: Connection, tmp_path: Path) -> 
     assert len(connection.facts([count, count, file("/")])) == 2
     assert (tmp_path / "count").read_text() == "\n"
     assert connection.facts([]) == {}
+
+
+# ---- operations
 
 
 def test_operations_run_in_order(connection: Connection, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from stackspec.task import plan_of
 from stackspec.wheels import COMMANDS
 
 from . import engine_runs
-from .bare import BareShared, carry_out, change_of, context, differences, lab_site, text_file
+from .bare import BareShared, answer, carry_out, change_of, context, differences, lab_site, text_file
 from .engine_runs import Prepared, declare, deploy, log
 from .plugin_runs import Runs
 from .wheels_sites import SITES, site_of, wheels_of
@@ -336,12 +336,12 @@ def test_back_to_an_environment_that_is_still_there() -> None:
     """Services of the other one have to start again: the stamp that they watch is written anew, and first."""
     resource = Environment("/opt/openstack-0123456789ab")
     known: dict[Any, Any] = {file(resource.stamp): text_file(f"{resource.path}\n")}
-    known[resource._astray()] = {"status": 0, "out": "tool /opt/openstack-ba9876543210/bin/tool\n", "err": ""}
+    known[resource._astray()] = answer("tool /opt/openstack-ba9876543210/bin/tool\n")
     change = change_of(resource, lab_site(), known)
     assert change is not None
     assert change.touches == (resource.stamp,)
     assert [type(each) for each in change.actions] == [Write, Execute]
-    known[resource._astray()] = {"status": 0, "out": "tool \n", "err": ""}
+    known[resource._astray()] = answer("tool \n")
     change = change_of(resource, lab_site(), known)
     assert change is not None
     assert change.touches == ()
