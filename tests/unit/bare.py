@@ -18,8 +18,8 @@ from stackspec.resources.actions import Apt, MakeDirectory, NodeAction, Systemct
 from stackspec.resources.base import Change, Context, Query, Resource, Shared, file, package, unit
 from stackspec.secrets import Secrets
 from stackspec.site import Site
-from stackspec.step import Step
-from stackspec.task import Finding, Task
+from stackspec.step import Step, load_steps
+from stackspec.task import Finding, Task, plan_of
 
 Known = Mapping[Query, Any]
 """Facts that differ from those of a bare machine."""
@@ -38,6 +38,10 @@ ANSWERS: dict[str, Any] = {
     "uses": {},
     "disk": {"exists": True, "block": True, "content": {}, "mounted": [], "holders": []},
 }
+BLANK = {**ANSWERS["disk"], "id": "S1"}
+"""A disk with nothing on it."""
+WIPE = (BLANK["id"],)
+"""What allows wiping it once."""
 
 
 class BareNode(Mapping[Query, Any]):
@@ -158,14 +162,25 @@ def recorded(here: Context) -> RecordingCloud:
 
 
 @cache
-def _lab_inventory() -> CloudInventory:
-    return load_inventory(Path(__file__).parents[2] / "inventories/lab", CloudInventory)
+def _inventory(name: str) -> CloudInventory:
+    return load_inventory(Path(__file__).parents[2] / "inventories" / name, CloudInventory)
+
+
+def planned(name: str) -> Site:
+    """The site of an inventory of the repository, planned without state; every secret is pass-1."""
+    inventory = _inventory(name)
+    return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
 
 
 def lab_site() -> Site:
-    """The lab's site, planned without state; every secret is pass-1."""
-    inventory = _lab_inventory()
-    return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
+    """The lab's site, planned without state."""
+    return planned("lab")
+
+
+def steps_of(site: Site, step: str, node: str) -> list[Resource]:
+    """What a step declares on a node; nothing if it is not in the plan."""
+    load_steps()
+    return [each for task in plan_of(site) if task.name == f"{step} on {node}" for each in task.resources]
 
 
 def change_of(resource: Resource, site: Site, known: Known | None = None) -> Change | None:
@@ -203,6 +218,11 @@ def actions(change: Change | None) -> tuple[Any, ...]:
     """The actions of a change, untyped so that tests can read their fields."""
     assert change is not None
     return change.actions
+
+
+def answer(out: str = "", status: int = 0, err: str = "") -> dict[str, Any]:
+    """Status and output of a command."""
+    return {"status": status, "out": out, "err": err}
 
 
 def text_file(content: str, mtime: float = 0.0, **attributes: Any) -> dict[str, Any]:
@@ -243,3 +263,12 @@ def found_in(site: Site, resource: Any, **lists: list[Any]) -> list[str]:
 def project(name: str, id: str) -> Any:
     """A project of the Default domain."""
     return SimpleNamespace(name=name, id=id, domain_id="default")
+
+
+SERVICE = [project("service", "p")]
+"""The projects of a cloud that has only the one of its services."""
+
+
+def stand_in(**services: SimpleNamespace) -> Any:
+    """A connection with these services."""
+    return SimpleNamespace(**services)

@@ -12,7 +12,7 @@ from stackspec import engine, release, secrets, step
 from stackspec.plugin import hooks as plugin
 from stackspec.site import Site
 
-from .bare import ChangeOf, change_of, lab_site
+from .bare import ChangeOf, change_of, lab_site, planned
 from .plugin_runs import HERE, Runs
 
 
@@ -54,6 +54,12 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_traces: 
 def site() -> Site:
     """The lab's site, planned without state."""
     return lab_site()
+
+
+@pytest.fixture
+def guide() -> Site:
+    """The guide's machines: three are compute nodes, two of which are also storage nodes."""
+    return planned("guide")
 
 
 @pytest.fixture

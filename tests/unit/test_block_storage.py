@@ -13,7 +13,7 @@ from stackspec.fixtures.volumes import zone_with_volumes
 from stackspec.openstack import block_storage
 from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, repair, set_right, stuck
 from stackspec.openstack.kind import Found
-from stackspec.openstack.kinds import BY_NAME, RANK
+from stackspec.openstack.kinds import BY_NAME
 from stackspec.openstack.ownership import destroy
 
 NOW = 1_800_000_000.0
@@ -255,25 +255,6 @@ def test_no_zone_for_servers_with_volumes() -> None:
 
 
 # ---- deletion
-
-
-@pytest.mark.parametrize(
-    ("user", "used"),
-    [
-        ("server", "volume"),
-        ("stack", "volume"),
-        ("volume_transfer", "volume"),
-        ("volume_snapshot", "volume"),
-        ("backup", "volume"),
-        ("backup", "object_container"),
-        ("volume", "volume_type"),
-        ("volume_type", "qos_spec"),
-        ("volume", "secret"),
-        ("volume", "project"),
-    ],
-)
-def test_users_are_deleted_before_what_they_use(user: str, used: str) -> None:
-    assert RANK[user] < RANK[used]
 
 
 class Deleting:

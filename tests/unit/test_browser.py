@@ -1,4 +1,4 @@
-"""Dashboards in a browser: settings files, screenshots as pixels, and the message when no browser is installed."""
+"""Dashboards in a browser: errors on a page, the page's URL, and what to install."""
 
 from __future__ import annotations
 
@@ -10,102 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from stackspec.errors import StackspecError
 from stackspec.fixtures.browser import Chromium, Window, _url
-from stackspec.fixtures.screen import Screen
 from stackspec.plugin.session import RUN
-from stackspec.resources import PythonSettings
-from stackspec.resources.base import file
-
-from .bare import ChangeOf, differences, made, text_file
-
-SETTINGS = PythonSettings("/etc/s.py", {"DEBUG": False, "HOSTS": ["a", "b"], "CACHES": {"default": {"BACKEND": "x"}}})
-FOUND = """\
-# What the package says.
-DEBUG = True
-HOSTS = [  # of the site
-    'a',
-]
-OTHER = call("x") % HOSTS
-CACHES = {
-    'default': {'BACKEND': "x"},
-}
-"""
-
-
-class TestPythonSettings:
-    """Names assigned in a Python file."""
-
-    def test_new_file(self, change: ChangeOf) -> None:
-        """A new file contains only the settings, readable by Python."""
-        found = change(SETTINGS)
-        assert (found.actions[0].mode, found.touches) == (0o644, ("/etc/s.py",))
-        read: dict[str, object] = {}
-        exec(found.actions[0].content, read)
-        assert {name: read[name] for name in SETTINGS.settings} == SETTINGS.settings
-        assert change(SETTINGS, made({}, found)) is None
-
-    def test_values_are_replaced_in_place(self, change: ChangeOf) -> None:
-        """Different assignments are replaced in place, also long ones; everything else stays unchanged."""
-        known = {file("/etc/s.py"): text_file(FOUND)}
-        found = change(SETTINGS, known)
-        assert differences(found) == ["DEBUG: wanted False, found True", "HOSTS: wanted ['a', 'b'], found ['a']"]
-        expected = FOUND.replace("True", "False").replace("[  # of the site\n    'a',\n]", "['a', 'b']")
-        assert found.actions[0].content == expected
-        assert found.actions[0].mode is None
-        assert change(SETTINGS, made(known, found)) is None
-
-    def test_last_assignment_counts(self, change: ChangeOf) -> None:
-        """The last one is in force, so earlier ones are kept."""
-        known = {file("/etc/s.py"): text_file("A = 1\nA = 2\n")}
-        assert change(PythonSettings("/etc/s.py", {"A": 2}), known) is None
-        found = change(PythonSettings("/etc/s.py", {"A": 3}), known)
-        assert found.actions[0].content == "A = 1\nA = 3\n"
-
-    def test_expression_counts_as_different(self, change: ChangeOf) -> None:
-        """A value that cannot be read without running the file differs, and is shown as written."""
-        known = {file("/etc/s.py"): text_file('URL = "http://%s/v3" % HOST\n')}
-        found = change(PythonSettings("/etc/s.py", {"URL": "http://c:5000/v3"}), known)
-        assert differences(found) == ["URL: wanted 'http://c:5000/v3', found 'http://%s/v3' % HOST"]
-
-    def test_invalid_python_is_reported(self, change: ChangeOf) -> None:
-        """The message has file and line; a file that cannot be parsed is not written."""
-        known = {file("/etc/s.py"): text_file("A = 1\nB = (\n")}
-        with pytest.raises(StackspecError, match=r"/etc/s.py:2: not valid Python: .*; fix or remove it"):
-            change(SETTINGS, known)
-
-
-GLYPHS = {" ": ("..", ".."), "a": ("#.", ".#"), "b": ("##", "..")}
-
-
-def screen(*lines: str) -> Screen:
-    """A screen where each character is two pixels wide and two high."""
-    rows = ["".join(GLYPHS[each][row] for each in line) for line in lines for row in (0, 1)]
-    return Screen(len(rows[0]), len(rows), "".join(rows))
-
-
-class TestScreen:
-    """A picture of bright and dark pixels."""
-
-    def test_text_is_recognised_by_its_pixels(self) -> None:
-        """Equal characters look equal, others do not, and a blank is dark."""
-        text = ["ab a", " ba "]
-        assert screen(*text).misspelt(text) == 0
-        assert screen("ab b", " ba ").misspelt(text) == 1
-        assert screen("ab a", " bab").misspelt(text) == 1
-        assert screen("aa a", " aa ").misspelt(text) == 2
-        assert screen("    ", "    ").misspelt(text) == 5
-
-    def test_different_sizes_differ_completely(self) -> None:
-        """A screen of another size differs in all pixels."""
-        assert screen("ab").differing(screen("ab")) == 0
-        assert screen("ab").differing(screen("a ")) == 2
-        assert screen("ab").differing(screen("a")) == 8
-
-    def test_portable_pixmap(self) -> None:
-        """Pixels are read by brightness, even if their bytes look like whitespace."""
-        data = b"P6\n2 2\n255\n" + bytes([0, 0, 0, 255, 255, 255, 32, 32, 32, 170, 0, 0])
-        assert Screen.of_ppm(data) == Screen(2, 2, ".#.#")
 
 
 class FakePage:

@@ -29,7 +29,7 @@ from stackspec.site import ImageBuilder, Site
 from stackspec.store import LIST, Bundle, Listing, Part
 from stackspec.wheels import folder_of
 
-from .bare import Known, actions, context
+from .bare import Known, actions, answer, context
 from .guide_plan import ROOT
 from .plugin_runs import Runs
 
@@ -249,33 +249,33 @@ class TestParts:
 
         return begin
 
-    def known(self, site: Site, platform: list[str] = PLATFORM) -> Known:
-        _, question = list(APPLICATION.queries(site, site.controller))[:2]
-        assert question == run(*venv._PLATFORM)
-        return {question: {"status": 0, "out": " ".join(platform), "err": ""}}
-
-    def test_wheels(
+    @pytest.fixture
+    def bundled(
         self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The node gets exactly the versions that the release table has chosen."""
+    ) -> Site:
+        """The site with a bundle that has the application's wheels, and no other way to them."""
         monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
         bundle.write(folder, FOR, APPLICATION.parts(site), print)
         offline()
-        here = context(replace(site, store=Bundle(folder)), site.controller, self.known(site))
+        return replace(site, store=Bundle(folder))
+
+    def known(self, site: Site, platform: list[str] = PLATFORM) -> Known:
+        _, question = list(APPLICATION.queries(site, site.controller))[:2]
+        assert question == run(*venv._PLATFORM)
+        return {question: answer(" ".join(platform))}
+
+    def test_wheels(self, bundled: Site) -> None:
+        """The node gets exactly the versions that the release table has chosen."""
+        here = context(bundled, bundled.controller, self.known(bundled))
         assert APPLICATION.obstacles(here) == []
         fetch, tar, *_ = actions(APPLICATION.changes(here)[0])
         fetch()
         assert tar.message()["content"] == QCOW2
 
-    def test_wheels_for_another_python(
-        self, site: Site, folder: Path, fetched: Path, offline: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_wheels_for_another_python(self, bundled: Site) -> None:
         """It is reported before anything is changed."""
-        monkeypatch.setattr(venv, "wheels", lambda *_: fetched)
-        bundle.write(folder, FOR, APPLICATION.parts(site), print)
-        offline()
-        known = self.known(site, ["3", "12", "aarch64", "2.39"])
-        (text,) = APPLICATION.obstacles(context(replace(site, store=Bundle(folder)), site.controller, known))
+        known = self.known(bundled, ["3", "12", "aarch64", "2.39"])
+        (text,) = APPLICATION.obstacles(context(bundled, bundled.controller, known))
         assert text.startswith("wheels of app==1.2 for Python 3.12 on aarch64 with glibc 2.39 is not in the bundle")
 
     def test_release_without_a_python_version(self, site: Site) -> None:
@@ -300,7 +300,7 @@ class TestParts:
         site = replace(site, store=Bundle(folder))
         assert resource.lacking(site) == []
         node = site.controller
-        facts = {query: {"status": 0, "out": "", "err": "", "content": ""} for query in resource.queries(site, node)}
+        facts = {query: answer() | {"content": ""} for query in resource.queries(site, node)}
         fetch, tar, *_ = actions(resource.changes(context(site, node, facts))[0])
         fetch()
         assert tar.message()["content"] == QCOW2

@@ -20,7 +20,7 @@ from stackspec.secrets import Secrets
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
 
-from .bare import context, text_file
+from .bare import answer, context, text_file
 
 DATA = "/var/lib/mysql/ibdata1"
 
@@ -125,9 +125,9 @@ def interface(
     port = {"master": master} if master else {}
     info = [{"ifname": name, **port, "addr_info": [{"local": address} for address in addresses]}]
     known = {
-        route: {"status": 0, "out": json.dumps(routes), "err": ""},
-        address: {"status": 0, "out": json.dumps(info), "err": ""},
-        connection: {"status": 0, "out": f"{reached}\n", "err": ""},
+        route: answer(json.dumps(routes)),
+        address: answer(json.dumps(info)),
+        connection: answer(f"{reached}\n"),
     }
     return spare.obstacles(context(site, site.controller, known))
 

@@ -16,6 +16,10 @@ from stackspec.plugin import evidence
 from stackspec.resources.base import Query
 from stackspec.resources.packages import Packages
 from stackspec.site import Site
+from stackspec.step import STEPS
+from stackspec.task import Task
+
+from .wheels_sites import RELEASE, declared, site_of
 
 REQUEST = "req-0a1b2c3d-1111-2222-3333-444455556666"
 
@@ -229,3 +233,33 @@ def test_last_line_of_a_logged_traceback_is_shown() -> None:
     text = f"2026-01-01 10:00:00.100 1 ERROR nova.x [{REQUEST} req-2 admin] Error from last host: c (node c): {lines}\n"
     found = evidence.error_in([{"title": evidence.COMPLAINTS, "node": "controller", "text": text}])
     assert found == "controller logs: Error from last host: c (node c): NotEnough: of 'it', 1"
+
+
+def test_report_contains_the_versions_of_projects() -> None:
+    """For finished steps, as with packages."""
+    site = site_of(RELEASE.name)
+    task = Task(STEPS["glance"], site.controller, declared(site, "glance"), state="done")
+    connections = SimpleNamespace(names=lambda: ["controller"])
+    answers = SimpleNamespace(
+        facts=lambda queries: {q: {"out": "Debian\n6.1\n"} if q.op == "run" else None for q in queries}
+    )
+    events: list[dict[str, Any]] = []
+    engine: Any = SimpleNamespace(
+        site=site, connections=_Nodes(connections, answers), on_node={"controller": {"glance": task}}
+    )
+    log: Any = SimpleNamespace(write=events.append)
+    evidence.write_versions(engine, log)
+    assert events[0]["packages"] == {"glance": "28.2.0"}
+    task.state = "failed"
+    evidence.write_versions(engine, log)
+    assert events[1]["packages"] == {}
+
+
+class _Nodes:
+    """Connections to one simulated node."""
+
+    def __init__(self, names: SimpleNamespace, answers: SimpleNamespace) -> None:
+        self.names, self._answers = names.names, answers
+
+    def __getitem__(self, name: str) -> SimpleNamespace:
+        return self._answers

@@ -14,17 +14,15 @@ import pytest
 
 from stackspec.cloud_inventory import load_site
 from stackspec.fault_injection.fault import catalogue, filled
-from stackspec.inventory import Ssh
 from stackspec.release import load_release
 from stackspec.release_check import check_release
 from stackspec.resources.base import Resource
 from stackspec.site import Site
 from stackspec.step import STEPS, load_steps
-from stackspec.transport import Connection
 
 from . import guide_plan
+from .agent_here import connect
 from .plugin_runs import Runs
-from .test_transport import make_node
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/extending.md"
@@ -153,7 +151,7 @@ def test_resource_is_created_on_a_node(
         link.symlink_to(before)
     resource = symlink(str(link), "target")
     queries = list(resource.queries(site, site.controller))
-    connection = Connection(make_node(), Ssh(), spec="popen")
+    connection = connect()
     try:
         wanted = change(resource, connection.facts(queries))
         assert (wanted is None) == (before == "target")

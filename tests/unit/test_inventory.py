@@ -1,65 +1,24 @@
-"""Inventories: errors have file:line, the problem and the fix; examples are complete."""
+"""An inventory: each error has file and line, the problem and the fix."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel
 
 from stackspec.cloud_inventory import CloudInventory, inventory_of, load_site
 from stackspec.errors import InputError
-from stackspec.inventory import Inventory, LabSection, load_inventory
+from stackspec.inventory import Inventory, load_inventory
 from stackspec.schema import Strict, matches
-from stackspec.site import check_config, load_secrets
+from stackspec.site import check_config
 
-INVENTORIES = Path(__file__).parents[2] / "inventories"
-TEXT = """\
-site: small
-release: epoxy-trixie
-networks:
-  management: {cidr: 10.0.0.0/24}
-  provider:
-    cidr: 192.168.35.0/24
-    gateway: 192.168.35.2
-    pool: [192.168.35.100, 192.168.35.200]
-nodes:
-  controller:
-    roles: [controller]
-    management: {address: 10.0.0.10, interface: eth0}
-    provider: {address: 192.168.35.10, interface: eth1}
-  compute01:
-    roles: [compute]
-    management: {address: 10.0.0.20, interface: eth0}
-    provider: {address: 192.168.35.20, interface: eth1}
-ssh: {user: root}
-secrets: generated
-images:
-  cirros: {source: guest.img}
-"""
+from . import small_inventory
+from .small_inventory import TEXT, line_of
 
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write an inventory, with its image next to it; state goes to the test's folder."""
-    monkeypatch.setenv("STACKSPEC_STATE", str(tmp_path / "state"))
-    (tmp_path / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
-
-    def written(text: str = TEXT) -> Path:
-        path = tmp_path / "site.yaml"
-        path.write_text(text)
-        return path
-
-    return written
-
-
-def line_of(text: str, part: str) -> int:
-    """The only line of `text` that contains `part`."""
-    (line,) = [number for number, line in enumerate(text.splitlines(), 1) if part in line]
-    return line
+write = small_inventory.write
 
 
 def test_valid_inventory(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -297,56 +256,6 @@ def test_invalid_value(case: str, write: Callable[..., Path]) -> None:
     assert message in str(raised.value)
 
 
-FORMATS = {
-    "qcow2": b"QFI\xfb\0\0\0\3",
-    "vmdk": b"KDMV\1\0\0\0",
-    "iso": bytes(32769) + b"CD001\1",
-    "raw": b"\xeb\x63\x90" + bytes(600),
-    "gzip": b"\x1f\x8b\x08\0",
-    "xz": b"\xfd7zXZ\0\0",
-    "page": b"<!DOCTYPE html><title>Sign in</title>",
-    "empty": b"",
-}
-
-
-@pytest.mark.parametrize(
-    ("wanted", "found", "message"),
-    [
-        ("qcow2", "raw", "is raw or of an unknown format, not qcow2; use another image"),
-        ("qcow2", "page", "is a web page, not qcow2; use another image"),
-        ("qcow2", "xz", "is compressed (xz), not qcow2; unpack it first"),
-        ("raw", "qcow2", "is qcow2, not raw; set `disk_format: qcow2`, or use another image"),
-        ("raw", "gzip", "is compressed (gzip), not raw; unpack it first"),
-        ("vmdk", "iso", "is iso, not vmdk; set `disk_format: iso`"),
-        ("qcow2", "empty", "is empty, not qcow2; use another image"),
-        ("raw", "empty", "is empty, not raw; use another image"),
-    ],
-)
-@pytest.mark.parametrize("section", ["images", "octavia"])
-def test_image_of_another_format(
-    section: str, wanted: str, found: str, message: str, write: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Refused before any upload, at the line of the image."""
-    (tmp_path / "it.img").write_bytes(FORMATS[found])
-    image = f"{{source: it.img, disk_format: {wanted}}}"
-    entry = f"images:\n  it: {image}\n" if section == "images" else f"octavia:\n  image: {image}\n"
-    path = write(TEXT.replace("images:\n  cirros: {source: guest.img}\n", entry))
-    with pytest.raises(InputError) as raised:
-        load_site(path)
-    where = "images.it" if section == "images" else "octavia.image"
-    assert str(raised.value).startswith(f"{path}:{line_of(path.read_text(), 'it.img')}: {where}.source: ")
-    assert f"it.img {message}" in str(raised.value)
-
-
-@pytest.mark.parametrize("name", ["qcow2", "vmdk", "iso", "raw"])
-def test_image_of_its_format(name: str, write: Callable[..., Path], tmp_path: Path) -> None:
-    """Each format is detected by its first bytes; a disk that starts with a CD image counts as raw, too."""
-    (tmp_path / "it.img").write_bytes(FORMATS[name])
-    load_site(write(TEXT.replace("{source: guest.img}", f"{{source: it.img, disk_format: {name}}}")))
-    if name == "iso":
-        load_site(write(TEXT.replace("{source: guest.img}", "{source: it.img, disk_format: raw}")))
-
-
 class TestOctavia:
     """The section octavia."""
 
@@ -452,58 +361,6 @@ def test_comments_and_blank_lines_count_as_lines(write: Callable[..., Path]) -> 
     assert f"{path}:{line_of(TEXT, '10.0.0.20,') + 2}: " in str(raised.value)
 
 
-class TestSecretsFile:
-    """Secrets given by the user."""
-
-    @pytest.fixture
-    def given(self, write: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
-        """An inventory that refers to a file of secrets, and that file."""
-        path = tmp_path / "mine.yaml"
-        path.write_text('glance: "mine-0"\n')
-        path.chmod(0o600)
-        return write(TEXT.replace("secrets: generated", "secrets: mine.yaml")), path
-
-    def test_used(self, given: tuple[Path, Path]) -> None:
-        """Given secrets are used; others are generated."""
-        site = load_site(given[0])
-        assert site.password("glance") == "mine-0"
-        assert len(site.password("nova")) == 24
-
-    @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
-    def test_secrets_file_readable_by_others(self, given: tuple[Path, Path], mode: int) -> None:
-        """Refused, with the command that fixes it."""
-        inventory, path = given
-        path.chmod(mode)
-        with pytest.raises(InputError) as raised:
-            load_site(inventory)
-        where = f"{inventory}:{line_of(inventory.read_text(), 'secrets:')}: secrets: {path}"
-        assert str(raised.value) == f"{where}: this secrets file is readable by others (mode {mode:04o}); chmod 600 it"
-
-    def test_number(self, given: tuple[Path, Path]) -> None:
-        """000000 is a number in YAML, so its zeros would be lost."""
-        given[1].write_text('nova: "a"\nglance: 000000\n')
-        with pytest.raises(InputError, match=r"mine.yaml:2: glance: expected a quoted text"):
-            load_secrets(given[1])
-
-    @pytest.mark.parametrize("value", ["a\\nb", "it's", "a@b", "a/b", ""])
-    def test_secret_that_needs_quoting(self, given: tuple[Path, Path], value: str) -> None:
-        """It is used in URLs, SQL and files unquoted; the message does not show it."""
-        given[1].write_text(f'nova: "a"\nglance: "{value}"\n')
-        with pytest.raises(
-            InputError, match=r"mine.yaml:2: glance: only letters, digits and _ . ~ = - are allowed"
-        ) as raised:
-            load_secrets(given[1])
-        assert not value or value not in str(raised.value)
-
-    def test_message_contains_no_secret(self, given: tuple[Path, Path]) -> None:
-        """A duplicate key is named, its values are not."""
-        given[1].write_text('nova: "hidden-1"\nnova: "hidden-2"\n')
-        with pytest.raises(InputError) as raised:
-            load_site(given[0])
-        assert "mine.yaml:2: duplicate key 'nova'" in str(raised.value)
-        assert "hidden" not in str(raised.value)
-
-
 def test_ssh_paths_are_relative_to_the_inventory(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,50 +369,6 @@ def test_ssh_paths_are_relative_to_the_inventory(
     path = write(TEXT.replace("user: root", "key: key"))
     monkeypatch.chdir("/")
     assert load_site(path).inventory.ssh.key == tmp_path / "key"
-
-
-@pytest.mark.parametrize("name", ["lab", "guide", "example"])
-def test_shipped_inventories(name: str) -> None:
-    """The inventories of the repository are valid."""
-    assert load_inventory(INVENTORIES / name, CloudInventory).site == name
-
-
-def test_guide_has_generated_secrets() -> None:
-    """The guide's single password is only used on request."""
-    assert load_inventory(INVENTORIES / "guide", CloudInventory).secrets == "generated"
-
-
-def models(model: Any, seen: list[type[BaseModel]]) -> list[type[BaseModel]]:
-    """`model` and all models in its fields."""
-    for inner in get_args(model):
-        models(inner, seen)
-    if isinstance(model, type) and issubclass(model, BaseModel) and model not in seen:
-        seen.append(model)
-        for field in model.model_fields.values():
-            models(field.annotation, seen)
-    return seen
-
-
-def test_example_has_every_key() -> None:
-    """A key missing from the example would never be found; each is explained by a comment above it."""
-    lines = (INVENTORIES / "example/site.yaml").read_text().splitlines()
-    keys = {(model, name) for model in models(CloudInventory, []) for name in model.model_fields}
-    # A node's name is its key; the lab's details are explained in its own inventory.
-    keys = {(model, name) for model, name in keys if name != "name" and model is not LabSection}
-    for model, name in keys:
-        shown = [line for line in lines if re.search(rf"(^|[{{,])\s*(# )?{name}:", line)]
-        assert shown, f"{model.__name__}.{name} is not in the example"
-
-
-def test_example_shows_the_real_defaults() -> None:
-    """A default in the example equals the model's."""
-    text = (INVENTORIES / "example/site.yaml").read_text()
-    named = re.findall(r"Default: (\S+?)\.\n(?:#.*\n)*(?! )(\w+):", text)
-    assert len(named) >= 5
-    for default, key in named:
-        found = CloudInventory.model_fields[key].default
-        shown = {True: "true", False: "false", (): "none"}.get(found, found) if not isinstance(found, dict) else default
-        assert (shown or "none") == default, key
 
 
 class Zone(Strict):

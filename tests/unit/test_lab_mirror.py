@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import lzma
 import threading
@@ -26,7 +25,8 @@ from stackspec.lab.mirror import Mirror, choose, path_of
 from stackspec.lab.partial_mirror import Result, Wanted, names_of
 from stackspec.lab.state import Folder, State
 
-from .test_lab import SITE, load
+from .proxy_client import get
+from .small_lab import OWN_KERNEL, SITE, load
 
 SUITES = {"debian": ("trixie", "trixie-updates", "forky"), "debian-security": ("trixie-security",)}
 
@@ -86,16 +86,6 @@ class Origin:
         self.server.server_close()
 
 
-def get(port: int, url: str, method: str = "GET") -> tuple[int, bytes, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    connection.request(method, url)
-    answer = connection.getresponse()
-    try:
-        return answer.status, answer.read(), answer.reason
-    finally:
-        connection.close()
-
-
 class Site:
     """A lab whose root file system, kernel and nodes were made from an origin, without the nodes."""
 
@@ -105,7 +95,7 @@ class Site:
         monkeypatch.setenv("STACKSPEC_MIRROR", origin.mirror.archive)
         monkeypatch.setattr(service, "_parents", dict)
         self.origin, self.inventory, self.folder = origin, tmp / "site.yaml", tmp / "mirror"
-        self.inventory.write_text(SITE.replace("/dev/sd", "/dev/ubd").replace("{name: lab}", UML))
+        self.inventory.write_text(OWN_KERNEL)
         self.cache, self.state = tmp / "cache", Folder(tmp / "state/lab/lab")
         name = rootfs.key("trixie")
         self.state.write(State(rootfs=name))
@@ -143,7 +133,6 @@ class Site:
         return {name.rpartition("/")[2] for name in self.files() if name.endswith(".deb")}
 
 
-UML = "{name: lab, nodes: {compute01: {kind: uml}}}"
 PACKAGES = {"nova_1+b1_amd64.deb", "nova_1+b2_amd64.deb", "base_1_amd64.deb", "linux_9_amd64.deb"}
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from stackspec.lab import proxy
 
+from .proxy_client import get
+
 
 class Archive(BaseHTTPRequestHandler):
     """An archive that counts requests; `short` files end before their announced size."""
@@ -45,14 +47,8 @@ class Proxy:
         self.port, self.archive, self.server = port, archive, server
 
     def get(self, path: str, host: str = "", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request("GET", f"http://{host or self.archive}{path}", headers=named)
-        answer = connection.getresponse()
-        try:
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        return get(self.port, f"http://{host or self.archive}{path}", headers=named)[:2]
 
 
 @pytest.fixture
@@ -78,10 +74,7 @@ class TestProxy:
         assert Archive.requests == []
 
     def test_refuses_tunnels(self, through: Proxy) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", through.port, timeout=120)
-        connection.request("CONNECT", through.archive)
-        assert connection.getresponse().status == 403
-        connection.close()
+        assert get(through.port, through.archive, "CONNECT")[0] == 403
 
     def test_package_is_downloaded_once(self, through: Proxy) -> None:
         path = "/debian/pool/main/a/a_1%2b2_all.deb"

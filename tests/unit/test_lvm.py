@@ -1,4 +1,4 @@
-"""LVM, kernel modules and initiator names: what is refused, what LVM's filter lets through, what is left alone."""
+"""LVM: what its filter lets through, and which disks become a volume group."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from typing import Any
 
 import pytest
 
-from stackspec.cloud_inventory import CloudInventory
 from stackspec.errors import ActionError
-from stackspec.inventory import load_inventory
-from stackspec.release import load_release
-from stackspec.resources import InitiatorName, KernelModule, LvmFilter, Resource, VolumeGroup
-from stackspec.resources.actions import Execute, Write
-from stackspec.resources.base import Change, Context, Query, disk, file, run
-from stackspec.resources.iscsi import PATH
+from stackspec.resources import LvmFilter, VolumeGroup
+from stackspec.resources.actions import Execute
+from stackspec.resources.base import Query, disk, file
 from stackspec.resources.lvm import PHYSICAL, TREE, filter_of, local_volumes, with_filter
 from stackspec.site import Site
-from stackspec.step import STEPS, load_steps
-from stackspec.task import plan_of
 
-from .bare import BareNode, BareShared, ChangeOf, FixedSecrets, Known, actions, context, differences, text_file
-from .guide_plan import ROOT
+from .bare import BLANK, WIPE, ChangeOf, Known, actions, answer, context, differences, text_file
 
 CONF = "/etc/lvm/lvm.conf"
 SHIPPED = """\
@@ -37,14 +30,9 @@ activation {
 \t# mlock_filter = [ "locale" ]
 }
 """
-BLANK = {"exists": True, "block": True, "content": {}, "id": "S1", "mounted": [], "holders": []}
-WIPE = ("S1",)
+
+
 MEMBER = {**BLANK, "content": {"TYPE": "LVM2_member"}}
-
-
-def answer(out: object) -> dict[str, object]:
-    """The JSON output of a command."""
-    return {"status": 0, "out": json.dumps(out), "err": ""}
 
 
 def device(name: str, *children: object, **more: object) -> dict[str, object]:
@@ -85,7 +73,7 @@ OURS = device("/dev/sdd", device("/dev/mapper/cinder--volumes-volume", type="lvm
 
 def lvm_node(*devices: object, conf: str = SHIPPED) -> dict[Query, Any]:
     """A node with LVM and these devices."""
-    return {file(CONF): text_file(conf), TREE: answer({"blockdevices": devices})}
+    return {file(CONF): text_file(conf), TREE: answer(json.dumps({"blockdevices": devices}))}
 
 
 def test_filter_of_the_guide_s_disk() -> None:
@@ -121,7 +109,7 @@ class TestFilter:
     )
     def test_local_volumes(self, devices: list[dict[str, Any]], found: list[str]) -> None:
         """Physical volumes of the node itself, not those of servers."""
-        assert local_volumes(answer({"blockdevices": devices})) == found
+        assert local_volumes(answer(json.dumps({"blockdevices": devices}))) == found
 
     def test_filter_is_written_once(self, change: ChangeOf) -> None:
         """Both settings are in the section, the rest of the file is unchanged, and a second check finds nothing."""
@@ -165,7 +153,7 @@ class TestFilter:
 
 def test_failed_lsblk_is_an_obstacle(site: Site, change: ChangeOf) -> None:
     """The filter would hide every device: refused before any change, and again when applied."""
-    known = {**lvm_node(), TREE: {"status": 1, "out": "", "err": "lsblk: failed to access sysfs"}}
+    known = {**lvm_node(), TREE: answer(status=1, err="lsblk: failed to access sysfs")}
     (said,) = LvmFilter(CONF).obstacles(context(site, site.controller, known))
     assert said.endswith("failed with status 1: lsblk: failed to access sysfs")
     with pytest.raises(ActionError, match="failed to access sysfs"):
@@ -175,7 +163,7 @@ def test_failed_lsblk_is_an_obstacle(site: Site, change: ChangeOf) -> None:
 
 def test_volume_group_is_not_recreated_when_pvs_fails(site: Site) -> None:
     """Its volumes would look like foreign data, which `wipe` erases."""
-    known = {disk("/dev/sdd"): MEMBER, PHYSICAL: {"status": 5, "out": "", "err": "locked"}}
+    known = {disk("/dev/sdd"): MEMBER, PHYSICAL: answer(status=5, err="locked")}
     resource = VolumeGroup("cinder-volumes", ("/dev/sdd",), "there", WIPE)
     here = context(site, site.controller, known)
     assert resource.obstacles(here)[0].endswith("failed with status 5: locked")
@@ -186,7 +174,7 @@ def test_volume_group_is_not_recreated_when_pvs_fails(site: Site) -> None:
 def physical(**groups: str) -> dict[Query, Any]:
     """Output of pvs: a name below /dev and its group."""
     rows = [{"pv_name": f"/dev/{name}", "vg_name": group} for name, group in groups.items()]
-    return {PHYSICAL: answer({"report": [{"pv": rows}]})}
+    return {PHYSICAL: answer(json.dumps({"report": [{"pv": rows}]}))}
 
 
 class TestVolumeGroup:
@@ -265,141 +253,3 @@ class TestVolumeGroup:
             ("pvcreate", "/dev/sde"),
             ("vgextend", "cinder-volumes", "/dev/sde"),
         ]
-
-
-class TestKernelModule:
-    """A kernel module."""
-
-    resource = KernelModule("iscsi_tcp", "no volume can be attached", "set volumes: false")
-    loaded = {file("/sys/module/iscsi_tcp"): text_file("")}  # noqa: RUF012
-    module = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "/lib/iscsi_tcp.ko", "err": ""}}  # noqa: RUF012
-    builtin = {run("modinfo", "--field", "filename", "iscsi_tcp"): {"status": 0, "out": "(builtin)", "err": ""}}  # noqa: RUF012
-
-    def test_missing_module(self, site: Site) -> None:
-        """Neither built in nor loadable: reported before any change, with what to write."""
-        here = context(site, site.nodes["compute01"])
-        assert self.resource.obstacles(here) == [
-            "the kernel has no iscsi_tcp, without which no volume can be attached; set volumes: false"
-        ]
-        for known in (self.loaded, self.module, self.builtin):
-            assert self.resource.obstacles(context(site, site.nodes["compute01"], known)) == []
-
-    def test_module_is_loaded_now_and_at_boot(self, change: ChangeOf) -> None:
-        """An available module."""
-        made = change(self.resource, self.module)
-        write, load = made.actions
-        assert (write.path, write.content) == ("/etc/modules-load.d/iscsi_tcp.conf", "iscsi_tcp\n")
-        assert load.argv == ("modprobe", "iscsi_tcp")
-        (write,) = change(self.resource, {**self.module, **self.loaded}).actions
-        assert isinstance(write, Write)
-        listed = {file("/etc/modules-load.d/iscsi_tcp.conf"): text_file("iscsi_tcp\n")}
-        assert change(self.resource, {**self.module, **self.loaded, **listed}) is None
-        assert change(self.resource, self.builtin) is None
-        assert change(self.resource, self.loaded) is None
-
-
-class TestInitiatorName:
-    """The name that identifies a node to iSCSI targets."""
-
-    good = {file(PATH): text_file("## A comment\nInitiatorName=iqn.1993-08.org.debian:01:abc\n")}  # noqa: RUF012
-
-    def made(self, site: Site, known: Known, others: dict[str, Any] | None = None) -> list[Change]:
-        here = context(site, site.nodes["compute02"], known)
-        here.shared.ask = lambda node, query: (others or {}).get(node)  # type: ignore[method-assign]
-        return InitiatorName(("compute01", "compute02")).changes(here)
-
-    def test_unique_name_is_kept(self, site: Site) -> None:
-        """Any name is fine if no earlier node has it."""
-        assert self.made(site, self.good) == []
-        assert self.made(site, self.good, {"compute01": text_file("InitiatorName=iqn.other\n")}) == []
-
-    def test_duplicate_name(self, site: Site) -> None:
-        """It gets a unique name; the daemon is stopped first, so that the next call restarts it."""
-        (found,) = self.made(site, self.good, {"compute01": self.good[file(PATH)]})
-        stop, write = actions(found)
-        assert (stop.verb, stop.units) == ("stop", ("iscsid.service",))
-        assert write.mode == 0o600
-        assert differences(found)[0].endswith("found iqn.1993-08.org.debian:01:abc, which compute01 also has")
-        assert self.made(site, {file(PATH): text_file(write.content)}, {"compute01": self.good[file(PATH)]}) == []
-
-    @pytest.mark.parametrize("text", ["", "GenerateName=yes\n", "InitiatorName=\n"])
-    def test_missing_name(self, site: Site, text: str) -> None:
-        """No name yet, or a marker to generate one at the first start."""
-        (found,) = self.made(site, {file(PATH): text_file(text)} if text else {})
-        name = actions(found)[1].content
-        assert name.startswith("InitiatorName=iqn.1993-08.org.debian:01:")
-        other = actions(InitiatorName(("compute01",)).changes(context(site, site.nodes["compute01"]))[0])[1].content
-        assert other != name
-
-
-@pytest.fixture
-def guide() -> Site:
-    """The guide's machines: three are compute nodes, two of which are also storage nodes."""
-    inventory = load_inventory(ROOT / "inventories/guide", CloudInventory)
-    return Site(inventory, load_release(inventory.release), FixedSecrets("pass-1"))
-
-
-def steps_of(site: Site, step: str, node: str) -> list[Resource]:
-    """What a step declares on a node; nothing if it is not in the plan."""
-    load_steps()
-    return [each for task in plan_of(site) if task.name == f"{step} on {node}" for each in task.resources]
-
-
-def without_volumes(site: Site, name: str) -> Site:
-    """The site with `volumes: false` on a compute node."""
-    nodes = {**site.nodes, name: site.nodes[name].model_copy(update={"volumes": False})}
-    return Site(site.inventory.model_copy(update={"nodes": nodes}), site.release, FixedSecrets("pass-1"))
-
-
-def test_node_without_volumes_is_left_alone(guide: Site) -> None:
-    """Nothing of the chapter is declared there, and nova's configuration does not mention volumes."""
-    site = without_volumes(guide, "compute03")
-    assert steps_of(site, "volume_attachment", "compute03") == []
-    assert not [
-        each for each in steps_of(site, "nova_compute", "compute03") if "cinder" in getattr(each, "options", ())
-    ]
-    assert [each for each in steps_of(site, "nova_compute", "compute01") if "cinder" in getattr(each, "options", ())]
-
-
-def test_backups_need_both_chapters(guide: Site) -> None:
-    """Without disks for swift no node runs backups, and cinder is not configured for them."""
-    load_steps()
-    assert [node.name for node in STEPS["cinder_backup"].nodes(guide)] == ["compute01", "compute02"]
-    nodes = {
-        name: node.model_copy(update={"disks": {key: each for key, each in node.disks.items() if key != "swift"}})
-        for name, node in guide.nodes.items()
-    }
-    site = Site(guide.inventory.model_copy(update={"nodes": nodes}), guide.release, FixedSecrets("pass-1"))
-    assert STEPS["cinder_backup"].nodes(site) == []
-    assert STEPS["cinder_backup"].section_missing(site) == "disks.swift"
-    assert "backup_driver" in str(steps_of(guide, "cinder_volume", "compute01"))
-    assert "backup_driver" not in str(steps_of(site, "cinder_volume", "compute01"))
-    assert STEPS["cinder_volume"].nodes(site)
-
-
-def test_advice_fits_the_node(guide: Site) -> None:
-    """If no volume can be attached, either servers do without them or the disks move to other nodes."""
-    for site, step, advice in (
-        (guide, "volume_attachment", "set volumes: false there, at nodes.compute01 of"),
-        (without_volumes(guide, "compute01"), "cinder_backup", "remove its disks.cinder, at nodes.compute01 of"),
-    ):
-        (module,) = [each for each in steps_of(site, step, "compute01") if isinstance(each, KernelModule)]
-        assert advice in module.advice
-
-
-def test_first_node_keeps_a_duplicate_initiator_name(guide: Site) -> None:
-    """So its volumes stay attached. Each node is queried once, however many there are."""
-    shared, queried = BareShared(guide), list[str]()
-
-    def ask(node: str, query: Query) -> Any:
-        queried.append(node)
-        return TestInitiatorName.good[query]
-
-    shared.ask = ask  # type: ignore[method-assign]
-    changed = {}
-    for name in ("compute01", "compute02", "compute03"):
-        (found,) = [each for each in steps_of(guide, "volume_attachment", name) if isinstance(each, InitiatorName)]
-        here = Context(guide, guide.nodes[name], BareNode(TestInitiatorName.good), shared)
-        changed[name] = bool(found.changes(here))
-    assert changed == {"compute01": False, "compute02": True, "compute03": True}
-    assert sorted(queried) == sorted(found.nodes)

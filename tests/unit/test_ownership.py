@@ -72,6 +72,16 @@ def test_custom_name_is_recognised() -> None:
         ("image", "project"),
         ("user", "domain"),
         ("project", "domain"),
+        ("server", "volume"),
+        ("stack", "volume"),
+        ("volume_transfer", "volume"),
+        ("volume_snapshot", "volume"),
+        ("backup", "volume"),
+        ("backup", "object_container"),
+        ("volume", "volume_type"),
+        ("volume_type", "qos_spec"),
+        ("volume", "secret"),
+        ("volume", "project"),
     ],
 )
 def test_users_are_deleted_before_what_they_use(user: str, used: str) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from stackspec.openstack import Id
-from stackspec.resources import Command, Directory, File, IniFile, Lines, Packages, Service
+from stackspec.resources import Access, Command, Directory, File, IniFile, Lines, Packages, Service
 from stackspec.resources.actions import Apt, MakeDirectory, Write
 from stackspec.resources.base import file, package, unit
 from stackspec.site import Site
 
-from .bare import RUNNING, ChangeOf, actions, change_of, differences, look, made, text_file
+from .bare import RUNNING, ChangeOf, actions, answer, change_of, differences, look, made, text_file
 
 
 class TestFile:
@@ -186,8 +186,8 @@ class TestCommand:
         """Due if the guard does not exit with 0."""
         resource = Command(("hostname", "a"), unless=("test", "a"), unless_stdin="x")
         (query,) = resource.queries(site, site.controller)
-        assert change(resource, {query: {"status": 1, "out": "", "err": ""}}) is not None
-        assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
+        assert change(resource, {query: answer(status=1)}) is not None
+        assert change(resource, {query: answer()}) is None
 
     def test_command_without_a_guard_is_refused(self) -> None:
         """It would run at every deployment."""
@@ -207,3 +207,27 @@ class TestCommand:
         resource = Command(("a",), creates="/b", restarts=restarts)
         _, service = look(site, [resource, Service("etcd")], {unit("etcd"): RUNNING})
         assert len(service.changes) == expected
+
+
+class TestAccess:
+    """Mode and owner of files that a package created."""
+
+    resource = Access(("/etc/a", "/etc/b"), group="swift")
+
+    def test_only_the_wrong_file_is_changed(self, change: ChangeOf) -> None:
+        """One file is correct, the other is readable by everybody."""
+        known = {
+            file("/etc/a"): text_file("", mode=0o640, group="swift"),
+            file("/etc/b"): text_file("", mode=0o644, group="swift"),
+        }
+        made = change(self.resource, known)
+        assert differences(made) == ["/etc/b: mode: wanted 0640, found 0644"]
+        assert [action.argv for action in made.actions] == [
+            ("chown", "root:swift", "/etc/b"),
+            ("chmod", "0640", "/etc/b"),
+        ]
+
+    def test_correct_access_changes_nothing(self, change: ChangeOf) -> None:
+        """Nothing to do."""
+        known = {file(path): text_file("", mode=0o640, group="swift") for path in self.resource.files}
+        assert change(self.resource, known) is None

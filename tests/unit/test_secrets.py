@@ -123,3 +123,36 @@ def test_secrets_of_a_concurrent_run_are_kept(tmp_path: Path) -> None:
     assert late.is_stale()
     assert not early.is_stale()
     assert not Secrets(file).is_stale()
+
+
+def test_document_is_created_once(tmp_path: Path) -> None:
+    """Kept as long as it is usable, also by the next process."""
+    count = iter(range(9))
+    secrets = Secrets(tmp_path / "secrets.json")
+    secrets.keep()
+
+    def text(usable: bool = True) -> str:
+        return secrets.document("d", lambda: f"document {next(count)}\nwith lines\n", lambda found: usable)
+
+    assert (text(), text(), text(False), text()) == tuple(f"document {n}\nwith lines\n" for n in (0, 0, 1, 1))
+    assert Secrets(tmp_path / "secrets.json").document("d", str, bool) == "document 1\nwith lines\n"
+
+
+def test_lines_are_masked() -> None:
+    """A diff puts a mark before each line; the first and last lines of a key are not secret."""
+    body = ["c2VjcmV0c2VjcmV0c2VjcmV0" + str(number) for number in range(3)]
+    key = "\n".join(["-----BEGIN PRIVATE KEY-----", *body, "short", "-----END PRIVATE KEY-----"])
+    redactor = Redactor()
+    redactor.add(key)
+    shown = redactor("\n".join(f"+{line}" for line in key.splitlines()))
+    assert not [line for line in body if line in shown]
+    assert "BEGIN PRIVATE KEY" in shown
+    assert "short" in redactor("a short word")
+
+
+def test_tokens_are_masked() -> None:
+    """Those of keystone and of a console."""
+    token = "gAAAAA" + "aB3_-" * 30 + "=="
+    text = redact(f"X-Auth-Token: {token} http://c:6080/vnc?path=%3F&token=0a1b2c3d-1111-2222-3333-444455556666")
+    assert token not in text
+    assert "0a1b2c3d" not in text

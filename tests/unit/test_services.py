@@ -12,7 +12,7 @@ from stackspec.resources.base import file, http, run, unit
 from stackspec.resources.service import Unwanted
 from stackspec.site import Site
 
-from .bare import NO_UNIT, RUNNING, ChangeOf, differences, look, made, text_file
+from .bare import NO_UNIT, RUNNING, ChangeOf, answer, differences, look, made, text_file
 
 
 class TestService:
@@ -127,7 +127,7 @@ class TestAwait:
         assert action.timeout == 5.0
         assert action.units == ("nova-api", "nova-api-metadata")
         (query,) = resource.queries(site, site.controller)
-        assert change(resource, {query: {"status": 0, "out": "", "err": ""}}) is None
+        assert change(resource, {query: answer()}) is None
 
 
 class TestAnswers:
@@ -162,7 +162,7 @@ class TestAnswers:
             http(self.url): 200,
             unit("etcd"): {**RUNNING, **state},
             file("/etc/c"): text_file("[a]\nx = 1\n", mtime=50.0),
-            run("look"): {"status": 0, "out": "", "err": ""},
+            run("look"): answer(),
         }
         listens = Await(("look",), what="it listens", service="etcd")
         resources = [IniFile("/etc/c", {"a": {"x": 1}}), Service("etcd"), Answers(self.url), listens]

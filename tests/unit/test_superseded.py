@@ -24,11 +24,11 @@ from stackspec.step import STEPS
 from stackspec.task import plan_of
 from stackspec.wheels import COMMANDS
 
-from . import test_engine
-from .bare import BareShared, carry_out, change_of, context, differences, lab_site, text_file
+from . import engine_runs
+from .bare import BareShared, answer, carry_out, change_of, context, differences, lab_site, text_file
+from .engine_runs import Prepared, declare, deploy, log
 from .plugin_runs import Runs
-from .test_engine import declare, deploy, log
-from .test_wheels import SITES, site_of, wheels_of
+from .wheels_sites import SITES, site_of, wheels_of
 
 DRIFT = Path(__file__).parents[1] / "infra/test_drift.py"
 OLD, CURRENT = "0123456789ab", "ba9876543210"
@@ -229,7 +229,7 @@ class Tidied(Command):
 
 
 TIDY = Tidied(("do", "tidy"), unless=("look", "tidy"))
-site = test_engine.site
+site = engine_runs.site
 """Made-up nodes, without steps."""
 
 
@@ -255,7 +255,7 @@ class TestEngine:
 
     def test_a_second_deployment_has_nothing_to_do(self, site: Site) -> None:
         declare("first", TIDY)
-        test_engine.Prepared.prepared = {"one": {"effects": ["tidy"]}}
+        Prepared.prepared = {"one": {"effects": ["tidy"]}}
         engine = deploy(site)
         assert log(engine) == []
         assert [task.made for task in engine.tasks] == [[]]
@@ -269,12 +269,12 @@ class TestEngine:
     def test_not_where_a_step_has_failed(self, site: Site) -> None:
         declare("first", TIDY)
         declare("second", Command(("do", "second"), unless=("look", "second")), needs=("first",))
-        test_engine.Prepared.prepared = {"one": {"broken": {"command do second": {"what": "no"}}}}
+        Prepared.prepared = {"one": {"broken": {"command do second": {"what": "no"}}}}
         assert log(deploy(site)) == ["command do second"]
 
     def test_its_failure_is_told_and_no_step_s(self, site: Site) -> None:
         declare("first", TIDY)
-        test_engine.Prepared.prepared = {"one": {"broken": {"command do tidy": {"what": "it is busy"}}}}
+        Prepared.prepared = {"one": {"broken": {"command do tidy": {"what": "it is busy"}}}}
         said: list[dict[str, Any]] = []
         engine = deploy(site, listen=said.append)
         assert [task.state for task in engine.tasks] == ["done"]
@@ -336,12 +336,12 @@ def test_back_to_an_environment_that_is_still_there() -> None:
     """Services of the other one have to start again: the stamp that they watch is written anew, and first."""
     resource = Environment("/opt/openstack-0123456789ab")
     known: dict[Any, Any] = {file(resource.stamp): text_file(f"{resource.path}\n")}
-    known[resource._astray()] = {"status": 0, "out": "tool /opt/openstack-ba9876543210/bin/tool\n", "err": ""}
+    known[resource._astray()] = answer("tool /opt/openstack-ba9876543210/bin/tool\n")
     change = change_of(resource, lab_site(), known)
     assert change is not None
     assert change.touches == (resource.stamp,)
     assert [type(each) for each in change.actions] == [Write, Execute]
-    known[resource._astray()] = {"status": 0, "out": "tool \n", "err": ""}
+    known[resource._astray()] = answer("tool \n")
     change = change_of(resource, lab_site(), known)
     assert change is not None
     assert change.touches == ()

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from stackspec.engine import Event
 from stackspec.lines import append_line
+from stackspec.site import Site
 
+from . import engine_runs
+from .engine_runs import command, declare, deploy, log, states
 from .plugin_runs import Runs
 
 FULL = """
@@ -37,6 +41,9 @@ def late(site, slow):
     yield Command(("make", "late"), unless=("look", "late"))
 """
 """A disk of the controlling process that a test fills while a step runs."""
+
+site = engine_runs.site
+"""Simulated nodes, without steps."""
 
 
 @pytest.fixture
@@ -124,3 +131,33 @@ def test_command_tolerates_a_closed_pipe(runs: Runs) -> None:
 def test_unwritable_file_is_named() -> None:
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
         append_line(Path("/dev/full"), "{}")
+
+
+def full(event: Event) -> None:
+    """The disk is full when the second step starts."""
+    if event.get("step") == "b":
+        raise OSError(28, "No space left on device", "/state/events.jsonl")
+
+
+def test_unwritable_event_ends_the_run(site: Site) -> None:
+    """Full disk or closed terminal: running tasks finish, nothing new starts, nobody waits, and the error says why."""
+    declare("a", command("a"), role="all")
+    declare("b", command("b"), needs=("a",))
+    declare("c", command("c"), needs=("b",))
+    engine = deploy(site, listen=full)
+    assert list(states(engine).values()) == ["done", "done", "done", "blocked", "blocked"]
+    assert [task.state for task in engine.wait("c")] == ["blocked"]
+    assert "No space left on device: '/state/events.jsonl'; correct that, then run --deploy again" in engine.unrecorded
+    assert engine.tasks[-1].cause is not None
+    assert "No space left on device" in engine.tasks[-1].cause.error
+    assert log(engine) == ["command do a"]
+
+
+def test_step_that_cannot_be_recorded_is_not_started(site: Site) -> None:
+    assert site.state is not None
+    site.state.parent.joinpath("state").write_text("a file where the ledger's folder should be")
+    declare("a", command("a"))
+    engine = deploy(site)
+    assert states(engine) == {"a on one": "blocked"}
+    assert log(engine) == []
+    assert engine.wait("a")[0].error == engine.unrecorded != ""
