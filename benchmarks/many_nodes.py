@@ -149,7 +149,7 @@ def run() -> int:
     parser.add_argument("--nodes", type=int, default=200, help="default: %(default)s")
     chosen = parser.parse_args()
     pattern = site_of(chosen.inventory)
-    engine_module.Connections = FakeConnections  # type: ignore[assignment,attr-defined]
+    engine_module.NodeConnections = FakeConnections  # type: ignore[assignment,attr-defined]
     sites = {number: site_with(number, pattern) for number in (FEW, chosen.nodes)}
     rows: dict[str, dict[int, list[float]]] = {}
 

@@ -26,7 +26,7 @@ from stackspec.plugin.testinfra_backend import ConnectionBackend
 from stackspec.reach import reach
 from stackspec.resources.base import file, package, unit
 from stackspec.site import Site
-from stackspec.transport import Connection, ssh_arguments
+from stackspec.transport import NodeConnection, ssh_arguments
 
 FILES = [
     *("/etc/hostname", "/etc/hosts", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/fstab", "/etc/os-release"),
@@ -58,7 +58,7 @@ class Side:
     facts: Callable[[], list[bool]]
 
 
-def ours(connection: Connection) -> Side:
+def ours(connection: NodeConnection) -> Side:
     """The engine's connection."""
     files, packages, units = [file(p) for p in FILES], [package(p) for p in PACKAGES], [unit(u) for u in UNITS]
 
@@ -124,7 +124,7 @@ def run() -> int:
     with tempfile.TemporaryDirectory(prefix="ss-bench-") as folder:
         control = Path(folder) / "c"
         began = time.perf_counter()
-        connection = Connection(node, site.inventory.ssh)
+        connection = NodeConnection(node, site.inventory.ssh)
         opened = time.perf_counter() - began
         try:
             sides = {

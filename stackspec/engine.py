@@ -15,7 +15,7 @@ from .errors import StackspecError
 from .ledger import Ledger
 from .node_agent.boot import HELD
 from .precheck import check_obstacles, precheck
-from .resources.actions import Apt, InService, Record
+from .resources.actions import AppendLine, Apt, InService
 from .resources.base import Query, Shared, file, package
 from .resources.service import Service
 from .schedule import Schedule
@@ -23,7 +23,7 @@ from .secrets import redact
 from .site import Site
 from .step import STEPS, closure
 from .task import Task, changes_of
-from .transport import Connections
+from .transport import NodeConnections
 
 Event = dict[str, Any]
 STOPPED = "the run was stopped"
@@ -62,7 +62,7 @@ class Engine:
     ) -> None:
         self.site = site
         self.steps = closure(steps)
-        self.connections = Connections(site.inventory.ssh, site.nodes.values())
+        self.connections = NodeConnections(site.inventory.ssh, site.nodes.values())
         self.connections.when_lost = lambda node: self._says(node, "says", f"the connection to {node} was lost")
         self.shared = Shared(site, self.connections)
         self.unrecorded = ""
@@ -241,7 +241,7 @@ class Engine:
                 if told := [*told, *task.kept(self.site, connection, self.shared)]:
                     self._says(node, "says", "; ".join(told))
                 if len(task.made) > made:
-                    connection.apply([Record(Ledger.ON_NODE, self._ledger.line(self.event(task), task.digest))])
+                    connection.apply([AppendLine(Ledger.ON_NODE, self._ledger.line(self.event(task), task.digest))])
             except StackspecError as error:
                 self._says(node, "says", redact(f"{task.name}: {error}"))
             if len(task.made) > made:
@@ -327,7 +327,7 @@ class Engine:
             task.apply(self.site, self.connections[task.node.name], self.shared)
             if task.made:
                 line = self._ledger.line(self.event(task, "done"), task.digest)
-                done = [Record(Ledger.ON_NODE, line), InService(tuple(self._units(task)))]
+                done = [AppendLine(Ledger.ON_NODE, line), InService(tuple(self._units(task)))]
                 self.connections[task.node.name].apply(done)
             self._finish(task, "done")
         except Exception as error:

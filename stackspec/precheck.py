@@ -11,10 +11,10 @@ from .inventory import Node
 from .resources.base import ASKED_AT_ONCE, Context, Resource, Shared, file
 from .site import Site
 from .task import Task
-from .transport import Connections
+from .transport import NodeConnections
 
 
-def precheck(site: Site, connections: Connections) -> None:
+def precheck(site: Site, connections: NodeConnections) -> None:
     """Check that nodes run the distribution of the release and have the interfaces of the inventory.
 
     :raises InputError: naming every node and what is wrong there
@@ -42,7 +42,7 @@ def precheck(site: Site, connections: Connections) -> None:
     _refuse(_on_each(look, site.nodes.values()))
 
 
-def check_obstacles(tasks: Iterable[Task], site: Site, connections: Connections, shared: Shared) -> None:
+def check_obstacles(tasks: Iterable[Task], site: Site, connections: NodeConnections, shared: Shared) -> None:
     """Collect the obstacles that the resources of all steps find on their node, with one round trip per node.
 
     :raises InputError: naming every node and what is wrong there

@@ -69,7 +69,7 @@ class Entry(BaseModel):
         return has_content(folder / self.name, self.size, self.sha256)
 
 
-class Listing(BaseModel):
+class BundleList(BaseModel):
     """The contents of a bundle, and what it was made for.
 
     :param site: name of the site
@@ -117,14 +117,14 @@ class Bundle(Store):
         return self._folder / part.name
 
 
-def read_list(folder: Path) -> Listing | None:
+def read_list(folder: Path) -> BundleList | None:
     """The list of the bundle in `folder`; None if there is none.
 
     :raises InputError: it cannot be read
     """
     path = folder / LIST
     try:
-        return Listing.model_validate_json(path.read_bytes())
+        return BundleList.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

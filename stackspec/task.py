@@ -15,7 +15,7 @@ from .resources.ini import IniFile
 from .resources.packages import Packages
 from .site import Site
 from .step import STEPS, Step, closure
-from .transport import Connection
+from .transport import NodeConnection
 
 
 @dataclass(eq=False)
@@ -96,7 +96,7 @@ class Task:
             context.watched += resource.paths(site)
         return found
 
-    def apply(self, site: Site, connection: Connection, shared: Shared, *, last: bool = False) -> None:
+    def apply(self, site: Site, connection: NodeConnection, shared: Shared, *, last: bool = False) -> None:
         """Apply the changes, then check again.
 
         :param last: apply the resources that come after all steps of the node, instead of the others
@@ -121,13 +121,13 @@ class Task:
                     advice="something else on the node sets it back, or the value is not what the service reports",
                 )
 
-    def kept(self, site: Site, connection: Connection, shared: Shared) -> list[str]:
+    def kept(self, site: Site, connection: NodeConnection, shared: Shared) -> list[str]:
         """What is left on the node on purpose, and why, in words; asked when all its steps are done."""
         last = [each for each in self.resources if each.last]
         facts = connection.facts(query for each in last for query in each.queries(site, self.node))
         return [text for each in last for text in each.kept(Context(site, self.node, facts, shared))]
 
-    def _watched_facts(self, connection: Connection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
+    def _watched_facts(self, connection: NodeConnection, context: Context, todo: list[Resource]) -> Mapping[Query, Any]:
         """A service checks files that an earlier segment managed."""
         if any(not each.on_runner for each in todo):
             return connection.facts(file(path) for path in context.watched)
@@ -149,7 +149,7 @@ class Task:
             yield segment
 
     def _apply_until_stale(
-        self, site: Site, connection: Connection, context: Context, todo: list[Resource]
+        self, site: Site, connection: NodeConnection, context: Context, todo: list[Resource]
     ) -> list[Resource]:
         """Apply resources of a segment in one message; return those that have to be read again first."""
         actions: list[NodeAction] = []
@@ -180,7 +180,9 @@ class Task:
         self._send(connection, actions, owners)
         return todo[done:]
 
-    def _send(self, connection: Connection, actions: list[NodeAction], owners: list[tuple[Resource, Change]]) -> None:
+    def _send(
+        self, connection: NodeConnection, actions: list[NodeAction], owners: list[tuple[Resource, Change]]
+    ) -> None:
         reached = 0
 
         def count(event: str, payload: Any) -> None:

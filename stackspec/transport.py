@@ -55,7 +55,7 @@ SILENCE = 50.0
 """Seconds without a heartbeat after which a node is given up; slow nodes still send heartbeats."""
 TURN = 1.0
 """Seconds between two checks for heartbeats."""
-LONGEST = 3600.0
+OPERATION_LIMIT = 3600.0
 """Timeout in seconds of one operation on a live node; all operations have shorter timeouts on the node."""
 _BROKEN_OFF = re.compile("reset by|closed by|banner exchange|timed out|temporar", re.IGNORECASE)
 
@@ -82,7 +82,7 @@ class _Words(str):
         return shlex.split(self)
 
 
-class Connection:
+class NodeConnection:
     """An interpreter on a node. Thread-safe; requests may overlap.
 
     :param node: the node
@@ -238,8 +238,10 @@ class Connection:
                     if silent > SILENCE:
                         self._give_up()
                         raise self._silent(f"has not responded for {SILENCE:g} s", kind, items, reached) from None
-                    if now - told > LONGEST:
-                        raise self._silent(f"did not finish within {LONGEST:g} s", kind, items, reached) from None
+                    if now - told > OPERATION_LIMIT:
+                        raise self._silent(
+                            f"did not finish within {OPERATION_LIMIT:g} s", kind, items, reached
+                        ) from None
                     continue
                 told = time.monotonic()
                 if event == "applied":
@@ -351,7 +353,7 @@ def _portable(action: dict[str, Any]) -> dict[str, Any]:
     return {**action, "content": content.encode(errors="surrogateescape")} if isinstance(content, str) else action
 
 
-class Connections:
+class NodeConnections:
     """The connections of a site, opened once, in parallel."""
 
     def __init__(self, ssh: Ssh, nodes: Iterable[Node]) -> None:
@@ -359,9 +361,9 @@ class Connections:
         """Called with each node whose connection is lost, even while it is idle."""
         self._ssh = ssh
         self._nodes = list(nodes)
-        self._open: dict[str, Connection] = {}
+        self._open: dict[str, NodeConnection] = {}
 
-    def __getitem__(self, name: str) -> Connection:
+    def __getitem__(self, name: str) -> NodeConnection:
         return self._open[name]
 
     def names(self) -> list[str]:
@@ -380,7 +382,7 @@ class Connections:
                 if node.name in self._open:
                     self._open[node.name].wake()
                 else:
-                    self._open[node.name] = Connection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
+                    self._open[node.name] = NodeConnection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
             except InputError as error:
                 errors.append(str(error))
 

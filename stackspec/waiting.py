@@ -24,7 +24,7 @@ RAREST = 5.0
 NOTHING = ("", "None", "False", "''", "[]", "{}", "()", "0", "set()")
 """Return values of a condition that are not worth printing."""
 
-LONGEST = 4
+MAX_EXTENSION = 4
 """Maximum multiple of the timeout while there is progress: a guest that boots for ever also makes progress."""
 
 _listeners: list[Listener] = []
@@ -97,7 +97,7 @@ class _Patience:
         if self._detail is None:
             return True
         self.text = self._look()
-        if self.text == self._known or waited >= LONGEST * self._seconds:
+        if self.text == self._known or waited >= MAX_EXTENSION * self._seconds:
             return True
         self._known, self._longer = self.text, waited + self._seconds
         return False
@@ -135,7 +135,7 @@ def wait_for(
     """Call `condition` until it returns something true, and return that.
 
     Machines may be slow: the timeout is scaled by the run's pace, and while `detail` changes the wait continues past
-    it, up to LONGEST times `seconds`.
+    it, up to MAX_EXTENSION times `seconds`.
 
     :param what: what is waited for, for terminal and error
     :param condition: returns a true value on success; an exception that is not in `retry_on` ends the wait

@@ -18,7 +18,7 @@ from ..release_check import check_release
 from ..secrets import Secrets
 from ..site import Site, check_config, default_inventory
 from ..step import STEPS, load_steps
-from ..store import LIST, Entry, Listing, Part, read_list, sha256_of
+from ..store import LIST, BundleList, Entry, Part, read_list, sha256_of
 from ..task import plan_of
 from ..which_cloud import which_cloud
 
@@ -56,7 +56,7 @@ def command(arguments: argparse.Namespace) -> int:
         site = replace(site, image_builders=Lab(load(site.file)).images(BUILT_IMAGES, say, begin=False))
     wheels = site.release.wheels
     constraints = hashlib.sha256(wheels.constraints_text().encode()).hexdigest() if wheels else ""
-    listing = Listing(site=site.name, release=site.release.name, constraints=constraints)
+    listing = BundleList(site=site.name, release=site.release.name, constraints=constraints)
     folder = arguments.directory.absolute()
     try:
         done = write(folder, listing, parts_of(site), say)
@@ -76,7 +76,7 @@ def parts_of(site: Site) -> list[Part]:
     return list(found.values())
 
 
-def write(folder: Path, wanted: Listing, parts: Iterable[Part], say: Callable[[str], None]) -> Listing:
+def write(folder: Path, wanted: BundleList, parts: Iterable[Part], say: Callable[[str], None]) -> BundleList:
     """Make the missing and changed files of a bundle, and remove those it no longer needs.
 
     If killed, it leaves a bundle that the next call completes.
@@ -128,7 +128,7 @@ def _put(folder: Path, part: Part) -> Entry:
     return entry
 
 
-def _save(folder: Path, wanted: Listing, there: dict[str, Entry]) -> None:
+def _save(folder: Path, wanted: BundleList, there: dict[str, Entry]) -> None:
     files = tuple(there[name] for name in sorted(there))
     text = wanted.model_copy(update={"files": files}).model_dump_json(indent=2) + "\n"
     path = folder / LIST

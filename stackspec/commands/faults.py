@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..fault_injection.fault import Fault, catalogue, chosen
-from ..fault_injection.run import digest, record_of, site_for_faults, try_fault
+from ..fault_injection.run import digest, site_for_faults, try_fault, verdicts_of
 from ..reach import reach
 from ..report.model import plural
 from ..site import default_inventory
@@ -58,7 +58,7 @@ def _site(arguments: argparse.Namespace) -> Site:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print the catalogue."""
-    known = record_of(_site(arguments)).read()
+    known = verdicts_of(_site(arguments)).read()
     for fault in catalogue().values():
         print(f"{fault.kind:14} {fault.name}: {fault.what}")
         if fault.name in known:
@@ -97,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Undo active faults even when interrupted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     site, _ = reach(site)
-    record = record_of(site)
-    known = record.read()
+    verdicts = verdicts_of(site)
+    known = verdicts.read()
     verdicts = []
     with site_for_faults(site) as nodes:
         todo = []
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{len(todo) - todo.index(fault)} of them not started within {arguments.within:g} s", flush=True)
                 break
             verdict = try_fault(site, nodes, fault, arguments.everything, lambda text: print(text, flush=True))
-            record.add(verdict)
+            verdicts.add(verdict)
             verdicts.append(verdict)
             print(verdict, flush=True)
     good = [verdict for verdict in verdicts if verdict.good]

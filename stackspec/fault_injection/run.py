@@ -22,7 +22,7 @@ from ..lock import Lock, who
 from ..report.model import first_line
 from ..resources.base import Query, run
 from ..site import Site
-from ..transport import Connections
+from ..transport import NodeConnections
 from ..waiting import NotInTime, wait_for
 from . import agent
 from .fault import Fault, filled
@@ -106,7 +106,7 @@ class Verdict:
         return f"{self.fault}: {', '.join(words)}" + (f"\n    {self.line}" if self.line else "")
 
 
-class Record:
+class Verdicts:
     """The verdicts on a site's faults, stored next to its runs: the latest one counts.
 
     :param path: the file
@@ -129,10 +129,10 @@ class Record:
             stream.write(json.dumps(asdict(verdict)) + "\n")
 
 
-def record_of(site: Site) -> Record:
-    """The record of a site."""
+def verdicts_of(site: Site) -> Verdicts:
+    """The verdicts of a site."""
     assert site.state is not None
-    return Record(site.state / "faults.jsonl")
+    return Verdicts(site.state / "faults.jsonl")
 
 
 def digest(fault: Fault, everything: bool) -> str:
@@ -192,7 +192,7 @@ class Nodes:
     """
 
     def __init__(self, site: Site) -> None:
-        self._connections = Connections(site.inventory.ssh, site.nodes.values())
+        self._connections = NodeConnections(site.inventory.ssh, site.nodes.values())
         self._connections.open()
         self._code = Path(agent.__file__).read_text()
 

@@ -12,7 +12,7 @@ import time
 from . import boot, files, shell, systemd
 
 
-def record(path: str, line: str, limit: int = 1000) -> None:
+def append_line(path: str, line: str, limit: int = 1000) -> None:
     """Append a line to the node's ledger, which keeps the last `limit` lines, and the last line of each step."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with systemd.RECORD_LOCK:

@@ -57,7 +57,7 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "apt": packaging.apt,
     "in_service": boot.in_service,
     "finish_apt": packaging.finish_apt,
-    "record": holding.record,
+    "append_line": holding.append_line,
     "hold": holding.hold,
     "remove": lambda path: os.unlink(path) if os.path.lexists(path) else None,
 }

@@ -16,7 +16,7 @@ PROC = "/proc"
 AT_WORK = 0.05
 
 # A start is waited for up to this multiple of its timeout.
-LONGEST = 8
+MAX_EXTENSION = 8
 
 
 def get(url: str, timeout: float = 10.0) -> int | str:
@@ -70,7 +70,7 @@ class Patience:
             return False
         now = cpu_time(self._units)
         used = sum(max(now[each] - self._before[each], 0) for each in now.keys() & self._before.keys())
-        if used < AT_WORK * self._timeout / 2 or waited >= LONGEST * self._timeout:
+        if used < AT_WORK * self._timeout / 2 or waited >= MAX_EXTENSION * self._timeout:
             return True
         self._until, self._before = self._until + self._timeout, None
         return False

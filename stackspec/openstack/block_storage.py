@@ -12,7 +12,7 @@ from openstack import exceptions
 
 from ..inventory import Node
 from ..resources.base import Query, run, unit
-from ..transport import Connection
+from ..transport import NodeConnection
 from .kind import Found
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ WHOLE = ("uploading", "reserved", "attaching", "detaching", "backing-up", "error
 NOW = run("date", "+%s.%N")
 PATIENCE = 60
 """Seconds after a change, and after the start of the processing service, in which it may still be in progress."""
-LONGEST = 3600
+TRANSITION_LIMIT = 3600
 """Seconds after which it is stuck in any case."""
 _COLLECTIONS = {"volume": "volumes", "volume_snapshot": "snapshots", "backup": "backups"}
 
@@ -112,7 +112,7 @@ class NodeClock:
     def _look(self, node: Node, queries: list[Query]) -> tuple[dict[Query, Any], float]:
         """A node's answer, and how many seconds its clock is ahead of this machine's."""
         assert self._site is not None
-        connection = Connection(node, self._site.inventory.ssh)
+        connection = NodeConnection(node, self._site.inventory.ssh)
         try:
             facts = connection.facts(queries)
             before = time.time()
@@ -209,7 +209,7 @@ def _moment(text: str | None) -> float:
 
 def _left(changed: float, now: float, started: Iterable[float | None], patience: float) -> bool:
     """Whether all services that may have processed a change made at `changed` have restarted since and abandoned it."""
-    if now - changed >= LONGEST:
+    if now - changed >= TRANSITION_LIMIT:
         return True
     anew = all(start is not None and changed < start and now - start >= patience for start in started)
     return anew and now - changed >= patience

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 Connection: TypeAlias = Any
 """An openstacksdk connection; its proxies are unions over API versions, which a type checker cannot distinguish."""
-Listing: TypeAlias = Callable[[Connection, bool], Any]
+ListObjects: TypeAlias = Callable[[Connection, bool], Any]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Kind:
 
     name: str
     service: str
-    list: Listing
+    list: ListObjects
     delete: Callable[[Connection, str], None]
     label: str = "name"
     key: str = "id"

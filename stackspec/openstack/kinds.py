@@ -10,7 +10,7 @@ from openstack import exceptions
 
 from ..waiting import wait_for
 from .block_storage import AT_WORK
-from .kind import Connection, Kind, Listing
+from .kind import Connection, Kind, ListObjects
 from .run_names import belongs
 
 
@@ -77,11 +77,11 @@ def _named_networks(connection: Connection, everyone: bool) -> Iterator[Any]:
     return (network for network in connection.network.networks() if not network.is_router_external)
 
 
-def _plain(service: str, plural: str, **query: Any) -> Listing:
+def _plain(service: str, plural: str, **query: Any) -> ListObjects:
     return lambda connection, everyone: getattr(getattr(connection, service), plural)(**query)
 
 
-def _everyone(service: str, plural: str, **query: Any) -> Listing:
+def _everyone(service: str, plural: str, **query: Any) -> ListObjects:
     def listed(connection: Connection, everyone: bool) -> Any:
         everywhere = {"all_projects": True} if everyone else {}
         return getattr(getattr(connection, service), plural)(**query, **everywhere)
@@ -138,7 +138,7 @@ def _delete_object_container(connection: Connection, container: str) -> None:
     store.delete_container(container, ignore_missing=False)
 
 
-def _of_magnum(plural: str) -> Listing:
+def _of_magnum(plural: str) -> ListObjects:
     def listed(connection: Connection, everyone: bool) -> Iterator[Any]:
         # As with stacks; an older magnum does not return the project, which is not needed.
         for each in _listed(connection.container_infrastructure_management, plural):

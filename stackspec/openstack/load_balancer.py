@@ -9,14 +9,14 @@ from ..inventory import Node
 from ..resources.actions import Execute, NodeAction
 from ..resources.base import Change, Context, Difference, Query, Resource, Shared, run, unit
 from ..site import Site
-from ..transport import Connection
+from ..transport import NodeConnection
 from .database import CLIENT
 
 WORKER, MANAGER = "octavia-worker", "octavia-health-manager"
 PATIENCE = {"PENDING_CREATE": 300, "PENDING_DELETE": 300, "PENDING_UPDATE": 900}
 """Seconds after the start of the worker in which a load balancer may still be processed: its request may have been
 queued. Updates are done by the worker or, if an amphora is lost, by the health manager."""
-LONGEST = 3600
+PENDING_LIMIT = 3600
 """Seconds after which it is stuck in any case: all operations have shorter timeouts."""
 # Heartbeats of its amphora may update updated_at, so for a new one created_at counts.
 _SINCE = "IF(provisioning_status='PENDING_CREATE', created_at, COALESCE(updated_at, created_at))"
@@ -58,7 +58,7 @@ class NoStuckLoadBalancer(Resource):
             since = max(started(WORKER), started(MANAGER)) if update else started(WORKER)
             up_for = float(changed) + float(age) - since
             restarted = float(changed) < since and up_for >= PATIENCE.get(status, 0)
-            if (restarted or float(age) >= LONGEST) and key in (self.only or (key,)):
+            if (restarted or float(age) >= PENDING_LIMIT) and key in (self.only or (key,)):
                 left.append((key, status))
         if not left:
             return []
@@ -85,7 +85,7 @@ def set_free(site: Site, keys: Iterable[str]) -> list[str]:
     if not resource.only:
         return []
     node = site.controller
-    connection = Connection(node, site.inventory.ssh)
+    connection = NodeConnection(node, site.inventory.ssh)
     try:
         facts = connection.facts(resource.queries(site, node))
         changes = resource.changes(Context(site, node, facts, Shared(site)))

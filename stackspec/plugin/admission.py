@@ -8,7 +8,7 @@ from ..engine import STOPPED
 from ..ports import Cloud
 from ..site import Site
 from ..step import Step
-from .deployment import Cause
+from .deployment import FailedStep
 from .lanes import Claims
 
 
@@ -36,7 +36,7 @@ class Admission:
             pytest.fail(self.refused, pytrace=False)
         pytest.skip(self.refused.splitlines()[0])
 
-    def by_step(self, cause: Cause | None) -> None:
+    def by_step(self, cause: FailedStep | None) -> None:
         """Fail or skip a test if a step that it needs cannot be done."""
         if cause is None:
             return

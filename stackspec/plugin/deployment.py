@@ -25,8 +25,8 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Cause:
-    """Why a step is not done.
+class FailedStep:
+    """The failure for which a step is not done.
 
     :param name: the task that failed, `step on node`
     :param first: the first line of its error
@@ -47,7 +47,7 @@ class Deployment(Protocol):
     def done(self, step: str) -> bool:
         """Whether `step` is done on all its nodes."""
 
-    def failure(self, step: str) -> Cause | None:
+    def failure(self, step: str) -> FailedStep | None:
         """The cause that prevents `step`, if any. Waits for the step."""
 
     def halt(self) -> None:
@@ -67,7 +67,7 @@ class NoDeployment:
         """It is."""
         return True
 
-    def failure(self, step: str) -> Cause | None:
+    def failure(self, step: str) -> FailedStep | None:
         """There is none."""
         return None
 
@@ -96,7 +96,7 @@ class OwnDeployment:
         """Whether `step` is done on all its nodes."""
         return self._engine.done(step)
 
-    def failure(self, step: str) -> Cause | None:
+    def failure(self, step: str) -> FailedStep | None:
         """The cause that prevents `step`, if any. Waits for the step."""
         task = self._engine.failure(step)
         return None if task is None else cause_of(self._engine.event(task))
@@ -143,7 +143,7 @@ class Followed:
         """Whether `step` is done on all its nodes, as far as known."""
         return all(self._state(step, node) == "done" for node in self._nodes[step])
 
-    def failure(self, step: str) -> Cause | None:
+    def failure(self, step: str) -> FailedStep | None:
         """The cause that prevents `step`, if any. Waits for the step."""
         self._wait_for(step)
         for node in self._nodes[step]:
@@ -187,7 +187,7 @@ class Followed:
                 self._tasks[f"{event['step']} on {event['node']}"] = event
 
 
-def cause_of(event: Event) -> Cause:
+def cause_of(event: Event) -> FailedStep:
     """The cause in the event of a failed step."""
     where = f" at {event['failed_at']}" if event.get("failed_at") else ""
     name, error = f"{event['step']} on {event['node']}", redact(str(event.get("error") or ""))
@@ -195,4 +195,4 @@ def cause_of(event: Event) -> Cause:
         f"step {name} failed{where}\n{error}\n"
         f"changes made before: {len(event.get('changes') or ())}; the next --deploy resumes here"
     )
-    return Cause(name, error.splitlines()[0] if error else "", text)
+    return FailedStep(name, error.splitlines()[0] if error else "", text)

@@ -15,7 +15,7 @@ from ..errors import StackspecError
 from ..report.events import EventLog
 from ..resources.base import ASKED_AT_ONCE, Query, package, run
 from ..site import Site
-from ..transport import Connections
+from ..transport import NodeConnections
 from .failure import chain
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")
@@ -49,7 +49,7 @@ class Logs:
     """What nodes logged around a failure, for runs that need no other connection to them."""
 
     def __init__(self) -> None:
-        self._connections: Connections | None = None
+        self._connections: NodeConnections | None = None
 
     def gather(self, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
         """Connect to the nodes, the first time, and return what the function `gather` finds there.
@@ -57,7 +57,7 @@ class Logs:
         :param report: the failed phase
         """
         if self._connections is None:
-            self._connections = Connections(site.inventory.ssh, site.nodes.values())
+            self._connections = NodeConnections(site.inventory.ssh, site.nodes.values())
             self._connections.open()
         return gather(self._connections, report, site)
 
@@ -67,7 +67,7 @@ class Logs:
             self._connections.close()
 
 
-def gather(connections: Connections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
+def gather(connections: NodeConnections, report: pytest.TestReport, site: Site) -> list[dict[str, Any]]:
     """Log tails for a failed test: the journal since its start, and lines with the request ids of the failure.
 
     Also warnings and errors of all services for the test's requests: they carry an id that each service passes on to

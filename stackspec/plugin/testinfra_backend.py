@@ -9,7 +9,7 @@ import testinfra.host
 from testinfra.backend import base
 
 from ..resources.base import run
-from ..transport import Connection
+from ..transport import NodeConnection
 
 SHOWN = 200
 """Characters of a command in a failure's first line."""
@@ -27,7 +27,7 @@ class NodeHost(testinfra.host.Host):
     service: Callable[[str], Any]
     socket: Callable[[str], Any]
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: NodeConnection) -> None:
         super().__init__(ConnectionBackend(connection))
         self._node = connection.node.name
 
@@ -60,7 +60,7 @@ class ConnectionBackend(base.BaseBackend):
 
     NAME = "stackspec"
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: NodeConnection) -> None:
         super().__init__(connection.node.name)
         self._connection = connection
 

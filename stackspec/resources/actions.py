@@ -192,13 +192,13 @@ class Outdate(NodeAction):
 
 
 @dataclass(frozen=True)
-class Record(NodeAction):
+class AppendLine(NodeAction):
     """Append a line to a file.
 
     :param limit: maximum number of lines kept
     """
 
-    op = "record"
+    op = "append_line"
     path: str
     line: str
     limit: int = 1000

@@ -18,7 +18,7 @@ from .actions import NodeAction, Systemctl
 if TYPE_CHECKING:
     from ..inventory import Node
     from ..store import Part
-    from ..transport import Connections
+    from ..transport import NodeConnections
 
 RunnerAction = Callable[[], object]
 """An operation of the controlling machine, for example an API call."""
@@ -140,7 +140,7 @@ def refusal(reason: str) -> RunnerAction:
 class Shared:
     """Shared by the resources of a run: objects such as an API connection, created on first use, and the nodes."""
 
-    def __init__(self, site: Site, nodes: Connections | None = None) -> None:
+    def __init__(self, site: Site, nodes: NodeConnections | None = None) -> None:
         self._site = site
         self._nodes = nodes
         self._objects: dict[type, Any] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..inventory import Node
 from ..site import Site
-from .actions import Execute, Record
+from .actions import AppendLine, Execute
 from .base import Action, Change, Context, Difference, Query, Resource, disk, file, refusal
 
 WIPED = file("/var/lib/stackspec/wiped")
@@ -22,12 +22,12 @@ def may_be_wiped(context: Context, device: str, wipe: Iterable[str]) -> bool:
 
 
 def use_up(context: Context, device: str, wipe: Iterable[str]) -> list[Change]:
-    """Record that the `wipe` of a disk is used up: the service owns it now."""
+    """AppendLine that the `wipe` of a disk is used up: the service owns it now."""
     if not may_be_wiped(context, device, wipe):
         return []
     found = context.facts[disk(device)]["id"]
     difference = Difference(f"wipe of {device}", f"used up for {found}", "not used up")
-    return [Change(f"note that wipe is used up for {device}", (difference,), "", (Record(WIPED.args[0], found),))]
+    return [Change(f"note that wipe is used up for {device}", (difference,), "", (AppendLine(WIPED.args[0], found),))]
 
 
 def disk_obstacle(found: dict[str, Any], device: str, where: str, *, ours: bool, path: str = "", wipe: bool) -> str:

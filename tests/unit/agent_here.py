@@ -10,7 +10,7 @@ import pytest
 
 from stackspec.inventory import Node, ProviderAttachment, Ssh
 from stackspec.resources.base import Query, run
-from stackspec.transport import Connection
+from stackspec.transport import NodeConnection
 
 
 def make_node(name: str = "here") -> Node:
@@ -19,24 +19,24 @@ def make_node(name: str = "here") -> Node:
     return Node(name=name, roles=("controller",), management=provider, provider=provider)
 
 
-def connect(name: str = "here") -> Connection:
+def connect(name: str = "here") -> NodeConnection:
     """A connection to an agent on this machine."""
-    return Connection(make_node(name), Ssh(), spec="popen")
+    return NodeConnection(make_node(name), Ssh(), spec="popen")
 
 
 @pytest.fixture
-def connection() -> Iterator[Connection]:
+def connection() -> Iterator[NodeConnection]:
     """A connection to the agent on this machine."""
     made = connect()
     yield made
     made.close()
 
 
-def ask(connection: Connection, query: Query) -> Any:
+def ask(connection: NodeConnection, query: Query) -> Any:
     """The answer to one query."""
     return connection.facts([query])[query]
 
 
-def pid_of(connection: Connection) -> int:
+def pid_of(connection: NodeConnection) -> int:
     """The agent's process."""
     return int(ask(connection, run("sh", "-c", "echo $PPID"))["out"])

@@ -21,7 +21,7 @@ def no_traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo everything that a test adds to this process: steps, secrets and patches."""
     steps, values = dict(step.STEPS), set(secrets.redact._values)
     for owner, name in (
-        (engine, "Connections"),
+        (engine, "NodeConnections"),
         (plugin, "load_steps"),
         (plugin, "_fixture_modules"),
         (release, "_folder"),

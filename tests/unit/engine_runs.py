@@ -29,7 +29,7 @@ class Prepared(FakeConnections):
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None) -> Site:
     """A simulated site of one controller and two compute nodes, all in memory, without steps."""
     Prepared.prepared = {}
-    monkeypatch.setattr(engine_module, "Connections", Prepared)
+    monkeypatch.setattr(engine_module, "NodeConnections", Prepared)
     STEPS.clear()
     inventory = Inventory.model_validate(YAML(typ="safe").load(SITE))
     return Site(inventory, load_release("epoxy-trixie"), Secrets(), tmp_path / "state")

@@ -85,7 +85,7 @@ WORDS: dict[str, Callable[[dict[str, Any]], Sequence[Any]]] = {
     "write": lambda action: [action["path"]],
     "directory": lambda action: [action["path"]],
     "remove": lambda action: [action["path"]],
-    "record": lambda _: (),
+    "append_line": lambda _: (),
     "in_service": lambda _: (),
     "outdate": lambda action: action["names"],
     "command": lambda action: action["argv"],
@@ -103,7 +103,7 @@ UNCHANGING = ("in_service", "outdate", "await_active", "finish_apt", "hold")
 
 
 class FakeConnection:
-    """A connection to a simulated node; replaces `stackspec.transport.Connection`."""
+    """A connection to a simulated node; replaces `stackspec.transport.NodeConnection`."""
 
     def __init__(self, node: Node, folder: Path | None, state: dict[str, Any] | None = None) -> None:
         self.node = node
@@ -191,7 +191,7 @@ class FakeConnection:
             if action["op"] == "command" and action["argv"][0] == "await":
                 self._await(Path(action["argv"][-1]))
             with self._lock:
-                if action["op"] not in ("record", "outdate", "in_service"):
+                if action["op"] not in ("append_line", "outdate", "in_service"):
                     self.state["log"].append(name)
                 if name in self.state["broken"]:
                     self._store()
@@ -222,7 +222,7 @@ class FakeConnection:
             gone = arguments["path"]
             for path in [each for each in self.state["files"] if each == gone or each.startswith(f"{gone}/")]:
                 del self.state["files"][path]
-        elif op == "record":
+        elif op == "append_line":
             before = self._file(arguments["path"])["content"]
             self.state["files"][arguments["path"]] = {"content": before + arguments["line"] + "\n", "mode": 0o600}
         elif op == "apt":
@@ -248,7 +248,7 @@ class FakeConnection:
 
 
 class FakeConnections:
-    """Replaces `stackspec.transport.Connections`.
+    """Replaces `stackspec.transport.NodeConnections`.
 
     :cvar folder: where nodes are stored; None keeps them in memory
     :cvar prepared: node -> data that differs from a bare node's
@@ -309,14 +309,14 @@ def install(folder: Path) -> None:
     """Make this process use nodes in `folder` and only steps defined after this call; for a run's conftest."""
     # Imported here: code that only uses the nodes, like a benchmark, needs neither the plugin nor pytest.
     from stackspec import engine, release, step
+    from stackspec.plugin import evidence
     from stackspec.plugin import hooks as plugin
-    from stackspec.plugin import session
 
     class Here(FakeConnections):
         pass
 
     Here.folder = folder
-    engine.Connections = session.Connections = Here  # type: ignore[assignment,attr-defined]
+    engine.NodeConnections = evidence.NodeConnections = Here  # type: ignore[assignment,attr-defined]
     step.STEPS.clear()
     # The real table refers to the real steps.
     release._folder = lambda: folder.parent / "releases"

@@ -10,11 +10,11 @@ import pytest
 
 from stackspec.engine import STOPPED
 from stackspec.plugin.admission import Admission
-from stackspec.plugin.deployment import Cause
+from stackspec.plugin.deployment import FailedStep
 from stackspec.plugin.lanes import Claims
 
 FAIL, SKIP = pytest.fail.Exception, pytest.skip.Exception
-CAUSE = Cause("nova on controller", "no room", "step nova on controller failed\nno room")
+CAUSE = FailedStep("nova on controller", "no room", "step nova on controller failed\nno room")
 
 
 def outcome(look: Callable[..., None], *given: Any) -> tuple[str, str]:
@@ -35,11 +35,11 @@ def test_first_test_shows_the_whole_error_and_others_its_first_line() -> None:
     here = Admission(Claims())
     assert outcome(here.by_step, CAUSE) == ("failed", CAUSE.text)
     assert outcome(here.by_step, CAUSE) == ("skipped", "blocked by nova on controller: no room")
-    assert outcome(here.by_step, Cause("swift on compute01", "no disk", "all of it")) == ("failed", "all of it")
+    assert outcome(here.by_step, FailedStep("swift on compute01", "no disk", "all of it")) == ("failed", "all of it")
 
 
 def test_step_that_was_never_started_is_not_a_failure() -> None:
-    stopped = Cause("nova on controller", STOPPED, "text")
+    stopped = FailedStep("nova on controller", STOPPED, "text")
     message = f"blocked by nova on controller: {STOPPED}"
     assert outcome(Admission(Claims()).by_step, stopped) == ("skipped", message)
 

@@ -11,7 +11,16 @@ from openstack import exceptions
 
 from stackspec.fixtures.volumes import zone_with_volumes
 from stackspec.openstack import block_storage
-from stackspec.openstack.block_storage import BACKUP, COMPUTE, LONGEST, SCHEDULER, VOLUME, repair, set_right, stuck
+from stackspec.openstack.block_storage import (
+    BACKUP,
+    COMPUTE,
+    SCHEDULER,
+    TRANSITION_LIMIT,
+    VOLUME,
+    repair,
+    set_right,
+    stuck,
+)
 from stackspec.openstack.kind import Found
 from stackspec.openstack.kinds import BY_NAME
 from stackspec.openstack.ownership import destroy
@@ -115,7 +124,7 @@ def test_operation_is_stuck_after_its_service_restarted() -> None:
         pytest.param(300, {"cinder_volume": 20}, id="started just now: it may find the order"),
         pytest.param(30, {"cinder_volume": 20}, id="asked for just now"),
         pytest.param(300, {"cinder_scheduler": 100}, id="nothing is known of the service"),
-        pytest.param(LONGEST - 60, {}, id="nothing is known at all"),
+        pytest.param(TRANSITION_LIMIT - 60, {}, id="nothing is known at all"),
     ],
 )
 def test_recent_operation_may_be_in_progress(changed: float, start: dict[str, float]) -> None:
@@ -123,16 +132,21 @@ def test_recent_operation_may_be_in_progress(changed: float, start: dict[str, fl
 
 
 def test_old_operation_is_stuck_even_without_a_restart() -> None:
-    assert stuck(cloud(BlockStorage("creating", LONGEST + 1)), [thing()], started(cinder_volume=2 * LONGEST))
+    assert stuck(
+        cloud(BlockStorage("creating", TRANSITION_LIMIT + 1)), [thing()], started(cinder_volume=2 * TRANSITION_LIMIT)
+    )
 
 
 @pytest.mark.parametrize("status", ["available", "in-use", "error", "error_extending", "awaiting-transfer"])
 def test_stable_status_is_ignored(status: str) -> None:
-    assert stuck(cloud(BlockStorage(status, 2 * LONGEST)), [thing()], started()) == []
+    assert stuck(cloud(BlockStorage(status, 2 * TRANSITION_LIMIT)), [thing()], started()) == []
 
 
 def test_other_kinds_and_deleted_objects_are_ignored() -> None:
-    assert stuck(cloud(BlockStorage("creating", 2 * LONGEST)), [thing("network"), thing(key="gone")], started()) == []
+    assert (
+        stuck(cloud(BlockStorage("creating", 2 * TRANSITION_LIMIT)), [thing("network"), thing(key="gone")], started())
+        == []
+    )
 
 
 def test_failed_deletion_is_not_in_progress() -> None:
@@ -215,7 +229,7 @@ def test_actual_status_of_other_operations(
 
 
 def test_unrepairable_object_is_reported() -> None:
-    storage = BlockStorage("detaching", LONGEST + 1, attached=("s",))
+    storage = BlockStorage("detaching", TRANSITION_LIMIT + 1, attached=("s",))
     storage.refuses = True
     (line,) = set_right(cloud(storage), [thing()], None)
     assert "detaching, but no service is processing it; it could not be set to available" in line

@@ -26,14 +26,14 @@ from stackspec.resources import Venv, environment, venv
 from stackspec.resources.base import run
 from stackspec.resources.environment import Environment
 from stackspec.site import ImageBuilder, Site
-from stackspec.store import LIST, Bundle, Listing, Part
+from stackspec.store import LIST, Bundle, BundleList, Part
 from stackspec.wheels import folder_of
 
 from .bare import Known, actions, answer, context
 from .guide_plan import ROOT
 from .plugin_runs import Runs
 
-FOR = Listing(site="made-up", release="epoxy-trixie")
+FOR = BundleList(site="made-up", release="epoxy-trixie")
 QCOW2 = b"QFI\xfb an image"
 
 
@@ -57,7 +57,7 @@ class Elsewhere:
 
         return Part(name, f"what {name} is", make)
 
-    def write(self, folder: Path, *names: str) -> Listing:
+    def write(self, folder: Path, *names: str) -> BundleList:
         return bundle.write(folder, FOR, [self.part(name) for name in names or ("images/a", "wheels/b")], print)
 
 

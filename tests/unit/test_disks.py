@@ -11,7 +11,7 @@ from stackspec.engine import Engine
 from stackspec.errors import ActionError, InputError
 from stackspec.node_agent import disks
 from stackspec.resources import Mounted, Xfs
-from stackspec.resources.actions import Record
+from stackspec.resources.actions import AppendLine
 from stackspec.resources.base import disk
 from stackspec.resources.disks import WIPED
 from stackspec.site import Site
@@ -93,7 +93,7 @@ class TestXfs:
         here = context(site, site.controller, known)
         wiping, recorded = Xfs("/dev/sdb", UUID, "/srv/a", WIPE).changes(here)
         assert actions(wiping)[0].argv == ("mkfs.xfs", "-f", "-m", f"uuid={UUID}", "/dev/sdb")
-        assert recorded.actions == (Record("/var/lib/stackspec/wiped", "S1"),)
+        assert recorded.actions == (AppendLine("/var/lib/stackspec/wiped", "S1"),)
 
     @pytest.mark.parametrize("used", ["S1\n", "S0\nS1\n"])
     def test_wipe_applies_once_to_one_disk(self, site: Site, change: ChangeOf, used: str) -> None:
@@ -115,7 +115,7 @@ class TestXfs:
         assert differences(made) == [f"/dev/sdb: wanted XFS {UUID}, found blank"]
         assert change(Xfs("/dev/sdb", UUID, "/srv/a"), {disk("/dev/sdb"): OURS}) is None
         left = change(Xfs("/dev/sdb", UUID, "/srv/a", WIPE), {disk("/dev/sdb"): OURS})
-        assert [type(action) for action in left.actions] == [Record]
+        assert [type(action) for action in left.actions] == [AppendLine]
 
     def test_file_system_is_mounted(self, change: ChangeOf) -> None:
         """Mounted as in fstab, unless it already is."""

@@ -19,7 +19,7 @@ from stackspec.commands.faults import some_of
 from stackspec.errors import InputError
 from stackspec.fault_injection import agent
 from stackspec.fault_injection.fault import Fault, catalogue, chosen, filled
-from stackspec.fault_injection.run import Case, Record, Verdict, _cases, digest, selection
+from stackspec.fault_injection.run import Case, Verdict, Verdicts, _cases, digest, selection
 
 ROOT = Path(__file__).parents[2]
 SYSTEMCTL = """#!/bin/sh
@@ -323,12 +323,12 @@ def test_first_lines_are_read_from_junit(tmp_path: Path) -> None:
 
 
 def test_record_keeps_the_latest_verdict(tmp_path: Path) -> None:
-    record = Record(tmp_path / "state" / "faults.jsonl")
-    assert record.read() == {}
-    record.add(Verdict("a", "1"))
+    verdicts = Verdicts(tmp_path / "state" / "faults.jsonl")
+    assert verdicts.read() == {}
+    verdicts.add(Verdict("a", "1"))
     good = Verdict("a", "2", ("t",), "controller: it is off", True, 3.0, True)
-    record.add(good)
-    assert record.read() == {"a": good}
+    verdicts.add(good)
+    assert verdicts.read() == {"a": good}
     assert good.good
     assert "caught, after 3 s by t" in str(good)
 

@@ -17,7 +17,7 @@ from stackspec.errors import ActionError, InputError, NodeError
 from stackspec.inventory import Ssh
 from stackspec.resources.actions import Execute, Hold
 from stackspec.resources.base import run
-from stackspec.transport import Connection, Connections
+from stackspec.transport import NodeConnection, NodeConnections
 
 from . import agent_here
 from .agent_here import ask, connect, pid_of
@@ -25,7 +25,7 @@ from .agent_here import ask, connect, pid_of
 connection = agent_here.connection
 
 
-def test_node_has_one_deployer(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_has_one_deployer(connection: NodeConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one learns who holds the node, and waits for a dead one's operations; tests connect separately."""
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     other = connect()
@@ -71,7 +71,7 @@ def test_lost_node_is_reported_while_waiting_for_others(tmp_path: Path, monkeypa
     monkeypatch.setattr(transport, "ANSWERS_TOGETHER", 0.1)
     busy = connect()
     busy.hold("ann")
-    connections = Connections(Ssh(), [])
+    connections = NodeConnections(Ssh(), [])
     connections._open = {name: connect(name) for name in ("waits", "gone")}
     agent = pid_of(connections["gone"])
     try:
@@ -89,7 +89,7 @@ def test_lost_node_is_reported_while_waiting_for_others(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("by", ["this process", "another one of the run"])
 def test_reopened_connection_locks_the_node_again(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+    connection: NodeConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     """Even if the interpreter of the old one still runs and holds the lock."""
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))

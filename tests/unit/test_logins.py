@@ -11,7 +11,7 @@ from stackspec import transport
 from stackspec.errors import InputError
 from stackspec.inventory import Ssh
 from stackspec.resources.base import run
-from stackspec.transport import Connection, Connections, ssh_arguments
+from stackspec.transport import NodeConnection, NodeConnections, ssh_arguments
 
 from .agent_here import ask, make_node
 
@@ -29,10 +29,10 @@ def test_hanging_login_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(transport, "OPEN_TIMEOUT", 1)
     fake_ssh(tmp_path, "exec sleep 30", monkeypatch)
     with pytest.raises(InputError, match=r"node here \(192.0.2.1\): ssh or the login shell did not respond within 1 s"):
-        Connection(make_node(), Ssh())
+        NodeConnection(make_node(), Ssh())
     fake_ssh(tmp_path, 'case "$*" in *sudo*) echo root; echo /usr/bin/python3;; *) exec sleep 10;; esac', monkeypatch)
     with pytest.raises(InputError, match="node here: python3 did not start within 1 s after the login"):
-        Connection(make_node(), Ssh())
+        NodeConnection(make_node(), Ssh())
 
 
 def test_dropped_login_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,11 +41,11 @@ def test_dropped_login_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     dropped = "echo kex_exchange_identification: Connection closed by remote host >&2; exit 255"
     fake_ssh(tmp_path, f"{count}test $(wc -l < {tmp_path}/count) -gt 1 || {{ {dropped}; }}; echo root", monkeypatch)
     with pytest.raises(InputError, match="no python3"):
-        Connection(make_node(), Ssh())
+        NodeConnection(make_node(), Ssh())
     assert (tmp_path / "count").read_text() == "\n\n"
     fake_ssh(tmp_path, f"{count}echo 'Permission denied (publickey)' >&2; exit 255", monkeypatch)
     with pytest.raises(InputError, match="Permission denied"):
-        Connection(make_node(), Ssh())
+        NodeConnection(make_node(), Ssh())
     assert (tmp_path / "count").read_text() == "\n\n\n"
 
 
@@ -73,7 +73,7 @@ def test_every_unusable_node_is_named(
     script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_ssh(tmp_path, script, monkeypatch)
-    connections = Connections(Ssh(), [make_node("one"), make_node("two")])
+    connections = NodeConnections(Ssh(), [make_node("one"), make_node("two")])
     with pytest.raises(InputError) as caught:
         connections.open()
     first, second = str(caught.value).splitlines()
@@ -90,7 +90,7 @@ def test_ssh_key_with_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.Mo
     sudo = tmp_path / "sudo"
     sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n')
     sudo.chmod(0o755)
-    made = Connection(make_node(), Ssh(key=tmp_path / "my key"))
+    made = NodeConnection(make_node(), Ssh(key=tmp_path / "my key"))
     assert ask(made, run("echo", "here"))["out"] == "here\n"
     made.close()
     assert seen.read_text().splitlines() == [f"{tmp_path}/my key"] * 2

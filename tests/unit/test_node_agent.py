@@ -22,18 +22,18 @@ from stackspec import node_agent
 from stackspec.errors import ActionError
 from stackspec.node_agent import shell
 from stackspec.resources.actions import (
+    AppendLine,
     AwaitCommand,
     AwaitHttp,
     Execute,
     MakeDirectory,
     NodeAction,
-    Record,
     Remove,
     Write,
 )
 from stackspec.resources.base import file, package, run, unit
 from stackspec.resources.base import http as answer_of
-from stackspec.transport import Connection
+from stackspec.transport import NodeConnection
 
 from . import agent_here
 from .agent_here import ask
@@ -62,7 +62,7 @@ def test_agent_needs_only_the_standard_library() -> None:
 # ---- facts
 
 
-def test_file(connection: Connection, tmp_path: Path) -> None:
+def test_file(connection: NodeConnection, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("grüße\n")
     path.chmod(0o640)
@@ -78,14 +78,14 @@ def test_file(connection: Connection, tmp_path: Path) -> None:
     assert none == {"exists": False, "content": "", "mtime": 0.0, "ctime": 0.0}
 
 
-def test_package(connection: Connection) -> None:
+def test_package(connection: NodeConnection) -> None:
     facts = connection.facts([package("no-such-package"), package("dpkg")])
     assert facts[package("no-such-package")] is None
     if Path("/var/lib/dpkg/status").exists():
         assert facts[package("dpkg")]
 
 
-def test_unit(connection: Connection) -> None:
+def test_unit(connection: NodeConnection) -> None:
     """Even without systemd every key exists, and nothing is active."""
     for state in connection.facts([unit("no-such-unit"), unit("neither-this.socket")]).values():
         assert state["active"] in ("", "inactive")
@@ -94,7 +94,7 @@ def test_unit(connection: Connection) -> None:
         assert state["started"] == 0.0
 
 
-def test_run(connection: Connection) -> None:
+def test_run(connection: NodeConnection) -> None:
     found = ask(connection, run("sh", "-c", "cat; echo oops >&2; exit 3", stdin="a secret"))
     assert found == {"status": 3, "out": "a secret", "err": "oops\n"}
     assert ask(connection, run("no-such-command"))["status"] == 127
@@ -103,11 +103,11 @@ def test_run(connection: Connection) -> None:
 
 
 @needs_root
-def test_run_as_another_user(connection: Connection) -> None:
+def test_run_as_another_user(connection: NodeConnection) -> None:
     assert ask(connection, run("id", "-un", user="nobody"))["out"] == "nobody\n"
 
 
-def test_http(connection: Connection) -> None:
+def test_http(connection: NodeConnection) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response({"/": 300, "/a?b=1": 201}.get(self.path, 404))
@@ -126,7 +126,7 @@ def test_http(connection: Connection) -> None:
     assert "refused" in str(ask(connection, answer_of(url)))
 
 
-def test_equal_queries_are_sent_once(connection: Connection, tmp_path: Path) -> None:
+def test_equal_queries_are_sent_once(connection: NodeConnection, tmp_path: Path) -> None:
     count = run("sh", "-c", f"echo >> {tmp_path}/count")
     assert len(connection.facts([count, count, file("/")])) == 2
     assert (tmp_path / "count").read_text() == "\n"
@@ -136,7 +136,7 @@ def test_equal_queries_are_sent_once(connection: Connection, tmp_path: Path) -> 
 # ---- operations
 
 
-def test_operations_run_in_order(connection: Connection, tmp_path: Path) -> None:
+def test_operations_run_in_order(connection: NodeConnection, tmp_path: Path) -> None:
     def echo(text: str) -> Execute:
         return Execute(("sh", "-c", f"echo {text} >> {tmp_path}/log"))
 
@@ -146,7 +146,7 @@ def test_operations_run_in_order(connection: Connection, tmp_path: Path) -> None
     assert seen == [("applied", 0), ("applied", 1), ("applied", 2)]
 
 
-def test_failure_stops_the_rest_and_reports_everything(connection: Connection, tmp_path: Path) -> None:
+def test_failure_stops_the_rest_and_reports_everything(connection: NodeConnection, tmp_path: Path) -> None:
     actions = [
         Execute(("true",)),
         Execute(("sh", "-c", "echo out; echo err >&2; exit 7"), "secret", what="try it"),
@@ -163,7 +163,7 @@ def test_failure_stops_the_rest_and_reports_everything(connection: Connection, t
     assert not (tmp_path / "later").exists()
 
 
-def test_only_the_end_of_a_long_output_is_sent(connection: Connection) -> None:
+def test_only_the_end_of_a_long_output_is_sent(connection: NodeConnection) -> None:
     with pytest.raises(ActionError) as caught:
         connection.apply([Execute(("sh", "-c", "seq 100000; exit 1"))])
     assert caught.value.output.endswith("99999\n100000\n")
@@ -176,7 +176,7 @@ class Nonsense(NodeAction):
     op = "nonsense"
 
 
-def test_exception_in_the_agent_is_reported(connection: Connection, tmp_path: Path) -> None:
+def test_exception_in_the_agent_is_reported(connection: NodeConnection, tmp_path: Path) -> None:
     (tmp_path / "no folder").touch()
     with pytest.raises(ActionError, match="FileExistsError"):
         connection.apply([Write(str(tmp_path / "no folder/file"), "", **USER)])
@@ -185,7 +185,7 @@ def test_exception_in_the_agent_is_reported(connection: Connection, tmp_path: Pa
     assert ask(connection, run("true"))["status"] == 0
 
 
-def test_write_creates_a_file_and_its_folder(connection: Connection, tmp_path: Path) -> None:
+def test_write_creates_a_file_and_its_folder(connection: NodeConnection, tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     connection.apply([Write(str(path), "text\n", 0o600, **USER)])
     assert path.read_text() == "text\n"
@@ -193,7 +193,7 @@ def test_write_creates_a_file_and_its_folder(connection: Connection, tmp_path: P
     assert os.listdir(path.parent) == ["file"]
 
 
-def test_write_is_atomic_and_keeps_the_mode(connection: Connection, tmp_path: Path) -> None:
+def test_write_is_atomic_and_keeps_the_mode(connection: NodeConnection, tmp_path: Path) -> None:
     """The file is replaced: processes that have it open keep the old content."""
     path = tmp_path / "file"
     path.write_text("old")
@@ -207,7 +207,7 @@ def test_write_is_atomic_and_keeps_the_mode(connection: Connection, tmp_path: Pa
 
 
 @needs_root
-def test_write_keeps_the_owner(connection: Connection, tmp_path: Path) -> None:
+def test_write_keeps_the_owner(connection: NodeConnection, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     os.chown(path, 65534, 0)
@@ -217,7 +217,7 @@ def test_write_keeps_the_owner(connection: Connection, tmp_path: Path) -> None:
     assert path.stat().st_uid == 0
 
 
-def test_write_follows_a_link(connection: Connection, tmp_path: Path) -> None:
+def test_write_follows_a_link(connection: NodeConnection, tmp_path: Path) -> None:
     """The administrator moved the file and left a link."""
     path = tmp_path / "file"
     path.write_text("old")
@@ -227,26 +227,26 @@ def test_write_follows_a_link(connection: Connection, tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_directory_remove_and_record(connection: Connection, tmp_path: Path) -> None:
+def test_directory_remove_and_record(connection: NodeConnection, tmp_path: Path) -> None:
     folder, log = tmp_path / "folder", tmp_path / "log"
     log.write_text("".join(f"{number}\n" for number in range(5)))
     made = MakeDirectory(str(folder), 0o750, **USER)
-    connection.apply([made, Record(str(log), "new", limit=3), Remove(str(folder / "none"))])
+    connection.apply([made, AppendLine(str(log), "new", limit=3), Remove(str(folder / "none"))])
     assert stat.S_IMODE(folder.stat().st_mode) == 0o750
     assert log.read_text() == "2\n3\n4\nnew\n"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-def test_ledger_keeps_the_last_line_of_each_step(connection: Connection, tmp_path: Path) -> None:
+def test_ledger_keeps_the_last_line_of_each_step(connection: NodeConnection, tmp_path: Path) -> None:
     """Even if it is old: a key of a step that was done is never replaced."""
     log = tmp_path / "log"
     lines = [f'{{"step": "{step}", "number": {number}}}' for number, step in enumerate(["barbican", *"aaaaab"])]
     log.write_text("\n".join(lines) + "\n")
-    connection.apply([Record(str(log), "{}", limit=1)])
+    connection.apply([AppendLine(str(log), "{}", limit=1)])
     assert log.read_text().splitlines() == [lines[0], lines[5], lines[6], "{}"]
 
 
-def test_waiting_ends_when_the_condition_holds(connection: Connection, tmp_path: Path) -> None:
+def test_waiting_ends_when_the_condition_holds(connection: NodeConnection, tmp_path: Path) -> None:
     look = AwaitCommand(("test", "-e", str(tmp_path / "file")), timeout=20.0, what="a file")
     threading.Timer(0.3, (tmp_path / "file").touch).start()
     connection.apply([look])
@@ -257,13 +257,13 @@ def test_waiting_ends_when_the_condition_holds(connection: Connection, tmp_path:
         connection.apply([AwaitHttp("http://127.0.0.1:1/", (200,), 0.1)])
 
 
-def test_command_has_a_deadline(connection: Connection) -> None:
+def test_command_has_a_deadline(connection: NodeConnection) -> None:
     with pytest.raises(ActionError) as caught:
         connection.apply([Execute(("sleep", "20"), timeout=0.2)])
     assert caught.value.exit_status == 124
 
 
-def test_file_that_is_not_utf_8_keeps_its_bytes(connection: Connection, tmp_path: Path) -> None:
+def test_file_that_is_not_utf_8_keeps_its_bytes(connection: NodeConnection, tmp_path: Path) -> None:
     """Read and written over the connection while a line is added."""
     path = tmp_path / "file"
     path.write_bytes(b"# gr\xfc\xdfe\n")

@@ -31,12 +31,12 @@ REAL_STEPS = """\
 from pathlib import Path
 import fake_nodes
 from stackspec import engine
-from stackspec.plugin import session
+from stackspec.plugin import evidence
 
 class Nodes(fake_nodes.FakeConnections):
     folder = Path(__file__).with_name("nodes")
 
-engine.Connections = session.Connections = Nodes
+engine.NodeConnections = evidence.NodeConnections = Nodes
 """
 """A conftest for the package's steps on simulated nodes."""
 

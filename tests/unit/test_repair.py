@@ -8,7 +8,7 @@ import pytest
 from openstack import exceptions
 
 from stackspec.openstack import ownership
-from stackspec.openstack.block_storage import LONGEST
+from stackspec.openstack.block_storage import TRANSITION_LIMIT
 from stackspec.openstack.repair import repair
 
 from .test_block_storage import RUN, BlockStorage, cloud, thing
@@ -23,7 +23,7 @@ def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin:
 
 
 def test_end_of_a_run_repairs_stuck_objects_before_deleting(monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = BlockStorage("creating", LONGEST + 1)
+    storage = BlockStorage("creating", TRANSITION_LIMIT + 1)
     left, repaired = end_of_run(monkeypatch, storage, admin=True)
     assert left.startswith("left by a test: volume")
     assert repaired.startswith("set to error: volume")
@@ -41,13 +41,13 @@ def test_recent_object_is_repaired_after_its_deletion_failed(
 
 
 def test_end_of_an_ordinary_users_run_repairs_no_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = BlockStorage("creating", LONGEST + 1)
+    storage = BlockStorage("creating", TRANSITION_LIMIT + 1)
     assert len(end_of_run(monkeypatch, storage, admin=False)) == 1
     assert storage.log == []
 
 
 def test_refusal_of_the_cloud_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = BlockStorage("creating", LONGEST + 1)
+    storage = BlockStorage("creating", TRANSITION_LIMIT + 1)
 
     def services() -> Any:
         raise exceptions.ForbiddenException("not yours")

@@ -20,7 +20,7 @@ from stackspec.inventory import Node, Ssh
 from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.resources.actions import Execute, Write
 from stackspec.resources.base import run
-from stackspec.transport import Connection, Connections
+from stackspec.transport import NodeConnection, NodeConnections
 
 from . import agent_here
 from .agent_here import ask, connect, make_node, pid_of
@@ -28,7 +28,7 @@ from .agent_here import ask, connect, make_node, pid_of
 connection = agent_here.connection
 
 
-def test_requests_overlap(connection: Connection) -> None:
+def test_requests_overlap(connection: NodeConnection) -> None:
     """Twenty threads wait for the node at the same time, and a query is answered meanwhile."""
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
@@ -38,7 +38,7 @@ def test_requests_overlap(connection: Connection) -> None:
     assert time.monotonic() - began < 15
 
 
-def test_lost_connection_fails_pending_and_later_requests(connection: Connection) -> None:
+def test_lost_connection_fails_pending_and_later_requests(connection: NodeConnection) -> None:
     agent = pid_of(connection)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(connection.apply, [Execute(("sleep", "5"))])
@@ -50,7 +50,9 @@ def test_lost_connection_fails_pending_and_later_requests(connection: Connection
         connection.facts([run("true")])
 
 
-def test_timeout_names_the_silent_node_and_the_command(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_names_the_silent_node_and_the_command(
+    connection: NodeConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = pid_of(connection)
     monkeypatch.setattr(transport, "SILENCE", 1.0)
     os.kill(agent, signal.SIGSTOP)
@@ -66,7 +68,7 @@ def test_timeout_names_the_silent_node_and_the_command(connection: Connection, m
         os.kill(agent, signal.SIGKILL)
 
 
-def test_silent_node_times_out_while_data_is_sent(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_node_times_out_while_data_is_sent(connection: NodeConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data that a node does not read blocks its writer, and all later writers."""
     agent = pid_of(connection)
     monkeypatch.setattr(transport, "SILENCE", 1.0)
@@ -95,7 +97,7 @@ def test_live_node_with_a_long_operation_does_not_time_out(monkeypatch: pytest.M
     made = connect()
     try:
         assert ask(made, run("sh", "-c", "sleep 2.5; echo done"))["out"] == "done\n"
-        monkeypatch.setattr(transport, "LONGEST", 0.5)
+        monkeypatch.setattr(transport, "OPERATION_LIMIT", 0.5)
         with pytest.raises(NodeError, match=r"did not finish within 0\.5 s; operation: command sleep 3"):
             made.apply([Execute(("sleep", "3"))])
     finally:
@@ -115,8 +117,8 @@ def test_connections_are_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
             opening -= 1
         return node.name
 
-    monkeypatch.setattr(transport, "Connection", connect)
-    connections = Connections(Ssh(), [make_node(f"n{number}") for number in range(60)])
+    monkeypatch.setattr(transport, "NodeConnection", connect)
+    connections = NodeConnections(Ssh(), [make_node(f"n{number}") for number in range(60)])
     connections.open()
     assert len(connections.names()) == 60
     assert 1 < most <= transport.OPENED_AT_ONCE
@@ -125,9 +127,9 @@ def test_connections_are_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
 def test_lost_node_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even when idle; waits for other nodes' locks end; a clean close is not a loss."""
     lost_nodes: queue.SimpleQueue[str] = queue.SimpleQueue()
-    connections = Connections(Ssh(), [make_node("waits"), make_node("gone")])
+    connections = NodeConnections(Ssh(), [make_node("waits"), make_node("gone")])
     connections.when_lost = lost_nodes.put
-    monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
+    monkeypatch.setattr(NodeConnection, "_ssh_spec", lambda self, arguments: "popen")
     monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
     busy = connect()
     busy.hold("ann")
@@ -148,7 +150,7 @@ def test_lost_node_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.Monke
         busy.close()
 
 
-def test_connection_to_a_node_that_was_off_is_reopened(connection: Connection) -> None:
+def test_connection_to_a_node_that_was_off_is_reopened(connection: NodeConnection) -> None:
     agent = pid_of(connection)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(connection.apply, [Execute(("sleep", "5"))])
@@ -167,9 +169,9 @@ def test_connection_to_a_node_that_was_off_is_reopened(connection: Connection) -
 
 def test_lost_node_is_reconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker keeps its connections for the whole run, and another worker's test cuts a node's power."""
-    monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
+    monkeypatch.setattr(NodeConnection, "_ssh_spec", lambda self, arguments: "popen")
     lost: queue.SimpleQueue[str] = queue.SimpleQueue()
-    connections = Connections(Ssh(), [make_node("stays"), make_node("returns")])
+    connections = NodeConnections(Ssh(), [make_node("stays"), make_node("returns")])
     connections.when_lost = lost.put
     connections.open()
     stays = connections["stays"]
@@ -186,9 +188,9 @@ def test_lost_node_is_reconnected(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seen", [True, False])
 def test_command_runs_once_on_a_node_that_was_off(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
     """Another worker's test cut its power. Whether that was noticed or not, the next command runs, and only once."""
-    monkeypatch.setattr(Connection, "_ssh_spec", lambda self, arguments: "popen")
+    monkeypatch.setattr(NodeConnection, "_ssh_spec", lambda self, arguments: "popen")
     lost: queue.SimpleQueue[None] = queue.SimpleQueue()
-    connection = Connection(make_node(), Ssh(), when_lost=lambda: lost.put(None))
+    connection = NodeConnection(make_node(), Ssh(), when_lost=lambda: lost.put(None))
     try:
         host = NodeHost(connection)
         first = host.check_output("echo $PPID")
@@ -208,7 +210,7 @@ def test_command_runs_once_on_a_node_that_was_off(monkeypatch: pytest.MonkeyPatc
             os.kill(int(first), signal.SIGKILL)
 
 
-def test_closed_connection_refuses_requests(connection: Connection) -> None:
+def test_closed_connection_refuses_requests(connection: NodeConnection) -> None:
     connection.close()
     with pytest.raises(NodeError):
         connection.facts([run("true")])
