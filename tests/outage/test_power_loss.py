@@ -18,7 +18,7 @@ from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced, balance
+from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, Balanced, balance, serve
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
 from stackspec.fixtures.stacks import template
@@ -86,7 +86,7 @@ def before_outage(
     roaming = RoamingVolume(volumes, volumes.create(module_owned, "power"))
     roaming.to(disk_guest).run("sync")
     disk_guest.ssh("echo kept >kept && sync")
-    disk_guest.ssh(SERVE.format(name="web"))
+    serve(disk_guest, "web")
     balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
     wait_for("the load balancer serves", lambda: balanced.answering() == (200, "web", ""), 60, detail=balanced.state)
 
@@ -175,7 +175,7 @@ def test_load_balancer_serves_again(before_outage: Before, power: str, cloud: Co
     Octavia tries once. If no compute node was up, the load balancer is in ERROR, and an administrator fails it over.
     """
     _switched_on(before_outage.guest)
-    before_outage.guest.ssh(SERVE.format(name="again"))
+    serve(before_outage.guest, "again")
 
     def serves() -> bool:
         if before_outage.balanced.refresh().provisioning_status == "ERROR":
