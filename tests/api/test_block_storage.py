@@ -8,7 +8,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.block_storage import ask, reason
+from stackspec.fixtures.block_storage import ask, default_type, reason
 from stackspec.fixtures.connections import Tenant, Tenants
 from stackspec.fixtures.owned import NOTHING, Owned
 from stackspec.fixtures.volumes import Volumes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def test_new_volume(volumes: Volumes, volume: Volume, member_tenant: Tenant) -> None:
     """A new volume has the requested size and the default type, is not bootable, and is not attached."""
     found = volumes.get("volume", volume.id)
-    default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]["name"]
+    default = default_type(volumes.connection)["name"]
     assert (found.status, found.size, found.volume_type) == ("available", 1, default)
     assert (found.is_bootable, found.is_encrypted, found.is_multiattach) == (False, False, False)
     assert (found.attachments, found.project_id) == ([], member_tenant.project_id)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.block_storage import ask
+from stackspec.fixtures.block_storage import ask, default_type
 from stackspec.fixtures.connections import Tenant
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import Volumes
@@ -16,7 +16,7 @@ from stackspec.plugin.session import RUN
 
 def test_default_type(request: pytest.FixtureRequest, volumes: Volumes) -> None:
     """There is a default type, and users see it in the list; on our sites it is the guide's."""
-    default = ask(volumes.connection, "GET", "/types/default").json()["volume_type"]
+    default = default_type(volumes.connection)
     assert default["id"] in {each.id for each in volumes.connection.block_storage.types()}
     assert request.config.stash[RUN].site is None or default["name"] == "lvm"
     assert "extra_specs" not in default or "volume_backend_name" not in default["extra_specs"], "users see the backend"

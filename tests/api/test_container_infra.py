@@ -12,6 +12,7 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.clusters import api
 from stackspec.fixtures.connections import Tenant, Tenants
+from stackspec.fixtures.images import RAW
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import RESOLVER
 from stackspec.waiting import wait_for
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from openstack.compute.v2.flavor import Flavor
     from openstack.image.v2.image import Image
     from openstack.network.v2.network import Network
-
-RAW = {"disk_format": "raw", "container_format": "bare"}
 
 
 @pytest.fixture(scope="module")

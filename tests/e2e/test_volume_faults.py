@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,14 +44,6 @@ RECORD = 16
 """Bytes of a record: its number and a newline."""
 MARKS = "/tmp"
 """The guest's folder in which the writer of records is told to stop, and says what became of it."""
-
-
-@pytest.fixture(scope="module")
-def roaming(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
-    """A volume for the module's tests."""
-    found = RoamingVolume(volumes, volumes.create(module_owned, "enduring"))
-    yield found
-    found.home()
 
 
 def found_of(cloud: Connection, volume: Volume) -> Found:
