@@ -97,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Undo active faults even when interrupted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     site, _ = reach(site)
-    verdicts = verdicts_of(site)
-    known = verdicts.read()
+    kept = verdicts_of(site)
+    known = kept.read()
     verdicts = []
     with site_for_faults(site) as nodes:
         todo = []
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{len(todo) - todo.index(fault)} of them not started within {arguments.within:g} s", flush=True)
                 break
             verdict = try_fault(site, nodes, fault, arguments.everything, lambda text: print(text, flush=True))
-            verdicts.add(verdict)
+            kept.add(verdict)
             verdicts.append(verdict)
             print(verdict, flush=True)
     good = [verdict for verdict in verdicts if verdict.good]

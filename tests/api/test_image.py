@@ -13,6 +13,7 @@ from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
 from stackspec.fixtures.connections import Tenants, project_of
+from stackspec.fixtures.images import RAW
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3, image_v2
 from stackspec.plugin.session import RUN
@@ -20,7 +21,6 @@ from stackspec.plugin.session import RUN
 if TYPE_CHECKING:
     from openstack.image.v2.image import Image
 
-RAW = {"disk_format": "raw", "container_format": "bare"}
 SIZE = 3 * 1024 * 1024 + 17
 """Bytes: more than one chunk of the client, and not a multiple of it."""
 

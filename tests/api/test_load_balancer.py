@@ -12,7 +12,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.fixtures.connections import Tenant, http_session
-from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.owned import NOTHING, Owned
 from stackspec.pace import pace
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_members_do_not_administer(load_balancer_user: Connection, member_tenant
     [
         pytest.param({}, 400, "VIP must contain", id="no VIP"),
         pytest.param({"vip_subnet_id": "not an id"}, 400, "vip_subnet_id", id="no id"),
-        pytest.param({"vip_subnet_id": "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"}, 400, "Subnet", id="no such subnet"),
+        pytest.param({"vip_subnet_id": NOTHING}, 400, "Subnet", id="no such subnet"),
         pytest.param({"vip_subnet_id": "subnet", "provider": "none"}, 400, "none", id="no such provider"),
         pytest.param({"vip_subnet_id": "subnet", "colour": "red"}, 400, "colour", id="unknown attribute"),
         pytest.param(
@@ -111,9 +111,8 @@ def test_bad_request_is_refused(
 @pytest.mark.parametrize("kind", ["loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"])
 def test_missing_object_is_404(load_balancer_user: Connection, kind: str) -> None:
     """404 for objects that do not exist."""
-    nothing = "4ee2fd7c-6e25-4a4f-8b0e-3d2a9a0c4f11"
-    assert ask(load_balancer_user, "GET", f"{kind}/{nothing}").status_code == 404
-    assert ask(load_balancer_user, "DELETE", f"{kind}/{nothing}").status_code == 404
+    assert ask(load_balancer_user, "GET", f"{kind}/{NOTHING}").status_code == 404
+    assert ask(load_balancer_user, "DELETE", f"{kind}/{NOTHING}").status_code == 404
 
 
 def test_quota_is_kept(

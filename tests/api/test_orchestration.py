@@ -9,6 +9,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.fixtures.owned import Owned
+from stackspec.fixtures.stacks import Stack
 from stackspec.waiting import wait_for
 
 STACK_WITHIN = 120
@@ -22,27 +23,15 @@ WORD = {
 """A template that needs no other service."""
 
 
-def complete(connection: Connection, stack: Any, status: str = "CREATE_COMPLETE") -> Any:
-    """Wait until the stack has `status`."""
-
-    def reached() -> Any:
-        found = connection.orchestration.get_stack(stack.id)
-        assert found.status == status or not found.status.endswith("FAILED"), f"{found.status}: {found.status_reason}"
-        return found if found.status == status else None
-
-    return wait_for(f"stack {stack.id} is {status}", reached, STACK_WITHIN)
-
-
-def outputs(stack: Any) -> dict[str, Any]:
-    """The outputs of a stack, by name."""
-    return {each["output_key"]: each["output_value"] for each in stack.outputs}
+def make_stack(member: Connection, owned: Owned, label: str) -> Stack:
+    """A complete stack of the template."""
+    return Stack(member, owned(member, "stack", label, template=WORD)).reaches("CREATE_COMPLETE", STACK_WITHIN)
 
 
 @pytest.fixture(scope="module")
 def stack(heat: object, member: Connection, module_owned: Owned) -> Any:
     """A stack for tests that do not modify it."""
-    made = module_owned(member, "stack", "word", template=WORD)
-    return complete(member, made)
+    return make_stack(member, module_owned, "word").found
 
 
 def test_engines_are_up(heat: object, cloud: Connection) -> None:
@@ -172,7 +161,7 @@ def test_stack_is_listed_with_resources_events_and_outputs(heat: object, member:
     ]
     assert ("word", "CREATE_IN_PROGRESS") in events
     assert ("word", "CREATE_COMPLETE") in events
-    assert len(outputs(stack)["word"]) == LENGTH
+    assert len(Stack(member, stack).outputs()["word"]) == LENGTH
 
 
 def test_name_is_taken(heat: object, member: Connection, stack: Any) -> None:
@@ -183,16 +172,17 @@ def test_name_is_taken(heat: object, member: Connection, stack: Any) -> None:
 
 def test_parameter_is_changed(heat: object, member: Connection, owned: Owned) -> None:
     """An update with a new parameter replaces a resource that cannot be changed in place."""
-    made = complete(member, owned(member, "stack", "changed", template=WORD))
-    before = outputs(made)["word"]
-    member.orchestration.update_stack(made.id, name=made.name, template=WORD, parameters={"length": LENGTH + 5})
-    after = outputs(complete(member, made, "UPDATE_COMPLETE"))["word"]
+    made = make_stack(member, owned, "changed")
+    before = made.outputs()["word"]
+    parameters = {"length": LENGTH + 5}
+    member.orchestration.update_stack(made.found.id, name=made.found.name, template=WORD, parameters=parameters)
+    after = made.reaches("UPDATE_COMPLETE", STACK_WITHIN).outputs()["word"]
     assert (len(before), len(after)) == (LENGTH, LENGTH + 5)
 
 
 def test_deleted_stack_is_gone(heat: object, member: Connection, owned: Owned) -> None:
     """A deleted stack is no longer listed, and its name can be reused."""
-    made = complete(member, owned(member, "stack", "gone", template=WORD))
+    made = make_stack(member, owned, "gone").found
     member.orchestration.delete_stack(made.id, ignore_missing=False)
     wait_for(
         f"stack {made.name} is no longer listed",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openstack.connection import Connection
 
+from stackspec.fixtures.block_storage import default_type
 from stackspec.fixtures.connections import Tenant
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi
@@ -50,8 +51,8 @@ def digest(disk: Disk) -> str:
 @pytest.fixture(scope="module")
 def secret_type(cinder_volume: object, cloud: Connection, module_owned: Owned) -> Any:
     """An encrypted volume type, otherwise like the default one."""
-    default = cloud.block_storage.get("/types/default").json()["volume_type"]
-    made = module_owned(cloud, "volume_type", "encrypted", extra_specs=default["extra_specs"])
+    extra_specs = default_type(cloud)["extra_specs"]
+    made = module_owned(cloud, "volume_type", "encrypted", extra_specs=extra_specs)
     cloud.block_storage.create_type_encryption(made, **ENCRYPTION)
     return made
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.connection import Connection
-from playwright.sync_api import Locator
 
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.connections import Tenant, Tenants, catalog_of
-from stackspec.fixtures.dashboards import ACTIVE_WITHIN, ATTACHED_WITHIN, Horizon
+from stackspec.fixtures.connections import Tenant, Tenants, service_types
+from stackspec.fixtures.dashboards import ACTIVE_WITHIN, ATTACHED_WITHIN, Horizon, lines_since, shows
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, NO_TLS, wait_lit
-from stackspec.fixtures.topology import Segment, make_router, make_segment, open_group
+from stackspec.fixtures.topology import Segment, make_routed_segment, open_group
 from stackspec.openstack.versions import identity_v3
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
@@ -50,9 +49,7 @@ def tenant(tenants: Tenants) -> Tenant:
 @pytest.fixture(scope="module")
 def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
     """The project's network, with a router to the external network."""
-    made = make_segment(tenant.connection, module_owned, "horizon", NETWORK)
-    make_router(tenant.connection, module_owned, "horizon", external_network, made)
-    return made
+    return make_routed_segment(tenant.connection, module_owned, "horizon", NETWORK, external_network)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +67,6 @@ def guest(
     launch = launcher(tenant.connection, module_owned, guest_spec, guest_key)
     group = open_group(tenant.connection, module_owned, "horizon")
     return launch.start("horizon", launch.port("horizon", segment.network, group))
-
-
-def shows(row: Locator, status: str, seconds: float) -> None:
-    """Wait until the row of a table, which refreshes itself, has the status."""
-    row.get_by_text(status, exact=True).wait_for(timeout=pace.milliseconds(seconds))
 
 
 @pytest.fixture
@@ -132,7 +124,7 @@ def test_instance_is_launched_through_the_dialog(
     row.wait_for()
     server = tenant.connection.compute.find_server(name, ignore_missing=False)
     module_owned.adopt(tenant.connection, "server", server)
-    row.get_by_text("Active", exact=True).wait_for(timeout=pace.milliseconds(ACTIVE_WITHIN))
+    shows(row, "Active", ACTIVE_WITHIN)
     inside.picture("launched instance is active")
     server = tenant.connection.compute.get_server(server.id)
     assert (server.status, server.image.id, server.flavor.name) == (
@@ -272,7 +264,7 @@ def test_every_panel_opens(
     links = page.eval_on_selector_all("#sidebar a.openstack-panel", "links => links.map(link => link.href)")
     parts = {re.sub(r"^.*/horizon/(\w+)/.*$", r"\1", link) for link in links}
     assert parts == {"project", "admin", "identity"}, f"panels: {links}"
-    if "volumev3" in {each["type"] for each in catalog_of(admin.connection)}:
+    if "volumev3" in service_types(admin.connection):
         missing = {panel for panel in VOLUME_PANELS if f"{horizon_url}/{panel}" not in links}
         assert not missing, f"not among the panels: {missing}"
     problems = []
@@ -282,7 +274,7 @@ def test_every_panel_opens(
         if answer is None or answer.status != 200 or said:
             problems.append(f"{link}: {answer and answer.status}, {said}")
     assert not problems, "\n".join(problems)
-    log = controller.check_output("tail -c +%s %s", str(before + 1), LOG)
-    assert log, f"{LOG} does not grow: is it the dashboard's?"
-    bad = [line for line in log.splitlines() if BAD.search(line) and KNOWN_IN_LOG not in line]
+    lines = lines_since(controller, LOG, before)
+    assert lines, f"{LOG} does not grow: is it the dashboard's?"
+    bad = [line for line in lines if BAD.search(line) and KNOWN_IN_LOG not in line]
     assert not bad, "\n".join(bad)

@@ -16,7 +16,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.load_balancer import CHANGED_WITHIN, NAME, SERVE, STOP, Balanced, Issued
+from stackspec.fixtures.load_balancer import CHANGED_WITHIN, NAME, STOP, Balanced, Issued, serve
 from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for
 
@@ -59,7 +59,7 @@ def test_dead_member_is_left_out_and_taken_back(balanced: Balanced, peer: Guest)
         NOTICED_WITHIN,
         detail=balanced.state,
     )
-    peer.ssh(SERVE.format(name="peer"))
+    serve(peer, "peer")
     wait_for("both respond again", lambda: len(set(balanced.names(4))) == 2, NOTICED_WITHIN, detail=balanced.state)
 
 

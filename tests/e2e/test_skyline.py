@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from openstack.connection import Connection
 from playwright.sync_api import Error, Page
 
+from stackspec.fixtures.block_storage import default_type
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.connections import Tenant, Tenants, catalog_of, with_role
+from stackspec.fixtures.connections import Tenant, Tenants, service_types, with_role
 from stackspec.fixtures.dashboards import (
     ACTIVE_WITHIN,
     ATTACHED_WITHIN,
@@ -21,12 +21,14 @@ from stackspec.fixtures.dashboards import (
     choose,
     choose_option,
     go_on,
+    lines_since,
     row_of,
+    shows,
 )
 from stackspec.fixtures.guests import Guest, GuestSpec, launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
-from stackspec.fixtures.topology import Segment, make_router, make_segment
+from stackspec.fixtures.topology import Segment, make_routed_segment
 from stackspec.fixtures.volumes import Volumes
 from stackspec.pace import pace
 from stackspec.waiting import wait_for
@@ -50,9 +52,7 @@ def tenant(tenants: Tenants) -> Tenant:
 @pytest.fixture(scope="module")
 def segment(tenant: Tenant, module_owned: Owned, external_network: Network) -> Segment:
     """The project's network, with a router to the external network."""
-    made = make_segment(tenant.connection, module_owned, "skyline", NETWORK)
-    make_router(tenant.connection, module_owned, "skyline", external_network, made)
-    return made
+    return make_routed_segment(tenant.connection, module_owned, "skyline", NETWORK, external_network)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,6 @@ def guest(
 def inside(window: Window, skyline_url: str, tenant: Tenant) -> Window:
     """A window in which the project's user is logged in."""
     return Skyline(skyline_url).enter(window, tenant)
-
-
-def has_volumes(tenant: Tenant) -> bool:
-    """Whether the catalog has block storage, which changes the forms."""
-    return "volumev3" in {each["type"] for each in catalog_of(tenant.connection)}
 
 
 def test_login_shows_user_project_and_limits(guest: Guest, inside: Window, tenant: Tenant) -> None:
@@ -125,7 +120,7 @@ def test_instance_is_launched_through_the_dialog(
     choose(page, guest_spec.flavor.name)
     page.get_by_text(guest_spec.image.properties.get("os_distro") or "Others", exact=True).click()
     choose(page, guest_spec.image.name)
-    if has_volumes(tenant):
+    if "volumev3" in service_types(tenant.connection):
         # Booting from a new volume is preselected.
         page.get_by_text("No - Do not create a new system disk").click()
     inside.picture("create dialog, flavor and image chosen")
@@ -141,7 +136,7 @@ def test_instance_is_launched_through_the_dialog(
     page.wait_for_url(f"{skyline_url}/compute/instance")
     server = wait_for("nova has the instance", lambda: tenant.connection.compute.find_server(name), SHOWN_WITHIN)
     module_owned.adopt(tenant.connection, "server", server)
-    row_of(page, name).get_by_text("Active", exact=True).wait_for(timeout=pace.milliseconds(ACTIVE_WITHIN))
+    shows(row_of(page, name), "Active", ACTIVE_WITHIN)
     inside.picture("launched instance is active")
     server = tenant.connection.compute.get_server(server.id)
     found = (server.status, server.image.id, server.flavor.name, server.key_name)
@@ -209,7 +204,7 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     cloud, server, name = member_tenant.connection, disk_guest.server, module_owned.name("dialog")
     page = Skyline(skyline_url).enter(window, member_tenant).page
     page.goto(f"{skyline_url}/storage/volume/create")
-    row_of(page.locator("#form-item-col-volume_type"), default_type(cloud)).locator("input").check()
+    row_of(page.locator("#form-item-col-volume_type"), default_type(cloud)["name"]).locator("input").check()
     # The form has it twice, with and without a quota.
     page.locator("#form-item-col-size input:visible").fill("1")
     page.locator("#form-item-col-name input").fill(name)
@@ -217,7 +212,7 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     page.get_by_role("button", name="Confirm", exact=True).click()
     page.wait_for_url(f"{skyline_url}/storage/volume")
     row = row_of(page, name)
-    row.get_by_text("Available", exact=True).wait_for(timeout=pace.milliseconds(ATTACHED_WITHIN))
+    shows(row, "Available", ATTACHED_WITHIN)
     volume = module_owned.adopt(cloud, "volume", cloud.block_storage.find_volume(name, ignore_missing=False))
     assert volume.size == 1
 
@@ -228,16 +223,11 @@ def test_volume_is_created_and_attached_through_the_dialogs(
     row_of(dialog, str(server.name)).locator("input").check()
     window.picture("the instance is chosen")
     dialog.get_by_role("button", name="OK").click()
-    row.get_by_text("In-use", exact=True).wait_for(timeout=pace.milliseconds(ATTACHED_WITHIN))
+    shows(row, "In-use", ATTACHED_WITHIN)
     window.picture("the volume is attached")
     assert str(server.name) in row.inner_text()
     assert [each.volume_id for each in cloud.compute.volume_attachments(server)] == [volume.id]
     volumes.detach(disk_guest, volume)
-
-
-def default_type(cloud: Connection) -> str:
-    """Cinder's default volume type."""
-    return str(cloud.block_storage.get("/types/default").json()["volume_type"]["name"])
 
 
 def test_load_balancer_panel(
@@ -278,7 +268,7 @@ def test_pages_open_and_leave_no_error_in_the_log(
     page = inside.page
     refused: list[str] = []
     page.on("response", lambda answer: refused.append(f"{answer.status} {answer.url}") if answer.status > 403 else None)
-    services = {each["type"] for each in catalog_of(tenant.connection)}
+    services = service_types(tenant.connection)
     for service, path, place in PAGES:
         if service in services:
             page.goto(f"{skyline_url}/{path}")
@@ -289,9 +279,7 @@ def test_pages_open_and_leave_no_error_in_the_log(
     assert refused == []
     bad = []
     for name in LOGS:
-        lines = controller.check_output(
-            "tail -c +%s %s", str(before[name] + 1), f"/var/log/skyline/{name}"
-        ).splitlines()
+        lines = lines_since(controller, f"/var/log/skyline/{name}", before[name])
         assert lines or name != LOGS[1], f"{name} does not grow: is it the dashboard's?"
         bad += [line for line in lines if BAD.search(line)]
     assert bad == []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from functools import partial
 from urllib.parse import urljoin
 
 import pytest
@@ -23,7 +22,6 @@ from stackspec.fixtures.stacks import (
     DISK_GIB,
     Stack,
     Stacks,
-    is_gone,
     server_vanishes,
     template,
 )
@@ -128,7 +126,7 @@ def test_delete_leaves_nothing(stacks: Stacks, cloud: Connection, member: Connec
     for stack in both:
         member.orchestration.delete_stack(stack.found.id, ignore_missing=False)
     for stack in both:
-        wait_for(f"stack {stack.found.name} is gone", partial(is_gone, stack), CHANGED_WITHIN, every=2)
+        stack.gone(CHANGED_WITHIN)
     for server in (given["server"], guide_server):
         server_vanishes(member, server)
     left = [each.id for each in member.network.ports(device_id=guide_server)]
@@ -160,7 +158,6 @@ def test_delete_detaches_and_removes_the_volume(disk_stack: Stack, member: Conne
     """Neither the server nor the volume is left in its service."""
     given = disk_stack.reaches("CREATE_COMPLETE", CREATED_WITHIN).outputs()
     member.orchestration.delete_stack(disk_stack.found.id, ignore_missing=False)
-    name = disk_stack.found.name
-    wait_for(f"stack {name} is gone", lambda: is_gone(disk_stack), CREATED_WITHIN, every=3, detail=disk_stack.state)
+    disk_stack.gone(CREATED_WITHIN)
     server_vanishes(member, given["server"])
     assert given["volume"] not in {each.id for each in member.block_storage.volumes()}, "the volume outlives the stack"

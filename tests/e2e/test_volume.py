@@ -7,7 +7,6 @@ The first tests share one volume, in order; each of them sets up what it needs, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lane("volumes")
 
 MARK = "$HOME/stackspec-mark"
-
-
-@pytest.fixture(scope="module")
-def roaming(volumes: Volumes, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
-    """A volume for the module's tests."""
-    found = RoamingVolume(volumes, volumes.create(module_owned, "roaming"))
-    yield found
-    found.home()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
+from stackspec.fixtures import programs
 from stackspec.fixtures.connections import Tenants
 from stackspec.fixtures.guests import Guest
 from stackspec.fixtures.iscsi import Iscsi, node_name
@@ -41,26 +42,8 @@ GUESTS_WITHIN = 600
 """Timeout in seconds for a node's guests: nova must notice that they are off, start them, and they must boot."""
 RECORD = 16
 """Bytes of a record: its number and a newline."""
-WRITER = f"""\
-rm -f /tmp/stop /tmp/stopped /tmp/failed
-(
-  n=0
-  while [ ! -e /tmp/stop ]; do
-    printf '%{RECORD - 1}d\\n' $((n + 1)) |
-      dd of={{file}} bs={RECORD} seek=$n conv=notrunc,fsync 2>/dev/null || echo $n >>/tmp/failed
-    n=$((n + 1))
-  done
-  touch /tmp/stopped
-) >/dev/null 2>&1 </dev/null &
-"""
-
-
-@pytest.fixture(scope="module")
-def roaming(volumes: Volumes, iscsi: Iscsi, disk_guest: Guest, module_owned: Owned) -> Iterator[RoamingVolume]:
-    """A volume for the module's tests."""
-    found = RoamingVolume(volumes, volumes.create(module_owned, "enduring"))
-    yield found
-    found.home()
+MARKS = "/tmp"
+"""The guest's folder in which the writer of records is told to stop, and says what became of it."""
 
 
 def found_of(cloud: Connection, volume: Volume) -> Found:
@@ -169,7 +152,7 @@ def test_target_restarts_under_a_writer(roaming: RoamingVolume, disk_guest: Gues
     disk = roaming.to(disk_guest)
     storage, compute = iscsi.node_of(roaming.volume), iscsi.compute_of(disk_guest)
     file = f"{disk.folder}/records"
-    disk.run(WRITER.format(file=file))
+    disk.run(programs.in_shell("write_records", file, RECORD, MARKS))
     try:
         wait_for("the guest writes", lambda: disk.run(f"test -s {file} && echo yes", check=False), 30)
         daemon = iscsi.host(storage).check_output("systemctl show --property=MainPID tgt")
@@ -179,9 +162,9 @@ def test_target_restarts_under_a_writer(roaming: RoamingVolume, disk_guest: Gues
             wait_for("the guest continues writing", lambda: records(disk) > written + 1, SETTLED_WITHIN)
         assert iscsi.host(storage).check_output("systemctl show --property=MainPID tgt") != daemon
     finally:
-        disk.run("touch /tmp/stop")
-    wait_for("the writer has stopped", lambda: disk.run("test -e /tmp/stopped && echo yes", check=False), 120)
-    assert disk.run("cat /tmp/failed 2>/dev/null", check=False) == "", "writes failed"
+        disk.run(f"touch {MARKS}/stop")
+    wait_for("the writer has stopped", lambda: disk.run(f"test -e {MARKS}/stopped && echo yes", check=False), 120)
+    assert disk.run(f"cat {MARKS}/failed 2>/dev/null", check=False) == "", "writes failed"
     disk.run("sync && echo 3 >/proc/sys/vm/drop_caches")
     assert disk.run(f"awk '$1 != NR {{print NR; exit}}' {file}") == "", "a record is corrupted"
     assert disk.digest("first") == roaming.digest

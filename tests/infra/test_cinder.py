@@ -8,6 +8,7 @@ import pytest
 from openstack.connection import Connection
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.fixtures.block_storage import default_type
 from stackspec.inventory import Node
 from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.site import Site
@@ -120,7 +121,7 @@ def test_default_type_means_the_backend(cinder_volume: object, storage: list[Nod
     """The default volume type is `lvm`, which all storage nodes' backends provide."""
     kind = next(each for each in cloud.block_storage.types() if each.name == "lvm")
     assert kind.extra_specs == {"volume_backend_name": "lvm"}
-    assert cloud.block_storage.get("/types/default").json()["volume_type"]["name"] == "lvm"
+    assert default_type(cloud)["name"] == "lvm"
     pools = {pool.name: pool.capabilities["volume_backend_name"] for pool in cloud.block_storage.backend_pools()}
     assert {name.partition("#")[0]: backend for name, backend in pools.items()} == {
         f"{node.name}@lvm": "lvm" for node in storage

@@ -9,7 +9,7 @@ import pytest
 import requests
 from openstack.connection import Connection
 
-from stackspec.fixtures.connections import catalog_of
+from stackspec.fixtures.connections import service_types
 from stackspec.plugin.testinfra_backend import NodeHost
 from stackspec.site import Site
 from stackspec.waiting import wait_for
@@ -35,7 +35,7 @@ NAMES = {
 
 def test_every_service_has_its_place_behind_nginx(skyline_url: str, site: Site, user_cloud: Connection) -> None:
     """nginx forwards each API of the catalog, so that the API responds instead of the dashboard's own page."""
-    services = {each["type"] for each in catalog_of(user_cloud)} & NAMES.keys()
+    services = service_types(user_cloud) & NAMES.keys()
     assert {"compute", "identity", "image", "network"} <= services
     for kind in sorted(services):
         url = f"{skyline_url}/api/openstack/{site.region.lower()}/{NAMES[kind]}/"

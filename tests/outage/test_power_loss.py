@@ -18,10 +18,10 @@ from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from stackspec.fixtures.guests import Guest
-from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, SERVE, Balanced, balance
+from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, PORT, Balanced, balance, serve
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.services import UP_WITHIN, reports, wait_reports
-from stackspec.fixtures.stacks import template
+from stackspec.fixtures.stacks import Stack, template
 from stackspec.fixtures.topology import Fleet
 from stackspec.fixtures.volumes import RoamingVolume, Volumes
 from stackspec.site import Site
@@ -44,7 +44,7 @@ class Before:
     """The objects from before the outage.
 
     :param digest: checksum of the object's content
-    :param word: the output of the stack
+    :param words: the outputs of the stack
     """
 
     guest: Guest
@@ -53,8 +53,8 @@ class Before:
     container: str
     digest: str
     secret: Secret
-    stack: Any
-    word: str
+    stack: Stack
+    words: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def before_outage(
     pool = {"name": "guests", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member_of]}
     listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
     balanced, _ = balance(load_balancer_user, module_owned, fleet, external_network, "power", listener)
-    stack = module_owned(
+    made = module_owned(
         member, "stack", "power", template=template("power"), parameters={"words": 12}, is_rollback_disabled=True
     )
     secret = module_owned(secrets_user, "secret", "power", payload="open sesame", payload_content_type="text/plain")
@@ -86,17 +86,12 @@ def before_outage(
     roaming = RoamingVolume(volumes, volumes.create(module_owned, "power"))
     roaming.to(disk_guest).run("sync")
     disk_guest.ssh("echo kept >kept && sync")
-    disk_guest.ssh(SERVE.format(name="web"))
+    serve(disk_guest, "web")
     balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
     wait_for("the load balancer serves", lambda: balanced.answering() == (200, "web", ""), 60, detail=balanced.state)
-
-    def complete() -> Any:
-        found = member.orchestration.get_stack(stack.id)
-        return found if found.status == "CREATE_COMPLETE" else None
-
-    (word,) = wait_for("the stack is complete", complete, ACTIVE_WITHIN).outputs
+    stack = Stack(member, made).reaches("CREATE_COMPLETE", ACTIVE_WITHIN)
     digest = hashlib.sha256(content).hexdigest()
-    return Before(disk_guest, roaming, balanced, container, digest, secret, stack, word["output_value"])
+    return Before(disk_guest, roaming, balanced, container, digest, secret, stack, stack.outputs())
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +152,12 @@ def test_secret_can_be_read(before_outage: Before, power: str, secrets_user: Con
 
 def test_stack_is_as_it_was_and_can_be_changed(before_outage: Before, power: str, member: Connection) -> None:
     """The stack's resources are unchanged, and an engine can update it."""
-    found = member.orchestration.get_stack(before_outage.stack.id)
-    assert (found.status, found.outputs[0]["output_value"]) == ("CREATE_COMPLETE", before_outage.word)
+    stack = before_outage.stack
+    found = stack.refresh()
+    assert (found.status, stack.outputs()) == ("CREATE_COMPLETE", before_outage.words)
     member.orchestration.update_stack(found.id, name=found.name, template=template("power"), parameters={"words": 13})
-
-    def updated() -> Any:
-        found = member.orchestration.get_stack(before_outage.stack.id)
-        assert found.status != "UPDATE_FAILED", found.status_reason
-        return found if found.status == "UPDATE_COMPLETE" else None
-
-    assert len(wait_for("the stack is updated", updated, UP_WITHIN).outputs[0]["output_value"]) == 13
+    (word,) = stack.reaches("UPDATE_COMPLETE", UP_WITHIN).outputs().values()
+    assert len(word) == 13
 
 
 def test_load_balancer_serves_again(before_outage: Before, power: str, cloud: Connection) -> None:
@@ -175,7 +166,7 @@ def test_load_balancer_serves_again(before_outage: Before, power: str, cloud: Co
     Octavia tries once. If no compute node was up, the load balancer is in ERROR, and an administrator fails it over.
     """
     _switched_on(before_outage.guest)
-    before_outage.guest.ssh(SERVE.format(name="again"))
+    serve(before_outage.guest, "again")
 
     def serves() -> bool:
         if before_outage.balanced.refresh().provisioning_status == "ERROR":

@@ -1,4 +1,4 @@
-"""The programs that tests run on nodes, run here: their output, and their compatibility with a node's older Python."""
+"""The programs that tests run on nodes and in guests, run here: their output, and what their interpreters accept."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 import testinfra
 
 from stackspec.fixtures import programs
+from stackspec.waiting import wait_for
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "stackspec/fixtures/programs").glob("[a-z]*.py"))
+FOLDER = Path(__file__).parents[2] / "stackspec/fixtures/programs"
+NAMES, SHELL = (sorted(path.stem for path in FOLDER.glob(f"[a-z]*.{ending}")) for ending in ("py", "sh"))
 HOST = testinfra.get_host("local://")
 
 
@@ -47,6 +49,12 @@ def server() -> Iterator[http.server.HTTPServer]:
 def test_program_is_valid_for_the_python_of_a_node(name: str) -> None:
     tree = ast.parse(programs.text(name), feature_version=(3, 9))
     assert ast.get_docstring(tree), f"{name} does not say what it prints"
+
+
+@pytest.mark.parametrize("name", SHELL)
+def test_program_is_valid_for_a_shell(name: str) -> None:
+    assert programs.text(name, "sh").startswith("# "), f"{name} does not say what it does"
+    HOST.check_output("sh -n -c %s", programs.in_shell(name, "it's one", 2))
 
 
 def test_requests(server: http.server.HTTPServer) -> None:
@@ -82,3 +90,23 @@ def test_database_login_uses_the_password_from_the_file(tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     found = programs.output(HOST, "database_login", file, "database", "connection", "SELECT 1")
     assert found == "nova nova_api secret -h controller -u nova -N -B -e SELECT 1 nova_api"
+
+
+def test_records_are_written_until_the_writer_is_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "the records"
+    HOST.check_output("sh -c %s", programs.in_shell("write_records", file, 8, tmp_path))
+    wait_for("records are written", lambda: file.exists() and len(file.read_bytes()) > 32, 30, every=0.1)
+    (tmp_path / "stop").touch()
+    wait_for("the writer has stopped", (tmp_path / "stopped").exists, 30, every=0.1)
+    lines = file.read_text().splitlines(keepends=True)
+    assert lines == [f"{number:7}\n" for number in range(1, len(lines) + 1)]
+    assert not (tmp_path / "failed").exists()
+
+
+def test_failed_records_are_named(tmp_path: Path) -> None:
+    HOST.check_output("sh -c %s", programs.in_shell("write_records", tmp_path / "no folder/records", 8, tmp_path))
+    failed = tmp_path / "failed"
+    wait_for("a record is named", lambda: failed.exists() and failed.read_text(), 30, every=0.1)
+    (tmp_path / "stop").touch()
+    wait_for("the writer has stopped", (tmp_path / "stopped").exists, 30, every=0.1)
+    assert failed.read_text().startswith("0\n")
