@@ -26,8 +26,8 @@ from .failure import NOT_REFUSED, command_for, kind_of, sentence, unread_reasons
 from .keys import REQUEST
 from .masking import MaskingPlugin, fail
 
-Gather = Callable[[str, pytest.TestReport], list[dict[str, Any]]]
-"""Called with the node id and the report of a failed phase; returns log tails, each `title`, `node` and `text`."""
+Gather = Callable[[pytest.TestReport], list[dict[str, Any]]]
+"""Called with the report of a failed phase; returns log tails, each `title`, `node` and `text`."""
 KIND, AGAIN = "stackspec.kind", "stackspec.again"
 """Properties of a failed test, also in JUnit's file: where to look first, and the command to run it again."""
 LIBRARIES = (
@@ -237,7 +237,7 @@ class ReportPlugin:
     @staticmethod
     def _tails(gather: Gather, failure: pytest.TestReport) -> list[dict[str, Any]]:
         try:
-            found = gather(failure.nodeid, failure)
+            found = gather(failure)
         except Exception as error:  # an unreachable node must not hide the test's failure
             found = [{"title": "log tails", "node": "", "text": f"cannot be read: {type(error).__name__}: {error}"}]
         masked: list[dict[str, Any]] = mask_tree(found)

@@ -85,7 +85,7 @@ class Run:
             about |= {"site": self.site.name, "release": self.site.release.title, "nodes": nodes}
         return about
 
-    def _gather(self, nodeid: str, report: pytest.TestReport) -> list[dict[str, Any]]:
+    def _gather(self, report: pytest.TestReport) -> list[dict[str, Any]]:
         """Logs of a test's failure, or the ids by which the operators of the cloud find them."""
         if self.engine is not None:
             return evidence.gather(self.engine.connections, report, self.engine.site)

@@ -41,11 +41,11 @@ def test_only_needed_steps_are_installed(runs: Runs, arguments: list[str], steps
     [
         (["--deploy", "tests"], {"infra"}),
         (["--deploy"], {"infra"}),
-        (["--deploy", "tests/infra", "tests/unit/test_lines.py"], {"infra", "unit"}),
+        (["--deploy", "tests/infra", "tests/unit/test_made_up.py"], {"infra", "unit"}),
         (["tests"], {"infra", "unit"}),
         (["tests/outage"], {"outage"}),
         (["tests/errata"], {"errata"}),
-        (["--deploy", "tests/infra", "tests/outage/test_lines.py"], {"infra", "outage"}),
+        (["--deploy", "tests/infra", "tests/outage/test_made_up.py"], {"infra", "outage"}),
     ],
 )
 def test_some_tests_run_only_when_named(
@@ -56,7 +56,7 @@ def test_some_tests_run_only_when_named(
     monkeypatch.setattr(suite, "home", lambda: pytester.path)
     for folder in ("infra", "unit", "outage", "errata"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
-        (pytester.path / "tests" / folder / "test_lines.py").write_text(f"def test_{folder}(): pass\n")
+        (pytester.path / "tests" / folder / "test_made_up.py").write_text(f"def test_{folder}(): pass\n")
     (pytester.path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text())
     (pytester.path / "site.yaml").write_text(fake_nodes.SITE)
     result = pytester.runpytest_inprocess(
