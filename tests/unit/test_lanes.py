@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from stackspec.lock import Lock
 from stackspec.plugin.deployment import LEADS, Followed
 from stackspec.plugin.lanes import Claims, Needs, Turns, next_lane
 
-from .plugin_runs import Runs
-from .test_check import DRIFT, seed
-from .test_failed_steps import BROKEN
+from .plugin_runs import BROKEN, Runs
 
 STEP = {"event": "step", "step": "image", "node": "one", "state": "done"}
 
@@ -62,9 +59,9 @@ def test_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
 
 def test_worker_checks_drift_after_the_last_step(runs: Runs) -> None:
     """Injected faults are repaired by then; content that a later step overwrites was correct after its own step."""
-    shutil.copy(DRIFT, runs.path)
+    runs.add_drift_test()
     runs.pytest("--deploy", "test_cloud.py")
-    seed(runs, "one", "/etc/database.conf", "4096", "151")
+    runs.drift("one", "/etc/database.conf", "4096", "151")
     runs.pytest("--deploy", "-n2", spawn=True).assert_outcomes(passed=24)
     assert "4096" in runs.node("one")["files"]["/etc/database.conf"]["content"]
     runs.steps(
@@ -82,7 +79,7 @@ def test_worker_checks_drift_after_the_last_step(runs: Runs) -> None:
 
 def test_workers_use_the_secrets_of_a_first_deployment(runs: Runs) -> None:
     """Both secrets that steps declare, not stored yet when a worker declares them, and later ones."""
-    shutil.copy(DRIFT, runs.path)
+    runs.add_drift_test()
     runs.steps(
         """
         from stackspec.waiting import wait_for
