@@ -14,6 +14,7 @@ from typing import Any
 from .errors import StackspecError
 from .ledger import Ledger
 from .node_agent.boot import HELD
+from .node_connections import NodeConnections
 from .precheck import check_obstacles, precheck
 from .resources.actions import AppendLine, Apt, InService
 from .resources.base import Query, Shared, file, package
@@ -23,7 +24,6 @@ from .secrets import redact
 from .site import Site
 from .step import STEPS, closure
 from .task import Task, changes_of
-from .transport import NodeConnections
 
 Event = dict[str, Any]
 STOPPED = "the run was stopped"

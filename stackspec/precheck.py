@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .errors import InputError
 from .inventory import Node
+from .node_connections import NodeConnections
 from .resources.base import ASKED_AT_ONCE, Context, Resource, Shared, file
 from .site import Site
 from .task import Task
-from .transport import NodeConnections
 
 
 def precheck(site: Site, connections: NodeConnections) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
 import execnet
@@ -39,12 +38,8 @@ OPEN_TIMEOUT = 50
 """Timeout in seconds for the interpreter to start after the login."""
 ATTEMPTS = 3
 """Attempts for a login that was dropped: sshd drops logins when there are many at once."""
-OPENED_AT_ONCE = 16
-"""Maximum connections opened in parallel: limited by memory and by a jump host's sshd."""
 ENDED_WITHIN = 10.0
 """Seconds after which a connection that does not close cleanly is cut."""
-ANSWERS_TOGETHER = 2.0
-"""After one node has refused, seconds to wait for refusals of other nodes."""
 LOCK = "/var/lib/stackspec/lock"
 """The lock of a node."""
 BEAT = 10.0
@@ -54,7 +49,7 @@ QUIET = 3.5 * BEAT
 SILENCE = 50.0
 """Seconds without a heartbeat after which a node is given up; slow nodes still send heartbeats."""
 TURN = 1.0
-"""Seconds between two checks for heartbeats."""
+"""Seconds between two checks whether a node is still there."""
 OPERATION_LIMIT = 3600.0
 """Timeout in seconds of one operation on a live node; all operations have shorter timeouts on the node."""
 _BROKEN_OFF = re.compile("reset by|closed by|banner exchange|timed out|temporar", re.IGNORECASE)
@@ -217,7 +212,7 @@ class NodeConnection:
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with self._lock:
             if self._number < 0:
-                raise self._lost()
+                raise self.loss()
             self._number += 1
             number = self._number
             self._answers[number] = answers
@@ -249,7 +244,7 @@ class NodeConnection:
                 if event == "done":
                     return payload
                 if event == "lost":
-                    raise self._lost()
+                    raise self.loss()
                 if event == "failed":
                     raise ActionError(
                         payload["what"],
@@ -287,7 +282,8 @@ class NodeConnection:
         """Whether it has ended."""
         return self._number < 0
 
-    def _lost(self) -> NodeError:
+    def loss(self) -> NodeError:
+        """The error if it has ended."""
         return NodeError(f"the connection to {self.node.name} was lost; the next --deploy resumes here")
 
     def facts(self, queries: Iterable[_Asked]) -> dict[_Asked, Any]:
@@ -351,77 +347,3 @@ def _portable(action: dict[str, Any]) -> dict[str, Any]:
     """An operation with its content as the original bytes, even if they are not UTF-8."""
     content = action.get("content")
     return {**action, "content": content.encode(errors="surrogateescape")} if isinstance(content, str) else action
-
-
-class NodeConnections:
-    """The connections of a site, opened once, in parallel."""
-
-    def __init__(self, ssh: Ssh, nodes: Iterable[Node]) -> None:
-        self.when_lost: Callable[[str], None] = lambda node: None
-        """Called with each node whose connection is lost, even while it is idle."""
-        self._ssh = ssh
-        self._nodes = list(nodes)
-        self._open: dict[str, NodeConnection] = {}
-
-    def __getitem__(self, name: str) -> NodeConnection:
-        return self._open[name]
-
-    def names(self) -> list[str]:
-        """The connected nodes."""
-        return sorted(self._open)
-
-    def open(self) -> None:
-        """Connect to every unconnected node, including lost ones that may be back.
-
-        :raises InputError: naming every node that cannot be used
-        """
-        errors: list[str] = []
-
-        def connect(node: Node) -> None:
-            try:
-                if node.name in self._open:
-                    self._open[node.name].wake()
-                else:
-                    self._open[node.name] = NodeConnection(node, self._ssh, when_lost=lambda: self.when_lost(node.name))
-            except InputError as error:
-                errors.append(str(error))
-
-        with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-            list(pool.map(connect, self._nodes))
-        if errors:
-            self.close()
-            raise InputError("\n".join(sorted(errors)))
-
-    def hold(self, holder: str, say: Callable[[str, str], None]) -> None:
-        """Lock all nodes for this deployment.
-
-        :param holder: the deployer, shown to others
-        :param say: called with a node and its current holder while waiting
-        :raises InputError: naming every node with another deployment, as far as they answer within seconds, or
-            a node that was lost meanwhile
-        """
-
-        def work(name: str) -> str:
-            try:
-                self[name].hold(holder, lambda text: say(name, text))
-            except InputError as error:
-                return str(error)
-            return ""
-
-        with ThreadPoolExecutor(len(self._open) or 1) as pool:
-            asked = waited_for = {pool.submit(work, name) for name in self.names()}
-            while waited_for:
-                known, waited_for = wait(waited_for, timeout=TURN, return_when=FIRST_COMPLETED)
-                lost = [f"node {name}: {self[name]._lost()}" for name in self.names() if self[name].is_lost]
-                if lost or any(each.result() for each in known):
-                    # The others may wait long and in vain.
-                    known, _ = wait(asked, timeout=ANSWERS_TOGETHER)
-                    self.close()
-                    refused = [each.result() for each in known if each.result()]
-                    raise InputError("\n".join(sorted(refused or lost)))
-
-    def close(self) -> None:
-        """Close every connection."""
-        for connection in self._open.values():
-            connection.close()
-        self._open.clear()

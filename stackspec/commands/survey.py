@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..inventory import Node, Ssh
-from ..transport import OPEN_TIMEOUT, OPENED_AT_ONCE, ssh_arguments
+from ..node_connections import OPENED_AT_ONCE
+from ..transport import OPEN_TIMEOUT, ssh_arguments
 
 # The script writes nothing and needs no root; if a tool is missing, its part is empty.
 _SCRIPT = r"""

@@ -19,10 +19,10 @@ from typing import Any
 from .. import suite
 from ..errors import StackspecError
 from ..lock import Lock, who
+from ..node_connections import NodeConnections
 from ..report.model import first_line
 from ..resources.base import Query, run
 from ..site import Site
-from ..transport import NodeConnections
 from ..waiting import NotInTime, wait_for
 from . import agent
 from .fault import Fault, filled

@@ -12,10 +12,10 @@ import pytest
 
 from ..engine import Engine
 from ..errors import StackspecError
+from ..node_connections import NodeConnections
 from ..report.events import EventLog
 from ..resources.base import ASKED_AT_ONCE, Query, package, run
 from ..site import Site
-from ..transport import NodeConnections
 from .failure import chain
 
 _REQUEST = re.compile(r"\breq-[0-9a-f]{8}-[0-9a-f-]{27}\b")

@@ -17,8 +17,8 @@ from .actions import NodeAction, Systemctl
 
 if TYPE_CHECKING:
     from ..inventory import Node
+    from ..node_connections import NodeConnections
     from ..store import Part
-    from ..transport import NodeConnections
 
 RunnerAction = Callable[[], object]
 """An operation of the controlling machine, for example an API call."""

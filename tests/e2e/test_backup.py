@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openstack import exceptions
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import BACKED_UP_WITHIN, Volumes
 from stackspec.openstack.versions import block_storage_v3

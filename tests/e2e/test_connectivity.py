@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.topology import NC_PORT, RED, STRANGER, Fleet
 from stackspec.waiting import wait_for
 

@@ -10,7 +10,7 @@ import pytest
 from openstack.connection import Connection
 
 from stackspec.fixtures.browser import Window
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.screen import CANVAS, NO_TLS, Screen, wait_for_screen, wait_lit
 from stackspec.secrets import redact
 from stackspec.site import Site

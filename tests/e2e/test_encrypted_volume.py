@@ -11,7 +11,7 @@ from openstack.connection import Connection
 
 from stackspec.fixtures.block_storage import default_type
 from stackspec.fixtures.connections import Tenant
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.volumes import GIB, Disk, Volumes

@@ -13,7 +13,9 @@ from openstack.connection import Connection
 from stackspec.fixtures.browser import Window
 from stackspec.fixtures.connections import Tenant, Tenants, service_types
 from stackspec.fixtures.dashboards import ACTIVE_WITHIN, ATTACHED_WITHIN, Horizon, lines_since, shows
-from stackspec.fixtures.guests import Guest, GuestSpec, launcher
+from stackspec.fixtures.guest import Guest
+from stackspec.fixtures.guest_spec import GuestSpec
+from stackspec.fixtures.launcher import launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, NO_TLS, wait_lit
 from stackspec.fixtures.topology import Segment, make_routed_segment, open_group

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.waiting import wait_for
 
 if TYPE_CHECKING:

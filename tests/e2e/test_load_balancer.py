@@ -15,7 +15,7 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.load_balancer import CHANGED_WITHIN, NAME, STOP, Balanced, Issued, serve
 from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for

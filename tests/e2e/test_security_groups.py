@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet, allow
 from stackspec.waiting import wait_for

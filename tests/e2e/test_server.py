@@ -8,7 +8,7 @@ import json
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.topology import RED, RESOLVER, ROUTED, Fleet
 from stackspec.waiting import wait_for
 

@@ -25,7 +25,9 @@ from stackspec.fixtures.dashboards import (
     row_of,
     shows,
 )
-from stackspec.fixtures.guests import Guest, GuestSpec, launcher
+from stackspec.fixtures.guest import Guest
+from stackspec.fixtures.guest_spec import GuestSpec
+from stackspec.fixtures.launcher import launcher
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.screen import CANVAS, wait_lit
 from stackspec.fixtures.topology import Segment, make_routed_segment

@@ -13,7 +13,8 @@ from urllib.parse import urljoin
 import pytest
 from openstack.connection import Connection
 
-from stackspec.fixtures.guests import Guest, GuestSpec
+from stackspec.fixtures.guest import Guest
+from stackspec.fixtures.guest_spec import GuestSpec
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.stacks import (
     CHANGED_WITHIN,

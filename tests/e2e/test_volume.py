@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openstack import exceptions
 
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.iscsi import Iscsi
 from stackspec.fixtures.owned import Owned
 from stackspec.fixtures.topology import Fleet

@@ -18,7 +18,7 @@ from openstack.connection import Connection
 
 from stackspec.fixtures import programs
 from stackspec.fixtures.connections import Tenants
-from stackspec.fixtures.guests import Guest
+from stackspec.fixtures.guest import Guest
 from stackspec.fixtures.iscsi import Iscsi, node_name
 from stackspec.fixtures.numbers import Measured
 from stackspec.fixtures.object_store import ObjectStorage

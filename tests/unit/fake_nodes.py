@@ -248,7 +248,7 @@ class FakeConnection:
 
 
 class FakeConnections:
-    """Replaces `stackspec.transport.NodeConnections`.
+    """Replaces `stackspec.node_connections.NodeConnections`.
 
     :cvar folder: where nodes are stored; None keeps them in memory
     :cvar prepared: node -> data that differs from a bare node's

@@ -9,9 +9,10 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -129,10 +130,63 @@ def _of_step(kind: str, name: str, release: str, here: NodePlan, step: str, reso
 
 Changed = Iterator[tuple[str, Resources]]
 """What was changed, as text, and the resources with the change."""
+Change = Callable[[Resources], Changed]
+"""A kind of mutants: all of them in the resources of a step."""
 
 
-def _first(resources: Resources, kind: type[Any], wanted: Callable[[Any], bool] = lambda each: True) -> int | None:
-    return next((i for i, each in enumerate(resources) if isinstance(each, kind) and wanted(each)), None)
+def _every(each: Any) -> bool:
+    return True
+
+
+def _title(each: Any) -> str:
+    return str(each.title)
+
+
+def _path(each: Any) -> str:
+    return str(each.path)
+
+
+def _first(
+    resources: Resources, kind: type[Any] | UnionType, wanted: Callable[[Any], bool] = _every
+) -> list[tuple[int, Any]]:
+    """The first resource of a kind that is wanted, with its place; empty if there is none."""
+    return [(place, each) for place, each in enumerate(resources) if isinstance(each, kind) and wanted(each)][:1]
+
+
+def first(
+    kind: type[Any] | UnionType,
+    wrong: Callable[[Any], Resource | None],
+    name: Callable[[Any], str] = _title,
+    wanted: Callable[[Any], bool] = _every,
+) -> Change:
+    """The first resource of a kind is a wrong one, or missing.
+
+    :param wrong: creates the wrong one from the correct one; None: it is missing
+    :param name: the mutant's name
+    :param wanted: which resources of the kind count
+    """
+
+    def change(resources: Resources) -> Changed:
+        for place, each in _first(resources, kind, wanted):
+            instead = wrong(each)
+            if instead != each:
+                yield name(each), _with(resources, place, *([] if instead is None else [instead]))
+
+    return change
+
+
+def later(kind: type[Any] | UnionType, wrong: Callable[[Any], Resource], name: Callable[[Any], str] = _title) -> Change:
+    """What the first resource of a kind declares is made wrong by another one at the end of the step."""
+
+    def change(resources: Resources) -> Changed:
+        for _, each in _first(resources, kind):
+            yield name(each), [*resources, wrong(each)]
+
+    return change
+
+
+def _next_port(url: str) -> str:
+    return re.sub(r":(\d+)", lambda match: f":{int(match[1]) + 1}", url)
 
 
 def _with(resources: Resources, place: int, *instead: Resource) -> Resources:
@@ -150,7 +204,7 @@ def _options(resources: Resources) -> Iterator[tuple[int, IniFile, str, str, Any
 def _set(each: IniFile, section: str, key: str, value: Any) -> IniFile:
     options = {name: dict(values) for name, values in each.options.items()}
     options[section][key] = value
-    return dataclasses.replace(each, options=options)
+    return replace(each, options=options)
 
 
 def option_dropped(resources: Resources) -> Changed:
@@ -160,7 +214,7 @@ def option_dropped(resources: Resources) -> Changed:
         place, each, section, key, _ = found[len(found) // 2]
         options: dict[str, dict[str, Any]] = {name: dict(values) for name, values in each.options.items()}
         del options[section][key]
-        yield f"{each.path} [{section}] {key}", _with(resources, place, dataclasses.replace(each, options=options))
+        yield f"{each.path} [{section}] {key}", _with(resources, place, replace(each, options=options))
 
 
 def value_changed(resources: Resources) -> Changed:
@@ -193,14 +247,6 @@ def port_changed(resources: Resources) -> Changed:
             return
 
 
-def section_not_owned(resources: Resources) -> Changed:
-    """The file's other options are kept."""
-    place = _first(resources, IniFile, lambda each: bool(each.own))
-    if place is not None:
-        each: Any = resources[place]
-        yield f"{each.path} {each.own[0]}", _with(resources, place, dataclasses.replace(each, own=each.own[1:]))
-
-
 def file_overruled(resources: Resources) -> Changed:
     """The file is declared again at the end of the step, with another value of its last option."""
     found = [each for each in _options(resources) if isinstance(each[4], str)]
@@ -219,75 +265,20 @@ def section_taken_over(resources: Resources) -> Changed:
         yield f"{each.path} [{section}]", [*resources, again]
 
 
-def file_replaced(resources: Resources) -> Changed:
-    """The first file that the step edits is overwritten with an empty one afterwards."""
-    place = _first(resources, IniFile | Lines)  # type: ignore[arg-type]
-    if place is not None:
-        path = resources[place].path  # type: ignore[attr-defined]
-        yield path, [*resources, File(path, "")]
-
-
 def line_changed(resources: Resources) -> Changed:
     """The last line of a file is different."""
-    place = _first(resources, File, lambda each: "\n" in each.content and "-----BEGIN" not in each.content)
-    if place is not None:
-        each: Any = resources[place]
+    for place, each in _first(resources, File, lambda each: "\n" in each.content and "-----BEGIN" not in each.content):
         *lines, last = each.content.rstrip("\n").split("\n")
-        wrong = dataclasses.replace(each, content="\n".join([*lines, f"{last}x", ""]))
+        wrong = replace(each, content="\n".join([*lines, f"{last}x", ""]))
         yield f"{each.path}: {last}", _with(resources, place, wrong)
-    place = _first(resources, Lines)
-    if place is not None:
-        every: Any = resources[place]
-        wrong_lines = dataclasses.replace(every, lines=(*every.lines[:-1], f"{every.lines[-1]}x"))
-        yield f"{every.path}: {every.lines[-1]}", _with(resources, place, wrong_lines)
-
-
-def mode_changed(resources: Resources) -> Changed:
-    """A file that is restricted becomes readable by everybody."""
-    place = _first(resources, File, lambda each: each.mode != 0o644)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.path, _with(resources, place, dataclasses.replace(each, mode=0o644))
-
-
-def package_dropped(resources: Resources) -> Changed:
-    """The last of the first packages is not installed."""
-    place = _first(resources, Packages)
-    if place is not None:
-        names = resources[place].names  # type: ignore[attr-defined]
-        yield names[-1], _with(resources, place, Packages(*names[:-1]))
-
-
-def package_added(resources: Resources) -> Changed:
-    """An additional package is installed."""
-    place = _first(resources, Packages)
-    if place is not None:
-        names = resources[place].names  # type: ignore[attr-defined]
-        yield "telnetd", _with(resources, place, Packages(*names, "telnetd"))
-
-
-def service_dropped(resources: Resources) -> Changed:
-    """The last of the first services is not started."""
-    place = _first(resources, Service)
-    if place is not None:
-        each: Any = resources[place]
-        less = [Service(*each.names[:-1], reads=each.reads)] if len(each.names) > 1 else []
-        yield each.names[-1], _with(resources, place, *less)
-
-
-def service_reads_nothing(resources: Resources) -> Changed:
-    """A service does not restart when its files change."""
-    place = _first(resources, Service, lambda each: each.reads != ())
-    if place is not None:
-        each: Any = resources[place]
-        yield each.names[0], _with(resources, place, Service(*each.names, reads=()))
+    for place, each in _first(resources, Lines):
+        wrong = replace(each, lines=(*each.lines[:-1], f"{each.lines[-1]}x"))
+        yield f"{each.path}: {each.lines[-1]}", _with(resources, place, wrong)
 
 
 def service_before_its_file(resources: Resources) -> Changed:
     """The first service comes before the last file that it reads."""
-    place = _first(resources, Service)
-    if place is not None:
-        each: Any = resources[place]
+    for place, each in _first(resources, Service):
         files = [
             i
             for i, file in enumerate(resources[:place])
@@ -298,105 +289,37 @@ def service_before_its_file(resources: Resources) -> Changed:
             yield each.names[0], [*rest[: files[-1]], each, *rest[files[-1] :]]
 
 
-def service_masked(resources: Resources) -> Changed:
-    """A started service is stopped and masked at the end."""
-    place = _first(resources, Service)
-    if place is not None:
-        name = resources[place].names[0]  # type: ignore[attr-defined]
-        yield name, [*resources, Unwanted((name,))]
-
-
-def schema_before(kind: type[Resource]) -> Callable[[Resources], Changed]:
+def schema_before(kind: type[Resource]) -> Change:
     """The schema is created before something of this kind that its tool needs, or after something that needs it."""
 
     def change(resources: Resources) -> Changed:
-        place = _first(resources, DbSync)
-        if place is not None and _first(resources, kind) is not None:
+        for place, schema in _first(resources, DbSync):
             rest = _with(resources, place)
-            if issubclass(kind, Service):
-                to = max(i for i, each in enumerate(rest) if isinstance(each, kind)) + 1
-            else:
-                to = _first(rest, kind) or 0
-            yield resources[place].title, [*rest[:to], resources[place], *rest[to:]]
+            found = [i for i, each in enumerate(rest) if isinstance(each, kind)]
+            if found:
+                to = found[-1] + 1 if issubclass(kind, Service) else found[0]
+                yield schema.title, [*rest[:to], schema, *rest[to:]]
 
     return change
 
 
-def schema_dropped(resources: Resources) -> Changed:
-    """The schema is not created."""
-    place = _first(resources, DbSync)
-    if place is not None:
-        yield resources[place].title, _with(resources, place)
-
-
-def schema_of_another(resources: Resources) -> Changed:
-    """The guard of a schema reads another database."""
-    place = _first(resources, DbSync)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, database="keystone2"))
-
-
-def tool_user_changed(resources: Resources) -> Changed:
-    """A tool runs as root and creates log files that its service cannot write."""
-    place = _first(resources, DbSync | Command, lambda each: bool(each.user))  # type: ignore[arg-type]
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, user=""))
-
-
-def argument_dropped(resources: Resources) -> Changed:
-    """The last argument of a command is missing."""
-    place = _first(resources, DbSync | Command, lambda each: len(each.argv) > 1)  # type: ignore[arg-type]
-    if place is not None:
-        each: Any = resources[place]
-        yield " ".join(each.argv), _with(resources, place, dataclasses.replace(each, argv=each.argv[:-1]))
-
-
-def command_dropped(resources: Resources) -> Changed:
-    """A command is not run."""
-    place = _first(resources, Command)
-    if place is not None:
-        yield resources[place].title, _with(resources, place)
-
-
 def guard_always_true(resources: Resources) -> Changed:
     """A command is never due: a command that always exits with 0, the same in a shell, or a file that always exists."""
-    place = _first(resources, Command)
-    if place is not None:
-        each: Any = resources[place]
+    for place, each in _first(resources, Command):
         for words, guard in (
             ("unless true", {"unless": ("true",), "unless_stdin": "", "creates": ""}),
             ("unless a shell's true", {"unless": ("sh", "-c", "true || false"), "unless_stdin": "", "creates": ""}),
             ("creates a file of each machine", {"unless": (), "creates": "/etc/passwd"}),
         ):
-            yield f"{each.title}: {words}", _with(resources, place, dataclasses.replace(each, **guard))
-
-
-def guard_never_true(resources: Resources) -> Changed:
-    """A command is always due."""
-    place = _first(resources, Command)
-    if place is not None:
-        each: Any = resources[place]
-        wrong = dataclasses.replace(each, unless=("false",), unless_stdin="", creates="")
-        yield each.title, _with(resources, place, wrong)
+            yield f"{each.title}: {words}", _with(resources, place, replace(each, **guard))
 
 
 def guard_of_another(resources: Resources) -> Changed:
     """A guard checks the database for the effect of another command."""
     for place, each in enumerate(resources):
         if isinstance(each, Command) and "cell1" in each.unless_stdin:
-            wrong = dataclasses.replace(each, unless_stdin=each.unless_stdin.replace("cell1", "cell0"))
+            wrong = replace(each, unless_stdin=each.unless_stdin.replace("cell1", "cell0"))
             yield each.title, _with(resources, place, wrong)
-
-
-def statement_changed(resources: Resources) -> Changed:
-    """An SQL statement is missing."""
-    place = _first(resources, Command, lambda each: bool(each.stdin))
-    if place is not None:
-        each: Any = resources[place]
-        wrong = dataclasses.replace(each, stdin=each.stdin.replace("User='' OR ", "", 1))
-        yield each.title, _with(resources, place, wrong)
 
 
 def database_dropped(resources: Resources) -> Changed:
@@ -406,100 +329,22 @@ def database_dropped(resources: Resources) -> Changed:
         yield resources[places[-1]].title, _with(resources, places[-1])
 
 
-def database_user_changed(resources: Resources) -> Changed:
-    """A database belongs to another user."""
-    place = _first(resources, Database)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, user="admin"))
-
-
-def port_of_an_endpoint(resources: Resources) -> Changed:
-    """All three endpoints of a service have another port."""
-    place = _first(resources, Endpoint)
-    if place is not None:
-        each: Any = resources[place]
-        wrong = re.sub(r":(\d+)", lambda match: f":{int(match[1]) + 1}", each.url)
-        yield each.title, _with(resources, place, dataclasses.replace(each, url=wrong))
-
-
-def endpoint_again(resources: Resources) -> Changed:
-    """The endpoint is declared again with another path."""
-    place = _first(resources, Endpoint)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, [*resources, dataclasses.replace(each, url=f"{each.url}/other")]
-
-
-def service_type_changed(resources: Resources) -> Changed:
-    """The catalog has the service under another type."""
-    place = _first(resources, Endpoint)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, type=f"{each.type}x"))
-
-
-def user_changed(resources: Resources) -> Changed:
-    """A service logs in as a user that does not exist."""
-    place = _first(resources, ServiceUser)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, name=f"{each.name}x"))
-
-
-def role_dropped(resources: Resources) -> Changed:
-    """A service's user has only the role service."""
-    place = _first(resources, ServiceUser)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, roles=each.roles[1:]))
-
-
-def role_of_another(resources: Resources) -> Changed:
-    """A role is assigned to another user."""
-    place = _first(resources, RoleAssignment)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, user="nobody"))
-
-
 def role_before_it_is_made(resources: Resources) -> Changed:
     """An assignment comes before everything that creates its role."""
-    place = _first(resources, RoleAssignment)
-    if place is not None:
-        yield resources[place].title, [resources[place], *_with(resources, place)]
-
-
-def answer_of_another_port(resources: Resources) -> Changed:
-    """The step waits for another URL."""
-    place = _first(resources, Answers)
-    if place is not None:
-        each: Any = resources[place]
-        wrong = re.sub(r":(\d+)/", lambda match: f":{int(match[1]) + 1}/", each.url)
-        if wrong != each.url:
-            yield each.title, _with(resources, place, dataclasses.replace(each, url=wrong))
-
-
-def answer_waited_for_longer(resources: Resources) -> Changed:
-    """The step has a longer timeout for its URL."""
-    place = _first(resources, Answers)
-    if place is not None:
-        each: Any = resources[place]
-        yield each.title, _with(resources, place, dataclasses.replace(each, timeout=each.timeout * 2))
+    for place, each in _first(resources, RoleAssignment):
+        yield each.title, [each, *_with(resources, place)]
 
 
 def packages_last(resources: Resources) -> Changed:
     """The step's packages are declared last."""
-    place = _first(resources, Packages)
-    if place is not None and place < len(resources) - 1:
-        yield resources[place].title, [*_with(resources, place), resources[place]]
+    for place, each in _first(resources, Packages):
+        if place < len(resources) - 1:
+            yield each.title, [*_with(resources, place), each]
 
 
 def setting_changed(resources: Resources) -> Changed:
     """The first setting of each type has another value; secrets as well."""
-    place = _first(resources, PythonSettings | YamlFile)  # type: ignore[arg-type]
-    if place is not None:
-        each: Any = resources[place]
+    for place, each in _first(resources, PythonSettings | YamlFile):
         seen: set[str] = set()
         for key, value in beyond.flat(each.settings):
             kind = "secret" if "secret-of" in str(value) else type(value).__name__
@@ -507,12 +352,12 @@ def setting_changed(resources: Resources) -> Changed:
             if other != value and (kind not in seen or kind == "secret"):
                 seen.add(kind)
                 settings = _with_setting(each.settings, key.split("."), other)
-                yield f"{each.path}: {key}", _with(resources, place, dataclasses.replace(each, settings=settings))
+                yield f"{each.path}: {key}", _with(resources, place, replace(each, settings=settings))
 
 
 def _with_setting(settings: Mapping[str, Any], key: list[str], value: Any) -> dict[str, Any]:
-    first, *rest = key
-    return {**settings, first: _with_setting(settings[first], rest, value) if rest else value}
+    outer, *rest = key
+    return {**settings, outer: _with_setting(settings[outer], rest, value) if rest else value}
 
 
 def _other(value: Any) -> Any:
@@ -538,7 +383,7 @@ def argument_changed(resources: Resources) -> Changed:
         for field in dataclasses.fields(each):  # type: ignore[arg-type]
             value = getattr(each, field.name)
             if _other(value) != value:
-                wrong = dataclasses.replace(each, **{field.name: _other(value)})  # type: ignore[type-var]
+                wrong = replace(each, **{field.name: _other(value)})  # type: ignore[type-var]
                 yield f"{each.title}: {field.name}", _with(resources, place, wrong)
 
 
@@ -552,50 +397,90 @@ def resource_dropped(resources: Resources) -> Changed:
 
 
 ON_PURPOSE = (Answers, Command, DbSync, File, IniFile, Lines, Packages, PythonSettings, Service, YamlFile)
-CHANGES: Mapping[str, Callable[[Resources], Changed]] = {
+CHANGES: Mapping[str, Change] = {
     "option dropped": option_dropped,
     "value changed": value_changed,
     "secret swapped": secret_swapped,
     "port changed": port_changed,
-    "section not owned": section_not_owned,
+    # The file's other options are kept.
+    "section not owned": first(
+        IniFile,
+        lambda file: replace(file, own=file.own[1:]),
+        lambda file: f"{file.path} {file.own[0]}",
+        lambda file: bool(file.own),
+    ),
     "option overruled later": file_overruled,
     "section taken over later": section_taken_over,
-    "file emptied later": file_replaced,
+    "file emptied later": later(IniFile | Lines, lambda file: File(file.path, ""), _path),
     "line changed": line_changed,
-    "mode changed": mode_changed,
-    "package dropped": package_dropped,
-    "package added": package_added,
+    # A restricted file becomes readable by everybody.
+    "mode changed": first(File, lambda file: replace(file, mode=0o644), _path, lambda file: file.mode != 0o644),
+    "package dropped": first(
+        Packages, lambda packages: Packages(*packages.names[:-1]), lambda packages: packages.names[-1]
+    ),
+    "package added": first(Packages, lambda packages: Packages(*packages.names, "telnetd"), lambda packages: "telnetd"),
     "packages last": packages_last,
-    "service dropped": service_dropped,
-    "service reads nothing": service_reads_nothing,
+    "service dropped": first(
+        Service,
+        lambda service: Service(*service.names[:-1], reads=service.reads) if len(service.names) > 1 else None,
+        lambda service: service.names[-1],
+    ),
+    # It does not restart when its files change.
+    "service reads nothing": first(
+        Service,
+        lambda service: Service(*service.names, reads=()),
+        lambda service: service.names[0],
+        lambda service: service.reads != (),
+    ),
     "service before its file": service_before_its_file,
-    "service masked later": service_masked,
+    "service masked later": later(
+        Service, lambda service: Unwanted(service.names[:1]), lambda service: service.names[0]
+    ),
     "schema before its file": schema_before(IniFile),
     "schema before its database": schema_before(Database),
     "schema after the service": schema_before(Service),
-    "schema dropped": schema_dropped,
-    "schema of another": schema_of_another,
-    "tool's user changed": tool_user_changed,
-    "argument dropped": argument_dropped,
-    "command dropped": command_dropped,
+    "schema dropped": first(DbSync, lambda schema: None),
+    # Its guard reads another database.
+    "schema of another": first(DbSync, lambda schema: replace(schema, database="keystone2")),
+    # As root it creates log files that its service cannot write.
+    "tool's user changed": first(
+        DbSync | Command, lambda tool: replace(tool, user=""), wanted=lambda tool: bool(tool.user)
+    ),
+    "argument dropped": first(
+        DbSync | Command,
+        lambda tool: replace(tool, argv=tool.argv[:-1]),
+        lambda tool: " ".join(tool.argv),
+        lambda tool: len(tool.argv) > 1,
+    ),
+    "command dropped": first(Command, lambda command: None),
     "guard always true": guard_always_true,
-    "guard never true": guard_never_true,
+    # The command is always due.
+    "guard never true": first(
+        Command, lambda command: replace(command, unless=("false",), unless_stdin="", creates="")
+    ),
     "guard of another": guard_of_another,
-    "statement changed": statement_changed,
+    # A part of an SQL statement is missing.
+    "statement changed": first(
+        Command,
+        lambda command: replace(command, stdin=command.stdin.replace("User='' OR ", "", 1)),
+        wanted=lambda command: bool(command.stdin),
+    ),
     "database dropped": database_dropped,
-    "database's user changed": database_user_changed,
-    "port of an endpoint": port_of_an_endpoint,
-    "endpoint again": endpoint_again,
-    "service type changed": service_type_changed,
-    "user changed": user_changed,
-    "role dropped": role_dropped,
-    "role of another": role_of_another,
+    "database's user changed": first(Database, lambda database: replace(database, user="admin")),
+    "port of an endpoint": first(Endpoint, lambda endpoint: replace(endpoint, url=_next_port(endpoint.url))),
+    "endpoint again": later(Endpoint, lambda endpoint: replace(endpoint, url=f"{endpoint.url}/other")),
+    "service type changed": first(Endpoint, lambda endpoint: replace(endpoint, type=f"{endpoint.type}x")),
+    # The service logs in as a user that does not exist.
+    "user changed": first(ServiceUser, lambda user: replace(user, name=f"{user.name}x")),
+    # The service's user has only the role service.
+    "role dropped": first(ServiceUser, lambda user: replace(user, roles=user.roles[1:])),
+    "role of another": first(RoleAssignment, lambda role: replace(role, user="nobody")),
     "role before it is made": role_before_it_is_made,
     "setting changed": setting_changed,
     "argument changed": argument_changed,
     "resource dropped": resource_dropped,
-    "answer of another port": answer_of_another_port,
-    "answer waited for longer": answer_waited_for_longer,
+    "answer of another port": first(Answers, lambda wait: replace(wait, url=_next_port(wait.url))),
+    "answer waited for longer": first(Answers, lambda wait: replace(wait, timeout=wait.timeout * 2)),
 }
 """Kind of a mutant -> the function that changes a step's resources."""
 

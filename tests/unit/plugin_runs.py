@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,19 @@ def test_without_steps(): pass
 """
 
 
+START = "systemctl restart identity"
+BROKEN = {
+    START: {
+        "what": "restart identity",
+        "command": "systemctl restart identity",
+        "exit_status": 3,
+        "output": "Job for identity.service failed",
+        "journal": "identity[1]: no such database",
+    }
+}
+"""For `Runs.prepare`: the service of the step identity does not start."""
+
+
 class Runs:
     """A folder with an inventory, steps, tests and simulated nodes, and runs of pytest in it."""
 
@@ -93,12 +107,23 @@ class Runs:
         with (self.path / "conftest.py").open("a") as stream:
             stream.write(textwrap.dedent(text))
 
+    def add_drift_test(self) -> None:
+        """Copy the suite's test for drift into the folder."""
+        shutil.copy(HERE.parent / "infra" / "test_drift.py", self.path)
+
     def prepare(self, name: str, **data: Any) -> None:
         """Change the data of a node: see `fake_nodes.BARE`."""
         file = self.path / "nodes" / f"{name}.json"
         file.parent.mkdir(exist_ok=True)
         before = json.loads(file.read_text()) if file.exists() else {}
         file.write_text(json.dumps(before | data))
+
+    def drift(self, name: str, path: str, old: str, new: str) -> None:
+        """Change a file on a node without telling the suite."""
+        files = self.node(name)["files"]
+        assert old in files[path]["content"]
+        files[path]["content"] = files[path]["content"].replace(old, new)
+        self.prepare(name, files=files)
 
     def node(self, name: str) -> dict[str, Any]:
         """The data of a node; empty if nobody has connected to it."""
@@ -118,3 +143,13 @@ class Runs:
         """Every file below the folder, except for pytest's own."""
         names = (str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
         return {name for name in names if ".pytest_cache" not in name and "__pycache__" not in name}
+
+
+def only_message(result: pytest.RunResult) -> str:
+    """The single message of a run that ends with status 4."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in result.stderr.lines if line.strip()]
+    assert lines
+    assert all(line.startswith("ERROR: ") for line in lines[:1])
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
+    return "\n".join(lines).removeprefix("ERROR: ")

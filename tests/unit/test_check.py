@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from .plugin_runs import Runs
-
-DRIFT = Path(__file__).parents[1] / "infra" / "test_drift.py"
 
 
 @pytest.fixture
 def deployed(runs: Runs) -> Runs:
     """A site without drift, and the suite's drift test."""
-    shutil.copy(DRIFT, runs.path)
+    runs.add_drift_test()
     runs.pytest("--deploy", "test_cloud.py").assert_outcomes(passed=6)
     runs.log()
     return runs
-
-
-def seed(runs: Runs, node: str, path: str, old: str, new: str) -> None:
-    """Change a file on a node without telling the suite."""
-    files = runs.node(node)["files"]
-    assert old in files[path]["content"]
-    files[path]["content"] = files[path]["content"].replace(old, new)
-    runs.prepare(node, files=files)
 
 
 def test_site_without_drift_passes(deployed: Runs) -> None:
@@ -35,7 +22,7 @@ def test_site_without_drift_passes(deployed: Runs) -> None:
 
 
 def test_drift_is_one_failure_that_names_it(deployed: Runs) -> None:
-    seed(deployed, "one", "/etc/database.conf", "4096", "151")
+    deployed.drift("one", "/etc/database.conf", "4096", "151")
     result = deployed.pytest("test_drift.py")
     result.assert_outcomes(passed=17, failed=1)
     result.stdout.fnmatch_lines(
@@ -58,14 +45,14 @@ def test_stopped_service_is_named(deployed: Runs) -> None:
 
 
 def test_secret_is_not_shown(deployed: Runs) -> None:
-    seed(deployed, "one", "/etc/identity.conf", "password = ", "password = x")
+    deployed.drift("one", "/etc/identity.conf", "password = ", "password = x")
     result = deployed.pytest("test_drift.py")
     result.assert_outcomes(passed=17, failed=1)
     result.stdout.fnmatch_lines(["*[[]DEFAULT[]] password: wanted '[*][*]*"])
 
 
 def test_deployment_repairs_drift(deployed: Runs) -> None:
-    seed(deployed, "one", "/etc/database.conf", "4096", "151")
+    deployed.drift("one", "/etc/database.conf", "4096", "151")
     result = deployed.pytest("--deploy")
     result.assert_outcomes(passed=24)
     result.stdout.fnmatch_lines(["stackspec: 2 changes; 9 done"])

@@ -11,18 +11,7 @@ import time
 
 import pytest
 
-from .plugin_runs import Runs
-
-START = "systemctl restart identity"
-BROKEN = {
-    START: {
-        "what": "restart identity",
-        "command": "systemctl restart identity",
-        "exit_status": 3,
-        "output": "Job for identity.service failed",
-        "journal": "identity[1]: no such database",
-    }
-}
+from .plugin_runs import BROKEN, START, Runs
 
 
 def test_failed_step_is_one_failure_and_the_others_are_blocked(runs: Runs) -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from stackspec import transport
-from stackspec.errors import ActionError, InputError, NodeError
-from stackspec.inventory import Ssh
+from stackspec.errors import ActionError, NodeError
 from stackspec.resources.actions import Execute, Hold
 from stackspec.resources.base import run
-from stackspec.transport import NodeConnection, NodeConnections
+from stackspec.transport import NodeConnection
 
 from . import agent_here
 from .agent_here import ask, connect, pid_of
@@ -63,28 +62,6 @@ def test_node_has_one_deployer(connection: NodeConnection, tmp_path: Path, monke
         end.touch()
         other.close()
         third.close()
-
-
-def test_lost_node_is_reported_while_waiting_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Operations of another deployment on a node may be waited for up to a quarter of an hour."""
-    monkeypatch.setattr(transport, "LOCK", str(tmp_path / "lock"))
-    monkeypatch.setattr(transport, "ANSWERS_TOGETHER", 0.1)
-    busy = connect()
-    busy.hold("ann")
-    connections = NodeConnections(Ssh(), [])
-    connections._open = {name: connect(name) for name in ("waits", "gone")}
-    agent = pid_of(connections["gone"])
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            held = pool.submit(connections.hold, "bob", lambda node, text: None)
-            time.sleep(0.5)
-            os.kill(agent, signal.SIGKILL)
-            with pytest.raises(InputError, match="node gone: the connection to gone was lost") as caught:
-                held.result(timeout=120)
-        assert "waits" not in str(caught.value)
-        assert connections.names() == []
-    finally:
-        busy.close()
 
 
 @pytest.mark.parametrize("by", ["this process", "another one of the run"])

@@ -1,29 +1,14 @@
-"""Lanes: workers test while one process deploys; they follow its events, and take turns when a file disturbs steps."""
+"""Lanes: workers test while one process deploys, and take turns when a file disturbs steps."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from stackspec.errors import StackspecError
-from stackspec.lock import Lock
-from stackspec.plugin.deployment import LEADS, Followed
 from stackspec.plugin.lanes import Claims, Needs, Turns, next_lane
 
-from .plugin_runs import Runs
-from .test_check import DRIFT, seed
-from .test_failed_steps import BROKEN
-
-STEP = {"event": "step", "step": "image", "node": "one", "state": "done"}
-
-
-def events(path: Path, *entries: Mapping[str, object]) -> None:
-    with path.open("a") as stream:
-        stream.writelines(json.dumps(entry) + "\n" for entry in entries)
+from .plugin_runs import BROKEN, Runs
 
 
 def test_one_process_deploys_and_workers_test(runs: Runs) -> None:
@@ -62,9 +47,9 @@ def test_failed_step_is_one_failure_for_all_workers(runs: Runs) -> None:
 
 def test_worker_checks_drift_after_the_last_step(runs: Runs) -> None:
     """Injected faults are repaired by then; content that a later step overwrites was correct after its own step."""
-    shutil.copy(DRIFT, runs.path)
+    runs.add_drift_test()
     runs.pytest("--deploy", "test_cloud.py")
-    seed(runs, "one", "/etc/database.conf", "4096", "151")
+    runs.drift("one", "/etc/database.conf", "4096", "151")
     runs.pytest("--deploy", "-n2", spawn=True).assert_outcomes(passed=24)
     assert "4096" in runs.node("one")["files"]["/etc/database.conf"]["content"]
     runs.steps(
@@ -82,7 +67,7 @@ def test_worker_checks_drift_after_the_last_step(runs: Runs) -> None:
 
 def test_workers_use_the_secrets_of_a_first_deployment(runs: Runs) -> None:
     """Both secrets that steps declare, not stored yet when a worker declares them, and later ones."""
-    shutil.copy(DRIFT, runs.path)
+    runs.add_drift_test()
     runs.steps(
         """
         from stackspec.waiting import wait_for
@@ -248,56 +233,6 @@ def test_turns_are_taken_completely_or_not_at_all(tmp_path: Path) -> None:
     three.give_back()
     one.give_back()
     assert two._try({"cinder": 2, "glance": 2})
-
-
-def follow(path: Path, nodes: dict[str, list[str]]) -> Followed:
-    return Followed(path, nodes, lambda step: [step])
-
-
-def test_follower_knows_the_events(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    followed = follow(path, {"identity": ["one"], "image": ["one", "two"]})
-    failed = {**STEP, "step": "identity", "state": "failed", "error": "no database\nmore", "failed_at": "service"}
-    blocked = {**STEP, "state": "blocked", "error": "blocked by identity on one", "cause": "identity on one"}
-    events(path, failed, STEP)
-    followed._read()
-    assert not followed.done("image")
-    events(path, blocked, {**STEP, "node": "two"})
-    cause = followed.failure("image")
-    assert cause is not None
-    assert (cause.name, cause.first) == ("identity on one", "no database")
-    assert cause.text.startswith("step identity on one failed at service\nno database\nmore")
-
-
-def test_partial_line_is_read_when_complete(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    followed = follow(path, {"image": ["one"]})
-    text = json.dumps(STEP) + "\n"
-    path.write_text(text[:20])
-    followed._read()
-    assert not followed.done("image")
-    path.write_text(text)
-    followed._read()
-    assert followed.done("image")
-
-
-def test_follower_of_an_ended_process_does_not_wait_forever(tmp_path: Path) -> None:
-    """Its last events still count; before it starts, nothing is known."""
-    path = tmp_path / "events.jsonl"
-    leads = Lock(tmp_path / LEADS)
-    leads.take("ann", "this run")
-    assert Lock(tmp_path / LEADS).is_taken()
-    events(path, {"event": "deploying"}, STEP)
-    followed = follow(path, {"image": ["one", "two"], "compute": ["one"]})
-    events(path, {**STEP, "node": "two"})
-    leads.release()
-    assert followed.failure("image") is None
-    with pytest.raises(StackspecError, match="compute cannot be waited for: the deploying process has"):
-        followed.wait("compute")
-    with pytest.raises(StackspecError, match="the end of the deployment"):
-        followed.join()
-    events(path, {"event": "deployed"})
-    followed.join()
 
 
 @pytest.mark.parametrize("shared", [True, False])

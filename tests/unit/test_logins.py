@@ -10,8 +10,9 @@ import pytest
 from stackspec import transport
 from stackspec.errors import InputError
 from stackspec.inventory import Ssh
+from stackspec.node_connections import NodeConnections
 from stackspec.resources.base import run
-from stackspec.transport import NodeConnection, NodeConnections, ssh_arguments
+from stackspec.transport import NodeConnection, ssh_arguments
 
 from .agent_here import ask, make_node
 

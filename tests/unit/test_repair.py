@@ -11,7 +11,7 @@ from stackspec.openstack import ownership
 from stackspec.openstack.block_storage import TRANSITION_LIMIT
 from stackspec.openstack.repair import repair
 
-from .test_block_storage import RUN, BlockStorage, cloud, thing
+from .fake_cinder import RUN, BlockStorage, cloud, thing
 
 
 def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin: bool) -> list[str]:

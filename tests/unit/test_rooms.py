@@ -39,7 +39,8 @@ ROOMS = {
     ),
     # The engine: a site is planned, changed and looked at.
     "core": Room(
-        r"site|inventory|release|release_check|step|task|engine|schedule|precheck|transport|ledger|names|store|wheels|ports|schema"
+        r"site|inventory|release|release_check|step|task|engine|schedule|precheck|transport|node_connections"
+        r"|ledger|names|store|wheels|ports|schema"
         r"|node_agent(\..+)?"
         r"|resources(\..+)?",
         "tools",

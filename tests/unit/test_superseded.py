@@ -30,7 +30,6 @@ from .engine_runs import Prepared, declare, deploy, log
 from .plugin_runs import Runs
 from .wheels_sites import SITES, site_of, wheels_of
 
-DRIFT = Path(__file__).parents[1] / "infra/test_drift.py"
 OLD, CURRENT = "0123456789ab", "ba9876543210"
 USES = {
     "its command line": "",
@@ -293,7 +292,7 @@ def test_it_is_in_the_plan_and_no_drift(runs: Runs) -> None:
             yield Tidied(("do", "tidy"), unless=("look", "tidy"))
         """
     )
-    (runs.path / "test_drift.py").write_text(DRIFT.read_text())
+    runs.add_drift_test()
     runs.tests("def test_tidy(tidy): pass", "test_tidy.py")
     runs.pytest("--plan").stdout.fnmatch_lines(["  tidy: 1 change", "    ~ run do tidy"])
     runs.pytest("--deploy").assert_outcomes(passed=6 + 18 + 1)

@@ -1,4 +1,4 @@
-"""Files, packages and commands: what is detected, what is changed, and that nothing is left to change afterwards."""
+"""Files, directories, lines in files and their access: what differs and is changed, and that nothing is left then."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from stackspec.openstack import Id
-from stackspec.resources import Access, Command, Directory, File, IniFile, Lines, Packages, Service
-from stackspec.resources.actions import Apt, MakeDirectory, Write
-from stackspec.resources.base import file, package, unit
+from stackspec.resources import Access, Directory, File, Lines
+from stackspec.resources.actions import MakeDirectory, Write
+from stackspec.resources.base import file
 from stackspec.site import Site
 
-from .bare import RUNNING, ChangeOf, actions, answer, change_of, differences, look, made, text_file
+from .bare import ChangeOf, actions, change_of, differences, made, text_file
 
 
 class TestFile:
@@ -118,95 +117,6 @@ class TestLines:
             kept = [line for line in before if line not in wanted and not (resource.replaces and line[:1] == "k")]
             assert [line for line in after if line not in wanted] == kept
             assert change(resource, made(known, found)) is None
-
-
-class TestIniFile:
-    """Options of an ini file."""
-
-    text = "[DEFAULT]\nlog_dir = /var/log\n\n[auth]\nregion = regionOne\n"
-
-    def test_options(self, change: ChangeOf) -> None:
-        """Each difference names the option; the rest of the file and its mode stay."""
-        known = {file("/etc/c"): text_file(self.text, mode=0o640)}
-        resource = IniFile("/etc/c", {"DEFAULT": {"log_dir": None, "n": 3}, "auth": {"url": "http://c"}}, own=("auth",))
-        found = change(resource, known)
-        assert differences(found) == [
-            "[DEFAULT] log_dir: wanted not set, found '/var/log'",
-            "[DEFAULT] n: wanted '3', found not set",
-            "[auth] url: wanted 'http://c', found not set",
-            "[auth] region: wanted not set, found 'regionOne'",
-        ]
-        assert found.actions[0].mode is None
-        assert change(resource, made(known, found)) is None
-
-    def test_true_is_written_in_the_style_of_oslo(self, change: ChangeOf) -> None:
-        """Not as Python's True."""
-        assert change(IniFile("/etc/c", {"a": {"x": True}})).actions[0].content == "[a]\nx = true\n"
-
-    def test_new_file(self, change: ChangeOf) -> None:
-        """Not readable by everybody: it may contain passwords."""
-        found = change(IniFile("/etc/c", {"a": {"x": 1}}))
-        assert found.actions[0].mode == 0o640
-        assert change(IniFile("/etc/c", {"a": {"x": 1}}), made({}, found)) is None
-
-    def test_reference(self, change: ChangeOf) -> None:
-        """Unknown references are shown as unknown, and no wrong value is written for them."""
-        found = change(IniFile("/etc/c", {"a": {"id": Id("network", "n"), "x": 1}}))
-        assert "[a] id: wanted (known after apply), found not set" in differences(found)
-        assert found.actions[0].content == "[a]\nx = 1\n"
-
-
-class TestPackages:
-    """Packages of the release."""
-
-    def test_missing_packages(self, change: ChangeOf) -> None:
-        """Under the release's names, and only the missing ones."""
-        resource = Packages("glance", "neutron-server")
-        known = {package("neutron-api"): "1.0"}
-        found = change(resource, known)
-        assert found.actions == (Apt(("glance-api", "neutron-rpc-server")),)
-        assert change(resource, made(known, found)) is None
-
-    def test_later_resources_are_read_again(self) -> None:
-        """Files that a package installs do not exist before."""
-        assert Packages.read_again
-
-
-class TestCommand:
-    """A command that runs until its effect exists."""
-
-    def test_creates(self, change: ChangeOf) -> None:
-        """Due if the file does not exist."""
-        resource = Command(("make", "keys"), creates="/etc/keys/0", user="keystone")
-        found = change(resource)
-        assert (found.actions[0].argv, found.actions[0].user) == (("make", "keys"), "keystone")
-        assert change(resource, {file("/etc/keys/0"): text_file("")}) is None
-
-    def test_unless(self, change: ChangeOf, site: Site) -> None:
-        """Due if the guard does not exit with 0."""
-        resource = Command(("hostname", "a"), unless=("test", "a"), unless_stdin="x")
-        (query,) = resource.queries(site, site.controller)
-        assert change(resource, {query: answer(status=1)}) is not None
-        assert change(resource, {query: answer()}) is None
-
-    def test_command_without_a_guard_is_refused(self) -> None:
-        """It would run at every deployment."""
-        with pytest.raises(ValueError, match="creates= or unless="):
-            Command(("date",))
-
-    def test_secrets_are_not_shown(self, change: ChangeOf) -> None:
-        """Neither input nor environment is in its printed form."""
-        resource = Command(("a",), creates="/b", stdin="hidden", env={"PASSWORD": "hidden"})
-        found = change(resource)
-        assert "hidden" not in repr(resource) + found.title + repr(found.differences)
-        assert (found.actions[0].stdin, found.actions[0].env) == ("hidden", {"PASSWORD": "hidden"})
-
-    @pytest.mark.parametrize(("restarts", "expected"), [(True, 1), (False, 0)])
-    def test_restarts(self, site: Site, restarts: bool, expected: int) -> None:
-        """Services of the step restart after it, if it says so."""
-        resource = Command(("a",), creates="/b", restarts=restarts)
-        _, service = look(site, [resource, Service("etcd")], {unit("etcd"): RUNNING})
-        assert len(service.changes) == expected
 
 
 class TestAccess:
