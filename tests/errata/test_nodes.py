@@ -100,8 +100,9 @@ def test_second_daemon_collides_with_the_unit(deployed: None, storage: list[Node
     """E83: swift-init does not know what systemd runs, and a second server finds the port taken."""
     host = node_host(storage[0].name)
     assert host.service("swift-account").is_running
-    known = host.run("swift-init account-server status")
-    assert (known.rc, "No account-server running" in known.stdout) == (1, True), known.stdout
+    if host.exists("swift-init"):  # Debian has it in a package that servers do not need
+        known = host.run("swift-init account-server status")
+        assert (known.rc, "No account-server running" in known.stdout) == (1, True), known.stdout
     # The guide's command starts the same program in the background, where it tries for 30 s.
     started = host.run(
         f"{SCRATCH} sed 's/^\\[DEFAULT\\]/&\\nbind_timeout = 1/' /etc/swift/account-server.conf >account-server.conf"
