@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..waiting import NotInTime, wait_for
 from . import cgroup, disks
 from .error import LabError
 from .mirror import Mirror
 from .spec import Disk, LabSpec, Node
+
+BEGINS_WITHIN = 30.0
+"""Timeout in seconds of a node's first process."""
 
 
 @dataclass(frozen=True)
@@ -125,27 +129,35 @@ class NodeProcess(ABC):
         except OSError:
             return False
 
-    def wait_ready(self, deadline: float) -> None:
+    def wait_ready(self, seconds: float) -> None:
         """Wait until its ssh server answers; to be called inside the lab's network namespace.
 
-        :param deadline: seconds to wait
+        :param seconds: the timeout at normal speed; the wait goes on while its console does
         :raises LabError: with the end of its console
         """
-        begun = time.monotonic()
-        seen = False
-        while not (self.ready() and self.answers()):
+        start = time.monotonic()
+        began = alive = False
+
+        def answers_or_ended() -> bool:
+            nonlocal began, alive
             alive = self.init is not None
-            seen = seen or alive
-            waited = time.monotonic() - begun
-            if waited > deadline or (not alive and (seen or waited > 10)):
-                tail = "\n".join(self.console.read_text(errors="replace").splitlines()[-15:])
-                what = f"no ssh after {waited:.0f} s" if alive else "its init ended"
-                raise LabError(
-                    f"The node {self.node.name} failed to start: {what}. Console ({self.console}):\n{tail}\n"
-                    f"Inspect it with: stackspec lab shell {self.node.name} journalctl -b; or start over: "
-                    "stackspec lab down"
-                )
-            time.sleep(0.05)
+            began = began or alive or time.monotonic() - start > BEGINS_WITHIN
+            return (began and not alive) or (self.ready() and self.answers())
+
+        try:
+            wait_for(f"{self.node.name} accepts ssh", answers_or_ended, seconds, every=0.05, detail=self._console_end)
+            if alive:
+                return
+            what = "its init ended"
+        except NotInTime:
+            what = f"no ssh after {time.monotonic() - start:.0f} s"
+        raise LabError(
+            f"The node {self.node.name} failed to start: {what}. Console ({self.console}):\n{self._console_end()}\n"
+            f"Inspect it with: stackspec lab shell {self.node.name} journalctl -b; or start over: stackspec lab down"
+        )
+
+    def _console_end(self) -> str:
+        return "\n".join(self.console.read_text(errors="replace").splitlines()[-15:])
 
     def stop(self) -> None:
         """Shut it down as with the power button, or kill it if that takes too long."""
