@@ -32,7 +32,8 @@ def run() -> int:
     if site.inventory.lab is not None and not Lab(load(site.file)).is_up():
         raise InputError(f"the lab {site.inventory.lab.name} is not running; deploy it first: ./run --deploy tests/")
     command = [sys.executable, "-m", "pytest", "--deploy", "--inventory", str(chosen.inventory.resolve())]
-    command += ["-p", "no:cacheprovider", *chosen.tests]
+    # Workers take longer to start than the drift test, which is one lane, takes to run.
+    command += ["-n0", "-p", "no:cacheprovider", *chosen.tests]
     deployed: list[float] = []
     times: list[float] = []
     for number in range(chosen.rounds):
