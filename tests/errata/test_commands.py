@@ -1,4 +1,4 @@
-"""Commands and options of the install guide that the errata call wrong, tried on a deployed controller.
+"""Commands of the install guide that the errata call wrong, tried on deployed nodes.
 
 `./run --deploy tests/errata` runs them. Commands that would break the site are faults instead: faults/guide.yaml.
 """
@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from stackspec.fixtures.programs import IN_SCRATCH
 from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.site import Site
 
@@ -23,7 +24,7 @@ def erratum(number: str, step: str, *values: object) -> object:
     return pytest.param(*values, marks=pytest.mark.steps(step), id=number)
 
 
-RING = "cd $(mktemp -d) && swift-ring-builder guide.builder create 10 2 24 &&"
+RING = f"{IN_SCRATCH} swift-ring-builder guide.builder create 10 2 24 &&"
 ADD = "swift-ring-builder guide.builder add --region 1 --zone 1 --ip 10.0.0.20 --port 6202 --device sdc"
 
 
@@ -85,7 +86,7 @@ ADD = "swift-ring-builder guide.builder add --region 1 --zone 1 --ip 10.0.0.20 -
         erratum(
             "E114",
             "octavia",
-            "cd $(mktemp -d) && cp -p etc/octavia/certs/server_ca.cert.pem /etc/octavia/certs",
+            f"{IN_SCRATCH} cp -p etc/octavia/certs/server_ca.cert.pem /etc/octavia/certs",
             "No such file",
         ),
         erratum("E117", "octavia", "openstack --os-cloud <cloud> keypair show octavia_ssh_key", "octavia_ssh_key"),

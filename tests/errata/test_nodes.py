@@ -8,11 +8,10 @@ import json
 import pytest
 
 from stackspec.cloud_inventory import inventory_of
+from stackspec.fixtures.programs import IN_SCRATCH
 from stackspec.inventory import Node
 from stackspec.plugin.testinfra_backend import HostOf, NodeHost
 from stackspec.site import Site
-
-SCRATCH = "cd $(mktemp -d) && trap 'rm -r $PWD' EXIT &&"
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_boot_needs_a_disk_without_nofail(deployed: None, storage: list[Node], n
     line = 'UUID="00000000-0000-4000-8000-000000000000" /srv/node/sdb xfs noatime'
     generator = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
     command = (
-        f"{SCRATCH} echo %s >fstab && SYSTEMD_FSTAB=$PWD/fstab {generator} $PWD $PWD $PWD"
+        f"{IN_SCRATCH} echo %s >fstab && SYSTEMD_FSTAB=$PWD/fstab {generator} $PWD $PWD $PWD"
         " && find . -name srv-node-sdb.mount -path '*local-fs*'"
     )
     found = []
@@ -105,7 +104,7 @@ def test_second_daemon_collides_with_the_unit(deployed: None, storage: list[Node
         assert (known.rc, "No account-server running" in known.stdout) == (1, True), known.stdout
     # The guide's command starts the same program in the background, where it tries for 30 s.
     started = host.run(
-        f"{SCRATCH} sed 's/^\\[DEFAULT\\]/&\\nbind_timeout = 1/' /etc/swift/account-server.conf >account-server.conf"
+        f"{IN_SCRATCH} sed 's/^\\[DEFAULT\\]/&\\nbind_timeout = 1/' /etc/swift/account-server.conf >account-server.conf"
         " && timeout 120 swift-account-server account-server.conf"
     )
     assert started.rc == 1, started.stdout
@@ -153,7 +152,7 @@ def test_start_does_not_read_a_new_file(deployed: None, controller: NodeHost) ->
 def test_sudo_leaves_the_environment(deployed: None, controller: NodeHost) -> None:
     """E93: in an activated environment, sudo finds the system's programs: pip installs into the system."""
     found = controller.check_output(
-        f"{SCRATCH} python3 -m venv --without-pip skyline && . skyline/bin/activate"
+        f"{IN_SCRATCH} python3 -m venv --without-pip skyline && . skyline/bin/activate"
         " && command -v python3 && sudo sh -c 'command -v python3'"
     )
     inside, by_sudo = found.splitlines()
