@@ -31,6 +31,8 @@ ACTS_WITHIN = 180
 """Seconds for a fault to take effect on its node: heartbeats and leases expire within this time."""
 CLEAN_WITHIN = 600
 """Seconds within which the tests must pass again after the undo."""
+SETTLED_WITHIN = 120
+"""Seconds within which the tests must pass before a fault is injected: its predecessor's services may be starting."""
 EVERYTHING = "tests/infra"
 """Run in addition to the fault's own tests with --everything."""
 _PREFIX = re.compile(r"^(?:failed on \w+ with \")?(?:Failed|AssertionError|[\w.]*NotInTime|[\w.]*Exception): ")
@@ -264,14 +266,26 @@ def site_for_faults(site: Site) -> Iterator[Nodes]:
         lock.release()
 
 
+def _until_passed(site: Site, tests: Sequence[str], within: float) -> Outcome:
+    """Run tests again and again until they pass, or `within` seconds are over; return the last outcome."""
+    until = time.monotonic() + within
+    while (found := run_tests(site, tests)).status and time.monotonic() < until:
+        pass
+    return found
+
+
 def try_fault(site: Site, nodes: Nodes, fault: Fault, everything: bool, say: Callable[[str], None]) -> Verdict:
-    """Inject the fault, run tests, undo it, and run the tests until they pass: proves that the fault made them fail.
+    """Run tests, inject the fault, run them, undo it, and run them until they pass: only the fault makes them fail.
 
     :param everything: whether all of tests/infra is run as well
     :param say: called with progress
     """
     mark, tests, node = digest(fault, everything), selection(fault, everything), fault.node_of(site)
     say(f"{fault.name} on {node}: {fault.what}")
+    before = _until_passed(site, tests, SETTLED_WITHIN)
+    if before.status:
+        reason = before.failed[0].failure if before.failed else before.output
+        return Verdict(fault.name, mark, trouble=f"its tests fail without it: {reason}")
     try:
         try:
             nodes.break_it(node, fault, site)
@@ -283,10 +297,7 @@ def try_fault(site: Site, nodes: Nodes, fault: Fault, everything: bool, say: Cal
     words = [filled(word, site, node).lower() for word in fault.says]
     naming = [case for case in found.failed if all(word in case.failure.lower() for word in words)]
     line = (naming or found.failed)[0].failure if found.failed else ""
-    until = time.monotonic() + CLEAN_WITHIN
-    after = run_tests(site, tests)
-    while after.status and time.monotonic() < until:
-        after = run_tests(site, tests)
+    after = _until_passed(site, tests, CLEAN_WITHIN)
     if after.status:
         say(after.output)
     caught = tuple(case.test for case in (*naming, *found.failed))

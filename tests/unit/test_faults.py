@@ -9,8 +9,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,8 +19,20 @@ from stackspec.cloud_inventory import load_site
 from stackspec.commands.faults import some_of
 from stackspec.errors import InputError
 from stackspec.fault_injection import agent
+from stackspec.fault_injection import run as fault_run
 from stackspec.fault_injection.fault import Fault, catalogue, chosen, filled
-from stackspec.fault_injection.run import Case, Verdict, Verdicts, _cases, digest, selection
+from stackspec.fault_injection.run import (
+    Case,
+    Nodes,
+    Outcome,
+    Verdict,
+    Verdicts,
+    _cases,
+    digest,
+    selection,
+    try_fault,
+)
+from stackspec.site import Site
 
 ROOT = Path(__file__).parents[2]
 SYSTEMCTL = """#!/bin/sh
@@ -338,6 +351,48 @@ def test_verdict_names_the_problem() -> None:
     assert "CAUSE NOT NAMED" in str(Verdict("a", "1", ("t",), "assert 1", clean=True))
     assert "NOT CLEAN" in str(Verdict("a", "1", ("t",), "a line", True))
     assert "could not be tried: no such node" in str(Verdict("a", "1", trouble="no such node"))
+
+
+class Trial:
+    """A trial of a fault whose runs of tests end as given; records whether the node was touched."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._outcomes = list(outcomes)
+        self.touched: list[str] = []
+
+    def run_tests(self, site: Site, tests: Sequence[str]) -> Outcome:
+        return self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+
+    def break_it(self, node: str, fault: Fault, site: Site) -> None:
+        self.touched.append(f"broken {node}")
+
+    def undo(self, node: str, name: str = "") -> list[str]:
+        self.touched.append(f"undone {node}")
+        return [name]
+
+    def verdict(self, monkeypatch: pytest.MonkeyPatch) -> Verdict:
+        monkeypatch.setattr(fault_run, "run_tests", self.run_tests)
+        monkeypatch.setattr(fault_run, "SETTLED_WITHIN", 0.05)
+        fault = Fault(name="a", kind="units", what="x", do=[{"stop": "a"}], says=["<node>", "off"], only="a")
+        site = load_site(ROOT / "inventories" / "lab")
+        return try_fault(site, cast("Nodes", self), fault, False, lambda text: None)
+
+
+PASSED = Outcome(0, 1.0, (), "")
+FAILED = Outcome(1, 1.0, (Case("t", 0.5, "controller: a is off"),), "")
+
+
+def test_fault_is_tried_once_its_tests_pass_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last fault, services may still be starting: the failure would be taken for this fault's."""
+    trial = Trial(FAILED, PASSED, FAILED, FAILED, PASSED)
+    assert trial.verdict(monkeypatch).good
+    assert trial.touched == ["broken controller", "undone controller"]
+
+
+def test_fault_is_not_tried_where_its_tests_fail_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(FAILED)
+    assert trial.verdict(monkeypatch).trouble == "its tests fail without it: controller: a is off"
+    assert not trial.touched
 
 
 def test_changed_fault_has_another_digest() -> None:
