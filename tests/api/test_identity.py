@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 import pytest
 from keystoneauth1 import exceptions as auth_errors
 from openstack import exceptions
 from openstack.connection import Connection
 
-from stackspec.fixtures.connections import Tenant, Tenants, catalog_of, connect_as, service_types
+from stackspec.fixtures.connections import Tenant, Tenants, catalog_of, connect_as, new_login, service_types
 from stackspec.fixtures.owned import Owned
 from stackspec.openstack.versions import identity_v3
 
 INTERFACES = ("public", "internal", "admin")
-
-
-def new_login(tenant: Tenant, **auth: Any) -> Connection:
-    """A new login of the tenant's user, so that a test may revoke its token."""
-    given = {"user_id": tenant.user_id, "project_id": tenant.project_id, **auth}
-    return connect_as(tenant.connection, tenant.password, **given)
 
 
 @pytest.fixture(scope="module")

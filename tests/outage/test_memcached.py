@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stackspec.fixtures.connections import Tenants, connect_as
+from stackspec.fixtures.connections import Tenants, new_login
 from stackspec.plugin.testinfra_backend import NodeHost
 
 pytestmark = pytest.mark.disturbs("memcached")
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.disturbs("memcached")
 @pytest.fixture
 def stopped_memcached(memcached: object, controller: NodeHost) -> Iterator[None]:
     """Memcached is stopped during the test."""
-    controller.check_output("systemctl stop memcached")
     try:
+        controller.check_output("systemctl stop memcached")
         yield
     finally:
         controller.check_output("systemctl start memcached")
@@ -26,8 +26,7 @@ def test_users_log_in_and_services_respond(
     glance: object, nova: object, neutron: object, tenants: Tenants, stopped_memcached: None
 ) -> None:
     """Keystone issues a token, and the services validate it."""
-    tenant = tenants.get("cacheless")
-    user = connect_as(tenant.connection, tenant.password, user_id=tenant.user_id, project_id=tenant.project_id)
+    user = new_login(tenants.get("cacheless"))
     assert user.auth_token
     for service, path in ((user.image, "/images"), (user.compute, "/servers"), (user.network, "/networks")):
         answer = service.get(path)
