@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from stackspec.lab import LabError, network
+from stackspec.lab import LabError, kernel, network
 from stackspec.lab.uml import UserModeLinux
 
 from .small_lab import OWN_KERNEL, load
@@ -45,3 +48,15 @@ class TestOwnKernel:
         (upper / "kernel").write_text("uml-old")
         with pytest.raises(LabError, match=r"kernel uml-old of compute01 is gone from .*cache"):
             process.boot([tmp_path / "rootfs"])
+
+
+@pytest.mark.parametrize(("name", "imported"), [("cinder-rootwrap", "no eventlet"), ("cinder-volume", "eventlet")])
+def test_only_root_commands_leave_out_eventlet(tmp_path: Path, name: str, imported: str) -> None:
+    (tmp_path / "eventlet.py").touch()
+    script = tmp_path / name
+    script.write_text("try:\n    import eventlet\nexcept ImportError:\n    print('no', end=' ')\nprint('eventlet')\n")
+    run = [sys.executable, str(script)]
+    shown = subprocess.run(
+        run, env=os.environ | {"PYTHONPATH": str(Path(kernel.__file__).parent)}, text=True, capture_output=True
+    )
+    assert (shown.stdout, shown.stderr) == (f"{imported}\n", "")

@@ -24,17 +24,25 @@ PACKAGES = ("user-mode-linux", "gcc", "libc6-dev")
 
 MODULES = "modules"
 """Files below the tree that are copied onto a node's root file system."""
-CLOCK = "usr/local/lib/lab-clock.so"
-_CLOCK_SOURCE = Path(__file__).with_name("clock.c")
-_COMPILE = "/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /clock.so /clock.c"
+LIBRARY = "usr/local/lib/lab-kernel.so"
+"""For all programs of a node: what is slow on this kernel, done faster."""
+PYTHON = "usr/local/lib/lab-python"
+"""Folder of a module that Python imports at each start on a node."""
+_SOURCES = ("clock.c", "memory.c")
+_MODULE = Path(__file__).with_name("sitecustomize.py")
+_COMPILE = f"/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /library.so {' '.join(_SOURCES)}"
 _ENTER = f'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh -c "{_COMPILE}"'
 # Only needed by the compiler.
-_UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", "clock.c")
+_UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", *_SOURCES)
+
+
+def _sources() -> list[Path]:
+    return [Path(__file__).with_name(name) for name in _SOURCES]
 
 
 def key() -> str:
     """Name of the tree that this recipe makes: another recipe, another name."""
-    recipe = json.dumps([SUITE, PACKAGES, _CLOCK_SOURCE.read_text(), Path(__file__).read_text()])
+    recipe = json.dumps([SUITE, PACKAGES, *(path.read_text() for path in (*_sources(), _MODULE, Path(__file__)))])
     return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -49,7 +57,8 @@ def ensure(cache: Path, mirror: Mirror, say: Callable[[str], None]) -> Path:
     :param cache: the lab's cache directory
     :param mirror: package source
     :param say: called with a line before the work starts and after
-    :returns: the tree; the kernel is usr/bin/linux.uml in it, its modules and the clock library are below MODULES
+    :returns: the tree; the kernel is usr/bin/linux.uml in it, and its modules, the library and the Python module are
+        below MODULES
     :raises LabError: when a command fails
     """
     doing = f"unpacking User-Mode Linux of Debian {SUITE}"
@@ -70,12 +79,15 @@ def _build(tree: Path, mirror: Mirror, cache: Path) -> None:
         )
     for folder in ("proc", "dev", "node"):
         (tree / folder).mkdir(exist_ok=True)
-    shutil.copy(_CLOCK_SOURCE, tree / "clock.c")
+    for path in _sources():
+        shutil.copy(path, tree)
     guard = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh", str(tree)]
-    run(guard, "compile the clock of nodes with a kernel of their own")
+    run(guard, "compile the library of nodes with a kernel of their own")
     over = tree / MODULES
-    (over / CLOCK).parent.mkdir(parents=True)
-    (tree / "clock.so").rename(over / CLOCK)
+    (over / LIBRARY).parent.mkdir(parents=True)
+    (tree / "library.so").rename(over / LIBRARY)
+    (over / PYTHON).mkdir()
+    shutil.copy(_MODULE, over / PYTHON)
     modules = over / "usr/lib/modules"
     modules.parent.mkdir(parents=True, exist_ok=True)
     (tree / "usr/lib/uml/modules").rename(modules)
