@@ -23,6 +23,8 @@ from .run_names import EVERY_RUN, belongs, run_of
 
 RELEASED_WITHIN = 30
 """Seconds for which a conflict is attributed to a port that nova is still releasing."""
+UNAVAILABLE_FOR = 30
+"""Seconds for which a service may answer that it is unavailable, until that is a result."""
 GONE = (exceptions.NotFoundException,)
 DENIED = (exceptions.ForbiddenException,)
 
@@ -166,14 +168,24 @@ def _destroy(each: Found, seconds: float) -> str | None:
     return None
 
 
+def _unavailable(error: BaseException) -> bool:
+    return isinstance(error, exceptions.HttpException) and error.status_code in (502, 503, 504)
+
+
 def check_leftovers(connection: Connection, run_id: str, site: Site | None) -> list[str]:
     """Remove the leftovers of a run's tests after all of them are done.
 
     :param site: provides the start times of services; None if its nodes are not accessible
     :returns: a line for each object, and for each that could not be removed; empty if the run left nothing
     """
+    looking = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(UNAVAILABLE_FOR),
+        wait=tenacity.wait_fixed(2),
+        retry=tenacity.retry_if_exception(_unavailable),
+        reraise=True,
+    )
     try:
-        found = leftovers(connection, run_id)
+        found = looking(leftovers, connection, run_id)
     except (exceptions.SDKException, ClientException) as error:
         return [f"cannot look for leftovers of tests in the cloud: {type(error).__name__}: {error}"]
     repaired, stayed = remove(connection, found, site)

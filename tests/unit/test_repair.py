@@ -9,6 +9,7 @@ from openstack import exceptions
 
 from stackspec.openstack import ownership
 from stackspec.openstack.block_storage import TRANSITION_LIMIT
+from stackspec.openstack.kind import Found
 from stackspec.openstack.repair import repair
 
 from .fake_cinder import RUN, BlockStorage, cloud, thing
@@ -44,6 +45,27 @@ def test_end_of_an_ordinary_users_run_repairs_no_volume(monkeypatch: pytest.Monk
     storage = BlockStorage("creating", TRANSITION_LIMIT + 1)
     assert len(end_of_run(monkeypatch, storage, admin=False)) == 1
     assert storage.log == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "lines"),
+    [
+        ([503, None], []),
+        ([500], ["cannot look for leftovers of tests in the cloud: HttpException: it says 500"]),
+    ],
+)
+def test_unavailable_service_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, answers: list[int | None], lines: list[str]
+) -> None:
+    def leftovers(*_: object) -> list[Found]:
+        if status := answers.pop(0):
+            raise exceptions.HttpException(f"it says {status}", http_status=status)
+        return []
+
+    monkeypatch.setattr(ownership, "leftovers", leftovers)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    assert ownership.check_leftovers(cloud(BlockStorage("available", 0)), RUN, None) == lines
+    assert answers == []
 
 
 def test_refusal_of_the_cloud_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
