@@ -28,21 +28,17 @@ LIBRARY = "usr/local/lib/lab-kernel.so"
 """For all programs of a node: what is slow on this kernel, done faster."""
 PYTHON = "usr/local/lib/lab-python"
 """Folder of a module that Python imports at each start on a node."""
-_SOURCES = ("clock.c", "memory.c")
+_SOURCES = (Path(__file__).with_name("clock.c"), Path(__file__).with_name("memory.c"))
 _MODULE = Path(__file__).with_name("sitecustomize.py")
-_COMPILE = f"/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /library.so {' '.join(_SOURCES)}"
+_COMPILE = f"/usr/bin/gcc -O2 -Wall -Werror -shared -fPIC -o /library.so {' '.join(path.name for path in _SOURCES)}"
 _ENTER = f'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh -c "{_COMPILE}"'
 # Only needed by the compiler.
-_UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", *_SOURCES)
-
-
-def _sources() -> list[Path]:
-    return [Path(__file__).with_name(name) for name in _SOURCES]
+_UNUSED = ("usr/lib/gcc", "usr/libexec", "usr/include", "usr/share", "var", *(path.name for path in _SOURCES))
 
 
 def key() -> str:
     """Name of the tree that this recipe makes: another recipe, another name."""
-    recipe = json.dumps([SUITE, PACKAGES, *(path.read_text() for path in (*_sources(), _MODULE, Path(__file__)))])
+    recipe = json.dumps([SUITE, PACKAGES, *(path.read_text() for path in (*_SOURCES, _MODULE, Path(__file__)))])
     return f"uml-{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -79,7 +75,7 @@ def _build(tree: Path, mirror: Mirror, cache: Path) -> None:
         )
     for folder in ("proc", "dev", "node"):
         (tree / folder).mkdir(exist_ok=True)
-    for path in _sources():
+    for path in _SOURCES:
         shutil.copy(path, tree)
     guard = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh", str(tree)]
     run(guard, "compile the library of nodes with a kernel of their own")

@@ -9,5 +9,6 @@ import sys
 import types
 
 if sys.orig_argv[1:2] and sys.orig_argv[1].endswith("-rootwrap"):
+    # Python's documented way to make an import fail; its type says that there are only modules.
     sys.modules["eventlet"] = None  # type: ignore[assignment]
     sys.modules["debtcollector"] = types.ModuleType("debtcollector")
