@@ -127,7 +127,7 @@ def test_missing_browser_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     """The test fails; a skipped test would look like a working dashboard."""
     pytest.importorskip("playwright", reason="the extra `browser` is not installed")
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium fonts-dejavu-core"):
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium-headless-shell fonts-dejavu-core"):
         Chromium().window(cast("Any", Report()))
 
 

@@ -48,6 +48,7 @@ packages=usr/lib/python3/dist-packages
   for name in SvtAv1Enc aom rav1e dav1d heif; do rm -rf usr/lib/x86_64-linux-gnu/lib$name*; done
   find usr/lib/python3 -type d -name tests -prune -exec rm -rf {} +
 )
+chroot $root python3 -m compileall -q "/$packages"
 
 cp -R /recipe/files/. $root/
 chmod 755 $root/usr/sbin/amphora-* $root/etc/acpi/PWRF/*
