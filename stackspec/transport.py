@@ -125,7 +125,13 @@ class NodeConnection:
                 f"node {self.node.name}: python3 did not start within {OPEN_TIMEOUT} s after the login"
             ) from None
         if isinstance(channel, Exception):
-            raise InputError(f"node {self.node.name}: {channel}")
+            host = ssh_arguments(self._ssh, self.node)[-1]
+            # execnet's text would be the arguments of ssh; ssh itself has printed the reason.
+            detail = "" if isinstance(channel, execnet.HostNotFound) else f" ({channel})"
+            raise InputError(
+                f"node {self.node.name} ({host}): not reachable by ssh: the connection ended before python3 had "
+                f"started{detail}; try: ssh {host}"
+            )
         self._channel, self._heard, self._closing = channel, time.monotonic(), False
         channel.setcallback(lambda message: self._receive(channel, message), endmarker=None)
 

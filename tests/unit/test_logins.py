@@ -36,6 +36,14 @@ def test_hanging_login_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         NodeConnection(make_node(), Ssh())
 
 
+def test_connection_that_ends_at_the_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that loses its power between the login and the start of the interpreter."""
+    fake_ssh(tmp_path, 'case "$*" in *sudo*) echo root; echo /usr/bin/python3;; *) exit 255;; esac', monkeypatch)
+    ended = r"node here \(192.0.2.1\): not reachable by ssh: the connection ended before python3 had started"
+    with pytest.raises(InputError, match=ended):
+        NodeConnection(make_node(), Ssh())
+
+
 def test_dropped_login_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """sshd drops logins when too many arrive at once; a refused key is not retried."""
     count = f"echo >> {tmp_path}/count; "
