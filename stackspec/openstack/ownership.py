@@ -23,8 +23,9 @@ from .run_names import EVERY_RUN, belongs, run_of
 
 RELEASED_WITHIN = 30
 """Seconds for which a conflict is attributed to a port that nova is still releasing."""
-UNAVAILABLE_FOR = 30
-"""Seconds for which a service may answer that it is unavailable, until that is a result."""
+BACK_WITHIN = 120
+"""Timeout in seconds for a service that is unavailable: another worker's test may have just restarted it."""
+UNAVAILABLE = (502, 503, 504)
 GONE = (exceptions.NotFoundException,)
 DENIED = (exceptions.ForbiddenException,)
 
@@ -168,8 +169,32 @@ def _destroy(each: Found, seconds: float) -> str | None:
     return None
 
 
-def _unavailable(error: BaseException) -> bool:
-    return isinstance(error, exceptions.HttpException) and error.status_code in (502, 503, 504)
+class _Unavailable(Exception):
+    pass
+
+
+def leftovers_when_available(
+    connection: Connection, run_id: str, *, projects: Collection[str] | None = None
+) -> list[Found]:
+    """What `leftovers` finds, asked again while a service is unavailable.
+
+    :param connection: as for `leftovers`
+    :param run_id: a run id
+    :param projects: as for `leftovers`
+    :raises SDKException: something cannot be listed for another reason
+    :raises NotInTime: a service stayed unavailable
+    """
+
+    def look() -> tuple[list[Found]]:
+        try:
+            return (leftovers(connection, run_id, projects=projects),)
+        except exceptions.HttpException as error:
+            if error.status_code not in UNAVAILABLE:
+                raise
+            raise _Unavailable(str(error)) from error
+
+    (found,) = wait_for("all services list the objects of tests", look, BACK_WITHIN, retry_on=(_Unavailable,))
+    return found
 
 
 def check_leftovers(connection: Connection, run_id: str, site: Site | None) -> list[str]:
@@ -178,15 +203,9 @@ def check_leftovers(connection: Connection, run_id: str, site: Site | None) -> l
     :param site: provides the start times of services; None if its nodes are not accessible
     :returns: a line for each object, and for each that could not be removed; empty if the run left nothing
     """
-    looking = tenacity.Retrying(
-        stop=tenacity.stop_after_delay(UNAVAILABLE_FOR),
-        wait=tenacity.wait_fixed(2),
-        retry=tenacity.retry_if_exception(_unavailable),
-        reraise=True,
-    )
     try:
-        found = looking(leftovers, connection, run_id)
-    except (exceptions.SDKException, ClientException) as error:
+        found = leftovers_when_available(connection, run_id)
+    except (exceptions.SDKException, ClientException, NotInTime) as error:
         return [f"cannot look for leftovers of tests in the cloud: {type(error).__name__}: {error}"]
     repaired, stayed = remove(connection, found, site)
     return [*(f"left by a test: {each}" for each in found), *repaired, *stayed]

@@ -17,7 +17,7 @@ from .fake_cinder import RUN, BlockStorage, cloud, thing
 
 def end_of_run(monkeypatch: pytest.MonkeyPatch, storage: BlockStorage, *, admin: bool) -> list[str]:
     """The messages at the end of a run that has left a volume."""
-    monkeypatch.setattr(ownership, "leftovers", lambda *_: [thing()])
+    monkeypatch.setattr(ownership, "leftovers", lambda *_, **__: [thing()])
     monkeypatch.setattr(ownership, "is_admin", lambda _: admin)
     monkeypatch.setattr(ownership, "destroy", lambda objects: [] if storage.log or not admin else ["it hangs"])
     return ownership.check_leftovers(cloud(storage), RUN, None)
@@ -57,7 +57,7 @@ def test_end_of_an_ordinary_users_run_repairs_no_volume(monkeypatch: pytest.Monk
 def test_unavailable_service_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, answers: list[int | None], lines: list[str]
 ) -> None:
-    def leftovers(*_: object) -> list[Found]:
+    def leftovers(*_: object, **__: object) -> list[Found]:
         if status := answers.pop(0):
             raise exceptions.HttpException(f"it says {status}", http_status=status)
         return []
