@@ -15,8 +15,6 @@
 #define PAGE 4096UL
 #define LARGEST (4UL << 20) /* of a mapping that is filled: larger ones are seldom used as a whole */
 #define STEP (256 << 10)    /* by which the heap grows */
-#define OWN (32UL << 20)    /* from which glibc gives a block a mapping of its own: its largest */
-#define BUFFER (128UL << 20) /* up to which such a block is a buffer that is used as a whole */
 
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
@@ -28,41 +26,30 @@ static __attribute__((constructor)) void configure(void)
 {
 	mallopt(M_TOP_PAD, STEP);
 	/* Setting one turns off that glibc adapts the others: these are what it would arrive at. */
-	mallopt(M_MMAP_THRESHOLD, OWN);
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
-}
-
-static void fill(uintptr_t start, uintptr_t end)
-{
-	uintptr_t first = (start + PAGE - 1) & ~(PAGE - 1), last = end & ~(PAGE - 1);
-
-	if (last > first)
-		syscall(SYS_madvise, first, last - first, MADV_POPULATE_WRITE);
 }
 
 static void *filled(void *result)
 {
 	char *end = sbrk(0), *before = heap_end;
+	uintptr_t first, last;
 
 	if (end == before)
 		return result;
 	heap_end = end;
-	if (before && end > before)
-		fill((uintptr_t)before, (uintptr_t)end);
+	if (before && end > before) {
+		first = ((uintptr_t)before + PAGE - 1) & ~(PAGE - 1);
+		last = (uintptr_t)end & ~(PAGE - 1);
+		if (last > first)
+			syscall(SYS_madvise, first, last - first, MADV_POPULATE_WRITE);
+	}
 	return result;
-}
-
-/* A backup reads a volume in blocks of 50 MB. */
-static void *filled_buffer(void *result, size_t size)
-{
-	if (result && size >= OWN && size <= BUFFER)
-		fill((uintptr_t)result, (uintptr_t)result + size);
-	return filled(result);
 }
 
 void *malloc(size_t size)
 {
-	return filled_buffer(__libc_malloc(size), size);
+	return filled(__libc_malloc(size));
 }
 
 void *calloc(size_t count, size_t size)
@@ -72,7 +59,7 @@ void *calloc(size_t count, size_t size)
 
 void *realloc(void *old, size_t size)
 {
-	return filled_buffer(__libc_realloc(old, size), size);
+	return filled(__libc_realloc(old, size));
 }
 
 void *mmap(void *address, size_t size, int access, int flags, int file, off_t offset)
