@@ -125,13 +125,9 @@ class NodeConnection:
                 f"node {self.node.name}: python3 did not start within {OPEN_TIMEOUT} s after the login"
             ) from None
         if isinstance(channel, Exception):
-            host = ssh_arguments(self._ssh, self.node)[-1]
             # execnet's text would be the arguments of ssh; ssh itself has printed the reason.
             detail = "" if isinstance(channel, execnet.HostNotFound) else f" ({channel})"
-            raise InputError(
-                f"node {self.node.name} ({host}): not reachable by ssh: the connection ended before python3 had "
-                f"started{detail}; try: ssh {host}"
-            )
+            raise self._unreachable(f"the connection ended before python3 had started{detail}")
         self._channel, self._heard, self._closing = channel, time.monotonic(), False
         channel.setcallback(lambda message: self._receive(channel, message), endmarker=None)
 
@@ -185,7 +181,7 @@ class NodeConnection:
         lines = done.stdout.split()
         error = " ".join(done.stderr.split()[-40:])
         if done.returncode == 255:
-            raise InputError(f"{where}: not reachable by ssh: {error}; try: ssh {arguments[-1]}")
+            raise self._unreachable(error)
         if not lines or lines[0] not in ("root", "sudo"):
             raise InputError(f"{where}: the user is not root and has no passwordless sudo: {error}")
         if len(lines) < 2:
@@ -194,6 +190,10 @@ class NodeConnection:
         spec = execnet.XSpec(f"ssh={self.node.name}//python={python}")
         spec.ssh = _Words(shlex.join(arguments))
         return spec
+
+    def _unreachable(self, reason: str) -> InputError:
+        host = ssh_arguments(self._ssh, self.node)[-1]
+        return InputError(f"node {self.node.name} ({host}): not reachable by ssh: {reason}; try: ssh {host}")
 
     def _receive(self, channel: Any, message: Any) -> None:
         self._heard = time.monotonic()
