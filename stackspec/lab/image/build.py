@@ -134,8 +134,8 @@ class Recipe:
         (tools / "out").mkdir()
         if self.system:
             say(f"{self.title}: installing its system (one to three minutes)")
-            command = unpack_command("minbase", self.system, system, source)
-            self._run([*through, command[0], f"--essential-hook={COMPILE_LATER}", *command[1:]])
+            later = f"--essential-hook={COMPILE_LATER}"
+            self._run([*through, *unpack_command("minbase", self.system, system, source, options=[later])])
             system.rename(tools / "out" / "root")
         say(f"{self.title}: building the image")
         self._run(["/bin/sh", "-c", ENTER, f"build-{self.name}", str(tools)])
@@ -161,7 +161,12 @@ class Recipe:
 
 
 def unpack_command(
-    variant: str, packages: Sequence[str], target: Path, source: str | None, suite: str = SUITE
+    variant: str,
+    packages: Sequence[str],
+    target: Path,
+    source: str | None,
+    suite: str = SUITE,
+    options: Sequence[str] = (),
 ) -> list[str]:
     """The mmdebstrap command that creates a tree.
 
@@ -170,12 +175,14 @@ def unpack_command(
     :param target: the folder to make
     :param source: a line of apt's sources, or None: mmdebstrap's own choice
     :param suite: the release of Debian
+    :param options: more options of mmdebstrap
     """
     command = [
         *("mmdebstrap", "--mode=root", f"--variant={variant}", "--format=directory", "--architectures=amd64"),
         *('--aptopt=Apt::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"'),
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={path}" for path in UNUSED_PATHS),
+        *options,
         f"--include={','.join(packages)}",
         suite,
         str(target),
