@@ -53,9 +53,7 @@ TimeoutStartSec=330
 
 
 @step(role="controller", provides="load-balancer", section="octavia")
-def octavia(
-    site: Site, keystone: Step, glance: Step, nova_discover: Step, neutron: Step, nova_networking: Step, rabbitmq: Step
-) -> Resources:
+def octavia(site: Site, keystone: Step, glance: Step, nova: Step, neutron: Step, rabbitmq: Step) -> Resources:
     """Octavia with amphorae: API, worker, health manager and housekeeper, and the management network."""
     controller = site.controller.name
     wanted = inventory_of(site).octavia

@@ -2,6 +2,7 @@
 # Boots one node and waits for it; a reboot boots it again, a poweroff ends this script.
 #   NAME host name · NETNS file of its network namespace · GROUP its control group · NODE its directory
 #   LOWER read-only layers, newest first, in overlayfs syntax · DEV (attach) the /dev of a running node
+#   COMPILED directory of Python modules compiled by nodes
 set -eu
 stage=${1:-wait}
 
@@ -122,6 +123,8 @@ mount -t tmpfs -o mode=755 tmpfs run
 mkdir run/udev
 : > run/udev/control
 mount -t tmpfs -o mode=1777 tmpfs tmp
+mkdir -p var/cache/compiled
+mount --bind "$COMPILED" var/cache/compiled
 
 mkdir -p .old
 pivot_root . .old

@@ -34,6 +34,7 @@ class Container(NodeProcess):
             "GROUP": str(self.group),
             "NODE": str(self.folder),
             "LOWER": ":".join(map(str, layers)),
+            "COMPILED": str(self.compiled()),
         }
         cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT], self.console, env)
 

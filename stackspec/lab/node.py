@@ -65,6 +65,12 @@ class NodeProcess(ABC):
         """The directory of its disks."""
         return self.folder / "disks"
 
+    def compiled(self) -> Path:
+        """The host's directory of Python modules compiled by nodes; it is created if missing."""
+        folder = self.cache / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def file_of(self, disk: Disk) -> Path:
         """The file of one of its disks."""
         return disks.file_of(self.spec, self.node, disk, self.disks)

@@ -32,11 +32,12 @@ OPTIONS = (
 )
 
 _HOOK = Path(__file__).with_name("rootfs.sh")
+_COMPILE = Path(__file__).with_name("py3compile_noted.py")
 
 
 def key(suite: str) -> str:
     """Name of the root file system for a Debian release; it changes with the recipe."""
-    recipe = json.dumps([suite, PACKAGES, OPTIONS, _HOOK.read_text()])
+    recipe = json.dumps([suite, PACKAGES, OPTIONS, _HOOK.read_text(), _COMPILE.read_text()])
     return f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 

@@ -48,18 +48,6 @@ cat > "$root/usr/bin/py3compile" <<'EOF_COMPILE'
 [ "$#" = 2 ] && [ "$1" = -p ] || exec /usr/bin/py3compile.distrib "$@"
 echo "$2" >> /var/lib/dpkg/py3compile.noted
 EOF_COMPILE
-cat > "$root/usr/local/sbin/py3compile-noted" <<'EOF_NOTED'
-#!/bin/sh
-# Lab: compiles the public Python modules of the recorded packages, but not their tests, which nobody imports here and
-# which are a third of all. The list survives a kill.
-set -eu
-cd /var/lib/dpkg
-[ -s py3compile.noted ] || exit 0
-# The file list of a multi-arch package has the architecture in its name, and dpkg passes the name with it.
-sort -u py3compile.noted | while read -r package; do
-    cat "info/$package.list" "info/${package%:*}.list" "info/$package":*.list 2>/dev/null || :
-done | grep -E '^/usr/lib/python3/dist-packages/.*\.py$' | grep -v /tests/ | sort -u | python3 -m py_compile - || :
-rm py3compile.noted
-EOF_NOTED
+cp "$(dirname "$0")/py3compile_noted.py" "$root/usr/local/sbin/py3compile-noted"
 chmod 755 "$root/usr/bin/py3compile" "$root/usr/local/sbin/py3compile-noted"
 echo 'DPkg::Post-Invoke { "/usr/local/sbin/py3compile-noted"; };' > "$root/etc/apt/apt.conf.d/91lab-py3compile"

@@ -19,6 +19,7 @@ from . import cgroup, disks, identity, kernel, network
 from .error import LabError, require, run
 from .mirror import Mirror
 from .node import NodeProcess
+from .py3compile_noted import SHARED
 from .spec import Disk
 
 _BOOT = Path(__file__).with_name("uml.sh")
@@ -35,7 +36,10 @@ _OWN_CLOCK = """\
 ExecStart=
 ExecStart=!/usr/sbin/chronyd -F 1
 """
-_FSTAB = "/dev/ubda / ext4 noatime,barrier=0 0 1\n"
+_FSTAB = f"""\
+/dev/ubda / ext4 noatime,barrier=0 0 1
+none {SHARED} hostfs hostfs=/dev/compiled,nofail 0 0
+"""
 # Imports are most of the time of an OpenStack root command: those of a resolver, since a lab has no name servers, and
 # what the module there leaves out.
 _FEWER_IMPORTS = {
@@ -122,6 +126,7 @@ class UserModeLinux(NodeProcess):
             "NODE": str(self.folder),
             "TREE": str(tree),
             "MEMORY": str(self.node.memory),
+            "COMPILED": str(self.compiled()),
             "CPU": str(self._processor()),
         }
         cgroup.spawn(self.group.with_name("helpers"), ["sh", _BOOT, *self.arguments(taps)], self.console, env)

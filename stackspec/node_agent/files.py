@@ -15,6 +15,9 @@ from typing import IO, Any
 
 from . import shell
 
+# Units, and what adds to those of packages.
+UNITS = "/etc/systemd/system/"
+
 
 def read_file(path: str) -> dict[str, Any]:
     """Content and attributes of a file, a directory or a link; `content` of a link is its target."""
@@ -117,8 +120,16 @@ def replace(
             os.unlink(temporary)
         raise
     _folder_to_disk(folder)
-    if path.startswith("/etc/systemd/system/") or path == "/etc/fstab":
+    if path == "/etc/fstab" or (path.startswith(UNITS) and _is_outdated(path)):
         shell.execute(["systemctl", "daemon-reload"])
+
+
+def _is_outdated(path: str) -> bool:
+    """Whether systemd has loaded an older content of a unit's file; other units it reads when they are needed."""
+    unit = path[len(UNITS) :].split("/")[0]
+    unit = unit[: -len(".d")] if unit.endswith(".d") else unit
+    # Reading all units again takes seconds on a slow node.
+    return shell.execute(["systemctl", "show", "--property=NeedDaemonReload", "--", unit])["out"].strip()[-2:] != "no"
 
 
 def _to_disk(stream: IO[bytes]) -> None:

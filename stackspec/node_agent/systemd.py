@@ -17,6 +17,12 @@ UNIT_PROPERTIES = (
     "InvocationID,NeedDaemonReload"
 )
 
+# What changes which units start at boot. systemctl then makes systemd read all units again, seconds on a slow node, and
+# until that has happened every unit looks outdated; OFFLINE it only changes the links.
+AT_BOOT = ("enable", "unmask", "mask")
+
+OFFLINE = {"SYSTEMD_OFFLINE": "1"}
+
 # One file per unit that was started here: the id of that start, and the digests of the unit's files.
 STARTED = "/var/lib/stackspec/started"
 
@@ -103,16 +109,19 @@ def systemctl(verb: str, units: Sequence[str], timeout: float = 300.0, reads: Se
     """One systemctl call for all `units`; restart and start wait until they are active.
 
     After a restart, records the content with which the units were started: of `reads`, and of their files from before.
+    What enables or masks them only changes links.
     """
     read = {name: {*reads, *started_with(name)["files"]} for name in units} if verb == "restart" else {}
     # Read before they start: a later change may or may not be effective.
     now = {path: files.digest(files.read_file(path)) for paths in read.values() for path in paths}
     if verb in ("start", "restart"):
         shell.execute(["systemctl", "reset-failed", "--", *units])
-    done = shell.execute(["systemctl", verb, "--", *units], timeout=timeout)
+    done = shell.execute(["systemctl", verb, "--", *units], timeout=timeout, env=OFFLINE if verb in AT_BOOT else None)
     if done["status"]:
         show = f"systemctl {verb} {' '.join(units)}"
         raise shell.Failed(f"{verb} {', '.join(units)}", done["status"], done["err"] + done["out"], show, units)
+    if verb in AT_BOOT and verb != "unmask":
+        _show_links(units)
     if now:
         states = read_units(list(units))
         with RECORD_LOCK:
@@ -120,3 +129,10 @@ def systemctl(verb: str, units: Sequence[str], timeout: float = 300.0, reads: Se
             for name, paths in read.items():
                 kept = {"invocation": states[name]["invocation"], "files": {path: now[path] for path in sorted(paths)}}
                 files.replace(f"{STARTED}/{name}", json.dumps(kept), 0o600)
+
+
+def _show_links(units: Sequence[str]) -> None:
+    """Make systemd read all units again if it shows other links than there are: it has read these units before."""
+    there = shell.execute(["systemctl", "is-enabled", "--", *units], env=OFFLINE)["out"].split()
+    if there != [state["enabled"] for state in read_units(units).values()]:
+        shell.execute(["systemctl", "daemon-reload"])

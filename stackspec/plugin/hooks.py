@@ -213,7 +213,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.testsfailed and not config.option.continue_on_collection_errors:
         return
     names = list(dict.fromkeys(name for item in session.items for name in required_steps(item)))
-    config.stash[RUN].needs = needs_of(session.items, required_steps)
+    # A test that looks at all that is deployed would take for a fault what another one disturbs.
+    config.stash[RUN].needs = needs_of(session.items, lambda item: names if needs_all(item) else required_steps(item))
     config.stash[RUN].lane_of = {item.nodeid: lane_of(item) for item in session.items}
     for nodeid, needs in config.stash[RUN].needs.items():
         if unknown := sorted(needs.disturbs - set(STEPS)):

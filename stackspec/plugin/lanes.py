@@ -52,7 +52,7 @@ class Needs:
 def needs_of(items: Sequence[pytest.Item], steps_of: Callable[[pytest.Item], Iterable[str]]) -> dict[str, Needs]:
     """The needs of each of `items`, by node id.
 
-    :param steps_of: the steps that a test needs
+    :param steps_of: the steps that a test uses
     """
     uses: dict[str, set[str]] = {}
     for item in items:
@@ -83,25 +83,32 @@ def late(items: Iterable[pytest.Item]) -> set[str]:
 
 def next_lane(
     waiting: Mapping[str, Collection[str]],
-    running: Iterable[str],
+    busy: Sequence[Sequence[str]],
     needs: Mapping[str, Needs],
     is_done: Callable[[str], bool],
 ) -> str:
     """The lane that a free worker takes: one that need not wait, neither for another worker nor for a step.
 
-    Of several, the one with the most files, which takes long. If all must wait, the first that only waits for steps.
-    Only the first test of a lane is considered: its later files take their own turns.
+    Of several, one that would keep a later test of another worker waiting; of those, the one with the most files, which
+    takes long. If all must wait, the first that only waits for steps. Only the first test of a lane is considered: its
+    later files take their own turns.
 
     :param waiting: the remaining tests of each lane, in order
-    :param running: the tests that other workers are running
+    :param busy: the remaining tests of each other worker, the running one first
     :param needs: the needs of each test
     :param is_done: whether a step is done
     """
     first = {lane: needs[next(iter(tests))] for lane, tests in waiting.items()}
-    free = [lane for lane in waiting if not any(first[lane].bars(needs[test]) for test in running)]
+    free = [lane for lane in waiting if not any(first[lane].bars(needs[test]) for test, *_ in busy)]
     ready = [lane for lane in free if all(is_done(step) for step in first[lane].uses)]
+    coming = {needs[test] for _, *later in busy for test in later}
+
+    def urgency(lane: str) -> tuple[bool, int]:
+        files = {test.split("::")[0] for test in waiting[lane]}
+        return any(first[lane].bars(each) for each in coming), len(files)
+
     if ready:
-        return max(ready, key=lambda lane: len({test.split("::")[0] for test in waiting[lane]}))
+        return max(ready, key=urgency)
     return next(iter(free or waiting))
 
 

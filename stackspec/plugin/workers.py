@@ -55,11 +55,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return run.lane_of[nodeid]
 
         def _assign_work_unit(self, node: Any) -> None:
-            running: list[str] = []
-            for other, units in self.assigned_work.items():
-                if other is not node:
-                    running += [test for unit in units.values() for test, ended in unit.items() if not ended][:1]
-            self.workqueue.move_to_end(next_lane(self.workqueue, running, run.needs, run.deployment.done), last=False)
+            left = [
+                [test for unit in units.values() for test, ended in unit.items() if not ended]
+                for other, units in self.assigned_work.items()
+                if other is not node
+            ]
+            lane = next_lane(self.workqueue, list(filter(None, left)), run.needs, run.deployment.done)
+            self.workqueue.move_to_end(lane, last=False)
             super()._assign_work_unit(node)
 
     return LaneScheduling(config, log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from ..node_agent.files import UNITS
 from ..release import FromWheels, Owner, Unit, Wheels
 from ..site import Site
 from ..wheels import folder_of, library_of
@@ -15,7 +16,7 @@ from .files import Directory, File
 from .ini import IniFile
 from .package_files import Defaults, Link, SystemUser
 from .packages import Packages
-from .service import UNITS, Service
+from .service import Service
 
 
 def from_wheels(site: Site, resources: Iterable[Resource]) -> list[Resource]:

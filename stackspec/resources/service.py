@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..inventory import Node
-from ..node_agent.files import digest
+from ..node_agent.files import UNITS, digest
 from ..site import Site
 from .actions import AwaitActive, Execute, NodeAction, Systemctl
 from .base import Change, Context, Difference, Query, Resource, file, unit
-
-UNITS = "/etc/systemd/system/"
-"""Directory of unit files that are not from a package."""
 
 
 @dataclass(frozen=True, init=False)

@@ -204,7 +204,7 @@ def test_volume_hangs_in_detaching(
     assert roaming.to(disk_guest).digest("first") == roaming.digest
 
 
-@pytest.mark.disturbs("nova_compute")
+@pytest.mark.disturbs("nova_compute", "neutron_compute", "swift_storage", "chrony_client")
 def test_storage_node_loses_power(
     roaming: RoamingVolume,
     disk_guest: Guest,

@@ -116,7 +116,8 @@ def test_maxfail_ends_the_run(runs: Runs) -> None:
     assert result.parseoutcomes()["failed"] == 1
 
 
-def test_file_that_disturbs_a_step_has_it_exclusively(runs: Runs) -> None:
+@pytest.mark.parametrize("looks", ["image", "deployed, base"], ids=["at the step", "at all that is deployed"])
+def test_file_that_disturbs_a_step_has_it_exclusively(runs: Runs, looks: str) -> None:
     runs.tests(
         """
         import pytest, time
@@ -136,12 +137,13 @@ def test_file_that_disturbs_a_step_has_it_exclusively(runs: Runs) -> None:
         runs.tests(
             f"""
             import time
+            from stackspec.fixtures.nodes import deployed
 
-            def test_first(image):
+            def test_first({looks}):
                 open("log", "a").write("{name} begins\\n")
                 time.sleep(0.5)
 
-            def test_last(image):
+            def test_last({looks}):
                 open("log", "a").write("{name} ends\\n")
             """,
             f"test_{name}.py",
@@ -160,7 +162,7 @@ BREAKER = Needs(frozenset({"image"}), frozenset({"image"}))
 
 
 @pytest.mark.parametrize(
-    ("running", "done", "waiting", "taken"),
+    ("busy", "done", "waiting", "taken"),
     [
         pytest.param(["a::plain"], True, "bd", "b", id="in their order"),
         pytest.param(["b::use"], True, "dc", "c", id="not what another worker bars"),
@@ -171,25 +173,35 @@ BREAKER = Needs(frozenset({"image"}), frozenset({"image"}))
         pytest.param([], False, "db", "d", id="all wait for a step"),
         pytest.param([], True, "al", "l", id="several files"),
         pytest.param([], False, "la", "a", id="several files that wait for a step"),
+        pytest.param(["a::plain", "d::break"], True, "ac", "c", id="what a later test will wait for"),
+        pytest.param(["a::plain", "d::break"], True, "acl", "l", id="of those, several files"),
     ],
 )
-def test_free_worker_takes_a_lane_that_need_not_wait(running: list[str], done: bool, waiting: str, taken: str) -> None:
-    """A lane that would wait comes later, unless nothing else is left; of the others the longest comes first."""
+def test_free_worker_takes_a_lane_that_need_not_wait(busy: list[str], done: bool, waiting: str, taken: str) -> None:
+    """A lane that would wait comes later, unless nothing else is left; of the others the longest comes first.
+
+    What another worker's later test waits for comes before both.
+    """
     needs = {"a::plain": PLAIN, "b::use": USER, "c::use": USER, "d::break": BREAKER, "e::break": BREAKER}
     lanes = {test[0]: [test] for test in needs}
     lanes["l"] = ["one::use", "two::use"]
     needs |= dict.fromkeys(lanes["l"], USER)
-    assert next_lane({lane: lanes[lane] for lane in waiting}, running, needs, lambda _step: done) == taken
+    assert (
+        next_lane({lane: lanes[lane] for lane in waiting}, [busy] if busy else [], needs, lambda _step: done) == taken
+    )
 
 
 def test_lanes_that_need_not_wait_come_first(runs: Runs) -> None:
     """One worker uses what the next file disturbs: the other one tests the file after that, and nobody waits."""
     runs.tests(
         """
-        import time
+        import pathlib, time
 
         def test_long(image):
-            time.sleep(3)
+            for _ in range(600):
+                if pathlib.Path("log").exists():
+                    break
+                time.sleep(0.1)
 
         def test_more(image):
             open("log", "a").write("long\\n")
