@@ -7,6 +7,8 @@ set -eu
 
 if [ "${STAGE:-group}" = group ]; then
   echo 0 > "$GROUP/cgroup.procs"
+  # Where the host shares its time among sessions, the priority below only counts inside this one.
+  [ ! -e /proc/self/autogroup ] || echo -10 > /proc/self/autogroup
   # The shell remains as the first process of the node's PID namespace: when it ends, all processes of the node end.
   exec env STAGE=root nsenter --net="$NETNS" \
     unshare --mount --ipc --pid --fork --kill-child --propagation private sh "$0" "$@"
