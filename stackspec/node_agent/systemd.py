@@ -29,9 +29,11 @@ STARTED = "/var/lib/stackspec/started"
 RECORD_LOCK = threading.Lock()
 
 
-def settled_units(
-    names: Sequence[str], timeout: float = 60.0, reloaded_within: float = 5.0
-) -> dict[str, dict[str, Any]]:
+# Seconds for which a unit may look outdated because another process makes systemd read all units.
+RELOADED_WITHIN = 5.0
+
+
+def settled_units(names: Sequence[str], timeout: float = 60.0) -> dict[str, dict[str, Any]]:
     """States of units, waiting for those that are starting: right after power-on, states are not final.
 
     The same while another process makes systemd reload its unit files, which may affect any unit.
@@ -41,7 +43,7 @@ def settled_units(
         states, waited = read_units(names), time.monotonic() - began
         activating = any(state["active"] == "activating" for state in states.values())
         outdated = any(state["outdated"] for state in states.values())
-        if not ((activating and waited <= timeout) or (outdated and waited <= reloaded_within)):
+        if not ((activating and waited <= timeout) or (outdated and waited <= RELOADED_WITHIN)):
             return states
         time.sleep(0.5)
 

@@ -90,6 +90,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> Mach
     tool.chmod(0o755)
     monkeypatch.setattr(shell, "ENVIRONMENT", {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
     monkeypatch.setattr(systemd, "STARTED", str(tmp_path / "started"))
+    monkeypatch.setattr(systemd, "RELOADED_WITHIN", 0.0)
     made = Machine(tmp_path, site)
     made.write("one\n")
     made.restart()
@@ -230,4 +231,5 @@ def test_reload_by_another_process_is_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(systemd, "read_units", lambda names: {"a": {"active": "active", "outdated": next(looks, True)}})
     assert not systemd.settled_units(["a"])["a"]["outdated"]
-    assert systemd.settled_units(["a"], reloaded_within=0.0)["a"]["outdated"]
+    monkeypatch.setattr(systemd, "RELOADED_WITHIN", 0.0)
+    assert systemd.settled_units(["a"])["a"]["outdated"]
