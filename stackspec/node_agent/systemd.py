@@ -26,11 +26,10 @@ OFFLINE = {"SYSTEMD_OFFLINE": "1"}
 # One file per unit that was started here: the id of that start, and the digests of the unit's files.
 STARTED = "/var/lib/stackspec/started"
 
-RECORD_LOCK = threading.Lock()
-
-
 # Seconds for which a unit may look outdated because another process makes systemd read all units.
 RELOADED_WITHIN = 5.0
+
+RECORD_LOCK = threading.Lock()
 
 
 def settled_units(names: Sequence[str], timeout: float = 60.0) -> dict[str, dict[str, Any]]:
