@@ -120,16 +120,22 @@ def replace(
             os.unlink(temporary)
         raise
     _folder_to_disk(folder)
-    if path == "/etc/fstab" or (path.startswith(UNITS) and _is_outdated(path)):
+    if path == "/etc/fstab" or (path.startswith(UNITS) and not _is_loaded(path)):
         shell.execute(["systemctl", "daemon-reload"])
 
 
-def _is_outdated(path: str) -> bool:
-    """Whether systemd has loaded an older content of a unit's file; other units it reads when they are needed."""
-    unit = path[len(UNITS) :].split("/")[0]
-    unit = unit[: -len(".d")] if unit.endswith(".d") else unit
+def _is_loaded(path: str) -> bool:
+    """Whether systemd has the current content of a unit's file, which it reads by itself for a unit that is new.
+
+    It may not notice that there is a new file besides that of a package.
+    """
+    if os.path.dirname(path) != UNITS[:-1]:
+        return False
     # Reading all units again takes seconds on a slow node.
-    return shell.execute(["systemctl", "show", "--property=NeedDaemonReload", "--", unit])["out"].strip()[-2:] != "no"
+    shown = shell.execute(
+        ["systemctl", "show", "--property=FragmentPath,NeedDaemonReload", "--", os.path.basename(path)]
+    )
+    return {f"FragmentPath={path}", "NeedDaemonReload=no"} <= set(shown["out"].splitlines())
 
 
 def _to_disk(stream: IO[bytes]) -> None:

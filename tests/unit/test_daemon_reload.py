@@ -23,6 +23,7 @@ is-enabled)
 show)
     [ -e "loaded.$unit" ] && shown=loaded || shown=link
     echo "UnitFileState=$(cat "$shown.$unit")"
+    echo "FragmentPath=$(cat fragment)"
     echo "NeedDaemonReload=$(cat outdated)";;
 daemon-reload)
     echo x >>reloads; rm -f loaded.*;;
@@ -64,7 +65,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
 @pytest.mark.parametrize(("verb", "state"), [("enable", "enabled"), ("mask", "masked")])
 @pytest.mark.parametrize(("loaded", "reloads"), [("", 0), ("disabled", 1)], ids=["not loaded", "loaded"])
 def test_links_of_units(node: Systemd, verb: str, state: str, loaded: str, reloads: int) -> None:
-    (node.folder / "outdated").write_text("no\n")
+    for name in ("outdated", "fragment"):
+        (node.folder / name).touch()
     node.unit("app", "disabled", loaded=loaded)
     systemd.systemctl(verb, ["app"])
     assert systemd.read_units(["app"])["app"]["enabled"] == state
@@ -72,17 +74,18 @@ def test_links_of_units(node: Systemd, verb: str, state: str, loaded: str, reloa
 
 
 @pytest.mark.parametrize(
-    ("path", "outdated", "reloads"),
+    ("path", "loaded", "outdated", "reloads"),
     [
-        ("units/app.service", "no", 0),
-        ("units/app.service", "yes", 1),
-        ("units/app.service.d/more.conf", "yes", 1),
-        ("units/app.service.d/more.conf", "", 1),
-        ("network/app.network", "yes", 0),
+        pytest.param("units/app.service", "units/app.service", "no", 0, id="new unit"),
+        pytest.param("units/app.service", "units/app.service", "yes", 1, id="changed"),
+        pytest.param("units/app.service", "package/app.service", "no", 1, id="instead of a package's"),
+        pytest.param("units/app.service.d/more.conf", "package/app.service", "no", 1, id="besides a package's"),
+        pytest.param("network/app.network", "", "yes", 0, id="no unit"),
     ],
 )
-def test_written_file(node: Systemd, path: str, outdated: str, reloads: int) -> None:
+def test_written_file(node: Systemd, path: str, loaded: str, outdated: str, reloads: int) -> None:
     (node.folder / "outdated").write_text(f"{outdated}\n")
+    (node.folder / "fragment").write_text(f"{node.folder}/{loaded}\n")
     node.unit("app", "enabled")
     files.replace(f"{node.folder}/{path}", "[Unit]\n")
     assert node.reloads == reloads

@@ -195,13 +195,12 @@ def test_lanes_that_need_not_wait_come_first(runs: Runs) -> None:
     """One worker uses what the next file disturbs: the other one tests the file after that, and nobody waits."""
     runs.tests(
         """
-        import pathlib, time
+        from pathlib import Path
+        from stackspec.waiting import wait_for
 
         def test_long(image):
-            for _ in range(600):
-                if pathlib.Path("log").exists():
-                    break
-                time.sleep(0.1)
+            Path("begun").touch()
+            wait_for("the next file", Path("log").exists, 60, every=0.1)
 
         def test_more(image):
             open("log", "a").write("long\\n")
@@ -211,8 +210,19 @@ def test_lanes_that_need_not_wait_come_first(runs: Runs) -> None:
         "test_a.py",
     )
     for name, mark in (("b", "@pytest.mark.disturbs('image')"), ("c", "")):
-        text = f"open('log', 'a').write('{name}\\n')"
-        runs.tests(f"import pytest\n\n{mark}\ndef test_it(image):\n    {text}\n", f"test_{name}.py")
+        runs.tests(
+            f"""
+            from pathlib import Path
+            import pytest
+            from stackspec.waiting import wait_for
+
+            {mark}
+            def test_it(image):
+                wait_for("the first file", Path("begun").exists, 60, every=0.1)
+                open("log", "a").write("{name}\\n")
+            """,
+            f"test_{name}.py",
+        )
     files = ("test_a.py", "test_b.py", "test_c.py")
     runs.pytest("--deploy", "-n2", *files, spawn=True).assert_outcomes(passed=5)
     log = (runs.path / "log").read_text().split()
