@@ -20,7 +20,7 @@ SHARED = "/var/cache/compiled"
 NOTED = "var/lib/dpkg/py3compile.noted"
 MODULES = "/usr/lib/python3/dist-packages/"
 UNUSED = "/tests/"
-"""Nobody imports the tests of packages here, and they are a third of all modules."""
+"""Packages list their tests, but they are not unpacked: nobody imports them, and they are a third of all modules."""
 HEADER = 16
 """Bytes of a compiled module before its code."""
 

@@ -20,6 +20,7 @@ PACKAGES = [
     *("systemd", "systemd-sysv", "udev", "vim-tiny"),
 ]
 
+# Without tests of packages: nobody imports them, and they are a third of all modules.
 OPTIONS = (
     '--aptopt=APT::Install-Recommends "false"',
     '--aptopt=Acquire::Languages "none"',
@@ -27,6 +28,7 @@ OPTIONS = (
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*/*",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/lib/python3/dist-packages/*/tests/*",
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
     "--dpkgopt=path-include=/usr/share/doc/*/examples/*",
 )
