@@ -86,22 +86,29 @@ def next_lane(
     busy: Sequence[Sequence[str]],
     needs: Mapping[str, Needs],
     is_done: Callable[[str], bool],
+    has_turn: Callable[[str], bool] = lambda _test: True,
 ) -> str:
     """The lane that a free worker takes: one that need not wait, neither for another worker nor for a step.
 
     Of several, one that would keep a later test of another worker waiting; of those, the one with the most files, which
-    takes long. If all must wait, the first that only waits for steps. Only the first test of a lane is considered: its
-    later files take their own turns.
+    takes long. A test that waits for its turn counts as a later one: what it disturbs is used by others first, since it
+    must wait anyway, and they would wait for it afterwards. If all must wait, the first that only waits for steps. Only
+    the first test of a lane is considered: its later files take their own turns.
 
     :param waiting: the remaining tests of each lane, in order
-    :param busy: the remaining tests of each other worker, the running one first
+    :param busy: the remaining tests of each other worker, the current one first
     :param needs: the needs of each test
     :param is_done: whether a step is done
+    :param has_turn: whether a worker's current test certainly has its turn
     """
     first = {lane: needs[next(iter(tests))] for lane, tests in waiting.items()}
-    free = [lane for lane in waiting if not any(first[lane].bars(needs[test]) for test, *_ in busy)]
+    current = [test for test, *_ in busy]
+    turns = [test for test in current if has_turn(test)]
+    later = {test for test in current if test not in turns and any(needs[test].bars(needs[each]) for each in turns)}
+    now = [needs[test] for test in current if test not in later]
+    free = [lane for lane in waiting if not any(first[lane].bars(each) for each in now)]
     ready = [lane for lane in free if all(is_done(step) for step in first[lane].uses)]
-    coming = {needs[test] for _, *later in busy for test in later}
+    coming = {needs[test] for tests in busy for test in tests if test not in current or test in later}
 
     def urgency(lane: str) -> tuple[bool, int]:
         files = {test.split("::")[0] for test in waiting[lane]}

@@ -59,6 +59,11 @@ class Status:
                 self._tasks.pop(name, None)
                 self._settled.add(name)
 
+    def running(self) -> set[str]:
+        """Node ids of the tests that run: those that wait for their turn or for a step have not started yet."""
+        with self._lock:
+            return set(self._tests)
+
     def line(self) -> str:
         """What is done, running and left; empty if there is nothing to report yet."""
         with self._lock:

@@ -55,12 +55,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return run.lane_of[nodeid]
 
         def _assign_work_unit(self, node: Any) -> None:
-            left = [
-                [test for unit in units.values() for test, ended in unit.items() if not ended]
-                for other, units in self.assigned_work.items()
-                if other is not node
-            ]
-            lane = next_lane(self.workqueue, list(filter(None, left)), run.needs, run.deployment.done)
+            left, turns = [], run.record.status.running()
+            for other, units in self.assigned_work.items():
+                tests = {test: ended for unit in units.values() for test, ended in unit.items()}
+                ended = [test for test in tests if tests[test]]
+                if other is not node and len(ended) < len(tests):
+                    left.append([test for test in tests if not tests[test]])
+                    # Between two tests with the same needs a worker keeps its turn.
+                    if ended and run.needs[ended[-1]] == run.needs[left[-1][0]]:
+                        turns.add(left[-1][0])
+            lane = next_lane(self.workqueue, left, run.needs, run.deployment.done, turns.__contains__)
             self.workqueue.move_to_end(lane, last=False)
             super()._assign_work_unit(node)
 

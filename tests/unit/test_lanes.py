@@ -191,6 +191,24 @@ def test_free_worker_takes_a_lane_that_need_not_wait(busy: list[str], done: bool
     )
 
 
+@pytest.mark.parametrize(
+    ("turns", "waiting", "taken"),
+    [
+        pytest.param({"b::use"}, "ac", "c", id="one that it waits for anyway"),
+        pytest.param({"b::use"}, "ae", "a", id="not one that breaks the same"),
+        pytest.param({"d::break"}, "ca", "a", id="it has its turn: nobody else may wait for it"),
+        pytest.param(set(), "ca", "a", id="it may have its turn"),
+    ],
+)
+def test_what_waits_for_its_turn_comes_later(turns: set[str], waiting: str, taken: str) -> None:
+    """A test that breaks what another worker uses waits: meanwhile others may begin to use it, too."""
+    needs = {"a::plain": PLAIN, "b::use": USER, "c::use": USER, "d::break": BREAKER, "e::break": BREAKER}
+    lanes = {test[0]: [test] for test in needs}
+    busy = [["b::use"], ["d::break"]]
+    left = {lane: lanes[lane] for lane in waiting}
+    assert next_lane(left, busy, needs, lambda _step: True, turns.__contains__) == taken
+
+
 def test_lanes_that_need_not_wait_come_first(runs: Runs) -> None:
     """One worker uses what the next file disturbs: the other one tests the file after that, and nobody waits."""
     runs.tests(
