@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from stackspec.node_agent import files, shell, systemd
+from stackspec.node_agent import files, systemd
+
+from . import fake_systemctl
 
 SYSTEMCTL = r"""#!/bin/sh
 cd HERE || exit 1
@@ -52,12 +53,7 @@ class Systemd:
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
-    (tmp_path / "bin").mkdir()
-    tool = tmp_path / "bin/systemctl"
-    tool.write_text(SYSTEMCTL.replace("HERE", str(tmp_path)))
-    tool.chmod(0o755)
-    monkeypatch.setattr(shell, "ENVIRONMENT", {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
-    monkeypatch.setattr(systemd, "STARTED", str(tmp_path / "started"))
+    fake_systemctl.install(tmp_path, monkeypatch, SYSTEMCTL)
     monkeypatch.setattr(files, "UNITS", f"{tmp_path}/units/")
     return Systemd(tmp_path)
 

@@ -13,6 +13,7 @@ from stackspec.node_agent import loop, shell, systemd
 from stackspec.resources import Change, Service, service
 from stackspec.site import Site
 
+from . import fake_systemctl
 from .bare import carry_out, look
 
 SYSTEMCTL = r"""#!/bin/sh
@@ -84,12 +85,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> Machine:
     """After a deployment: the file was written, and the service started after that."""
-    (tmp_path / "bin").mkdir()
-    tool = tmp_path / "bin/systemctl"
-    tool.write_text(SYSTEMCTL.replace("HERE", str(tmp_path)))
-    tool.chmod(0o755)
-    monkeypatch.setattr(shell, "ENVIRONMENT", {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
-    monkeypatch.setattr(systemd, "STARTED", str(tmp_path / "started"))
+    fake_systemctl.install(tmp_path, monkeypatch, SYSTEMCTL)
     monkeypatch.setattr(systemd, "RELOADED_WITHIN", 0.0)
     made = Machine(tmp_path, site)
     made.write("one\n")
