@@ -108,7 +108,7 @@ def next_lane(
     now = [needs[test] for test in current if test not in later]
     free = [lane for lane in waiting if not any(first[lane].bars(each) for each in now)]
     ready = [lane for lane in free if all(is_done(step) for step in first[lane].uses)]
-    coming = {needs[test] for tests in busy for test in tests if test not in current or test in later}
+    coming = {needs[test] for test in [*later, *(test for _, *rest in busy for test in rest)]}
 
     def urgency(lane: str) -> tuple[bool, int]:
         files = {test.split("::")[0] for test in waiting[lane]}

@@ -59,11 +59,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             for other, units in self.assigned_work.items():
                 tests = {test: ended for unit in units.values() for test, ended in unit.items()}
                 ended = [test for test in tests if tests[test]]
-                if other is not node and len(ended) < len(tests):
-                    left.append([test for test in tests if not tests[test]])
+                coming = [test for test in tests if not tests[test]]
+                if other is not node and coming:
+                    left.append(coming)
                     # Between two tests with the same needs a worker keeps its turn.
-                    if ended and run.needs[ended[-1]] == run.needs[left[-1][0]]:
-                        turns.add(left[-1][0])
+                    if ended and run.needs[ended[-1]] == run.needs[coming[0]]:
+                        turns.add(coming[0])
             lane = next_lane(self.workqueue, left, run.needs, run.deployment.done, turns.__contains__)
             self.workqueue.move_to_end(lane, last=False)
             super()._assign_work_unit(node)
