@@ -37,8 +37,8 @@ FEW = 8
 COMPLAINTS = "warnings and errors of services for the test's requests"
 IDS = "request ids, for the services' logs"
 MEANWHILE = "errors that services logged since the test began"
-_BROKEN = re.compile(r"\b50\d: Server Error|\(HTTP 50\d\)")
-"""How clients report an internal error of a service."""
+_BROKEN = re.compile(r"\b50\d: Server Error|\((?:HTTP )?50\d\)|\bCode: 50\d\b")
+"""How clients report an internal error of a service, and heat that of another service."""
 EARLIER = 3600
 """Seconds before a failed phase in which its requests may have been logged: fixtures may be old."""
 JOURNAL_LINES = 80

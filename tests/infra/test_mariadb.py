@@ -23,6 +23,12 @@ def test_database_settings(mariadb: object, controller: NodeHost) -> None:
     assert found == wanted, f"the database runs with {', '.join(found)}, wanted {', '.join(wanted)}"
 
 
+def test_conflicting_transactions_do_not_fail(mariadb: object, controller: NodeHost) -> None:
+    """The second to change a row does so, as before MariaDB 11.6; otherwise services log error 1020 now and then."""
+    found = controller.check_output("mariadb -N -B -e %s", "SHOW GLOBAL VARIABLES LIKE 'innodb_snapshot_isolation'")
+    assert found.split("\t")[1:] in ([], ["OFF"]), f"the database runs with {found}: set it to OFF"
+
+
 def test_no_unexpected_accounts(mariadb: object, site: Site, controller: NodeHost) -> None:
     """No anonymous accounts; root logs in only through the unix socket, and only root has global privileges."""
     rows = controller.check_output("mariadb -N -B -e 'SELECT user, host FROM mysql.user'").splitlines()

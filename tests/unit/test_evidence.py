@@ -194,7 +194,12 @@ def test_error_logged_before_the_request_id_was_read(site: Site) -> None:
     assert "RuntimeError: no table heat.event" in evidence.error_in([asking, raised])
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([meanwhile, of_test]) == "compute01 logs: Unexpected error: no table later"
-    for text, searched in (("HttpException: 500: Server Error for url: http://x", True), ("assert 0", False)):
+    for text, searched in (
+        ("HttpException: 500: Server Error for url: http://x", True),
+        ('Went to status ERROR due to "Server disk delete failed: (500) RemoteError"', True),
+        ('Went to status ERROR due to "Message: Build of instance 1 aborted, Code: 500"', True),
+        ("assert 0", False),
+    ):
         connections = Recorder(many(1))
         report: Any = SimpleNamespace(nodeid="a", longreprtext=text, start=1.0)
         titles = {tail["title"] for tail in evidence.gather(connections, report, site)}  # type: ignore[arg-type]
