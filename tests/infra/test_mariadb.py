@@ -24,7 +24,7 @@ def test_database_settings(mariadb: object, controller: NodeHost) -> None:
 
 
 def test_conflicting_transactions_do_not_fail(mariadb: object, controller: NodeHost) -> None:
-    """The second to change a row does so, as before MariaDB 11.6; otherwise services log error 1020 now and then."""
+    """The second to change a row does so, as before MariaDB 11.6; otherwise services get error 1020 now and then."""
     found = controller.check_output("mariadb -N -B -e %s", "SHOW GLOBAL VARIABLES LIKE 'innodb_snapshot_isolation'")
     assert found.split("\t")[1:] in ([], ["OFF"]), f"the database runs with {found}: set it to OFF"
 
