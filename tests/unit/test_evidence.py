@@ -181,7 +181,7 @@ def test_error_logged_for_the_test_without_a_failed_request() -> None:
     assert evidence.error_in(tails) == "controller logs: Unexpected error: no table heat.event"
 
 
-def test_error_logged_before_the_request_id_was_read(site: Site) -> None:
+def test_error_logged_before_the_request_id_was_read() -> None:
     """Keystone's token check: neither the answer nor the log has the request id. It may be another test's error."""
     meanwhile = {"title": evidence.MEANWHILE, "node": "controller", "text": LOG}
     assert (
@@ -194,16 +194,23 @@ def test_error_logged_before_the_request_id_was_read(site: Site) -> None:
     assert "RuntimeError: no table heat.event" in evidence.error_in([asking, raised])
     of_test = {"title": evidence.COMPLAINTS, "node": "compute01", "text": LOG.replace("heat.event", "later")}
     assert evidence.error_in([meanwhile, of_test]) == "compute01 logs: Unexpected error: no table later"
-    for text, searched in (
+
+
+@pytest.mark.parametrize(
+    ("text", "searched"),
+    [
         ("HttpException: 500: Server Error for url: http://x", True),
         ('Went to status ERROR due to "Server disk delete failed: (500) RemoteError"', True),
         ('Went to status ERROR due to "Message: Build of instance 1 aborted, Code: 500"', True),
         ("assert 0", False),
-    ):
-        connections = Recorder(many(1))
-        report: Any = SimpleNamespace(nodeid="a", longreprtext=text, start=1.0)
-        titles = {tail["title"] for tail in evidence.gather(connections, report, site)}  # type: ignore[arg-type]
-        assert (evidence.MEANWHILE in titles) == searched
+    ],
+)
+def test_errors_of_meanwhile_are_searched_if_a_service_is_broken(text: str, searched: bool, site: Site) -> None:
+    """Its client reports that, or heat as the client of another service."""
+    connections = Recorder(many(1))
+    report: Any = SimpleNamespace(nodeid="a", longreprtext=text, start=1.0)
+    titles = {tail["title"] for tail in evidence.gather(connections, report, site)}  # type: ignore[arg-type]
+    assert (evidence.MEANWHILE in titles) == searched
 
 
 def test_errors_of_a_test_are_searched_on_all_nodes(site: Site) -> None:
