@@ -210,8 +210,9 @@ class Lab:
             raise InputError(f"The lab's own mirror is a directory, {mirror.archive}: copy that instead")
         wanted = [Wanted(tuple(mirror.suites()), names_of(fetched) | rootfs.installed(root))]
         for recipe in (TEST_GUEST, TEST_AMPHORA):
-            if names := self._parts_of(recipe.path(self.cache).stem):
-                wanted.append(Wanted(((mirror.archive, SUITE),), names))
+            parts = [self._parts_of(made) for made in recipe.records(self.cache)]
+            if all(parts):
+                wanted.append(Wanted(((mirror.archive, SUITE),), frozenset().union(*parts)))
             else:
                 say(f"{recipe.name} was not built yet: the mirror is for deployments with a bundle, which includes it")
         if any(node.kind == "uml" for node in self.spec.nodes):

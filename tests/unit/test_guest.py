@@ -12,7 +12,7 @@ import pytest
 from stackspec.lab.amphora import TEST_AMPHORA
 from stackspec.lab.error import LabError
 from stackspec.lab.guest import TEST_GUEST
-from stackspec.lab.image import ImageError, Recipe, build
+from stackspec.lab.image import ImageError, Recipe, build, tools
 from stackspec.lab.mirror import Mirror
 
 RECIPES = (TEST_GUEST, TEST_AMPHORA)
@@ -63,25 +63,44 @@ def test_failed_build_says_why_and_leaves_no_files(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(argv: list[str], what: str, **_: object) -> str:
+        if "trixie" not in argv:
+            raise LabError(f"Could not {what}: exit status 1 of: build-{recipe.name}\nxz: corrupt input")
         Path(argv[argv.index("trixie") + 1]).mkdir()
-        raise LabError(f"Could not {what}: exit status 25 of: mmdebstrap\nE: the archive does not answer")
+        return ""
 
     monkeypatch.setattr(Recipe, "_check_host", lambda _: None)
-    monkeypatch.setattr(build, "run", run)
+    monkeypatch.setattr(tools, "require", lambda *_: None)
+    monkeypatch.setattr(tools, "run", run)
     (tmp_path / f"ss-{recipe.name}-killed").mkdir()
-    with pytest.raises(ImageError, match=rf"(?s)Could not build the {recipe.title}: exit status 25 .*does not answer"):
+    with pytest.raises(ImageError, match=rf"(?s)Could not build the {recipe.title}: exit status 1 .*corrupt input"):
         recipe.build(tmp_path, say=lambda _: None, mirror=MIRROR)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{recipe.name}.lock"]
+    assert {path.name for path in tmp_path.iterdir()} <= {f"{recipe.name}.lock", "tools", "records"}
+
+
+@every_recipe
+def test_tools_that_cannot_be_unpacked(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], what: str, **_: object) -> str:
+        Path(argv[argv.index("trixie") + 1]).mkdir()
+        if "--variant=extract" in argv:
+            raise LabError(f"Could not {what}: exit status 25 of: mmdebstrap\nE: the archive does not answer")
+        return ""
+
+    monkeypatch.setattr(Recipe, "_check_host", lambda _: None)
+    monkeypatch.setattr(tools, "require", lambda *_: None)
+    monkeypatch.setattr(tools, "run", run)
+    with pytest.raises(ImageError, match="Could not unpack the tools of images: exit status 25 "):
+        recipe.build(tmp_path, say=lambda _: None, mirror=MIRROR)
+    assert [path.name for path in (tmp_path / "tools").iterdir()] == ["lock"]
 
 
 def test_the_mirror_ends_up_in_the_command() -> None:
     source = MIRROR.line(MIRROR.archive, "trixie")
-    assert build.unpack_command("extract", ("dash",), Path("/t"), source)[-1] == source
-    assert build.unpack_command("extract", ("dash",), Path("/t"), None)[-2:] == ["trixie", "/t"]
+    assert tools.unpack_command("extract", ("dash",), Path("/t"), source)[-1] == source
+    assert tools.unpack_command("extract", ("dash",), Path("/t"), None)[-2:] == ["trixie", "/t"]
 
 
-def test_system_is_installed_next_to_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipe's system is where build.sh expects it; a recipe without one installs nothing."""
+def test_what_a_build_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tools are unpacked once for all recipes; a recipe's system, if it has one, is where build.sh expects it."""
     seen: list[str] = []
 
     def run(argv: list[str], what: str, **_: object) -> str:
@@ -89,16 +108,20 @@ def test_system_is_installed_next_to_the_tools(tmp_path: Path, monkeypatch: pyte
             Path(argv[argv.index("trixie") + 1]).mkdir()
             seen.extend(word for word in argv if word.startswith("--variant="))
         else:
-            out = Path(argv[-1]) / "out"
+            tree, work = map(Path, argv[-2:])
+            assert tree == tmp_path / "tools" / tools.key()
+            assert tree.is_dir()
+            out = work / "upper/out"
             seen.append(f"root: {(out / 'root').is_dir()}")
             (out / "image.qcow2").write_bytes(b"image")
         return ""
 
     monkeypatch.setattr(Recipe, "_check_host", lambda _: None)
-    monkeypatch.setattr(build, "run", run)
+    monkeypatch.setattr(tools, "require", lambda *_: None)
+    monkeypatch.setattr(tools, "run", run)
     for recipe in RECIPES:
         assert recipe.build(tmp_path, say=lambda _: None, mirror=MIRROR).read_bytes() == b"image"
-    assert seen == ["--variant=extract", "root: False", "--variant=extract", "--variant=minbase", "root: True"]
+    assert seen == ["--variant=extract", "root: False", "--variant=minbase", "root: True"]
 
 
 def test_build_without_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,4 +11,4 @@ from ..image import Recipe
 
 __all__ = ["TEST_GUEST"]
 
-TEST_GUEST = Recipe("test-guest", Path(__file__).parent, tools=("dropbear-bin",))
+TEST_GUEST = Recipe("test-guest", Path(__file__).parent)

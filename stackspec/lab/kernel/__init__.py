@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..error import require, run
-from ..image.build import unpack_command
+from ..image.tools import unpack_command
 from ..made_once import made_once
 from ..mirror import Mirror
 from ..service import for_build
