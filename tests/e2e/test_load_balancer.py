@@ -16,7 +16,7 @@ from openstack import exceptions
 from openstack.connection import Connection
 
 from stackspec.fixtures.guest import Guest
-from stackspec.fixtures.load_balancer import CHANGED_WITHIN, NAME, STOP, Balanced, Issued, serve
+from stackspec.fixtures.load_balancer import ACTIVE_WITHIN, CHANGED_WITHIN, NAME, STOP, Balanced, Issued, serve
 from stackspec.fixtures.owned import Owned
 from stackspec.waiting import wait_for
 
@@ -145,7 +145,7 @@ def test_deletion_leaves_nothing(balanced: Balanced, cloud: Connection) -> None:
         left = [each for each in balanced.connection.load_balancer.load_balancers() if each.id == found.id]
         return all(each.provisioning_status == "DELETED" for each in left)
 
-    wait_for("the load balancer is gone", gone, CHANGED_WITHIN, every=2)
+    wait_for("the load balancer is gone", gone, ACTIVE_WITHIN, every=2)
     names = {f"amphora-{each.id}" for each in amphorae}
     servers = "its servers are gone"
     wait_for(

@@ -87,7 +87,7 @@ def before_outage(
     roaming.to(disk_guest).run("sync")
     disk_guest.ssh("echo kept >kept && sync")
     serve(disk_guest, "web")
-    balanced.settle("the load balancer is ACTIVE", ACTIVE_WITHIN)
+    balanced.settle("the load balancer is ACTIVE")
     wait_for("the load balancer serves", lambda: balanced.answering() == (200, "web", ""), 60, detail=balanced.state)
     stack = Stack(member, made).reaches("CREATE_COMPLETE", ACTIVE_WITHIN)
     digest = hashlib.sha256(content).hexdigest()
