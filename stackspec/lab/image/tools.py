@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..error import require, run
+from ..error import run
 from ..made_once import made_once
 from ..mirror import SUITE, Mirror
 from ..service import for_build
@@ -43,7 +43,6 @@ def ensure(cache: Path, mirror: Mirror | None, say: Callable[[str], None]) -> Pa
     """
 
     def make(tree: Path) -> None:
-        require("mmdebstrap")
         with for_build(cache, mirror, key()) as through:
             source = mirror.line(mirror.archive, SUITE) if mirror else None
             guarded([*through, *unpack_command("extract", PACKAGES, tree, source)], "unpack the tools of images")
